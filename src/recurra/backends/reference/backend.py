@@ -1,0 +1,244 @@
+"""The reference backend: a plan run with torch operations. The oracle, and the fallback."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.backends.report import describe
+from recurra.backends.reference.execute import Call, Executor, Values
+from recurra.ir import Node
+from recurra.lang import Cell
+from recurra.passes import Plan, plan
+
+
+class ReferenceBackend:
+    """Runs a cell with torch operations: any dtype, any device, any number of derivatives.
+
+    First derivatives come from the plan's own adjoint; where a second one may follow
+    (create_graph=True) the backward pass is replayed under torch's autograd.
+
+    Args:
+        gradients: "adjoint", or "autograd" to leave all derivatives to torch, which is slower and
+            what the adjoint is tested against.
+    """
+
+    name = "reference"
+
+    def __init__(self, cell: Cell, *, gradients: str = "adjoint") -> None:
+        if gradients not in ("adjoint", "autograd"):
+            raise ValueError(
+                f"ReferenceBackend: expected gradients 'adjoint' or 'autograd', got {gradients!r}. "
+                f"Choose one of them."
+            )
+        self.cell = cell
+        self.plan = _plan(cell)
+        self._gradients = gradients
+        self._executors: dict[tuple[Any, ...], Executor] = {}
+
+    def run(
+        self,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        parameters: Mapping[str, Tensor],
+        *,
+        context: tuple[Tensor, ...] = (),
+        embedding: Tensor | None = None,
+        lengths: Tensor | None = None,
+        reverse: bool = False,
+        start: int = 0,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run the cell over a batch of sequences.
+
+        Args:
+            x: [T, B, I] float, or [T, B] int64 token ids.
+            states: the first states, [B, size] each.
+            parameters: by name, of the cell's shapes.
+            context: [B, C] each.
+            embedding: [V, I], what token ids stand for; None makes them one-hot vectors of size I.
+            lengths: [B] int64 in 1..T; None means all T.
+            reverse: run from the last step to the first.
+            start: index of the first step, for cells that read it.
+
+        Returns:
+            y: [T, B, O], zero past `lengths`; the final states, [B, size] each.
+        """
+        ids = x if not x.is_floating_point() else None
+        like = states[0]
+        if x.shape[0] == 0:
+            size = self.cell.output_size.evaluate(self._sizes(x, states, embedding, context))
+            return like.new_zeros(0, x.shape[1], size), states
+        if ids is None and lengths is not None:
+            # padding may hold anything, NaN included; it must not reach a gradient through 0 * NaN
+            x = torch.where(_active(lengths, x.shape[0]), x, 0.0)
+        call = Call(
+            ids=ids,
+            one_hot=ids is not None and embedding is None,
+            active=None if lengths is None else _active(lengths, x.shape[0]),
+            order=range(x.shape[0] - 1, -1, -1) if reverse else range(x.shape[0]),
+            batch=x.shape[1],
+            start=start,
+        )
+        executor = self._executor(x, states, parameters, embedding, context)
+        leaves = self._leaves(x if ids is None else embedding, states, parameters, context)
+        if self._gradients == "autograd" or not _needs_gradient(leaves):
+            y, finals, _ = executor.forward(leaves, call)
+            return y, tuple(finals)
+        y, *finals = _Adjoint.apply(executor, call, tuple(leaves), *leaves.values())  # type: ignore[misc]
+        return y, tuple(finals)
+
+    def explain(self, sizes: Mapping[str, int]) -> str:
+        """The plan in words."""
+        return describe(self.cell, self.plan, sizes)
+
+    def _leaves(
+        self,
+        x: Tensor | None,
+        states: tuple[Tensor, ...],
+        parameters: Mapping[str, Tensor],
+        context: tuple[Tensor, ...],
+    ) -> Values:
+        leaves: Values = {}
+        for kind, values in (("input", (x,)), ("state", states), ("context", context)):
+            nodes = self.plan.leaves(kind)
+            for node, value in zip(nodes, values, strict=False):
+                if value is not None:
+                    leaves[node] = value
+        for node in self.plan.leaves("parameter"):
+            value = parameters[node.name]
+            leaves[node] = value if node.shape else value.reshape(1)
+        return leaves
+
+    def _sizes(
+        self,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        embedding: Tensor | None,
+        context: tuple[Tensor, ...],
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, int]:
+        """The number behind every size name, read off the tensors."""
+        shapes: list[tuple[Node, torch.Size]] = []
+        if x.is_floating_point():
+            shapes += [(node, x.shape[-1:]) for node in self.plan.leaves("input")]
+        elif embedding is not None:
+            shapes += [(node, embedding.shape[-1:]) for node in self.plan.leaves("input")]
+        shapes += [(n, s.shape[-1:]) for n, s in zip(self.plan.states, states, strict=True)]
+        contexts = self.plan.leaves("context")
+        shapes += [(n, c.shape[-1:]) for n, c in zip(contexts, context, strict=True)]
+        for node in self.plan.leaves("parameter"):
+            if parameters is not None:
+                shapes.append((node, parameters[node.name].shape))
+        return _solve(shapes)
+
+    def _executor(
+        self,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        parameters: Mapping[str, Tensor],
+        embedding: Tensor | None,
+        context: tuple[Tensor, ...],
+    ) -> Executor:
+        sizes = self._sizes(x, states, embedding, context, parameters)
+        key = (tuple(sorted(sizes.items())), states[0].dtype, states[0].device)
+        if key not in self._executors:
+            self._executors[key] = Executor(self.plan, sizes, states[0])
+        return self._executors[key]
+
+
+@lru_cache(maxsize=256)
+def _plan(cell: Cell) -> Plan:
+    return plan(cell.equations)
+
+
+def _solve(shapes: list[tuple[Node, torch.Size]]) -> dict[str, int]:
+    """The sizes for which every node has the shape of its tensor."""
+    sizes: dict[str, int] = {}
+    pending = [
+        (dim, length)
+        for node, shape in shapes
+        for dim, length in zip(node.shape, shape, strict=False)
+    ]
+    while pending:
+        left = []
+        for dim, length in pending:
+            open_terms = [(name, c) for name, c in dim.terms if name not in sizes]
+            if len(open_terms) == 1:
+                name, coefficient = open_terms[0]
+                rest = dim.constant + sum(c * sizes[n] for n, c in dim.terms if n in sizes)
+                sizes[name] = int((length - rest) / coefficient)
+            elif open_terms:
+                left.append((dim, length))
+        if len(left) == len(pending):
+            break
+        pending = left
+    return sizes
+
+
+def _active(lengths: Tensor, steps: int) -> Tensor:
+    """[T, B, 1] bool: which steps are inside their sequence."""
+    index = torch.arange(steps, device=lengths.device)
+    return (index[:, None] < lengths[None, :]).unsqueeze(-1)
+
+
+def _needs_gradient(leaves: Values) -> bool:
+    return torch.is_grad_enabled() and any(value.requires_grad for value in leaves.values())
+
+
+class _Adjoint(torch.autograd.Function):
+    """A run whose backward pass is the plan's adjoint."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, executor: Executor, call: Call, nodes: tuple[Node, ...], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        leaves = dict(zip(nodes, tensors, strict=True))
+        y, finals, values = executor.forward(leaves, call, keep=True)
+        kept = [node for node in executor.backward_reads() if node in values]
+        ctx.executor, ctx.call, ctx.nodes, ctx.kept = executor, call, nodes, kept
+        # leaves are saved as they are, so that a second derivative finds them in the graph
+        ctx.save_for_backward(*tensors, *(values[node] for node in kept))
+        # a state that came back unchanged must be another tensor than the one that went in
+        given = {id(tensor) for tensor in tensors}
+        return (y, *(f.clone() if id(f) in given else f for f in finals))
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        executor, call, nodes = ctx.executor, ctx.call, ctx.nodes
+        saved = ctx.saved_tensors
+        tensors, kept = saved[: len(nodes)], saved[len(nodes) :]
+        leaves = dict(zip(nodes, tensors, strict=True))
+        needs = ctx.needs_input_grad[3:]
+        wanted = {node for node, needed in zip(nodes, needs, strict=True) if needed}
+        if torch.is_grad_enabled():
+            found = _replayed(executor, call, leaves, wanted, d_outputs)
+        else:
+            values = {**leaves, **dict(zip(ctx.kept, kept, strict=True))}
+            found = executor.backward(leaves, values, call, d_outputs[0], d_outputs[1:], wanted)
+        gradients = [
+            found[node].reshape(leaves[node].shape) if node in found and node in wanted else None
+            for node in nodes
+        ]
+        return (None, None, None, *gradients)
+
+
+def _replayed(
+    executor: Executor,
+    call: Call,
+    leaves: Values,
+    wanted: set[Node],
+    d_outputs: tuple[Tensor, ...],
+) -> Values:
+    """Cotangents that can be differentiated again, by torch's autograd."""
+    y, finals, _ = executor.forward(leaves, call)
+    chosen = [node for node in leaves if node in wanted]
+    found = torch.autograd.grad(
+        (y, *finals),
+        [leaves[node] for node in chosen],
+        d_outputs,
+        create_graph=True,
+        allow_unused=True,
+    )
+    return {node: d for node, d in zip(chosen, found, strict=True) if d is not None}

@@ -1,0 +1,29 @@
+"""Every exception that a user can meet, besides ValueError and TypeError for wrong arguments."""
+
+
+class RecurraError(Exception):
+    """Base of all of recurra's own errors: catch this one to catch them all."""
+
+
+class CellError(RecurraError):
+    """The equations of a cell are wrong; the message begins with the user's own file and line."""
+
+
+class BackendError(RecurraError):
+    """A backend was asked for by name and cannot run here."""
+
+
+class BuildError(BackendError):
+    """Generated source did not compile; the source is kept and its path is in the message."""
+
+
+class DataError(RecurraError):
+    """A data file is missing, empty, too short, or not in the format expected."""
+
+
+class CheckpointError(RecurraError):
+    """A saved model or checkpoint is missing, cut short, or of other sizes."""
+
+
+class RunError(RecurraError):
+    """A run cannot start, go on, or be written where it was asked to."""

@@ -1,0 +1,111 @@
+"""Symbolic sizes: linear expressions in size names, such as 4H, I + H or H / 2.
+
+Names that begin with "?" are unknowns, which exist only while a cell is being traced.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A size: `constant` plus the sum of coefficient * name over `terms` (sorted by name)."""
+
+    terms: tuple[tuple[str, Fraction], ...] = ()
+    constant: Fraction = Fraction(0)
+
+    @staticmethod
+    def named(name: str) -> "Dim":
+        """The size called `name`; a name of digits is that number."""
+        return Dim.of(int(name)) if name.isdecimal() else Dim(terms=((name, Fraction(1)),))
+
+    @staticmethod
+    def of(value: int) -> "Dim":
+        """The number `value` as a size."""
+        return Dim(constant=Fraction(value))
+
+    def _combined(self, other: "Dim", sign: int) -> "Dim":
+        coefficients = dict(self.terms)
+        for name, coefficient in other.terms:
+            coefficients[name] = coefficients.get(name, Fraction(0)) + sign * coefficient
+        terms = tuple(sorted((n, c) for n, c in coefficients.items() if c))
+        return Dim(terms, self.constant + sign * other.constant)
+
+    def __add__(self, other: "Dim") -> "Dim":
+        return self._combined(other, 1)
+
+    def __sub__(self, other: "Dim") -> "Dim":
+        return self._combined(other, -1)
+
+    def __mul__(self, factor: int | Fraction) -> "Dim":
+        terms = tuple((n, c * factor) for n, c in self.terms if factor)
+        return Dim(terms, self.constant * factor)
+
+    def __truediv__(self, divisor: int | Fraction) -> "Dim":
+        return self * (Fraction(1) / divisor)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The size names that occur."""
+        return tuple(name for name, _ in self.terms)
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        """The names that are unknowns of a trace."""
+        return tuple(name for name in self.names if name.startswith("?"))
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether this is the number 0, whatever the sizes are."""
+        return not self.terms and not self.constant
+
+    def substitute(self, known: Mapping[str, "Dim"]) -> "Dim":
+        """This size with every name in `known` replaced."""
+        if not any(name in known for name, _ in self.terms):
+            return self
+        total = Dim(constant=self.constant)
+        for name, coefficient in self.terms:
+            total = total + known.get(name, Dim.named(name)) * coefficient
+        return total
+
+    def evaluate(self, sizes: Mapping[str, int]) -> int:
+        """The number this size is for the given `sizes`.
+
+        Raises:
+            ValueError: when a name is missing from `sizes`, or the result is no whole number >= 0.
+        """
+        missing = [name for name in self.names if name not in sizes]
+        if missing:
+            raise ValueError(
+                f"sizes: expected a number for {', '.join(missing)}, got {dict(sizes)}. "
+                f"Add it: sizes={{{missing[0]!r}: ...}}."
+            )
+        value = self.constant + sum(c * sizes[name] for name, c in self.terms)
+        if value.denominator != 1 or value < 0:
+            given = ", ".join(f"{name} = {sizes[name]}" for name in self.names)
+            raise ValueError(
+                f"sizes: expected {self} to be a whole number, got {value} with {given}. "
+                f"Choose sizes that divide."
+            )
+        return int(value)
+
+    def __str__(self) -> str:
+        parts = [_term(name, coefficient) for name, coefficient in self.terms]
+        if self.constant or not parts:
+            parts.append(str(self.constant))
+        return " + ".join(parts).replace("+ -", "- ")
+
+
+def _term(name: str, coefficient: Fraction) -> str:
+    numerator, denominator = coefficient.numerator, coefficient.denominator
+    head = "" if numerator == 1 else "-" if numerator == -1 else str(numerator)
+    return f"{head}{name}" + (f"/{denominator}" if denominator != 1 else "")
+
+
+Shape = tuple[Dim, ...]
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape as the user reads it: [H, I], or "scalar"."""
+    return "[" + ", ".join(map(str, shape)) + "]" if shape else "scalar"

@@ -1,0 +1,590 @@
+"""The table of operations: for each one its shape, value, cotangents and spelling.
+
+Letters: y the node itself, d the cotangent of its value, a b c its inputs. Targets (torch, C++,
+Triton) keep their own spelling tables; this one holds what all of them share. Composites
+(layer_norm, softmax, ...) exist so that a cell prints as it was written; the pass `decompose`
+rewrites them into primitives before anything else looks at them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from recurra.ir.dims import Dim, Shape, shape_text
+from recurra.ir.graph import Node, intern
+
+
+class Group(Enum):
+    """What kind of operation it is; passes speak of groups, not of names."""
+
+    LEAF = "leaf"  # input, const, size
+    ELEMENTWISE = "elementwise"  # scalars broadcast
+    PRODUCT = "product"  # matrix times vector or matrix
+    REDUCTION = "reduction"  # over features
+    MOVEMENT = "movement"  # no arithmetic
+    ACCUMULATION = "accumulation"  # over time and batch; only the adjoint pass makes these
+    COMPOSITE = "composite"  # rewritten into the others by `decompose`
+
+
+CotangentRule = Callable[[Node, Node], tuple[Node | None, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One row of the table.
+
+    `value` works on Python floats (constant folding); `cotangent(y, d)` gives one cotangent for
+    each input, None where there is none; `expand` rewrites a composite; `precedence` is that of
+    the spelling: 1 sum, 2 product, 3 sign and power, 4 a call or an atom.
+    """
+
+    name: str
+    group: Group
+    shape: Callable[[tuple[Shape, ...], dict[str, Any]], Shape]
+    text: str
+    latex: str
+    precedence: int = 4
+    value: Callable[..., float] | None = None
+    cotangent: CotangentRule | None = None
+    expand: Callable[[Node], Node] | None = None
+
+
+# ---- making nodes ------------------------------------------------------------------------------
+
+
+def apply(op: str, *inputs: Node | float, **attrs: Any) -> Node:
+    """The node for `op` on `inputs` (numbers become constants), its shape from the table."""
+    nodes = tuple(node if isinstance(node, Node) else const(node) for node in inputs)
+    shape = OPS[op].shape(tuple(node.shape for node in nodes), attrs)
+    return intern(op, nodes, tuple(attrs.items()), shape)
+
+
+def const(value: float) -> Node:
+    """A number."""
+    return intern("const", (), (("value", float(value)),), ())
+
+
+def leaf(kind: str, name: str, shape: Shape) -> Node:
+    """An input of a cell; `kind` is input, state, context, parameter or step."""
+    return intern("input", (), (("kind", kind), ("name", name)), shape)
+
+
+def size_of(dim: Dim) -> Node:
+    """A size as a number in the equations."""
+    return intern("size", (), (("dim", dim),), ())
+
+
+# ---- shapes ------------------------------------------------------------------------------------
+
+
+def _broadcast(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
+    wide = [shape for shape in shapes if shape]
+    for shape in wide:
+        if shape != wide[0]:
+            raise ValueError(f"sizes {shape_text(wide[0])} and {shape_text(shape)} differ")
+    return wide[0] if wide else ()
+
+
+def _matvec_shape(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
+    matrix, operand = shapes
+    if len(matrix) != 2 or not operand or matrix[1] != operand[0]:
+        raise ValueError(f"{shape_text(matrix)} does not multiply {shape_text(operand)}")
+    return (matrix[0], *operand[1:])
+
+
+def _scalar_shape(_shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
+    return ()
+
+
+def _same_shape(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
+    return shapes[0]
+
+
+def _concat_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
+    axis, total = attrs["axis"], Dim()
+    for shape in shapes:
+        total = total + shape[axis]
+    return _with_axis(shapes[0], axis, total)
+
+
+def _with_axis(shape: Shape, axis: int, dim: Dim) -> Shape:
+    return (*shape[:axis], dim, *shape[axis + 1 :])
+
+
+def _slice_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
+    return _with_axis(shapes[0], attrs["axis"], attrs["size"])
+
+
+def _pad_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
+    axis = attrs["axis"]
+    return _with_axis(shapes[0], axis, attrs["before"] + shapes[0][axis] + attrs["after"])
+
+
+def _outer_shape(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
+    return (shapes[0][0], shapes[1][0])
+
+
+# ---- cotangents --------------------------------------------------------------------------------
+
+
+def cotangents(node: Node, d: Node) -> tuple[Node | None, ...]:
+    """The cotangent of each input of `node` when its own is `d`; None where it is always zero."""
+    rule = OPS[node.op].cotangent
+    if rule is None:
+        return tuple(None for _ in node.inputs)
+    found = zip(node.inputs, rule(node, d), strict=True)
+    return tuple(
+        _unbroadcast(cotangent, child.shape) if cotangent is not None else None
+        for child, cotangent in found
+    )
+
+
+def _unbroadcast(d: Node, shape: Shape) -> Node:
+    return apply("sum", d) if d.shape and not shape else d
+
+
+def _mul(*factors: Node | float) -> Node:
+    product = factors[0] if isinstance(factors[0], Node) else const(factors[0])
+    for factor in factors[1:]:
+        product = apply("mul", product, factor)
+    return product
+
+
+def _neg(a: Node) -> Node:
+    return apply("neg", a)
+
+
+def _gate(condition: Node, d: Node) -> Node:
+    """`d` where the condition holds, else zero."""
+    return apply("where", condition, d, 0.0)
+
+
+def _pow_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    a, b = y.inputs
+    d_a = _mul(d, b, apply("pow", a, apply("sub", b, 1.0)))
+    if b.op == "const":
+        return d_a, None
+    # log is of no use at a <= 0, where the derivative by b is zero or does not exist
+    positive = apply("gt", a, 0.0)
+    log_a = apply("log", apply("where", positive, a, 1.0))
+    return d_a, _gate(positive, _mul(d, y, log_a))
+
+
+def _extremum_cotangent(comparison: str) -> CotangentRule:
+    """Of maximum and minimum: ties share the cotangent equally, as torch has it."""
+
+    def rule(y: Node, d: Node) -> tuple[Node | None, ...]:
+        a, b = y.inputs
+        tie = _gate(apply("eq", a, b), _mul(d, 0.5))
+        return (
+            apply("where", apply(comparison, a, b), d, tie),
+            apply("where", apply(comparison, b, a), d, tie),
+        )
+
+    return rule
+
+
+def _clamp_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    (a,) = y.inputs
+    inside = _gate(apply("ge", a, y.attr("lo")), d)
+    return (_gate(apply("le", a, y.attr("hi")), inside),)
+
+
+def _max_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    (a,) = y.inputs
+    largest = apply("eq", a, y)
+    return (_mul(apply("div", d, apply("sum", largest)), largest),)
+
+
+def _concat_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    axis, start, parts = y.attr("axis"), Dim(), []
+    for child in y.inputs:
+        size = child.shape[axis]
+        parts.append(apply("slice", d, axis=axis, start=start, size=size))
+        start = start + size
+    return tuple(parts)
+
+
+def _slice_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    axis, start, size = y.attr("axis"), y.attr("start"), y.attr("size")
+    after = y.inputs[0].shape[axis] - start - size
+    return (apply("pad", d, axis=axis, before=start, after=after),)
+
+
+def _pad_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    axis = y.attr("axis")
+    size = y.inputs[0].shape[axis]
+    return (apply("slice", d, axis=axis, start=y.attr("before"), size=size),)
+
+
+def _matvec_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    matrix, operand = y.inputs
+    d_operand = apply("matvec", apply("transpose", matrix), d)
+    if len(operand.shape) == 2:
+        return apply("matvec", d, apply("transpose", operand)), d_operand
+    return apply("outer", d, operand), d_operand
+
+
+# ---- composites --------------------------------------------------------------------------------
+
+
+def _mean(v: Node) -> Node:
+    return apply("div", apply("sum", v), size_of(v.shape[0]))
+
+
+def _centered(v: Node) -> Node:
+    return apply("sub", v, _mean(v))
+
+
+def _variance(v: Node) -> Node:
+    centered = _centered(v)
+    return _mean(_mul(centered, centered))
+
+
+def _expand_layer_norm(y: Node) -> Node:
+    v, *affine = y.inputs
+    deviation = apply("sqrt", apply("add", _variance(v), y.attr("eps")))
+    normed = apply("div", _centered(v), deviation)
+    if y.attr("gain"):
+        normed = _mul(normed, affine.pop(0))
+    if y.attr("bias"):
+        normed = apply("add", normed, affine.pop(0))
+    return normed
+
+
+def _expand_softmax(y: Node) -> Node:
+    (v,) = y.inputs
+    weights = apply("exp", apply("sub", v, apply("max", v)))
+    return apply("div", weights, apply("sum", weights))
+
+
+def _expand_leaky_relu(y: Node) -> Node:
+    (v,) = y.inputs
+    return apply("where", apply("gt", v, 0.0), v, _mul(v, y.attr("slope")))
+
+
+def _expand_elu(y: Node) -> Node:
+    (v,) = y.inputs
+    # the minimum keeps expm1 finite on the side that `where` throws away
+    negative = _mul(apply("expm1", apply("minimum", v, 0.0)), y.attr("alpha"))
+    return apply("where", apply("gt", v, 0.0), v, negative)
+
+
+def _expand_gelu(y: Node) -> Node:
+    (v,) = y.inputs
+    return _mul(v, 0.5, apply("add", apply("erf", _mul(v, math.sqrt(0.5))), 1.0))
+
+
+def _expand_silu(y: Node) -> Node:
+    (v,) = y.inputs
+    return _mul(v, apply("sigmoid", v))
+
+
+# ---- the table ---------------------------------------------------------------------------------
+
+
+def _sigmoid(a: float) -> float:
+    return 1.0 / (1.0 + math.exp(-a)) if a >= 0 else math.exp(a) / (1.0 + math.exp(a))
+
+
+def _softplus(a: float) -> float:
+    return max(a, 0.0) + math.log1p(math.exp(-abs(a)))
+
+
+def _sign(a: float) -> float:
+    return float((a > 0) - (a < 0))
+
+
+def _leaf(name: str) -> Op:
+    return Op(name=name, group=Group.LEAF, shape=_scalar_shape, text=name, latex=name)
+
+
+def _unary(
+    name: str,
+    value: Callable[[float], float] | None,
+    cotangent: Callable[[Node, Node, Node], Node | None],
+    *,
+    text: str | None = None,
+    latex: str | None = None,
+    precedence: int = 4,
+) -> Op:
+    """A row for a function of one value; its cotangent rule takes (a, y, d)."""
+    return Op(
+        name=name,
+        group=Group.ELEMENTWISE,
+        shape=_broadcast,
+        value=value,
+        cotangent=lambda y, d: (cotangent(y.inputs[0], y, d),),
+        text=text or f"{name}({{0}})",
+        latex=latex or rf"\operatorname{{{{{name}}}}}({{0}})",
+        precedence=precedence,
+    )
+
+
+def _binary(
+    name: str,
+    value: Callable[[float, float], float],
+    cotangent: CotangentRule | None,
+    *,
+    text: str,
+    latex: str,
+    precedence: int,
+) -> Op:
+    return Op(
+        name=name,
+        group=Group.ELEMENTWISE,
+        shape=_broadcast,
+        value=value,
+        cotangent=cotangent,
+        text=text,
+        latex=latex,
+        precedence=precedence,
+    )
+
+
+def _comparison(name: str, value: Callable[[float, float], bool], text: str, latex: str) -> Op:
+    """1 where it holds, else 0; nothing flows back through it."""
+    return _binary(
+        name,
+        lambda a, b: float(value(a, b)),
+        None,
+        text=f"{{0}} {text} {{1}}",
+        latex=f"{{0}} {latex} {{1}}",
+        precedence=0,
+    )
+
+
+def _composite(
+    name: str, expand: Callable[[Node], Node], *, shape: Any = _same_shape, latex: str | None = None
+) -> Op:
+    return Op(
+        name=name,
+        group=Group.COMPOSITE,
+        shape=shape,
+        expand=expand,
+        text=f"{name}({{all}})",
+        latex=latex or rf"\operatorname{{{{{name}}}}}({{all}})",
+    )
+
+
+_LEAVES = [_leaf("input"), _leaf("const"), _leaf("size")]
+
+_UNARY = [
+    _unary("neg", lambda a: -a, lambda a, y, d: _neg(d), text="-{0}", latex="-{0}", precedence=3),
+    _unary("abs", abs, lambda a, y, d: _mul(d, apply("sign", a)), latex="|{0}|"),
+    _unary("exp", math.exp, lambda a, y, d: _mul(d, y), latex=r"\exp({0})"),
+    _unary("expm1", math.expm1, lambda a, y, d: _mul(d, apply("add", y, 1.0))),
+    _unary("log", math.log, lambda a, y, d: apply("div", d, a), latex=r"\log({0})"),
+    _unary("sqrt", math.sqrt, lambda a, y, d: apply("div", _mul(d, 0.5), y), latex=r"\sqrt{{{0}}}"),
+    _unary(
+        "sigmoid",
+        _sigmoid,
+        lambda a, y, d: _mul(d, y, apply("sub", 1.0, y)),
+        latex=r"\sigma({0})",
+    ),
+    _unary(
+        "tanh",
+        math.tanh,
+        lambda a, y, d: _mul(d, apply("sub", 1.0, _mul(y, y))),
+        latex=r"\tanh({0})",
+    ),
+    _unary("relu", lambda a: max(a, 0.0), lambda a, y, d: _gate(apply("gt", y, 0.0), d)),
+    _unary("softplus", _softplus, lambda a, y, d: _mul(d, apply("sigmoid", a))),
+    _unary(
+        "erf",
+        math.erf,
+        lambda a, y, d: _mul(d, 2.0 / math.sqrt(math.pi), apply("exp", _neg(_mul(a, a)))),
+    ),
+    _unary("sin", math.sin, lambda a, y, d: _mul(d, apply("cos", a)), latex=r"\sin({0})"),
+    _unary("cos", math.cos, lambda a, y, d: _neg(_mul(d, apply("sin", a))), latex=r"\cos({0})"),
+    _unary("sign", _sign, lambda a, y, d: None),
+]
+
+_BINARY = [
+    _binary(
+        "add",
+        lambda a, b: a + b,
+        lambda y, d: (d, d),
+        text="{0} + {1}",
+        latex="{0} + {1}",
+        precedence=1,
+    ),
+    _binary(
+        "sub",
+        lambda a, b: a - b,
+        lambda y, d: (d, _neg(d)),
+        text="{0} - {1}",
+        latex="{0} - {1}",
+        precedence=1,
+    ),
+    _binary(
+        "mul",
+        lambda a, b: a * b,
+        lambda y, d: (_mul(d, y.inputs[1]), _mul(d, y.inputs[0])),
+        text="{0} * {1}",
+        latex=r"{0} \odot {1}",
+        precedence=2,
+    ),
+    _binary(
+        "div",
+        lambda a, b: a / b,
+        lambda y, d: (
+            apply("div", d, y.inputs[1]),
+            _neg(apply("div", _mul(d, y), y.inputs[1])),
+        ),
+        text="{0} / {1}",
+        latex=r"\frac{{{0}}}{{{1}}}",
+        precedence=2,
+    ),
+    _binary(
+        "pow",
+        lambda a, b: a**b,
+        _pow_cotangent,
+        text="{0} ** {1}",
+        latex="{0}^{{{1}}}",
+        precedence=3,
+    ),
+    _binary(
+        "minimum",
+        min,
+        _extremum_cotangent("lt"),
+        text="minimum({0}, {1})",
+        latex=r"\min({0}, {1})",
+        precedence=4,
+    ),
+    _binary(
+        "maximum",
+        max,
+        _extremum_cotangent("gt"),
+        text="maximum({0}, {1})",
+        latex=r"\max({0}, {1})",
+        precedence=4,
+    ),
+    _comparison("lt", lambda a, b: a < b, "<", "<"),
+    _comparison("le", lambda a, b: a <= b, "<=", r"\le"),
+    _comparison("gt", lambda a, b: a > b, ">", ">"),
+    _comparison("ge", lambda a, b: a >= b, ">=", r"\ge"),
+    _comparison("eq", lambda a, b: a == b, "==", "="),
+    _comparison("ne", lambda a, b: a != b, "!=", r"\ne"),
+]
+
+_OTHERS = [
+    Op(
+        name="where",
+        group=Group.ELEMENTWISE,
+        shape=_broadcast,
+        value=lambda condition, a, b: a if condition else b,
+        cotangent=lambda y, d: (None, _gate(y.inputs[0], d), apply("where", y.inputs[0], 0.0, d)),
+        text="where({0}, {1}, {2})",
+        latex=r"\operatorname{{where}}({0}, {1}, {2})",
+    ),
+    Op(
+        name="clamp",
+        group=Group.ELEMENTWISE,
+        shape=_broadcast,
+        cotangent=_clamp_cotangent,
+        text="clamp({0}, {lo}, {hi})",
+        latex=r"\operatorname{{clamp}}({0}, {lo}, {hi})",
+    ),
+    Op(
+        name="matvec",
+        group=Group.PRODUCT,
+        shape=_matvec_shape,
+        cotangent=_matvec_cotangent,
+        text="{0} @ {1}",
+        latex="{0} {1}",
+        precedence=2,
+    ),
+    Op(
+        name="sum",
+        group=Group.REDUCTION,
+        shape=_scalar_shape,
+        cotangent=lambda y, d: (apply("expand", d, shape=y.inputs[0].shape),),
+        text="sum({0})",
+        latex=r"\textstyle\sum {0}",
+    ),
+    Op(
+        name="max",
+        group=Group.REDUCTION,
+        shape=_scalar_shape,
+        cotangent=_max_cotangent,
+        text="max({0})",
+        latex=r"\max({0})",
+    ),
+    Op(
+        name="expand",
+        group=Group.MOVEMENT,
+        shape=lambda shapes, attrs: attrs["shape"],
+        cotangent=lambda y, d: (apply("sum", d),),
+        text="expand({0})",
+        latex=r"{0}\,\mathbf{{1}}",
+    ),
+    Op(
+        name="concat",
+        group=Group.MOVEMENT,
+        shape=_concat_shape,
+        cotangent=_concat_cotangent,
+        text="concat({all})",
+        latex="[{all}]",
+    ),
+    Op(
+        name="slice",
+        group=Group.MOVEMENT,
+        shape=_slice_shape,
+        cotangent=_slice_cotangent,
+        text="{0}[{start} : {stop}]",
+        latex="{0}_{{[{start} : {stop}]}}",
+    ),
+    Op(
+        name="pad",
+        group=Group.MOVEMENT,
+        shape=_pad_shape,
+        cotangent=_pad_cotangent,
+        text="pad({0}, {before}, {after})",
+        latex=r"\operatorname{{pad}}({0})",
+    ),
+    Op(
+        name="transpose",
+        group=Group.MOVEMENT,
+        shape=lambda shapes, attrs: (shapes[0][1], shapes[0][0]),
+        cotangent=lambda y, d: (apply("transpose", d),),
+        text="{0}.T",
+        latex="{0}^{{\\top}}",
+    ),
+    Op(
+        name="outer",  # the sum over time and batch of a b^T
+        group=Group.ACCUMULATION,
+        shape=_outer_shape,
+        text="total(outer({0}, {1}))",
+        latex="",
+    ),
+    Op(
+        name="total",  # the sum over time and batch
+        group=Group.ACCUMULATION,
+        shape=_same_shape,
+        text="total({0})",
+        latex="",
+    ),
+    Op(
+        name="total_time",  # the sum over time alone
+        group=Group.ACCUMULATION,
+        shape=_same_shape,
+        text="total_time({0})",
+        latex="",
+    ),
+]
+
+_COMPOSITES = [
+    _composite("mean", lambda y: _mean(y.inputs[0]), shape=_scalar_shape),
+    _composite("var", lambda y: _variance(y.inputs[0]), shape=_scalar_shape),
+    _composite("softmax", _expand_softmax),
+    _composite("layer_norm", _expand_layer_norm, latex=r"\operatorname{{LN}}({all})"),
+    _composite("leaky_relu", _expand_leaky_relu),
+    _composite("elu", _expand_elu),
+    _composite("gelu", _expand_gelu),
+    _composite("silu", _expand_silu),
+]
+
+OPS: dict[str, Op] = {op.name: op for op in (*_LEAVES, *_UNARY, *_BINARY, *_OTHERS, *_COMPOSITES)}

@@ -1,0 +1,139 @@
+"""A graph for reading: as text, in the language it was written in, or as a paper's LaTeX."""
+
+from recurra.ir.dims import shape_text
+from recurra.ir.graph import Graph, Node
+from recurra.ir.listing import make_listing
+from recurra.ir.names import latex_symbol
+from recurra.ir.ops import OPS, Group
+from recurra.ir.spelling import LatexWriter, TextWriter
+
+_HEADINGS = {
+    "input": "input",
+    "state": "state",
+    "context": "context",
+    "step": "step index",
+    "parameter": "parameters",
+}
+
+
+def text(name: str, graph: Graph) -> str:
+    """The equations as text: what they read, with sizes, then one assignment a line.
+
+    The assignments are in the language of cells: put into a function, they are the cell again.
+    """
+    listing = make_listing(graph, graph.names, reassign=True)
+    writer = TextWriter({**_input_labels(graph), **listing.names})
+    lines = []
+    for statement in listing.statements:
+        targets = ", ".join(listing.names[node] if node else "_" for node in statement.targets)
+        if statement.is_split:
+            comma = "," if len(statement.targets) == 1 else ""
+            whole, parts = writer.operand(statement.value), len(statement.targets)
+            lines.append(f"{targets}{comma} = split({whole}, {parts})")
+        else:
+            lines.append(f"{targets} = {writer.value(statement.value)}")
+    lines.append("return " + ", ".join(writer.operand(node) for node in listing.results))
+    return "\n".join([name, *_header(graph), "", *(f"    {line}" for line in lines)])
+
+
+def latex(name: str, graph: Graph) -> str:
+    r"""The equations as a paper prints them: one aligned block, new states as h_t, old as h_{t-1}.
+
+    It stands in math mode, as in \[ ... \], and needs amsmath, KaTeX or MathJax; its first line is
+    a comment with `name`.
+    """
+    names, repeats = _latex_names(graph)
+    listing = make_listing(graph, names, reassign=False)
+    varying = _varying(graph)
+    labels = _latex_inputs(graph)
+    for node, label in listing.names.items():
+        changes = node in varying or node in graph.output_nodes
+        labels[node] = latex_symbol(label, "t" if changes else None)
+    writer = LatexWriter(labels)
+    lines = []
+    for statement in listing.statements:
+        targets = [labels[node] if node else r"\cdot" for node in statement.targets]
+        if statement.is_split:
+            stacked = r"\begin{bmatrix} " + r" \\ ".join(targets) + r" \end{bmatrix}"
+            lines.append(f"{stacked} &= {writer.operand(statement.value)}")
+        else:
+            lines.append(f"{targets[0]} &= {writer.value(statement.value)}")
+    lines += [f"{latex_symbol(label, 't')} &= {writer.operand(node)}" for label, node in repeats]
+    body = " \\\\\n".join(f"  {line}" for line in lines)
+    return f"% {name}\n\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+
+
+# ---- what stands above the text ------------------------------------------------------------------
+
+
+def _header(graph: Graph) -> list[str]:
+    """One line for each kind of input and each size."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for node, label in _input_labels(graph).items():
+        kind = node.attr("kind") if node.op == "input" else "given"
+        names.setdefault((_HEADINGS.get(kind, kind), shape_text(node.shape)), []).append(label)
+    width = max(map(len, _HEADINGS.values()))
+    lines, above = [], ""
+    for (heading, size), labels in names.items():
+        shown = heading if heading != above else ""
+        lines.append(f"    {shown:<{width}}  {', '.join(labels)} {size}")
+        above = heading
+    return lines
+
+
+def _input_labels(graph: Graph) -> dict[Node, str]:
+    """What to call the inputs; those of a cut graph may be any nodes."""
+    labels: dict[Node, str] = {}
+    for place, node in enumerate(graph.inputs, 1):
+        own = node.name if node.op == "input" else graph.names.get(node)
+        labels[node] = own or f"u{place}"
+    return labels
+
+
+# ---- symbols with an index of time ---------------------------------------------------------------
+
+
+def _latex_names(graph: Graph) -> tuple[dict[Node, str], list[tuple[str, Node]]]:
+    """What to call values: a new state by the state's name, an output y, the rest as the user did.
+
+    Also the results that are no value of their own: an input, a number, or another result again.
+    """
+    outputs = list(graph.outputs)
+    if outputs[0][0] == "output":  # a state is called by its own name first
+        first = outputs.pop(0)[1]
+        if not outputs or first is not outputs[0][1]:
+            outputs.append((graph.names.get(first, "y"), first))
+    of_result: dict[Node, str] = {}
+    repeats: list[tuple[str, Node]] = []
+    for label, node in outputs:
+        if node in graph.inputs or node in of_result or OPS[node.op].group is Group.LEAF:
+            repeats.append((label, node))
+        else:
+            of_result[node] = label
+    taken = {*of_result.values(), *_input_labels(graph).values()}
+    of_user = {
+        node: f"{name}_prime" if name in taken else name
+        for node, name in graph.names.items()
+        if node not in of_result
+    }
+    return {**of_user, **of_result}, repeats
+
+
+def _latex_inputs(graph: Graph) -> dict[Node, str]:
+    """The inputs as symbols: x_t, h_{t-1}, and what does not change without an index."""
+    labels = {}
+    times = {"input": "t", "state": "t-1"}
+    for node, label in _input_labels(graph).items():
+        time = times.get(node.attr("kind")) if node.op == "input" else "t"
+        labels[node] = latex_symbol(label, time)
+    return labels
+
+
+def _varying(graph: Graph) -> set[Node]:
+    """The nodes that depend on the input, a state or the step."""
+    constant = ("parameter", "context")
+    varying = {n for n in graph.inputs if n.op != "input" or n.attr("kind") not in constant}
+    for node in graph.nodes():
+        if any(child in varying for child in node.inputs):
+            varying.add(node)
+    return varying

@@ -1,0 +1,130 @@
+"""Expressions and numbers as text and as LaTeX.
+
+The table of operations has the spelling of each; here is what it cannot say: where parentheses go.
+`needed` is the precedence that an operand must have to stand without them: 1 sum, 2 product, 3 sign
+and power, 4 a call or an atom.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from recurra.ir.graph import Node
+from recurra.ir.ops import OPS
+
+_DEFAULTS = {"slope": 0.01, "alpha": 1.0, "eps": 1e-5}
+
+
+class TextWriter:
+    """Writes expressions as Python has them: its label for a node that has one, else the operation.
+
+    What it writes means the same graph again: left operands associate, right ones get parentheses.
+    """
+
+    def __init__(self, labels: Mapping[Node, str]) -> None:
+        self.labels = labels
+
+    def operand(self, node: Node, needed: int = 0) -> str:
+        """`node` where it is read, in parentheses if it binds less than `needed`."""
+        if node in self.labels:
+            return self.labels[node]
+        written = self.value(node)
+        return f"({written})" if self._precedence(node) < needed else written
+
+    def value(self, node: Node) -> str:
+        """The operation that gives `node`, also where it has a label."""
+        if node.op == "const":
+            return self._number(node.attr("value"))
+        if node.op == "size":
+            return str(node.attr("dim"))
+        template = self._template(node)
+        operands = [self._placed(node, place, template) for place in range(len(node.inputs))]
+        attrs = {key: self._attribute(value) for key, value in node.attrs}
+        if node.op == "slice":
+            attrs["stop"] = str(node.attr("start") + node.attr("size"))
+        return template.format(*operands, all=", ".join(self._all(node, operands)), **attrs)
+
+    def _placed(self, node: Node, place: int, template: str) -> str:
+        if _is_delimited(template, place):
+            return self.operand(node.inputs[place])
+        written = self.operand(node.inputs[place], self._needed(node, place))
+        follows_sign = written.startswith("-") and (place > 0 or node.op == "neg")
+        return f"({written})" if follows_sign else written
+
+    def _template(self, node: Node) -> str:
+        return "clamp({all})" if node.op == "clamp" else OPS[node.op].text
+
+    def _precedence(self, node: Node) -> int:
+        if node.op == "const":
+            return 3 if node.attr("value") < 0 else 4
+        return 1 if node.op == "size" else OPS[node.op].precedence
+
+    def _needed(self, node: Node, place: int) -> int:
+        own = OPS[node.op].precedence
+        if node.op == "pow":  # associates to the right
+            return own + 1 - place
+        return own + 1 if place > 0 or own == 0 else own
+
+    def _number(self, value: float) -> str:
+        return str(int(value)) if value.is_integer() and abs(value) < 1e6 else repr(value)
+
+    def _attribute(self, value: Any) -> str:
+        return self._number(value) if isinstance(value, float) else str(value)
+
+    def _all(self, node: Node, operands: list[str]) -> list[str]:
+        """The arguments of a call: operands, then the attributes that are not at their default."""
+        attrs = dict(node.attrs)
+        if node.op == "clamp":
+            bounds = {"min": attrs["lo"], "max": attrs["hi"]}
+            return operands + [
+                f"{k}={self._number(v)}" for k, v in bounds.items() if abs(v) < 1e999
+            ]
+        if node.op == "layer_norm" and attrs["bias"] and not attrs["gain"]:
+            operands = [operands[0], f"bias={operands[1]}"]
+        given = {key: value for key, value in attrs.items() if value != _DEFAULTS.get(key, value)}
+        keyword = "eps=" if node.op == "layer_norm" else ""
+        return operands + [f"{keyword}{self._number(value)}" for value in given.values()]
+
+
+class LatexWriter(TextWriter):
+    """Writes expressions as a paper has them: sums and chains of one product stand bare."""
+
+    def _template(self, node: Node) -> str:
+        if node.op != "mul" or all(child.shape for child in node.inputs):
+            return OPS[node.op].latex
+        first, second = (child.op == "const" for child in node.inputs)
+        if second:  # numbers come first
+            return r"{0} \cdot {1}" if first else "{1} {0}"
+        return "{0} {1}"
+
+    def _precedence(self, node: Node) -> int:
+        # a fraction holds together by itself; what a sum sign reaches over is unclear
+        special = {"div": 4, "sum": 0}
+        return special[node.op] if node.op in special else super()._precedence(node)
+
+    def _needed(self, node: Node, place: int) -> int:
+        child = node.inputs[place]
+        own = OPS[node.op].precedence
+        if child.op == "neg" or node.op in ("pow", "sub"):
+            return super()._needed(node, place)
+        if own == 2 == self._precedence(child):
+            return 2 if child.op == node.op else 3
+        return min(own, 4) if own in (1, 2) else super()._needed(node, place)
+
+    def _number(self, value: float) -> str:
+        if abs(value) == float("inf"):
+            return r"\infty" if value > 0 else r"-\infty"
+        mantissa, _, exponent = super()._number(value).partition("e")
+        if not exponent:
+            return mantissa
+        power = f"10^{{{int(exponent)}}}"
+        return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
+
+
+@lru_cache
+def _is_delimited(template: str, place: int) -> bool:
+    """Whether the operand stands between brackets, braces, bars or commas in the template."""
+    if "{all}" in template:
+        return True
+    return re.search(rf"[(\[{{|,] ?\{{{place}\}} ?[)\]}}|,]", template) is not None

@@ -1,0 +1,218 @@
+"""The functions that equations may use; torch's own functions of the same meaning work too.
+
+`var` and `layer_norm` divide by n, as normalisation does. Comparisons give 0 or 1.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from recurra.ir import Dim
+from recurra.lang.symbols import (
+    FUNCTIONS,
+    TORCH_FUNCTIONS,
+    Symbol,
+    as_vector,
+    elementwise,
+    lift,
+    product,
+    trace_of,
+)
+
+
+def _language(*torch_functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function of the language, and the torch functions that mean the same."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        FUNCTIONS[function.__name__] = function
+        for torch_function in torch_functions:
+            TORCH_FUNCTIONS[torch_function] = function.__name__
+        return function
+
+    return register
+
+
+def _unary(name: str, doc: str, *torch_functions: Any) -> Callable[[Any], Symbol]:
+    def function(v: Any) -> Symbol:
+        return elementwise(name, v)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return _language(*torch_functions)(function)
+
+
+_F = torch.nn.functional
+_T = torch.Tensor
+
+sigmoid = _unary("sigmoid", "1 / (1 + exp(-v)).", torch.sigmoid, _F.sigmoid, _T.sigmoid)
+tanh = _unary("tanh", "The hyperbolic tangent.", torch.tanh, _F.tanh, _T.tanh)
+relu = _unary("relu", "max(v, 0).", torch.relu, _F.relu, _T.relu)
+exp = _unary("exp", "e to the power v.", torch.exp, _T.exp)
+log = _unary("log", "The natural logarithm.", torch.log, _T.log)
+sqrt = _unary("sqrt", "The square root.", torch.sqrt, _T.sqrt)
+sin = _unary("sin", "The sine, v in radians.", torch.sin, _T.sin)
+cos = _unary("cos", "The cosine, v in radians.", torch.cos, _T.cos)
+sign = _unary("sign", "-1, 0 or 1; its derivative is 0.", torch.sign, _T.sign)
+abs = _unary("abs", "The absolute value.", torch.abs, _T.abs)
+softplus = _unary("softplus", "log(1 + exp(v)).", _F.softplus)
+silu = _unary("silu", "v * sigmoid(v).", _F.silu)
+gelu = _unary("gelu", "v * Phi(v), Phi the normal distribution function.", _F.gelu)
+
+
+@_language(_F.leaky_relu)
+def leaky_relu(v: Any, negative_slope: float = 0.01) -> Symbol:
+    """v where it is positive, else negative_slope * v."""
+    return elementwise("leaky_relu", v, slope=float(negative_slope))
+
+
+@_language(_F.elu)
+def elu(v: Any, alpha: float = 1.0) -> Symbol:
+    """v where it is positive, else alpha * (exp(v) - 1)."""
+    return elementwise("elu", v, alpha=float(alpha))
+
+
+@_language(torch.where)
+def where(condition: Any, a: Any, b: Any) -> Symbol:
+    """a where the condition is not 0, else b."""
+    return elementwise("where", condition, a, b)
+
+
+@_language(torch.minimum, _T.minimum)
+def minimum(a: Any, b: Any) -> Symbol:
+    """The smaller of two, element by element."""
+    return elementwise("minimum", a, b)
+
+
+@_language(torch.maximum, _T.maximum)
+def maximum(a: Any, b: Any) -> Symbol:
+    """The larger of two, element by element."""
+    return elementwise("maximum", a, b)
+
+
+@_language(torch.clamp, _T.clamp)
+def clamp(v: Any, min: float | None = None, max: float | None = None) -> Symbol:
+    """v kept within the numbers min and max; either may be None."""
+    lo = float("-inf") if min is None else float(min)
+    hi = float("inf") if max is None else float(max)
+    return elementwise("clamp", v, lo=lo, hi=hi)
+
+
+# torch's reductions take a dim; over the features of one vector -1 is the only one there is
+def _reduction(op: str, v: Any, dim: int) -> Symbol:
+    trace = trace_of((v,), op)
+    symbol = lift(v, trace)
+    if dim != -1:
+        trace.fail(f"{op}: expected dim=-1 (the features), got {dim}. Leave dim out.")
+    size = as_vector(symbol, op)
+    shape = (size,) if op == "softmax" else ()
+    return Symbol(trace, op, (symbol,), {}, shape)
+
+
+@_language(torch.sum, _T.sum)
+def sum(v: Any, dim: int = -1) -> Symbol:
+    """The sum over features, a scalar."""
+    return _reduction("sum", v, dim)
+
+
+@_language(torch.mean, _T.mean)
+def mean(v: Any, dim: int = -1) -> Symbol:
+    """The mean over features, a scalar."""
+    return _reduction("mean", v, dim)
+
+
+@_language()
+def var(v: Any, dim: int = -1) -> Symbol:
+    """The variance over features, divided by n, a scalar."""
+    return _reduction("var", v, dim)
+
+
+@_language(torch.amax, _T.amax)
+def max(v: Any, dim: int = -1) -> Symbol:
+    """The largest feature, a scalar; ties share the gradient."""
+    return _reduction("max", v, dim)
+
+
+@_language(torch.softmax, _F.softmax, _T.softmax)
+def softmax(v: Any, dim: int = -1) -> Symbol:
+    """exp(v) / sum(exp(v)) over features."""
+    return _reduction("softmax", v, dim)
+
+
+@_language()
+def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: float = 1e-5) -> Symbol:
+    """(v - mean(v)) / sqrt(var(v) + eps), times `gain`, plus `bias`.
+
+    Source: Ba, Kiros, Hinton (2016), "Layer Normalization", arXiv:1607.06450, eq. 4.
+    """
+    trace = trace_of((v, gain, bias), "layer_norm")
+    symbol = lift(v, trace)
+    size = as_vector(symbol, "layer_norm")
+    affine = tuple(lift(part, trace) for part in (gain, bias) if part is not None)
+    for part in affine:
+        if not trace.unify(as_vector(part, "layer_norm"), size):
+            trace.fail(
+                f"layer_norm: expected {part.text} of size {trace.resolve(size)}, got "
+                f"{trace.resolve(as_vector(part, 'layer_norm'))}. Use another parameter."
+            )
+    attrs = {"eps": float(eps), "gain": gain is not None, "bias": bias is not None}
+    return Symbol(trace, "layer_norm", (symbol, *affine), attrs, (size,))
+
+
+@_language(torch.cat, torch.concat)
+def concat(*vectors: Any, dim: int = -1) -> Symbol:
+    """The vectors one behind the other; also takes one list of them, as torch.cat does."""
+    if len(vectors) >= 1 and isinstance(vectors[0], list | tuple):
+        vectors = tuple(vectors[0])
+    trace = trace_of(vectors, "concat")
+    symbols = tuple(lift(vector, trace) for vector in vectors)
+    total = Dim()
+    for symbol in symbols:
+        total = total + as_vector(symbol, "concat")
+    return Symbol(trace, "concat", symbols, {"axis": 0}, (total,))
+
+
+@_language(torch.chunk, _T.chunk)
+def split(v: Any, parts: int, dim: int = -1) -> tuple[Symbol, ...]:
+    """A vector cut into `parts` vectors of equal size."""
+    trace = trace_of((v,), "split")
+    symbol = lift(v, trace)
+    whole = as_vector(symbol, "split")
+    if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
+        trace.fail(f"split: expected a number of parts >= 1, got {parts!r}. Give a whole number.")
+    size = trace.unknown(f"the parts of split({symbol.text}, {parts})")
+    if not trace.unify(whole, size * parts):
+        trace.fail(f"split: {trace.resolve(whole)} cannot be cut into {parts} equal parts.")
+    return tuple(
+        Symbol(trace, "slice", (symbol,), {"axis": 0, "start": size * i, "size": size}, (size,))
+        for i in range(parts)
+    )
+
+
+@_language()
+def chunk(v: Any, chunks: int, dim: int = -1) -> tuple[Symbol, ...]:
+    """The same as `split`, under torch's name for it."""
+    return split(v, chunks, dim)
+
+
+def _operator(name: str, *torch_functions: Any) -> None:
+    """Let a torch operator (torch.add, ...) mean the operator of the language."""
+    FUNCTIONS.setdefault(name, lambda *args: elementwise(name, *args))
+    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, name))
+
+
+_operator("add", torch.add, _T.add)
+_operator("sub", torch.sub, torch.subtract, _T.sub)
+_operator("mul", torch.mul, torch.multiply, _T.mul)
+_operator("div", torch.div, torch.divide, torch.true_divide, _T.div)
+_operator("pow", torch.pow, _T.pow)
+_operator("neg", torch.neg, torch.negative, _T.neg)
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    _operator(_name, getattr(torch, _name), getattr(_T, _name))
+
+TORCH_FUNCTIONS.update(
+    dict.fromkeys((torch.square, _T.square), "square")
+    | {torch.matmul: "matmul", torch.mv: "matmul"}
+)
+FUNCTIONS["matmul"] = product
+FUNCTIONS["square"] = lambda v: elementwise("mul", v, v)

@@ -1,0 +1,52 @@
+"""One run of a cell's equations on symbols: leaves, size unknowns, and their unification."""
+
+from typing import NoReturn
+
+from recurra.errors import CellError
+from recurra.ir import Dim, Shape
+from recurra.lang.where import Where, here
+
+
+class Trace:
+    """What is known so far about the sizes in the equations of one cell."""
+
+    def __init__(self, cell: str) -> None:
+        self.cell = cell
+        self._known: dict[str, Dim] = {}
+        self._origin: dict[str, str] = {}
+
+    def fail(self, text: str, where: Where | None = None) -> NoReturn:
+        """Raise a CellError that points at the user's line."""
+        raise CellError((where or here(self.cell)).message(text)) from None
+
+    def unknown(self, origin: str) -> Dim:
+        """A new open size; `origin` says what it is, for the error if it stays open."""
+        name = f"?{len(self._origin)}"
+        self._origin[name] = origin
+        return Dim.named(name)
+
+    def resolve(self, dim: Dim) -> Dim:
+        """`dim` with everything that is known put in."""
+        while True:
+            resolved = dim.substitute(self._known)
+            if resolved == dim:
+                return dim
+            dim = resolved
+
+    def resolve_shape(self, shape: Shape) -> Shape:
+        """`resolve` for every size of `shape`."""
+        return tuple(self.resolve(dim) for dim in shape)
+
+    def unify(self, a: Dim, b: Dim) -> bool:
+        """Make the two sizes equal; False if they cannot be."""
+        difference = self.resolve(a) - self.resolve(b)
+        for name, coefficient in difference.terms:
+            if name.startswith("?"):
+                rest = difference - Dim.named(name) * coefficient
+                self._known[name] = rest / -coefficient
+                return True
+        return difference.is_zero
+
+    def origins(self, dim: Dim) -> list[str]:
+        """What the open sizes in `dim` are."""
+        return [self._origin[name] for name in self.resolve(dim).unknowns]

@@ -1,0 +1,7 @@
+"""Graph -> graph -> plan: named, pure passes, each checked before and after."""
+
+from recurra.passes.hoist import Loop
+from recurra.passes.plan import Plan, Section, forward_graph, plan
+from recurra.passes.rates import Rate
+
+__all__ = ["Loop", "Plan", "Rate", "Section", "forward_graph", "plan"]

@@ -1,0 +1,201 @@
+"""plan: the whole pipeline, from a cell's equations to the program that a backend runs.
+
+Forward:  once -> context -> sequence -> loop (-> after)
+Backward: before -> reverse loop -> after -> sequence adjoint -> context adjoint -> once adjoint
+
+Every arrow is a graph over named nodes; nothing here knows a target, a tensor or a number of steps.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from recurra.ir import Graph, Node, Stage, verify
+from recurra.passes.adjoint import adjoint, cotangent_of, reads
+from recurra.passes.arrange import arrange, spread
+from recurra.passes.decompose import decompose
+from recurra.passes.hoist import Loop, Sections, hoist, split
+from recurra.passes.products import merge, separate
+from recurra.passes.rates import Rate, leaf_rates
+from recurra.passes.simplify import simplify, zeros
+from recurra.passes.widen import widen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Section:
+    """One section's graph with its adjoint.
+
+    `wanted` are the inputs that the adjoint differentiates by: its output "i" is the cotangent of
+    wanted[i]. `seeds` are the adjoint's leaves for the cotangents of the graph's outputs, in order.
+    """
+
+    graph: Graph
+    adjoint: Graph
+    wanted: tuple[Node, ...]
+    seeds: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """What a backend runs for one cell, whatever the sizes are.
+
+    `loop` and `reverse` are the forward and the reverse time loop, each with what runs before and
+    after it for all steps at once. `residuals` are the values of the step that `reverse` reads.
+    """
+
+    inputs: tuple[Node, ...]
+    states: tuple[Node, ...]
+    state_names: tuple[str, ...]
+    once: Section
+    context: Section
+    sequence: Section
+    step: Section
+    loop: Loop
+    reverse: Loop
+    residuals: tuple[Node, ...]
+    table: bool
+
+    def leaves(self, kind: str) -> tuple[Node, ...]:
+        """The cell's inputs of one kind, in order."""
+        return tuple(node for node in self.inputs if node.attr("kind") == kind)
+
+
+def plan(equations: Graph, *, wide: bool = True) -> Plan:
+    """The plan for a cell's equations.
+
+    Args:
+        equations: as `Cell.equations`.
+        wide: join elementwise siblings into wide operations, for targets that pay per operation.
+    """
+    graph = forward_graph(equations, wide=wide)
+    sections = hoist(graph, leaf_rates(graph))
+    states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
+    names = tuple(node.name for node in states)
+    step = _step_section(sections, states)
+    loop = split(step.graph, dict(zip(states, names, strict=True)))
+    carried = {
+        cotangent_of(name, step.graph.output(name)): str(step.wanted.index(state))
+        for name, state in zip(names, states, strict=True)
+    }
+    reverse = split(step.adjoint, carried)
+    computed = set(step.graph.nodes()) | set(states)
+    sequence_leaves = {node for node in sections.sequence.inputs if node.op == "input"}
+    return Plan(
+        inputs=equations.inputs,
+        states=states,
+        state_names=names,
+        once=_section(sections.once, lambda node: None),
+        context=_section(sections.context, lambda node: _summed(node, sections, "context")),
+        sequence=_section(sections.sequence, lambda node: _summed(node, sections, "sequence")),
+        step=step,
+        loop=loop,
+        reverse=reverse,
+        residuals=tuple(node for node in reads(step.adjoint) if node in computed),
+        table=all(leaf.attr("kind") in ("input", "parameter") for leaf in sequence_leaves)
+        and not set(sections.sequence.inputs) & set(sections.context.output_nodes),
+    )
+
+
+def forward_graph(equations: Graph, *, wide: bool = True) -> Graph:
+    """A cell's equations after every pass that rewrites the forward graph, each checked."""
+    verify(equations, Stage.CELL)
+    given = leaf_rates(equations)
+    passes: list[Callable[[Graph], Graph]] = [
+        decompose,
+        simplify,
+        separate,
+        lambda graph: arrange(graph, given),
+        lambda graph: merge(graph, given),
+        simplify,
+    ]
+    if wide:
+        passes += [widen, lambda graph: arrange(graph, given)]
+    graph = equations
+    for rewrite in passes:
+        graph = verify(rewrite(graph), Stage.PRIMITIVE)
+    return graph
+
+
+def _rate_of_input(node: Node, sections: Sections) -> Rate:
+    """The rate of an input of a section: that of the leaf, or of the section that computes it."""
+    if node in set(sections.once.output_nodes):
+        return Rate.ONCE
+    if node in set(sections.context.output_nodes):
+        return Rate.CONTEXT
+    if node in set(sections.sequence.output_nodes):
+        return Rate.SEQUENCE
+    return leaf_rates(Graph(inputs=(node,), outputs=()))[node]
+
+
+def _summed(node: Node, sections: Sections, section: str) -> str | None:
+    """How the cotangent of an input is summed over what the input does not vary with."""
+    rate = _rate_of_input(node, sections)
+    if rate is Rate.ONCE:
+        return "total"
+    if rate is Rate.CONTEXT and section != "context":
+        return "total_time"
+    return None
+
+
+def _section(graph: Graph, how: Callable[[Node], str | None]) -> Section:
+    """A section with its adjoint, in which everything is known but the cotangents."""
+    accumulate = {node: how(node) for node in graph.inputs if not _is_step_index(node)}
+    raw = verify(adjoint(graph, accumulate), Stage.BACKWARD)
+    seeds = tuple(cotangent_of(name, node) for name, node in graph.outputs)
+    given = dict.fromkeys((*raw.inputs, *seeds), Rate.SEQUENCE)
+    return Section(
+        graph=graph,
+        adjoint=_tidy(raw, {node: given[node] for node in raw.inputs}),
+        wanted=tuple(accumulate),
+        seeds=seeds,
+    )
+
+
+def _step_section(sections: Sections, states: tuple[Node, ...]) -> Section:
+    graph = sections.step
+    # a state that the step never reads is carried all the same
+    missing = tuple(state for state in states if state not in graph.inputs)
+    graph = Graph(inputs=(*graph.inputs, *missing), outputs=graph.outputs)
+    accumulate: dict[Node, str | None] = dict.fromkeys(states)
+    accumulate.update(
+        {
+            node: _summed(node, sections, "step")
+            for node in graph.inputs
+            if node not in accumulate and not _is_step_index(node)
+        }
+    )
+    raw = verify(_with_zero_states(adjoint(graph, accumulate), states), Stage.BACKWARD)
+    seeds = tuple(cotangent_of(name, node) for name, node in graph.outputs)
+    carried = {cotangent_of(node.name, graph.output(node.name)) for node in states}
+    given = {node: Rate.STEP if node in carried else Rate.SEQUENCE for node in raw.inputs}
+    return Section(
+        graph=graph,
+        adjoint=_tidy(_with_inputs(raw, carried), {**dict.fromkeys(carried, Rate.STEP), **given}),
+        wanted=tuple(accumulate),
+        seeds=seeds,
+    )
+
+
+def _with_zero_states(graph: Graph, states: tuple[Node, ...]) -> Graph:
+    """The adjoint of a step with a zero for every state that the step does not read."""
+    from_states = {str(i): state for i, state in enumerate(states)}
+    present = {name for name, _ in graph.outputs}
+    zero = tuple(
+        (name, zeros(state.shape)) for name, state in from_states.items() if name not in present
+    )
+    return Graph(inputs=graph.inputs, outputs=(*zero, *graph.outputs))
+
+
+def _with_inputs(graph: Graph, more: set[Node]) -> Graph:
+    extra = tuple(node for node in sorted(more, key=lambda n: n.name) if node not in graph.inputs)
+    return Graph(inputs=(*graph.inputs, *extra), outputs=graph.outputs)
+
+
+def _tidy(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
+    """An adjoint simplified, its factors gathered by rate."""
+    graph = spread(simplify(graph))
+    graph = arrange(graph, given)
+    return verify(simplify(graph), Stage.BACKWARD)
+
+
+def _is_step_index(node: Node) -> bool:
+    return node.op == "input" and node.attr("kind") == "step"

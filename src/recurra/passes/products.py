@@ -1,0 +1,153 @@
+"""separate and merge: products in their smallest pieces, then one product for each vector.
+
+`separate` takes stacked forms apart: W @ concat(x, h) becomes W_x @ x + W_h @ h, and a slice of
+W @ x becomes a product with a slice of W. `merge` stacks all matrices that multiply the same
+vector, with the biases that are added to them. Together they bring every way of writing a cell to
+the same products.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from recurra.ir import OPS, Dim, Graph, Group, Node, apply, rebuild
+from recurra.passes.rates import Rate, rates
+from recurra.passes.simplify import cut, join, simplest, zeros
+
+
+def separate(graph: Graph) -> Graph:
+    """The graph with concatenated operands split and slices pushed down to parameters."""
+
+    def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
+        if not inputs:
+            return node
+        node = simplest(apply(node.op, *inputs, **dict(node.attrs)))
+        if node.op == "matvec":
+            return _split_operand(node)
+        if node.op == "slice":
+            return _push_slice(node.inputs[0], node.attr("axis"), node.attr("start"), node.shape)
+        return node
+
+    return rebuild(graph, rule)
+
+
+def _split_operand(node: Node) -> Node:
+    """A matrix times a concatenation, as a sum of products of its columns."""
+    matrix, operand = node.inputs
+    if operand.op != "concat" or len(operand.shape) != 1:
+        return node
+    total, start = None, Dim()
+    for part in operand.inputs:
+        size = part.shape[0]
+        term = _split_operand(apply("matvec", cut(matrix, 1, start, size), part))
+        total = term if total is None else apply("add", total, term)
+        start = start + size
+    return total if total is not None else node
+
+
+def _push_slice(node: Node, axis: int, start: Dim, shape: tuple[Dim, ...]) -> Node:
+    """`shape[axis]` entries of `node` from `start`, cut out as far down as possible."""
+    size = shape[axis]
+    sliced = cut(node, axis, start, size)
+    if sliced.op != "slice" or len(shape) != 1:
+        return sliced
+    (base,) = sliced.inputs
+    start = sliced.attr("start")
+    if OPS[base.op].group is Group.ELEMENTWISE:
+        parts = [
+            _push_slice(child, 0, start, (size,)) if child.shape else child for child in base.inputs
+        ]
+        return simplest(apply(base.op, *parts, **dict(base.attrs)))
+    if base.op == "matvec" and len(base.shape) == 1:
+        matrix, operand = base.inputs
+        return simplest(apply("matvec", cut(matrix, 0, start, size), operand))
+    return sliced
+
+
+# ---- merging -----------------------------------------------------------------------------------
+
+
+class _Affine(NamedTuple):
+    """A node that is matrix @ vector + bias, with a bias that is computed once (None: no bias)."""
+
+    node: Node
+    matrix: Node
+    bias: Node | None
+
+
+def merge(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
+    """The graph with one product for each vector that several matrices multiply."""
+    rate_of = rates(graph, given)
+    groups: dict[Node, list[_Affine]] = {}
+    covered: set[Node] = set()
+    # from the outputs down, so that W x + b is found before the W x inside it
+    for node in reversed(graph.nodes()):
+        affine = _as_affine(node, rate_of)
+        if affine is None or node in covered:
+            continue
+        product = node if node.op == "matvec" else next(c for c in node.inputs if _is_product(c))
+        covered.add(product)
+        groups.setdefault(product.inputs[1], []).append(affine)
+    position = {node: i for i, node in enumerate(graph.inputs)}
+    slots: dict[Node, tuple[Node, list[_Affine], Dim]] = {}
+    for vector, members in groups.items():
+        if len(members) > 1:
+            members.sort(key=lambda member: _written_order(member.matrix, position))
+            start = Dim()
+            for member in members:
+                slots[member.node] = (vector, members, start)
+                start = start + member.node.shape[0]
+    return _replaced(graph, slots)
+
+
+def _is_product(node: Node) -> bool:
+    return node.op == "matvec" and len(node.inputs[1].shape) == 1
+
+
+def _as_affine(node: Node, rate_of: Mapping[Node, Rate]) -> _Affine | None:
+    if _is_product(node) and rate_of[node] > Rate.ONCE:
+        return _Affine(node, node.inputs[0], None)
+    if node.op == "add":
+        for product, bias in (node.inputs, reversed(node.inputs)):
+            once = rate_of[bias] == Rate.ONCE and bias.shape == node.shape
+            if once and _is_product(product) and rate_of[product] > Rate.ONCE:
+                return _Affine(node, product.inputs[0], bias)
+    return None
+
+
+def _written_order(matrix: Node, position: Mapping[Node, int]) -> tuple[int, float]:
+    """Sort key: the parameter's place in the signature, then the place of a slice within it."""
+    start = 0.0
+    while matrix.inputs:
+        if matrix.op == "slice":
+            dim: Dim = matrix.attr("start")
+            start += float(dim.constant + sum(c for _, c in dim.terms))
+        matrix = matrix.inputs[0]
+    return position.get(matrix, len(position)), start
+
+
+def _replaced(graph: Graph, slots: Mapping[Node, tuple[Node, list[_Affine], Dim]]) -> Graph:
+    new: dict[Node, Node] = {}
+
+    def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
+        if node in slots:
+            vector, members, start = slots[node]
+            merged = _merged(new.get(vector, vector), members, new)
+            result = cut(merged, 0, start, node.shape[0])
+        else:
+            result = simplest(apply(node.op, *inputs, **dict(node.attrs))) if inputs else node
+        new[node] = result
+        return result
+
+    return rebuild(graph, rule)
+
+
+def _merged(vector: Node, members: list[_Affine], new: Mapping[Node, Node]) -> Node:
+    """One product for all `members`; their matrices and biases are computed once a call."""
+    product = apply("matvec", join([new.get(m.matrix, m.matrix) for m in members], 0), vector)
+    if all(member.bias is None for member in members):
+        return product
+    biases = [
+        zeros(member.node.shape) if member.bias is None else new.get(member.bias, member.bias)
+        for member in members
+    ]
+    return simplest(apply("add", join(biases, 0), product))

@@ -1,0 +1,37 @@
+"""How often a value changes: the one thing that decides where it is computed."""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from recurra.ir import Graph, Node
+
+
+class Rate(IntEnum):
+    """From the rarest to the most frequent."""
+
+    ONCE = 0  # depends on parameters alone: once a call
+    CONTEXT = 1  # on context inputs too: once for each sequence
+    SEQUENCE = 2  # on the input or the step index: for all steps at once, outside the loop
+    STEP = 3  # on a state: in the loop
+
+
+LEAF_RATES: Mapping[str, Rate] = {
+    "parameter": Rate.ONCE,
+    "context": Rate.CONTEXT,
+    "input": Rate.SEQUENCE,
+    "step": Rate.SEQUENCE,
+    "state": Rate.STEP,
+}
+
+
+def leaf_rates(graph: Graph) -> dict[Node, Rate]:
+    """The rates of a cell's inputs."""
+    return {node: LEAF_RATES[node.attr("kind")] for node in graph.inputs}
+
+
+def rates(graph: Graph, given: Mapping[Node, Rate]) -> dict[Node, Rate]:
+    """The rate of every node: that of its most frequent input; `given` holds the graph's inputs."""
+    found = dict(given)
+    for node in graph.nodes():
+        found[node] = max((found[child] for child in node.inputs), default=Rate.ONCE)
+    return found
