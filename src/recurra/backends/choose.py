@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from recurra.backends.reference import ReferenceBackend
 from recurra.lang import Cell
 
 
+@runtime_checkable
 class Backend(Protocol):
     """What runs a cell over sequences. See `ReferenceBackend.run` for shapes."""
 

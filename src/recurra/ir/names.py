@@ -1,4 +1,4 @@
-r"""A name of the code as a symbol of a paper: W_xh is W with subscript xh, h_tilde is h with a tilde."""
+"""Names of the code as the symbols of a paper: W_xh has the subscript xh, h_tilde a tilde."""
 
 from dataclasses import dataclass
 
@@ -76,7 +76,7 @@ def latex_symbol(name: str, time: str | None = None) -> str:
     for accent in parts.accents:
         symbol = rf"\{accent}{{{symbol}}}"
     indices = [
-        rf"\{word}" if _is_greek_subscript(word) else _latex_word(word, upright_from=4)
+        rf"\{word}" if _is_greek_subscript(word) else _latex_word(word, upright_from=3)
         for word in parts.subscripts
     ]
     index = ",".join([*indices, time] if time else indices)

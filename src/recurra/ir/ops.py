@@ -163,7 +163,8 @@ def _gate(condition: Node, d: Node) -> Node:
 
 def _pow_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
     a, b = y.inputs
-    d_a = _mul(d, b, apply("pow", a, apply("sub", b, 1.0)))
+    # a ** 0 is 1 everywhere; the gate keeps 0 * 0 ** -1 out
+    d_a = _gate(apply("ne", b, 0.0), _mul(d, b, apply("pow", a, apply("sub", b, 1.0))))
     if b.op == "const":
         return d_a, None
     # log is of no use at a <= 0, where the derivative by b is zero or does not exist
@@ -267,9 +268,10 @@ def _expand_leaky_relu(y: Node) -> Node:
 
 def _expand_elu(y: Node) -> Node:
     (v,) = y.inputs
-    # the minimum keeps expm1 finite on the side that `where` throws away
-    negative = _mul(apply("expm1", apply("minimum", v, 0.0)), y.attr("alpha"))
-    return apply("where", apply("gt", v, 0.0), v, negative)
+    positive = apply("gt", v, 0.0)
+    # the inner `where` keeps expm1 finite on the side that the outer one throws away
+    negative = _mul(apply("expm1", apply("where", positive, 0.0, v)), y.attr("alpha"))
+    return apply("where", positive, v, negative)
 
 
 def _expand_gelu(y: Node) -> Node:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recurra.ir.diagram import Arrow, Box, Diagram, Kind, Label, make_diagram
 from recurra.ir.graph import Graph
-from recurra.ir.layout import Layout, place
+from recurra.ir.layout import Layout, arrange
 
 # Fill and edge of a box. Fills are light and letters on them dark, whatever the page's colour.
 _COLOURS = {
@@ -63,12 +63,13 @@ def draw(name: str, graph: Graph) -> Picture:
 def _svg(name: str, diagram: Diagram) -> str:
     sizes = [_size(box) for box in diagram.boxes]
     layout = _layout(diagram, sizes)
-    width = max(layout.width, _legend_width(diagram)) + 2 * _MARGIN
+    legend, legend_width = _legend(diagram)
+    width = max(layout.width, legend_width) + 2 * _MARGIN
     height = layout.height + 2 * _MARGIN + _TITLE + _LEGEND
     arrows = [
         part
         for arrow, route in zip(diagram.arrows, layout.routes, strict=True)
-        for part in _arrow(arrow, route)
+        for part in _arrow(arrow, route, layout.centres[arrow.stop][1])
     ]
     boxes = [
         part
@@ -87,7 +88,7 @@ def _svg(name: str, diagram: Diagram) -> str:
             *boxes,
             "</g>",
             f'<g transform="translate({_MARGIN} {height - _MARGIN - 10:.1f})">',
-            *_legend(diagram),
+            *legend,
             "</g>",
             "</svg>",
         ]
@@ -103,7 +104,7 @@ def _layout(diagram: Diagram, sizes: list[tuple[float, float]]) -> Layout:
     ]
     last = [place for place, box in enumerate(diagram.boxes) if box.kind is Kind.OUTPUT]
     edges = [(arrow.start, arrow.stop) for arrow in diagram.arrows]
-    return place(sizes, edges, late=late, last=last)
+    return arrange(sizes, edges, late=late, last=last)
 
 
 def _size(box: Box) -> tuple[float, float]:
@@ -128,7 +129,7 @@ def _box(box: Box, centre: tuple[float, float], width: float) -> list[str]:
     radius = 5 if box.kind is Kind.PARAMETER else _HEIGHT / 2
     parts = [
         f'<rect x="{x - width / 2:.1f}" y="{y - _HEIGHT / 2:.1f}" width="{width:.1f}" '
-        f'height="{_HEIGHT:.0f}" rx="{radius:g}" fill="{fill}" stroke="{line}" stroke-width="1.2"/>',
+        f'height="{_HEIGHT:.0f}" rx="{radius:g}" fill="{fill}" stroke="{line}"/>',
         _text(box.label, x, y + 5, _INK),
     ]
     if box.caption:
@@ -147,8 +148,11 @@ def _text(label: Label, x: float, y: float, colour: str) -> str:
     )
 
 
-def _arrow(arrow: Arrow, route: tuple[tuple[float, float], ...]) -> list[str]:
-    """A line through the points of the route, level at each of them, with a head at its end."""
+def _arrow(arrow: Arrow, route: tuple[tuple[float, float], ...], goal: float) -> list[str]:
+    """A line through the points of the route, level at each, with a head at its end.
+
+    The number of the operand stands on the line's outer side; `goal` is the height of its box.
+    """
     (x, y), *rest = route
     path = [f"M{x:.1f} {y:.1f}"]
     for next_x, next_y in rest:
@@ -159,8 +163,9 @@ def _arrow(arrow: Arrow, route: tuple[tuple[float, float], ...]) -> list[str]:
     head = f"M{x - 6:.1f} {y - 3.5:.1f}L{x:.1f} {y:.1f}L{x - 6:.1f} {y + 3.5:.1f}"
     parts = [f'<path d="{"".join(path)}{head}" fill="none" stroke="{_LINE}" stroke-width="1.3"/>']
     if arrow.operand:
+        beside = y + 11 if y > goal else y - 5
         parts.append(
-            f'<text x="{x - 9:.1f}" y="{y - 5:.1f}" font-size="9.5" text-anchor="middle" '
+            f'<text x="{x - 8:.1f}" y="{beside:.1f}" font-size="10" text-anchor="middle" '
             f'fill="{_LINE}">{arrow.operand}</text>'
         )
     return parts
@@ -171,20 +176,18 @@ def _kinds(diagram: Diagram) -> list[Kind]:
     return [kind for kind in Kind if kind in present]
 
 
-def _legend_width(diagram: Diagram) -> float:
-    return 96.0 * len(_kinds(diagram))
-
-
-def _legend(diagram: Diagram) -> list[str]:
-    parts = []
-    for place, kind in enumerate(_kinds(diagram)):
+def _legend(diagram: Diagram) -> tuple[list[str], float]:
+    """One square for each kind of box, and how wide they are together."""
+    parts, left = [], 0.0
+    for kind in _kinds(diagram):
         fill, line = _COLOURS[kind]
         parts.append(
-            f'<rect x="{96 * place}" y="0" width="12" height="12" rx="3" fill="{fill}" '
-            f'stroke="{line}"/><text x="{96 * place + 18}" y="10.5" font-size="12.5" '
+            f'<rect x="{left:.0f}" y="0" width="12" height="12" rx="3" fill="{fill}" '
+            f'stroke="{line}"/><text x="{left + 18:.0f}" y="10.5" font-size="12.5" '
             f'fill="{_LINE}">{kind.value}</text>'
         )
-    return parts
+        left += 38 + 6.2 * len(kind.value)
+    return parts, left
 
 
 # ---- DOT -----------------------------------------------------------------------------------------

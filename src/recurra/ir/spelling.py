@@ -5,6 +5,7 @@ The table of operations has the spelling of each; here is what it cannot say: wh
 and power, 4 a call or an atom.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,8 +13,6 @@ from typing import Any
 
 from recurra.ir.graph import Node
 from recurra.ir.ops import OPS
-
-_DEFAULTS = {"slope": 0.01, "alpha": 1.0, "eps": 1e-5}
 
 
 class TextWriter:
@@ -73,18 +72,19 @@ class TextWriter:
         return self._number(value) if isinstance(value, float) else str(value)
 
     def _all(self, node: Node, operands: list[str]) -> list[str]:
-        """The arguments of a call: operands, then the attributes that are not at their default."""
+        """The arguments of a call: the operands, and what is not left at its default."""
         attrs = dict(node.attrs)
         if node.op == "clamp":
             bounds = {"min": attrs["lo"], "max": attrs["hi"]}
-            return operands + [
-                f"{k}={self._number(v)}" for k, v in bounds.items() if abs(v) < 1e999
-            ]
-        if node.op == "layer_norm" and attrs["bias"] and not attrs["gain"]:
-            operands = [operands[0], f"bias={operands[1]}"]
-        given = {key: value for key, value in attrs.items() if value != _DEFAULTS.get(key, value)}
-        keyword = "eps=" if node.op == "layer_norm" else ""
-        return operands + [f"{keyword}{self._number(value)}" for value in given.values()]
+            return operands + [f"{key}={v!r}" for key, v in bounds.items() if math.isfinite(v)]
+        if node.op == "layer_norm":
+            only_bias = attrs["bias"] and not attrs["gain"]
+            operands = [operands[0], f"bias={operands[1]}"] if only_bias else operands
+            return operands if attrs["eps"] == 1e-5 else [*operands, f"eps={attrs['eps']!r}"]
+        default = {"leaky_relu": ("slope", 0.01), "elu": ("alpha", 1.0)}.get(node.op)
+        if default is None or attrs[default[0]] == default[1]:
+            return operands
+        return [*operands, repr(attrs[default[0]])]
 
 
 class LatexWriter(TextWriter):
@@ -95,8 +95,8 @@ class LatexWriter(TextWriter):
             return OPS[node.op].latex
         first, second = (child.op == "const" for child in node.inputs)
         if second:  # numbers come first
-            return r"{0} \cdot {1}" if first else "{1} {0}"
-        return "{0} {1}"
+            return r"{0} \cdot {1}" if first else r"{1}\,{0}"
+        return r"{0}\,{1}"
 
     def _precedence(self, node: Node) -> int:
         # a fraction holds together by itself; what a sum sign reaches over is unclear

@@ -1,11 +1,12 @@
-"""`@cell`: one function of equations becomes a Cell, checked and sized at the moment it is defined."""
+"""`@cell`: a function of equations becomes a Cell, checked and sized when it is defined."""
 
 import difflib
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, overload
+from types import CodeType
+from typing import Any, NoReturn, overload
 
 from recurra.errors import CellError
 from recurra.ir import Dim, Graph, Node, Stage, intern, leaf, picture, show, verify
@@ -58,7 +59,9 @@ class Cell:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The equations, inside the equations of another cell; every argument is a symbol."""
-        return self.function(*args, **kwargs)
+        given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+        changed = {k: v for k, v in self.options.constants.items() if k not in given}
+        return self.function(*args, **kwargs, **changed)
 
     def with_constants(self, **constants: Any) -> "Cell":
         """The same equations with other values for arguments that have a default.
@@ -191,7 +194,7 @@ def _size(node: Node) -> Dim:
 
 def _size_names(graph: Graph) -> tuple[str, ...]:
     """I and H first, whether or not they occur: a layer always has an input and a hidden size."""
-    names = dict.fromkeys(("I", "H"))
+    names: dict[str, None] = {"I": None, "H": None}
     for node in graph.inputs:
         for dim in node.shape:
             names.update(dict.fromkeys(dim.names))
@@ -222,9 +225,11 @@ class _Signature:
         known = {*names} - {self.step}
         self._check_options("sizes", options.sizes, known)
         self._check_options("init", options.init, set(self.parameters))
+        for name, size in options.sizes.items():
+            self._check_size(name, size)
 
-    def _fail(self, text: str) -> None:
-        code = self.function.__code__
+    def _fail(self, text: str) -> NoReturn:
+        code = _code(self.function)
         where = Where(code.co_filename, code.co_firstlineno, self.function.__name__)
         raise CellError(where.message(text))
 
@@ -232,8 +237,18 @@ class _Signature:
         for name, argument in arguments.items():
             if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
                 self._fail(f"expected named arguments, got *{name}. Name every parameter.")
+            if argument.kind is argument.POSITIONAL_ONLY:
+                self._fail(f"expected named arguments, got {name} before a /. Take the / away.")
         if not self.options.states:
             self._fail('expected at least one state, got none. Name it: @cell(state="h").')
+        roles = (*self.options.states, *self.options.context)
+        for name in roles:
+            if roles.count(name) > 1 or name == "output":
+                taken = "twice" if name != "output" else "which is what a cell gives"
+                self._fail(
+                    f"expected a name of its own for each state and context, got {name!r}, "
+                    f"{taken}. Choose another name."
+                )
         for role in ("states", "context"):
             for name in getattr(self.options, role):
                 if name not in names:
@@ -252,6 +267,15 @@ class _Signature:
                     f"{name!r}. Use the name of an argument."
                 )
 
+    def _check_size(self, name: str, size: object) -> None:
+        parts = size if isinstance(size, tuple) else (size,)
+        named = all(isinstance(p, str) and (p.isidentifier() or p.isdecimal()) for p in parts)
+        if not named or len(parts) not in ((1, 2) if name in self.parameters else (1,)):
+            self._fail(
+                f"sizes: expected a name such as 'P' or a number such as '8' for {name!r} (two of "
+                f"them for a matrix, which must be a parameter), got {size!r}. Give one name."
+            )
+
 
 # ---- running the equations on symbols ----------------------------------------------------------
 
@@ -262,7 +286,7 @@ def _trace(
     trace = Trace(name)
     leaves = _leaf_symbols(trace, signature, options)
     returned, local_names = _run(function, {**leaves, **signature.constants}, trace)
-    code = function.__code__
+    code = _code(function)
     where = Where(code.co_filename, code.co_firstlineno, name)
     outputs = _outputs(returned, trace, leaves, options, where)
     _close_sizes(trace, leaves, signature, options, where)
@@ -290,9 +314,10 @@ def _run(
 ) -> tuple[Any, dict[str, Any]]:
     """Call the equations; also gives the user's local variables, which name what they hold."""
     local_names: dict[str, Any] = {}
+    code = _code(function)
 
     def watch(frame: Any, event: str, _value: Any) -> None:
-        if event == "return" and frame.f_code is function.__code__:
+        if event == "return" and frame.f_code is code:
             local_names.update(frame.f_locals)
 
     before = sys.getprofile()
@@ -303,7 +328,15 @@ def _run(
         near = difflib.get_close_matches(error.name or "", language_names(), n=1)
         hint = f"Did you mean {near[0]}?" if near else "Import it from recurra.lang."
         where = _innermost(error, function, trace.cell)
-        trace.fail(f"expected a name that is defined, got {error.name!r}. {hint}", where)
+        got = repr(error.name) if error.name else str(error)
+        trace.fail(f"expected a name that is defined, got {got}. {hint}", where)
+    except TypeError as error:  # what Python, numpy or a function's signature has against a symbol
+        where = _innermost(error, function, trace.cell)
+        trace.fail(
+            f"expected operations of the language, got the TypeError {str(error)!r}. "
+            f"Use what recurra.lang exports, on symbols and numbers.",
+            where,
+        )
     finally:
         sys.setprofile(before)
     return returned, local_names
@@ -311,12 +344,18 @@ def _run(
 
 def _innermost(error: BaseException, function: Callable[..., Any], cell_name: str) -> Where:
     """The line of `function` that the error passed through."""
-    line, traceback = function.__code__.co_firstlineno, error.__traceback__
+    code, traceback = _code(function), error.__traceback__
+    line = code.co_firstlineno
     while traceback is not None:
-        if traceback.tb_frame.f_code is function.__code__:
+        if traceback.tb_frame.f_code is code:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
-    return Where(function.__code__.co_filename, line, cell_name)
+    return Where(code.co_filename, line, cell_name)
+
+
+def _code(function: Callable[..., Any]) -> CodeType:
+    """The code that the user wrote, whatever other decorators have put around it."""
+    return inspect.unwrap(function).__code__
 
 
 def _outputs(
@@ -369,9 +408,9 @@ def _close_sizes(
 ) -> None:
     """Name what contexts leave open; any other open size is the user's mistake."""
     for name in options.context:
-        shape = leaves[name].shape or ()
-        if any(trace.origins(dim) for dim in shape):
-            trace.unify(shape[0], Dim.named("C" if len(options.context) == 1 else f"C_{name}"))
+        for dim in leaves[name].shape or ():
+            if trace.origins(dim):
+                trace.unify(dim, Dim.named("C" if len(options.context) == 1 else f"C_{name}"))
     for name in signature.parameters:
         symbol = leaves[name]
         if symbol.shape is None:
@@ -416,7 +455,9 @@ def _lower(
         for name in order
     }
     inputs = tuple(nodes.values())
-    for symbol in _ordered([value for _, value in outputs], nodes):
+    ordered = _ordered([value for _, value in outputs], nodes)
+    _check_matrices(ordered, [leaves[n] for n in order if kinds[n] != "parameter"], trace)
+    for symbol in ordered:
         attrs = tuple(
             (key, trace.resolve(value) if isinstance(value, Dim) else value)
             for key, value in symbol.attrs.items()
@@ -430,6 +471,20 @@ def _lower(
     }
     named_outputs = tuple((name, nodes[value]) for name, value in outputs)
     return Graph(inputs=inputs, outputs=named_outputs, names=names)
+
+
+def _check_matrices(ordered: list[Symbol], varying_leaves: list[Symbol], trace: Trace) -> None:
+    """A matrix is made of parameters: time and batch are for vectors and scalars."""
+    varying = set(varying_leaves)
+    for symbol in ordered:
+        if any(child in varying for child in symbol.inputs):
+            varying.add(symbol)
+            if len(symbol.shape or ()) > 1:
+                trace.fail(
+                    f"expected matrices made of parameters alone, got {symbol.text} of what changes "
+                    f"from step to step. Multiply the vector instead: s * (W @ v).",
+                    symbol.where,
+                )
 
 
 def _in_order(

@@ -26,8 +26,7 @@ def _language(*torch_functions: Any) -> Callable[[Callable[..., Any]], Callable[
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         FUNCTIONS[function.__name__] = function
-        for torch_function in torch_functions:
-            TORCH_FUNCTIONS[torch_function] = function.__name__
+        TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, function))
         return function
 
     return register
@@ -195,24 +194,36 @@ def chunk(v: Any, chunks: int, dim: int = -1) -> tuple[Symbol, ...]:
     return split(v, chunks, dim)
 
 
-def _operator(name: str, *torch_functions: Any) -> None:
-    """Let a torch operator (torch.add, ...) mean the operator of the language."""
-    FUNCTIONS.setdefault(name, lambda *args: elementwise(name, *args))
-    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, name))
+# ---- torch's names for the operators -----------------------------------------------------------
 
 
-_operator("add", torch.add, _T.add)
-_operator("sub", torch.sub, torch.subtract, _T.sub)
-_operator("mul", torch.mul, torch.multiply, _T.mul)
-_operator("div", torch.div, torch.divide, torch.true_divide, _T.div)
-_operator("pow", torch.pow, _T.pow)
-_operator("neg", torch.neg, torch.negative, _T.neg)
+def _unary_operator(op: str, *torch_functions: Any) -> None:
+    def operator(v: Any) -> Symbol:
+        return elementwise(op, v)
+
+    operator.__name__ = op
+    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, operator))
+
+
+def _binary_operator(op: str, *torch_functions: Any) -> None:
+    def operator(a: Any, b: Any) -> Symbol:
+        return elementwise(op, a, b)
+
+    operator.__name__ = op
+    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, operator))
+
+
+def _square(v: Any) -> Symbol:
+    return elementwise("mul", v, v)
+
+
+_binary_operator("add", torch.add, _T.add)
+_binary_operator("sub", torch.sub, torch.subtract, _T.sub)
+_binary_operator("mul", torch.mul, torch.multiply, _T.mul)
+_binary_operator("div", torch.div, torch.divide, torch.true_divide, _T.div)
+_binary_operator("pow", torch.pow, _T.pow)
+_unary_operator("neg", torch.neg, torch.negative, _T.neg)
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    _operator(_name, getattr(torch, _name), getattr(_T, _name))
-
-TORCH_FUNCTIONS.update(
-    dict.fromkeys((torch.square, _T.square), "square")
-    | {torch.matmul: "matmul", torch.mv: "matmul"}
-)
-FUNCTIONS["matmul"] = product
-FUNCTIONS["square"] = lambda v: elementwise("mul", v, v)
+    _binary_operator(_name, getattr(torch, _name), getattr(_T, _name))
+TORCH_FUNCTIONS.update(dict.fromkeys((torch.square, _T.square), _square))
+TORCH_FUNCTIONS.update(dict.fromkeys((torch.matmul, torch.mv, _T.matmul, _T.__matmul__), product))

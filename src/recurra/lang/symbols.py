@@ -5,6 +5,7 @@ the first use decides whether one is a matrix (left of @) or a vector (elementwi
 """
 
 import difflib
+import inspect
 import math
 from typing import Any, NoReturn
 
@@ -127,6 +128,16 @@ class Symbol:
     def __getitem__(self, index: object) -> "Symbol":
         self._refuse("a sequence", "Use split(v, n) to cut a vector into n equal parts.")
 
+    def _logic(self, *_other: object) -> NoReturn:
+        self._refuse_operator("& | ^ ~", "Use a * b for and, maximum(a, b) for or, 1 - a for not.")
+
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _logic
+
+    def _rounding(self, *_other: object) -> NoReturn:
+        self._refuse_operator("// % round", "Use /: what rounds has no derivative.")
+
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __round__ = _rounding
+
     def __rmatmul__(self, other: object) -> "Symbol":
         self._refuse(f"the right of {other!r} @", "The left of @ must be a parameter of the cell.")
 
@@ -148,6 +159,12 @@ class Symbol:
     def _refuse(self, what: str, hint: str) -> NoReturn:
         self.trace.fail(f"expected {what}, got the symbol {self.text}. {hint}")
 
+    def _refuse_operator(self, operators: str, hint: str) -> NoReturn:
+        self.trace.fail(
+            f"expected an operation of the language (+ - * / ** @ < <= > >= == !=), got one of "
+            f"{operators} on {self.text}. {hint}"
+        )
+
     @property
     def text(self) -> str:
         """How errors call this symbol."""
@@ -167,19 +184,30 @@ def language_names() -> list[str]:
 
 
 FUNCTIONS: dict[str, Any] = {}
-TORCH_FUNCTIONS: dict[Any, str] = {}
+TORCH_FUNCTIONS: dict[Any, Any] = {}
+
+# what torch's wrappers pass along though it was not asked for, and what changes nothing here
+_NEUTRAL = {"inplace": False, "_stacklevel": 3, "dtype": None, "approximate": "none"}
 
 
 def torch_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Symbol:
     """Answer a torch function called on symbols with the function of the language it means."""
     symbol = next(arg for arg in _flatten((*args, *kwargs.values())) if isinstance(arg, Symbol))
-    name = TORCH_FUNCTIONS.get(function)
-    if name is None:
-        called = getattr(function, "__name__", str(function))
-        near = difflib.get_close_matches(called.lstrip("_"), language_names(), n=1)
+    called = getattr(function, "__name__", str(function))
+    meant = TORCH_FUNCTIONS.get(function)
+    if meant is None:
+        near = difflib.get_close_matches(called.strip("_"), language_names(), n=1)
         hint = f"Did you mean {near[0]}?" if near else _ONLY
         symbol.trace.fail(f"expected an operation of the language, got torch's {called}. {hint}")
-    return FUNCTIONS[name](*args, **kwargs)
+    kwargs = {k: v for k, v in kwargs.items() if k not in _NEUTRAL or v != _NEUTRAL[k]}
+    try:
+        inspect.signature(meant).bind(*args, **kwargs)
+    except TypeError as error:
+        symbol.trace.fail(
+            f"expected arguments that the language's {meant.__name__} takes too, got torch's "
+            f"{called} with others ({error}). Leave them out."
+        )
+    return meant(*args, **kwargs)
 
 
 def _flatten(values: Any) -> list[Any]:
@@ -241,7 +269,7 @@ def lift(value: object, trace: Trace) -> Symbol:
         if math.isnan(value):
             trace.fail("expected a number, got nan. Equations cannot hold nan.")
         return Symbol(trace, "const", (), {"value": float(value)}, ())
-    trace.fail(
+    return trace.fail(
         f"expected a symbol or a number, got {type(value).__name__} {value!r:.60}. "
         f"Make it an argument of the cell, or a plain number."
     )

@@ -4,8 +4,10 @@ import linecache
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
-_OWN_FOLDER = str(Path(__file__).parent)
+# torch's functions, called on symbols, come back to us; the other two wrap ours in tests
+_NOT_THE_USERS = ("recurra.lang.", "torch.", "jaxtyping.", "beartype.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,12 @@ class Where:
 
 
 def here(cell: str) -> Where:
-    """The innermost line on the stack that is not in the language's own folder."""
+    """The innermost line on the stack that is the user's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FOLDER):
+    while frame.f_back is not None and _module(frame).startswith(_NOT_THE_USERS):
         frame = frame.f_back
     return Where(frame.f_code.co_filename, frame.f_lineno, cell)
+
+
+def _module(frame: FrameType) -> str:
+    return f"{frame.f_globals.get('__name__', '')}."

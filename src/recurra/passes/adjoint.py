@@ -52,7 +52,7 @@ def adjoint(graph: Graph, accumulate: Accumulate, prefix: str = "") -> Graph:
 
 
 def is_residual(node: Node) -> bool:
-    """Whether a forward value is worth keeping: slices and the like are made again from their base."""
+    """Whether a forward value is worth keeping: slices are made again from their base."""
     group = OPS[node.op].group
     return group is not Group.LEAF and (group is not Group.MOVEMENT or node.op == "concat")
 

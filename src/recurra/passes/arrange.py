@@ -40,9 +40,7 @@ def arrange(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
         return result
 
     new.update({node: node for node in graph.inputs})
-    for node in graph.nodes():
-        if not node.inputs:
-            new[node] = node
+    new.update({node: node for node in graph.nodes() if not node.inputs})
     return rebuild(graph, rule)
 
 
@@ -156,7 +154,7 @@ def _pads_to_concat(terms: list[_Term]) -> list[_Term]:
 
 
 def _tiles(pieces: Mapping[Dim, Node], shape: tuple[Dim, ...], axis: int) -> Node | None:
-    """The pieces in order from start to end, gaps filled with zeros; None if that is not possible."""
+    """The pieces in order, gaps filled with zeros; None if they do not fit."""
     ordered = sorted(pieces.items(), key=lambda item: _position(item[0]))
     at, parts = Dim(), []
     for start, piece in ordered:

@@ -23,7 +23,7 @@ class Sections:
     step: Graph
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Loop:
     """A loop body cut in three: `before` and `after` hold what runs for all steps at once."""
 
@@ -33,7 +33,7 @@ class Loop:
 
 
 def hoist(graph: Graph, given: Mapping[Node, Rate]) -> Sections:
-    """Cut `graph` into what is computed once, for each sequence, for all steps, and in each step."""
+    """Cut `graph` into what runs once, for each sequence, for all steps at once, and in each."""
     rate_of = rates(graph, given)
     cuts = _cut_nodes(graph, rate_of)
     sections: dict[Rate, Graph] = {}
@@ -91,54 +91,57 @@ def _numbered(nodes: Iterable[Node]) -> Iterable[tuple[str, Node]]:
     return ((f"v{i}", node) for i, node in enumerate(nodes))
 
 
-def split(graph: Graph, carried: Mapping[Node, str], after_also: Iterable[str] = ()) -> Loop:
+def split(graph: Graph, carried: Mapping[Node, str], fixed: Iterable[Node] | None = None) -> Loop:
     """Cut a loop body at what depends on `carried` and what the next step needs.
 
     Args:
         graph: one step; its outputs include one for each carried value.
         carried: the inputs that come from the step before, each with the name of the output
             that becomes it in the next step.
+        fixed: when given, elementwise work stays in the loop, where its operands are in the cache:
+            only products, what they read, and what depends on these inputs alone leave it.
     """
+    next_names = set(carried.values())
+    next_values = [node for name, node in graph.outputs if name in next_names]
     depends = dependents(graph, carried)
-    next_values = [graph.output(name) for name in carried.values()]
     needed = set(topological(next_values, stop=graph.inputs))
-    body_nodes = {node for node in graph.nodes() if node in depends and node in needed}
+    nodes = graph.nodes()
+    early = {node for node in nodes if node not in depends}
+    if fixed is not None:
+        early = _worth_hoisting(graph, early, fixed)
+    body = {node for node in nodes if node in needed and node not in early}
+    late = [node for node in nodes if node not in early and node not in body]
+    finals = [(name, node) for name, node in graph.outputs if name not in next_names]
     inputs = set(graph.inputs)
-    before_nodes = {node for node in graph.nodes() if node not in depends}
 
-    def crossing(producers: set[Node], consumers: Iterable[Node]) -> dict[Node, None]:
-        return dict.fromkeys(
-            child
-            for node in consumers
-            for child in node.inputs
-            if child in producers and not _is_free(child, inputs)
-        )
+    def crossing(producers: set[Node], consumers: Iterable[Node]) -> list[Node]:
+        """What `consumers` read of `producers`, numbers apart."""
+        read = (child for node in consumers for child in node.inputs)
+        return [
+            node for node in dict.fromkeys(read) if node in producers and not _is_free(node, inputs)
+        ]
 
-    outside = [n for n in graph.nodes() if n not in before_nodes and n not in body_nodes]
-    loop_reads = crossing(before_nodes, [n for n in graph.nodes() if n in body_nodes])
-    loop_reads.update(
-        {node: None for node in next_values if node in before_nodes and not _is_free(node, inputs)}
+    in_body = [node for node in nodes if node in body]
+    before = crossing(early, in_body) + crossing(early, late)
+    before += [node for node in next_values if node in early and not _is_free(node, inputs)]
+    before = list(dict.fromkeys(before))
+    taps = crossing(body, late) + [node for _, node in finals if node in body]
+    body_outputs = [(name, graph.output(name)) for name in carried.values()]
+    body_outputs += [(f"tap{i}", node) for i, node in enumerate(dict.fromkeys(taps))]
+    known = {*graph.inputs, *before}
+    return Loop(
+        before=section(before, known=graph.inputs),
+        body=section([node for _, node in body_outputs], known=known, names=body_outputs),
+        after=section([node for _, node in finals], known={*known, *taps}, names=finals),
     )
-    after_reads = crossing(before_nodes, outside)
-    before_outputs = list({**loop_reads, **after_reads})
-    finals = [node for name, node in graph.outputs if name not in set(carried.values())]
-    taps = crossing(body_nodes, outside)
-    taps.update({node: None for node in finals if node in body_nodes})
-    before = section(before_outputs, known=graph.inputs)
-    body_names = [(name, graph.output(name)) for name in carried.values()]
-    body_names += [(f"tap{i}", node) for i, node in enumerate(taps)]
-    body = section(
-        [node for _, node in body_names],
-        known={*graph.inputs, *before_outputs},
-        names=body_names,
-    )
-    after_names = [(name, node) for name, node in graph.outputs if name not in carried.values()]
-    after = section(
-        [node for _, node in after_names],
-        known={*graph.inputs, *before_outputs, *taps},
-        names=after_names,
-    )
-    return Loop(before=before, body=body, after=after)
+
+
+def _worth_hoisting(graph: Graph, early: set[Node], fixed: Iterable[Node]) -> set[Node]:
+    """Of the nodes that may leave the loop: those that cost more than a pass over memory."""
+    varying = dependents(graph, set(graph.inputs).difference(fixed))
+    constant = {node for node in early if node not in varying}
+    products = [node for node in early if OPS[node.op].group is Group.PRODUCT]
+    return constant | (set(topological(products, stop=graph.inputs)) & early)
 
 
 def dependents(graph: Graph, sources: Iterable[Node]) -> set[Node]:

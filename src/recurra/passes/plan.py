@@ -39,7 +39,9 @@ class Plan:
     """What a backend runs for one cell, whatever the sizes are.
 
     `loop` and `reverse` are the forward and the reverse time loop, each with what runs before and
-    after it for all steps at once. `residuals` are the values of the step that `reverse` reads.
+    after it for all steps at once. `lean_reverse` does the same with elementwise work kept in the
+    loop: less memory, and faster once a step's values are large. `residuals` are the values of the
+    step that the reverse loop reads.
     """
 
     inputs: tuple[Node, ...]
@@ -51,6 +53,7 @@ class Plan:
     step: Section
     loop: Loop
     reverse: Loop
+    lean_reverse: Loop
     residuals: tuple[Node, ...]
     table: bool
 
@@ -76,7 +79,7 @@ def plan(equations: Graph, *, wide: bool = True) -> Plan:
         cotangent_of(name, step.graph.output(name)): str(step.wanted.index(state))
         for name, state in zip(names, states, strict=True)
     }
-    reverse = split(step.adjoint, carried)
+    fixed = {node for node in step.adjoint.inputs if _is_fixed(node, sections)}
     computed = set(step.graph.nodes()) | set(states)
     sequence_leaves = {node for node in sections.sequence.inputs if node.op == "input"}
     return Plan(
@@ -88,7 +91,8 @@ def plan(equations: Graph, *, wide: bool = True) -> Plan:
         sequence=_section(sections.sequence, lambda node: _summed(node, sections, "sequence")),
         step=step,
         loop=loop,
-        reverse=reverse,
+        reverse=split(step.adjoint, carried),
+        lean_reverse=split(step.adjoint, carried, fixed),
         residuals=tuple(node for node in reads(step.adjoint) if node in computed),
         table=all(leaf.attr("kind") in ("input", "parameter") for leaf in sequence_leaves)
         and not set(sections.sequence.inputs) & set(sections.context.output_nodes),
@@ -124,6 +128,13 @@ def _rate_of_input(node: Node, sections: Sections) -> Rate:
     if node in set(sections.sequence.output_nodes):
         return Rate.SEQUENCE
     return leaf_rates(Graph(inputs=(node,), outputs=()))[node]
+
+
+def _is_fixed(node: Node, sections: Sections) -> bool:
+    """Whether a value that the adjoint of a step reads is the same at every step."""
+    return node in set(sections.once.output_nodes) or (
+        node.op == "input" and node.attr("kind") == "parameter"
+    )
 
 
 def _summed(node: Node, sections: Sections, section: str) -> str | None:

@@ -52,12 +52,12 @@ def _fold(node: Node) -> Node | None:
         return None
     try:
         return const(value(*(child.attr("value") for child in node.inputs)))
-    except (ArithmeticError, ValueError):
+    except (ArithmeticError, ValueError, TypeError):  # TypeError: (-8) ** 0.5 is complex
         return None  # left to the backend, which answers as IEEE arithmetic does
 
 
 def _shaped(result: Node, like: Node) -> Node | None:
-    """`result` if it can stand for `like`: a scalar cannot stand for the vector it was spread to."""
+    """`result` if it can stand for `like`: a scalar cannot stand for a vector."""
     return result if result.shape == like.shape else None
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.backends.report import describe
 from recurra.backends.reference.execute import Call, Executor, Values
+from recurra.backends.report import describe
 from recurra.ir import Node
 from recurra.lang import Cell
 from recurra.passes import Plan, plan

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recurra.backends.reference.loops import LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
 from recurra.ir import Graph, Node
-from recurra.passes import Plan, Section
+from recurra.passes import Loop, Plan, Section
 from recurra.passes.hoist import dependents, section
 
 Values = dict[Node, Tensor]
+
+_LEAN_ABOVE = 300_000  # numbers in one value over all steps; measured, not critical
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +56,16 @@ class Executor:
         stepped = {*plan.sequence.graph.output_nodes, *plan.leaves("input"), *plan.leaves("step")}
         stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
         self._stepped = stepped | dependents(plan.reverse.before, stepped)
+        self._stepped |= dependents(plan.lean_reverse.before, stepped)
         in_loop = {*plan.loop.body.nodes(), *plan.states}
-        self._forward_bodies = {
+        self._bodies = {
             keep: self._body(plan.residuals if keep else (), in_loop) for keep in (False, True)
         }
+        self._reverse_bodies = {
+            loop: self._with_late_carried(loop) for loop in (plan.reverse, plan.lean_reverse)
+        }
         late = [node for node in plan.residuals if node not in in_loop]
-        known = {*plan.loop.after.inputs, *self._forward_bodies[True].inputs, *in_loop}
+        known = {*plan.loop.after.inputs, *plan.loop.body.inputs, *in_loop}
         self._after = {
             False: plan.loop.after,
             True: section([*plan.loop.after.output_nodes, *late], known=known),
@@ -71,13 +78,23 @@ class Executor:
         }
 
     def _body(self, residuals: Iterable[Node], in_loop: set[Node]) -> Graph:
-        """The loop's body, giving also the residuals that it computes."""
-        body = self.plan.loop.body
-        extra = dict.fromkeys(node for _, node in body.outputs[len(self.plan.states) :])
-        extra.update(dict.fromkeys(node for node in residuals if node in in_loop))
-        extra.update(dict.fromkeys(n for n in self.plan.loop.after.inputs if n in in_loop))
-        kept = tuple((f"keep{i}", node) for i, node in enumerate(extra))
-        return Graph(inputs=body.inputs, outputs=(*body.outputs[: len(self.plan.states)], *kept))
+        """The loop's body, giving also what is to be recorded besides the states themselves."""
+        states = self.plan.loop.body.outputs[: len(self.plan.states)]
+        record = {node: None for node in residuals if node in in_loop}
+        record.update({node: None for node in self.plan.loop.after.inputs if node in in_loop})
+        by_history = {*self.plan.states, *(node for _, node in states)}
+        extra = tuple(
+            (f"record{i}", node) for i, node in enumerate(record) if node not in by_history
+        )
+        return Graph(inputs=self.plan.loop.body.inputs, outputs=(*states, *extra))
+
+    def _with_late_carried(self, reverse: Loop) -> Graph:
+        """The reverse loop's body, giving also the carried cotangents that are read after it."""
+        body, after = reverse.body, reverse.after
+        late = [leaf for leaf in self.plan.step.seeds[1:] if leaf in after.inputs]
+        inputs = (*body.inputs, *(leaf for leaf in late if leaf not in body.inputs))
+        extra = tuple((f"late{i}", leaf) for i, leaf in enumerate(late))
+        return Graph(inputs=inputs, outputs=(*body.outputs, *extra))
 
     # ---- running one graph ---------------------------------------------------------------------
 
@@ -131,17 +148,17 @@ class Executor:
         values.update(self._run(self._extended[plan.once, keep], values))
         values.update(self._run(self._extended[plan.context, keep], values))
         values.update(self._run_sequence(values, leaves, call, keep))
-        finals, stacked = self._loop(keep, values, call)
-        values.update(stacked)
+        looped = self._loop(keep, values, call)
+        values.update(looped.records)
         values.update(self._run(self._after[keep], values))
         y = values[plan.step.graph.output("output")]
         y = y.expand(len(call.order), call.batch, y.shape[-1])
         if call.active is not None:
             y = torch.where(call.active, y, 0.0)
-        return y, finals, values if keep else {}
+        return y, looped.carried, values if keep else {}
 
     def uses_table(self, leaves: Mapping[Node, Tensor], call: Call) -> bool:
-        """Whether the sequence section runs on the rows of the vocabulary instead of on all steps."""
+        """Whether the sequence section runs on the rows of the vocabulary, not on all steps."""
         if call.ids is None or not self.plan.table:
             return False
         return call.one_hot or leaves[self._in()].shape[0] <= call.ids.numel()
@@ -184,42 +201,34 @@ class Executor:
         eye = torch.eye(size, dtype=self._like.dtype, device=self._like.device)
         return {**values, x: eye}
 
-    def _loop(self, keep: bool, values: Values, call: Call) -> tuple[list[Tensor], Values]:
-        """The time loop: the final states, and the values to keep, stacked over time."""
-        body, states = self._forward_bodies[keep], self.plan.states
-        program = self._program(body)
-        carried = [values[state] for state in states]
-        reads = self._readers(body.inputs, states, values)
-        extra = body.output_nodes[len(states) :]
-        kept: list[list[Tensor]] = [[carried[0]] * len(call.order) for _ in extra]
-        for t in call.order:
-            found = program([read[t] if at < 0 else carried[at] for at, read in reads])
-            for rows, value in zip(kept, found[len(states) :], strict=True):
-                rows[t] = value
-            new = [value.expand_as(old) for value, old in zip(found, carried, strict=False)]
-            if call.active is not None:
-                inside = call.active[t]
-                new = [torch.where(inside, a, b) for a, b in zip(new, carried, strict=True)]
-            carried = new
-        return carried, {
-            node: torch.stack(rows) for node, rows in zip(extra, kept, strict=True) if rows
+    def _loop(self, keep: bool, values: Values, call: Call) -> LoopResult:
+        """The time loop, recording the states and what else `keep` and the output want."""
+        body, states = self._bodies[keep], self.plan.states
+        new_states, extra = body.output_nodes[: len(states)], body.output_nodes[len(states) :]
+        wanted = {*self.plan.loop.after.inputs, *(self.plan.residuals if keep else ())}
+        history = {
+            old: new
+            for old, new in zip(states, new_states, strict=True)
+            if old in wanted or new in wanted
         }
+        active = call.active
 
-    def _readers(
-        self, inputs: Sequence[Node], carried: Sequence[Node], values: Mapping[Node, Tensor]
-    ) -> list[tuple[int, Sequence[Tensor]]]:
-        """For each input of a loop body, where step t finds it: the place among the carried
-        values, or -1 and a sequence indexed by t."""
-        place = {node: i for i, node in enumerate(carried)}
-        readers: list[tuple[int, Sequence[Tensor]]] = []
-        for node in inputs:
-            if node in place:
-                readers.append((place[node], ()))
-            elif node in self._stepped:
-                readers.append((-1, values[node].unbind(0)))
-            else:
-                readers.append((-1, _Constant(values[node])))
-        return readers
+        def leave(t: int, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
+            assert active is not None
+            return [torch.where(active[t], a, b) for a, b in zip(new, old, strict=True)]
+
+        return TimeLoop(self._program(body), body.inputs, states, extra).run(
+            values,
+            self._stepped,
+            [values[state] for state in states],
+            call.order,
+            sizes=[self._size(node) for node in extra],
+            history=history,
+            leave=leave if active is not None else None,
+        )
+
+    def _size(self, node: Node) -> int:
+        return node.shape[0].evaluate(self._sizes) if node.shape else 1
 
     # ---- backward ------------------------------------------------------------------------------
 
@@ -243,12 +252,13 @@ class Executor:
         values[plan.step.seeds[0]] = (
             d_y if call.active is None else torch.where(call.active, d_y, 0.0)
         )
-        values.update(self._run(plan.reverse.before, values))
-        d_states, taps = self._reverse_loop(values, call, d_finals)
-        values.update(taps)
+        reverse = self._reverse(call)
+        values.update(self._run(reverse.before, values))
+        looped = self._reverse_loop(reverse, values, call, d_finals)
+        values.update(looped.records)
         needed = self._needed(wanted)
-        found = self._run_adjoint(plan.reverse.after, plan.step.wanted, values, needed, False)
-        found.update(zip(plan.states, d_states, strict=True))
+        found = self._run_adjoint(reverse.after, plan.step.wanted, values, needed, False)
+        found.update(zip(plan.states, looped.carried, strict=True))
         for part in (plan.sequence, plan.context, plan.once):
             table = part is plan.sequence and self.uses_table(leaves, call)
             rows = self._section_cotangents(part, leaves, values, found, call, needed, table)
@@ -262,10 +272,13 @@ class Executor:
     def backward_reads(self) -> tuple[Node, ...]:
         """The values that `backward` reads."""
         plan = self.plan
-        graphs = [plan.reverse.before, plan.reverse.body, plan.reverse.after]
+        loops = (plan.reverse, plan.lean_reverse)
+        graphs = [graph for loop in loops for graph in (loop.before, loop.body, loop.after)]
         graphs += [part.adjoint for part in (plan.sequence, plan.context, plan.once)]
         graphs.append(plan.sequence.graph)  # a token table's section runs again
-        made = {*plan.reverse.before.output_nodes, *plan.reverse.body.output_nodes}
+        made = {
+            node for loop in loops for node in (*loop.before.output_nodes, *loop.body.output_nodes)
+        }
         return tuple(
             dict.fromkeys(
                 node
@@ -283,36 +296,38 @@ class Executor:
             needed = dependents(part.graph, needed)
         return needed
 
+    def _reverse(self, call: Call) -> Loop:
+        """Elementwise work leaves the loop while the values of all steps are small: then the cost
+        of a call to torch counts for more than that of memory."""
+        sizes = [self._size(state) for state in self.plan.states]
+        lean = len(call.order) * call.batch * max(sizes) > _LEAN_ABOVE
+        return self.plan.lean_reverse if lean else self.plan.reverse
+
     def _reverse_loop(
-        self, values: Values, call: Call, d_finals: Sequence[Tensor]
-    ) -> tuple[list[Tensor], Values]:
+        self, reverse: Loop, values: Values, call: Call, d_finals: Sequence[Tensor]
+    ) -> LoopResult:
         """The reverse loop: the cotangents of the first states, and what comes after reads."""
-        plan, body = self.plan, self.plan.reverse.body
-        leaves = plan.step.seeds[1:]
-        program = self._program(body)
-        reads = self._readers(body.inputs, leaves, values)
-        carried = [d.contiguous() for d in d_finals]
+        body, leaves, active = self._reverse_bodies[reverse], self.plan.step.seeds[1:], call.active
+
+        # a step past a sequence's end is not taken: its cotangents are handed on as they are
+        def enter(t: int, carried: list[Tensor], _same: list[Tensor]) -> list[Tensor]:
+            assert active is not None
+            return [torch.where(active[t], d, 0.0) for d in carried]
+
+        def leave(t: int, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
+            assert active is not None
+            return [torch.where(active[t], a, b) for a, b in zip(new, old, strict=True)]
+
         extra = body.output_nodes[len(leaves) :]
-        kept: list[list[Tensor]] = [[carried[0]] * len(call.order) for _ in extra]
-        read_late = [i for i, leaf in enumerate(leaves) if leaf in plan.reverse.after.inputs]
-        late: list[list[Tensor]] = [[carried[0]] * len(call.order) for _ in read_late]
-        for t in reversed(call.order):
-            outside: list[Tensor] | None = None
-            if call.active is not None:  # steps past a sequence's end hand their cotangent on
-                inside = call.active[t]
-                outside = [torch.where(inside, 0.0, d) for d in carried]
-                carried = [torch.where(inside, d, 0.0) for d in carried]
-            for i, rows in zip(read_late, late, strict=True):
-                rows[t] = carried[i]
-            found = program([read[t] if at < 0 else carried[at] for at, read in reads])
-            for rows, value in zip(kept, found[len(leaves) :], strict=True):
-                rows[t] = value
-            carried = [new.expand_as(old) for new, old in zip(found, carried, strict=False)]
-            if outside is not None:
-                carried = [d + more for d, more in zip(carried, outside, strict=True)]
-        taps = {node: torch.stack(rows) for node, rows in zip(extra, kept, strict=True)}
-        taps.update({leaves[i]: torch.stack(rows) for i, rows in zip(read_late, late, strict=True)})
-        return carried, taps
+        return TimeLoop(self._program(body), body.inputs, leaves, extra).run(
+            values,
+            self._stepped,
+            d_finals,
+            call.order[::-1],
+            sizes=[self._size(node) for node in extra],
+            enter=enter if active is not None else None,
+            leave=leave if active is not None else None,
+        )
 
     def _section_cotangents(
         self,
@@ -364,19 +379,6 @@ def _extended(part: Section) -> Graph:
     outputs = dict.fromkeys(part.graph.output_nodes)
     outputs.update(dict.fromkeys(node for node in part.adjoint.inputs if node in inner))
     return section(outputs, known=part.graph.inputs)
-
-
-class _Constant(Sequence[Tensor]):
-    """The same tensor at every step."""
-
-    def __init__(self, value: Tensor) -> None:
-        self._value = value
-
-    def __getitem__(self, index: object) -> Tensor:  # type: ignore[override]
-        return self._value
-
-    def __len__(self) -> int:
-        return 1
 
 
 def _accumulate(into: Values, more: Values) -> None:

@@ -91,6 +91,12 @@ _PLAIN: dict[str, Kernel] = {
 }
 
 
+# operations whose torch function takes `out`
+IN_PLACE = frozenset(
+    {"neg", "abs", "exp", "expm1", "log", "sqrt", "sigmoid", "tanh", "erf", "sin", "cos", "sign"}
+    | {"add", "sub", "mul", "div", "pow", "minimum", "maximum", "concat"}
+)
+
 # ---- operations with attributes or whose torch function depends on shapes ----------------------
 
 
@@ -133,12 +139,12 @@ def _make_concat(node: Node, _sizes: Sizes) -> Kernel:
     if len(node.shape) == 2:
         return lambda *parts: torch.cat(parts, dim)
 
-    def concat(*parts: Tensor) -> Tensor:
+    def concat(*parts: Tensor, out: Tensor | None = None) -> Tensor:
         lead = parts[0].shape[:-1]
         if any(part.shape[:-1] != lead for part in parts):
             lead = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
             parts = tuple(part.expand(*lead, part.shape[-1]) for part in parts)
-        return torch.cat(parts, dim)
+        return torch.cat(parts, dim, out=out)
 
     return concat
 
