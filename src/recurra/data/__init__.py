@@ -1,0 +1,33 @@
+"""Text for language models: vocabularies, token files larger than memory, streams of windows."""
+
+from recurra.data.bpe import BPEVocabulary
+from recurra.data.characters import CharacterVocabulary
+from recurra.data.octets import ByteVocabulary
+from recurra.data.prepare import build_vocabulary, prepare_tokens
+from recurra.data.stdlib import StdlibSource, stdlib_source
+from recurra.data.streams import TokenStreams, split_by_position
+from recurra.data.text import read_pieces, read_text
+from recurra.data.tokens import TokenFile, open_tokens, read_token_file, write_tokens
+from recurra.data.vocabulary import TokenDecoder, Vocabulary
+from recurra.data.words import WordVocabulary
+
+__all__ = [
+    "BPEVocabulary",
+    "ByteVocabulary",
+    "CharacterVocabulary",
+    "StdlibSource",
+    "TokenDecoder",
+    "TokenFile",
+    "TokenStreams",
+    "Vocabulary",
+    "WordVocabulary",
+    "build_vocabulary",
+    "open_tokens",
+    "prepare_tokens",
+    "read_pieces",
+    "read_text",
+    "read_token_file",
+    "split_by_position",
+    "stdlib_source",
+    "write_tokens",
+]

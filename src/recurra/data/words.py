@@ -1,0 +1,157 @@
+"""Word vocabularies: words, numbers, punctuation marks and line ends, the most frequent first."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from recurra.data.text import whole_words
+from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id, unseen_error
+
+UNKNOWN_WORD = "<unk>"
+END_OF_LINE = "\n"
+DEFAULT_MAX_SIZE = 50_000
+
+# Punctuation and symbols by block. What is neither these nor whitespace spells words; a list of
+# what letters are (\w) would tear the vowel signs of Indic and Arabic scripts from their words.
+_MARKS = (
+    r"!-/:-@\[-^`{-~¡-©«-´¶-¹»-¿×÷"
+    r"\u060c\u061b\u061f\u06d4\u0964\u0965\u2010-\u2027\u2030-\u205e\u20a0-\u20cf\u2190-\u2bff"
+    r"\u3001-\u3003\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff3e\uff5b-\uff65"
+    r"\U0001f000-\U0001faff"
+)
+_SPELLING = rf"[^\s{_MARKS}]+"
+_TOKEN = re.compile(
+    rf"\n|<unk>|\d+(?:[.,]\d+)+|{_SPELLING}(?:['’-]{_SPELLING})*|\.{{2,}}|-{{2,}}|\S"
+)
+
+_NO_SPACE_BEFORE = frozenset(".,;:!?)]}%’”»…、。，；：！？）") | {"..", "..."}
+_NO_SPACE_AFTER = frozenset("([{“‘«¿¡$£€#@（")
+_PAIRED_QUOTES = frozenset("\"'`")
+
+
+class WordVocabulary(Vocabulary):
+    r"""Words by frequency; id 0 is <unk>, id 1 the line end.
+
+    Text is split at whitespace, and punctuation marks stand alone: "Don't stop, 3.14!" is
+    "Don't", "stop", ",", "3.14", "!". Of whitespace only "\n" is kept, as a token of its own,
+    which ends a line as <eos> does in the word corpora of the field. The text <unk>, which those
+    corpora contain, is the unknown word. Decoding puts the spaces back as a writer would, so the
+    text reads well and encodes to the same ids, but its spacing is not the source's.
+    """
+
+    level: ClassVar[str] = "word"
+    default_unknown: ClassVar[Unknown] = "replace"
+    unknown_id: ClassVar[int] = 0
+    end_of_line_id: ClassVar[int] = 1
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """Words in the order of their ids, less the two special ones, which come first."""
+        specials = (UNKNOWN_WORD, END_OF_LINE)
+        self.words = (*specials, *(word for word in words if word not in specials))
+        self._id_of_word = {word: index for index, word in enumerate(self.words)}
+        if len(self._id_of_word) < len(self.words):
+            twice = next(word for word, count in Counter(self.words).items() if count > 1)
+            raise ValueError(f"words: expected each once, got {twice!r} twice. Leave one out.")
+
+    @classmethod
+    def build(
+        cls, pieces: Iterable[str], *, max_size: int | None = None, min_count: int = 1
+    ) -> "WordVocabulary":
+        """The vocabulary of the most frequent words.
+
+        Args:
+            pieces: the text, in any pieces.
+            max_size: most symbols to keep, <unk> and the line end counted; None means 50,000.
+            min_count: words seen fewer times become <unk>.
+        """
+        size = DEFAULT_MAX_SIZE if max_size is None else max_size
+        if size < 3:
+            raise ValueError(
+                f"max_size: expected at least 3, got {size}. <unk> and the line end take 2."
+            )
+        if min_count < 1:
+            raise ValueError(
+                f"min_count: expected at least 1, got {min_count}. 1 keeps every word."
+            )
+        counts: Counter[str] = Counter()
+        for piece in whole_words(pieces):
+            counts.update(_TOKEN.findall(piece))
+        for special in (UNKNOWN_WORD, END_OF_LINE):
+            counts.pop(special, None)
+        frequent = [word for word, count in counts.items() if count >= min_count]
+        frequent.sort(key=lambda word: (-counts[word], word))
+        return cls(frequent[: size - 2])
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def start_id(self) -> int:
+        """The id of the line end."""
+        return self.end_of_line_id
+
+    def decoder(self) -> TokenDecoder:
+        """A decoder that puts the space of a token, where it has one, before it."""
+        return _WordDecoder(self.words)
+
+    def to_config(self) -> dict[str, Any]:
+        """The level and the words in id order, less the two special ones."""
+        return {"level": self.level, "words": list(self.words[2:])}
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> "WordVocabulary":
+        return cls(config["words"])
+
+    @classmethod
+    def _regroup(cls, pieces: Iterable[str]) -> Iterable[str]:
+        return whole_words(pieces)
+
+    def _encode(self, text: str, unknown: Unknown, position: int, where: str) -> np.ndarray:
+        tokens = _TOKEN.findall(text)
+        missing = -1 if unknown != "replace" else self.unknown_id
+        ids = np.array([self._id_of_word.get(token, missing) for token in tokens], dtype=np.int64)
+        unseen = np.flatnonzero(ids < 0)
+        if len(unseen) == 0:
+            return ids
+        if unknown == "error":
+            starts = [match.start() for match in _TOKEN.finditer(text)]
+            symbols = (tokens[index] for index in unseen)
+            raise unseen_error(where, "words", symbols, position + starts[unseen[0]], len(self))
+        return ids[ids >= 0]
+
+
+class _WordDecoder:
+    """Joins tokens with the spaces of ordinary typesetting; straight quotes open and close."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self._words = words
+        self._previous = END_OF_LINE
+        self._attach_next = True
+        self._open_quotes: set[str] = set()
+
+    def feed(self, token_id: int) -> str:
+        word = self._words[check_id(token_id, len(self._words))]
+        attached = self._attach_next
+        self._attach_next = word == END_OF_LINE or word in _NO_SPACE_AFTER
+        if word == END_OF_LINE:
+            self._open_quotes.clear()
+            attached = True
+        elif word in _NO_SPACE_BEFORE:
+            attached = True
+        elif word in _PAIRED_QUOTES:
+            if word in self._open_quotes:
+                self._open_quotes.remove(word)
+                attached = True
+            else:
+                self._open_quotes.add(word)
+                self._attach_next = True
+        if word.startswith(".") and self._previous.endswith("."):
+            attached = False  # ". ." is two tokens, ".." another one
+        self._previous = word
+        return word if attached else f" {word}"
+
+    def flush(self) -> str:
+        return ""

@@ -1,0 +1,116 @@
+"""How a token is drawn from the scores of a model: temperature, top-k, top-p."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+# Smaller temperatures give the same probabilities, and their reciprocal overflows float32.
+_MIN_TEMPERATURE = 1e-30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Turns scores into probabilities, and probabilities into a token.
+
+    p = softmax(logits / temperature), of which the top_k largest are kept, and of these the
+    fewest whose share adds up to top_p; what is kept is scaled to add up to 1. Of equal scores
+    at the border the lower id is kept.
+
+    Args:
+        temperature: 1 is the model's own distribution, less is more certain, more is more
+            varied; 0 takes the highest score always, of equal ones the lowest id.
+        top_k: keep only so many of the likeliest tokens; None keeps all.
+        top_p: keep only the likeliest tokens that make up this share, in (0, 1]; None keeps all.
+    Raises:
+        ValueError: when an argument is out of its range.
+    Source: top-p is nucleus sampling, Holtzman et al. (2020), arXiv:1904.09751.
+    """
+
+    temperature: float | int = 1.0
+    top_k: int | None = None
+    top_p: float | int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ValueError(
+                f"temperature: expected a finite number, 0 or more, got {self.temperature}. "
+                "Use 1.0 for the model's own distribution, 0 for the likeliest token."
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(
+                f"top_k: expected at least 1, got {self.top_k}. Leave it out to keep all tokens."
+            )
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(
+                f"top_p: expected more than 0 and at most 1, got {self.top_p}. "
+                "Leave it out to keep all tokens."
+            )
+
+    def probabilities(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
+        """The probability of each token to be drawn, in float32 or wider.
+
+        Args:
+            logits: [..., V] unnormalised scores; -inf rules a token out.
+        Raises:
+            ValueError: when a score is NaN or +inf, or all of a row are -inf.
+        """
+        scores = _checked(logits)
+        best = scores.amax(dim=-1, keepdim=True)
+        if self.temperature == 0:
+            first = scores.argmax(dim=-1, keepdim=True)
+            return torch.zeros_like(scores).scatter(-1, first, 1.0)
+        # The best score becomes 0 before the division, so that nothing overflows upwards.
+        scores = (scores - best) / max(self.temperature, _MIN_TEMPERATURE)
+        if self.top_k is None and self.top_p is None:
+            return scores.softmax(dim=-1)
+        ordered, ids = scores.sort(dim=-1, descending=True, stable=True)
+        if self.top_k is not None:
+            ordered[..., self.top_k :] = -math.inf
+        shares = ordered.softmax(dim=-1)
+        if self.top_p is not None:
+            likelier = shares.cumsum(dim=-1) - shares  # share of the tokens before this one
+            shares = shares.masked_fill(likelier >= self.top_p, 0.0)
+            shares = shares / shares.sum(dim=-1, keepdim=True)
+        return torch.zeros_like(shares).scatter(-1, ids, shares)
+
+    def draw(
+        self, logits: Float[Tensor, "*batch vocab"], generator: torch.Generator | None = None
+    ) -> Int64[Tensor, "*batch"]:
+        """One token for each row of scores.
+
+        Args:
+            logits: [..., V] unnormalised scores.
+            generator: its state decides the draw and moves on; None takes torch's global one.
+                Sampling runs on its device, so a CPU generator draws the same on any machine.
+        Returns:
+            ids: [...], on the device of the logits.
+        Raises:
+            ValueError: as `probabilities`.
+        """
+        if self.temperature == 0:
+            return _checked(logits).argmax(dim=-1)
+        local = logits if generator is None else logits.to(generator.device)
+        rows = self.probabilities(local).reshape(-1, logits.shape[-1])
+        ids = torch.multinomial(rows, 1, generator=generator)
+        return ids.reshape(logits.shape[:-1]).to(logits.device)
+
+
+def _checked(logits: Tensor) -> Tensor:
+    """The scores in float32 or wider, once it is sure that each row has a largest one."""
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(
+            f"logits: expected [..., V] with V at least 1, got shape {tuple(logits.shape)}. "
+            "Pass the scores of at least one token."
+        )
+    scores = logits.float() if logits.dtype.itemsize < 4 else logits
+    best = scores.amax(dim=-1)  # NaN if any score is
+    if not torch.isfinite(best).all():
+        bad = best[~torch.isfinite(best)][0].item()
+        raise ValueError(
+            f"logits: expected finite scores, or -inf for some tokens, got a row whose largest "
+            f"is {bad}. The model's weights or its state are not finite: use an earlier checkpoint."
+        )
+    return scores

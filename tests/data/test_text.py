@@ -1,0 +1,128 @@
+"""Reading text files: pieces at any chunk size, gzip, and each thing that can be wrong."""
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recurra.data import ByteVocabulary, read_pieces, read_text
+from recurra.errors import DataError
+
+files_may_be_shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@given(text=st.text(min_size=1, max_size=40), chunk_bytes=st.integers(1, 9))
+@files_may_be_shared
+def test_any_chunk_size_reads_the_same_text(tmp_path: Path, text: str, chunk_bytes: int) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"x" + text.encode())
+    pieces = list(read_pieces(path, chunk_bytes=chunk_bytes))
+    assert "".join(pieces) == "x" + text
+    assert all(pieces)
+
+
+@given(data=st.binary(min_size=1, max_size=40), chunk_bytes=st.integers(1, 9))
+@files_may_be_shared
+def test_the_byte_level_reads_any_file_exactly(
+    tmp_path: Path, data: bytes, chunk_bytes: int
+) -> None:
+    path = tmp_path / "data.bin"
+    path.write_bytes(data)
+    ids = [
+        int(token_id)
+        for piece in read_pieces(path, level="byte", chunk_bytes=chunk_bytes)
+        for token_id in ByteVocabulary().encode(piece)
+    ]
+    assert bytes(ids) == data
+    assert "".join(read_pieces(path, level="byte", chunk_bytes=chunk_bytes)) == read_text(
+        path, "byte"
+    )
+
+
+@given(before=st.text(max_size=10), after=st.binary(max_size=5), chunk_bytes=st.integers(1, 9))
+@files_may_be_shared
+def test_the_offset_of_a_byte_that_is_not_utf8_is_named(
+    tmp_path: Path, before: str, after: bytes, chunk_bytes: int
+) -> None:
+    path = tmp_path / "latin.txt"
+    offset = len(before.encode())
+    path.write_bytes(before.encode() + b"\xff" + after)
+    with pytest.raises(DataError) as caught:
+        list(read_pieces(path, chunk_bytes=chunk_bytes))
+    message = str(caught.value)
+    assert message.startswith(
+        f"{path}: expected UTF-8 text, got byte 0xff at byte offset {offset} "
+    )
+    assert "--level byte" in message
+
+
+def test_a_character_cut_by_the_end_of_the_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cut.txt"
+    path.write_bytes(b"abc" + "€".encode()[:2])
+    with pytest.raises(DataError, match=r"0xe2 at byte offset 3 \(unexpected end of data\)"):
+        read_text(path)
+
+
+def test_line_ends_stay_and_a_byte_order_mark_goes(tmp_path: Path) -> None:
+    path = tmp_path / "windows.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert read_text(path) == "one\r\ntwo\r\n"
+    assert "".join(read_pieces(path, chunk_bytes=1)) == "one\r\ntwo\r\n"
+    assert read_text(path, "byte") == "\ufeffone\r\ntwo\r\n"
+
+
+def test_a_gz_file_is_decompressed(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt.gz"
+    path.write_bytes(gzip.compress("Größe\n".encode()))
+    assert read_text(path) == "Größe\n"
+
+
+def test_a_damaged_gz_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "text.gz"
+    whole = gzip.compress(os.urandom(1000))
+    for data in (b"plain text", whole[:500], whole[:300] + b"\0" * 400 + whole[700:]):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"text\.gz: expected a whole gzip file"):
+            read_text(path, "byte")
+
+
+def test_what_is_no_file_is_named_at_the_call(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.txt: expected a text file, got no such file"):
+        read_pieces(tmp_path / "nowhere.txt")
+    with pytest.raises(DataError, match=r"expected a text file, got a folder\. Name a file in it"):
+        read_pieces(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="expected an ordinary file, got a pipe or device"):
+        read_pieces(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("level", ["char", "byte", "word", "bpe"])
+def test_an_empty_file_is_named(tmp_path: Path, level: str) -> None:
+    path = tmp_path / "empty.txt"
+    path.touch()
+    with pytest.raises(DataError, match=r"empty\.txt: expected text, got an empty file"):
+        read_text(path, level)
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("text")
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DataError, match=r"text\.txt: expected a file that can be read, got Perm"):
+        read_text(path)
+
+
+def test_a_chunk_has_at_least_a_byte(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("text")
+    with pytest.raises(ValueError, match="chunk_bytes: expected at least 1, got 0"):
+        read_pieces(path, chunk_bytes=0)
