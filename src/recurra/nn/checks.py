@@ -1,0 +1,248 @@
+"""What a recurrent layer demands of its arguments: one function for each rule, all raising alike.
+
+Letters: T time, B batch, I input, H hidden, V vocabulary, C context, L layers, D directions.
+Every message reads `<where>: expected <what>, got <value>. <what to do>.`
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from recurra import cells
+from recurra.lang import Cell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Where a layer lives: the name it has in messages, and its parameters' dtype and device."""
+
+    where: str
+    dtype: torch.dtype
+    device: torch.device
+
+    def takes(self, dtype: torch.dtype) -> bool:
+        """Whether tensors of `dtype` may come in: under autocast, every floating-point dtype."""
+        return dtype == self.dtype or (self.in_autocast and dtype.is_floating_point)
+
+    @property
+    def in_autocast(self) -> bool:
+        """Whether autocast is on for the device."""
+        kind = self.device.type
+        return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
+def resolved_cell(where: str, cell: object) -> Cell:
+    """The cell itself, or the registered one of that name."""
+    if isinstance(cell, Cell):
+        return cell
+    if isinstance(cell, str):
+        return cells.get(cell)
+    raise TypeError(
+        f"{where}: expected a cell or the name of one, got {type(cell).__name__}. "
+        f"Decorate the equations with @recurra.cell, or choose from recurra.cells.names()."
+    )
+
+
+def check_sizes(where: str, **sizes: int) -> None:
+    """Every size is a whole number of at least 1."""
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(
+                f"{where}: expected {name} to be an int, got {value!r}. Pass a whole number."
+            )
+        if value < 1:
+            raise ValueError(f"{where}: expected {name} >= 1, got {value}. Choose a positive size.")
+
+
+def check_size_names(where: str, cell: Cell, given: Mapping[str, int]) -> None:
+    """`given` names exactly the sizes of `cell` besides I and H."""
+    needed = sorted(set(cell.size_names) - {"I", "H"})
+    if sorted(given) != needed:
+        example = "{" + ", ".join(f"{name!r}: ..." for name in needed) + "}"
+        raise ValueError(
+            f"{where}: expected sizes for {', '.join(needed) or 'nothing'} besides I and H, "
+            f"got {dict(given)}. "
+            + (f"Pass sizes={example}." if needed else "Leave sizes out for this cell.")
+        )
+    check_sizes(where, **given)
+
+
+def check_dropout(where: str, name: str, dropout: float) -> None:
+    """A dropout probability lies in 0..1."""
+    if not 0.0 <= dropout <= 1.0:
+        raise ValueError(
+            f"{where}: expected {name} in 0..1, got {dropout}. "
+            f"It is the probability of setting a feature to zero."
+        )
+
+
+def check_dtype(where: str, dtype: torch.dtype | None) -> None:
+    """Parameters are real floating-point numbers."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise TypeError(
+            f"{where}: expected a floating-point dtype, got {dtype}. Use torch.float32, "
+            f"torch.float64 or torch.bfloat16."
+        )
+
+
+def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None:
+    """`x` is features of the layer's size and dtype, or int64 token ids, on the layer's device."""
+    data = x.data if isinstance(x, PackedSequence) else x
+    if data.dtype == torch.int64:
+        ranks, forms = (1, 2), "[time, batch] or, for one sequence, [time]"
+    elif home.takes(data.dtype):
+        ranks, forms = (2, 3), "[time, batch, features] or, for one sequence, [time, features]"
+    else:
+        raise TypeError(
+            f"{home.where}: expected x of {home.dtype} features or torch.int64 token ids, "
+            f"got {data.dtype}. Convert x, or move the layer with layer.to({data.dtype})."
+        )
+    if not isinstance(x, PackedSequence) and x.dim() not in ranks:
+        raise ValueError(
+            f"{home.where}: expected x of {ranks[0]} or {ranks[1]} dimensions, got "
+            f"{x.dim()} (shape {tuple(x.shape)}). Arrange it as {forms}, batch first with "
+            f"batch_first=True."
+        )
+    if data.dtype != torch.int64 and data.shape[-1] != input_size:
+        raise ValueError(
+            f"{home.where}: expected x of {input_size} features, got {data.shape[-1]} "
+            f"(shape {tuple(data.shape)}). The last dimension is the layer's input_size."
+        )
+    _check_device(home, "x", data)
+
+
+def check_ids(home: Home, x: Tensor, embedding: Tensor | None, cell: Cell, input_size: int) -> None:
+    """Token ids lie inside the vocabulary: the rows of `embedding`, or input_size without one."""
+    if x.dtype != torch.int64:
+        if embedding is not None:
+            raise TypeError(
+                f"{home.where}: expected torch.int64 token ids with an embedding, got {x.dtype}. "
+                f"Leave the embedding out for features."
+            )
+        return
+    if cell.input is None:
+        raise TypeError(
+            f"{home.where}: expected x without features for a cell that reads no input, got token "
+            f"ids. Pass torch.empty(time, batch, 0)."
+        )
+    if embedding is not None:
+        _check_embedding(home, embedding, input_size)
+    vocab_size = input_size if embedding is None else embedding.shape[0]
+    if x.numel() == 0:
+        return
+    lowest, highest = (int(value) for value in torch.aminmax(x))
+    if lowest < 0 or highest >= vocab_size:
+        source = "input_size" if embedding is None else "rows of the embedding"
+        raise ValueError(
+            f"{home.where}: expected token ids in 0..{vocab_size - 1} ({source}: {vocab_size}), "
+            f"got {lowest if lowest < 0 else highest}. Use the vocabulary that the layer was made "
+            f"for."
+        )
+
+
+def _check_embedding(home: Home, embedding: Tensor, input_size: int) -> None:
+    if embedding.dim() != 2 or embedding.shape[1] != input_size:
+        raise ValueError(
+            f"{home.where}: expected embedding of shape (vocabulary, {input_size}), got "
+            f"{tuple(embedding.shape)}. Its second dimension is the layer's input_size."
+        )
+    _check_like(home, "embedding", embedding)
+
+
+def checked_lengths(
+    where: str, lengths: Tensor | Sequence[int], T: int, B: int, device: torch.device
+) -> Tensor:
+    """`lengths` as int64 [B] on `device`, each in 1..T."""
+    lengths = torch.as_tensor(lengths)
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(
+            f"{where}: expected lengths of integers, got {lengths.dtype}. "
+            f"Pass true steps for each sequence as int64."
+        )
+    if lengths.shape != (B,):
+        raise ValueError(
+            f"{where}: expected lengths of shape ({B},), one for each sequence, got "
+            f"{tuple(lengths.shape)}. Pass one length for each of the {B} sequences."
+        )
+    if B and not bool(((lengths >= 1) & (lengths <= T)).all()):
+        wrong = lengths[(lengths < 1) | (lengths > T)][0].item()
+        raise ValueError(
+            f"{where}: expected lengths in 1..{T}, got {wrong}. "
+            f"x has {T} steps; drop empty sequences before the batch is made."
+        )
+    return lengths.to(device=device, dtype=torch.int64)
+
+
+def checked_states(
+    home: Home,
+    state: Tensor | Sequence[Tensor],
+    names: tuple[str, ...],
+    shapes: tuple[tuple[int, ...], ...],
+) -> tuple[Tensor, ...]:
+    """The caller's state as a tuple, each of its shape, dtype and device."""
+    form = "one tensor" if len(names) == 1 else f"a tuple of {len(names)} tensors"
+    given = (state,) if isinstance(state, Tensor) else tuple(state)
+    # A one-state cell's state is the bare tensor, as torch.nn has it.
+    if len(given) != len(names) or isinstance(state, Tensor) != (len(names) == 1):
+        got = "one tensor" if isinstance(state, Tensor) else f"a tuple of {len(given)}"
+        raise ValueError(
+            f"{home.where}: expected state to be {form} ({', '.join(names)}), got {got}. "
+            f"Pass what the layer returned as its state."
+        )
+    for name, tensor, shape in zip(names, given, shapes, strict=True):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"{home.where}: expected state {name} of shape {shape}, got "
+                f"{tuple(tensor.shape)}. It is [layers * directions, batch, size], without "
+                f"batch for a single sequence."
+            )
+        _check_like(home, f"state {name}", tensor)
+    return given
+
+
+def checked_context(
+    home: Home,
+    context: Tensor | Sequence[Tensor] | None,
+    names: tuple[str, ...],
+    shapes: tuple[tuple[int, ...], ...],
+) -> tuple[Tensor, ...]:
+    """The caller's context as a tuple, each of its shape, dtype and device."""
+    given: tuple[Tensor, ...]
+    if context is None:
+        given = ()
+    else:
+        given = (context,) if isinstance(context, Tensor) else tuple(context)
+    if len(given) != len(names):
+        wanted = f"{len(names)} context tensors ({', '.join(names)})" if names else "no context"
+        raise ValueError(
+            f"{home.where}: expected {wanted}, got {len(given) or 'none'}. "
+            + ("Pass context=..., a tuple if there are several." if names else "Leave it out.")
+        )
+    for name, tensor, shape in zip(names, given, shapes, strict=True):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"{home.where}: expected context {name} of shape {shape}, got "
+                f"{tuple(tensor.shape)}. It is [batch, size], without batch for a single sequence."
+            )
+        _check_like(home, f"context {name}", tensor)
+    return given
+
+
+def _check_like(home: Home, what: str, tensor: Tensor) -> None:
+    if not home.takes(tensor.dtype):
+        raise TypeError(
+            f"{home.where}: expected {what} of {home.dtype}, got {tensor.dtype}. "
+            f"Convert it with .to({home.dtype})."
+        )
+    _check_device(home, what, tensor)
+
+
+def _check_device(home: Home, what: str, tensor: Tensor) -> None:
+    if tensor.device != home.device:
+        raise ValueError(
+            f"{home.where}: expected {what} on {home.device}, got {tensor.device}. "
+            f"Move it with .to({str(home.device)!r}), or move the layer."
+        )

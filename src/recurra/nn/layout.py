@@ -1,0 +1,98 @@
+"""From the forms in which torch users hold sequences to the one that backends take, and back.
+
+Letters: T time, B batch, I input, C context, S size of a state, L layers, D directions. A backend
+takes x [T, B, I] (ids [T, B]) and lengths [B]; callers also have batch first, one sequence without
+a batch dimension, and PackedSequence, whose sequences are sorted by length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from recurra.nn.checks import checked_lengths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A batch in the form that backends take, and the way back to the caller's form."""
+
+    x: Tensor
+    lengths: Tensor | None
+    batch_first: bool = False
+    unbatched: bool = False
+    packed: PackedSequence | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """B; 1 for a sequence without a batch dimension."""
+        return self.x.shape[1]
+
+    def outside_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that the caller gives a tensor which is `shape`, [..., B, S], in here."""
+        return (*shape[:-2], shape[-1]) if self.unbatched else shape
+
+    def taken_in(self, tensor: Tensor, batch_dim: int) -> Tensor:
+        """A state [L*D, B, S] or context [B, C] of the caller, in the order of `x`."""
+        if self.unbatched:
+            return tensor.unsqueeze(batch_dim)
+        if self.packed is not None and self.packed.sorted_indices is not None:
+            return tensor.index_select(batch_dim, self.packed.sorted_indices)
+        return tensor
+
+    def handed_back(self, state: Tensor) -> Tensor:
+        """A final state [L*D, B, S], in the caller's order and with the caller's dimensions."""
+        if self.unbatched:
+            return state.squeeze(1)
+        if self.packed is not None and self.packed.unsorted_indices is not None:
+            return state.index_select(1, self.packed.unsorted_indices)
+        return state
+
+    def output(self, y: Tensor) -> Tensor | PackedSequence:
+        """The output y [T, B, D*O] in the form in which the input came."""
+        if self.packed is not None:
+            lengths = None if self.lengths is None else self.lengths.cpu()
+            assert lengths is not None, "a packed batch always has lengths"
+            data = pack_padded_sequence(y, lengths).data
+            _, batch_sizes, sorted_indices, unsorted_indices = self.packed
+            return PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
+        if self.unbatched:
+            return y.squeeze(1)
+        return y.transpose(0, 1) if self.batch_first else y
+
+
+def arranged(
+    where: str,
+    x: Tensor | PackedSequence,
+    lengths: Tensor | Sequence[int] | None,
+    batch_first: bool,
+) -> Layout:
+    """The layout of a checked `x`.
+
+    Raises:
+        ValueError: when `lengths` comes with a PackedSequence or a single sequence.
+    """
+    if isinstance(x, PackedSequence):
+        if lengths is not None:
+            raise ValueError(
+                f"{where}: expected no lengths with a PackedSequence, got {lengths}. "
+                f"The packed sequence has its own."
+            )
+        # Without its indices the sequence unpacks in its own, sorted order.
+        padded, own = pad_packed_sequence(PackedSequence(x.data, x.batch_sizes))
+        return Layout(x=padded, lengths=own.to(padded.device), packed=x)
+    unbatched = x.dim() == (1 if x.dtype == torch.int64 else 2)
+    if unbatched:
+        if lengths is not None:
+            raise ValueError(
+                f"{where}: expected no lengths for a sequence without a batch dimension, got "
+                f"{lengths}. Cut the sequence instead: x[:length]."
+            )
+        return Layout(x=x.unsqueeze(1), lengths=None, unbatched=True)
+    x = x.transpose(0, 1) if batch_first else x
+    if lengths is not None:
+        T, B = x.shape[:2]
+        lengths = checked_lengths(where, lengths, T, B, x.device)
+    return Layout(x=x, lengths=lengths, batch_first=batch_first)

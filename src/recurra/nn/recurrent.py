@@ -1,0 +1,183 @@
+"""The recurrent layer: any cell as a torch module, for every form in which sequences come.
+
+Letters: T time, B batch, I input, H hidden, O output, V vocabulary, C context, L layers,
+D directions (1 or 2).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from recurra import backends
+from recurra.lang import Cell
+from recurra.nn import checks
+from recurra.nn.layout import Layout, arranged
+from recurra.nn.stack import CellStack, State, one_or_all
+from recurra.nn.stream import Stream
+
+
+class Recurrent(CellStack):
+    """Any cell over a batch of sequences: L layers, in one or both directions.
+
+    Layer k reads the output of layer k-1, whose directions are concatenated on features, forward
+    first. Parameters are named `<parameter of the cell>_l<layer>`, with `_reverse` after it for the
+    reverse direction, and start at the cell's own constants, else uniform in +-1/sqrt(H).
+
+    Args:
+        cell: the cell, or the name of a registered one (`recurra.cells.names()`).
+        input_size: I; 0 for a cell that reads no input.
+        hidden_size: H.
+        num_layers: L.
+        bidirectional: a second set of cells reads each sequence from its end.
+        batch_first: x and y are [B, T, ...]; states stay [L*D, B, H], as in torch.nn.
+        dropout: probability of dropping an output feature of all layers but the last, in training.
+        backend: "auto", or the name of one; a backend asked for by name is never swapped.
+        sizes: the cell's size names besides I and H, such as {"P": 32} for a projection.
+
+    Raises:
+        ValueError: when a size, probability, cell name or backend name is wrong.
+        BackendError: when the backend asked for cannot run here.
+    """
+
+    def __init__(
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        backend: str = "auto",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(
+            cell,
+            input_size,
+            hidden_size,
+            num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            backend=backend,
+            dtype=dtype,
+            device=device,
+            sizes=sizes,
+        )
+        self.batch_first = batch_first
+
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        state: Tensor | Sequence[Tensor] | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
+        context: Tensor | Sequence[Tensor] | None = None,
+        *,
+        embedding: Tensor | None = None,
+    ) -> tuple[Any, State]:
+        """Run the layer over whole sequences.
+
+        NaN in the input propagates: to every later step of its sequence, and to no other sequence.
+        With T = 0, y is empty and the state comes back as it was given.
+
+        Args:
+            x: [T, B, I] features or [T, B] int64 token ids; [B, T, ...] with batch_first; without B
+                for one sequence; or a PackedSequence of either.
+            state: [L*D, B, H], ordered layer 0 forward, layer 0 reverse, layer 1 forward and so on;
+                a tuple of them for a cell of several states; None means zeros.
+            lengths: [B] integers in 1..T, true steps of each sequence; None means all T.
+            context: [B, C], what stays constant through time, read by all layers; a tuple of them
+                for a cell of several.
+            embedding: [V, I], what each token id stands for in the first layer; without it an id is
+                the one-hot vector of size I.
+
+        Returns:
+            y: [T, B, D*O] in the form of x; rows past `lengths` are zero.
+            state: in the form of the argument, at each sequence's last true step (of the reverse
+                direction: at its first).
+
+        Raises:
+            ValueError: when a shape, length or token id is wrong.
+            TypeError: when a dtype is.
+        """
+        home = self.home
+        checks.check_input(home, x, self.input_size)
+        layout = arranged(home.where, x, lengths, self.batch_first)
+        checks.check_ids(home, layout.x, embedding, self.cell, self.input_size)
+        contexts = self._context_in(layout, context)
+        y, states = self.run_layers(
+            layout.x,
+            self._states_in(layout, state),
+            lengths=layout.lengths,
+            context=contexts,
+            embedding=embedding,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return layout.output(y), one_or_all(tuple(layout.handed_back(s) for s in states))
+
+    def _states_in(
+        self, layout: Layout, state: Tensor | Sequence[Tensor] | None
+    ) -> tuple[Tensor, ...]:
+        """The caller's state, checked, with a batch dimension and in the order of the batch."""
+        B = layout.batch_size
+        if state is None:
+            return self.zero_states(B)
+        shapes = tuple(layout.outside_shape(shape) for shape in self.state_shapes(B))
+        states = checks.checked_states(self.home, state, self.cell.states, shapes)
+        return tuple(layout.taken_in(tensor, 1) for tensor in states)
+
+    def _context_in(
+        self, layout: Layout, context: Tensor | Sequence[Tensor] | None
+    ) -> tuple[Tensor, ...]:
+        """The caller's context, checked, with a batch dimension and in the order of the batch."""
+        B = layout.batch_size
+        shapes = tuple(layout.outside_shape((B, size)) for size in self.context_sizes)
+        contexts = checks.checked_context(self.home, context, self.cell.context, shapes)
+        return tuple(layout.taken_in(tensor, 0) for tensor in contexts)
+
+    def stream(
+        self,
+        batch_size: int = 1,
+        *,
+        context: Tensor | Sequence[Tensor] | None = None,
+        embedding: Tensor | None = None,
+    ) -> Stream:
+        """This layer one step at a time, without gradients or dropout, keeping its state.
+
+        Args:
+            batch_size: B, how many sequences run side by side.
+            context: [B, C], as for `forward`.
+            embedding: [V, I], as for `forward`.
+
+        Raises:
+            ValueError: when the layer is bidirectional, or batch or context have wrong sizes.
+        """
+        return Stream(self, batch_size, context=context, embedding=embedding)
+
+    def explain(self) -> str:
+        """Which backend runs this layer, by which plan, and why not another, for each shape."""
+        backend = backends.load(self.cell, self.backend, self.home.device)
+        layers_of: dict[tuple[tuple[str, int], ...], list[str]] = {}
+        for layer, sizes in enumerate(self.layer_sizes):
+            layers_of.setdefault(tuple(sizes.items()), []).append(str(layer))
+        directions = ", both directions" if self.bidirectional else ""
+        parts = [f"{self.where}: backend {backend.name} (asked for: {self.backend})"]
+        for items, layers in layers_of.items():
+            heading = f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}{directions}"
+            parts.append(f"{heading}\n{backend.explain(dict(items))}")
+        return "\n\n".join(parts)
+
+    def extra_repr(self) -> str:
+        """The cell, the sizes, and the arguments that are not at their defaults."""
+        parts = [self.cell.name, f"input_size={self.input_size}", f"hidden_size={self.hidden_size}"]
+        defaults = {"num_layers": 1, "bidirectional": False, "batch_first": False}
+        defaults |= {"dropout": 0.0, "backend": "auto", "sizes": {}}
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                parts.append(f"{name}={getattr(self, name)!r}")
+        return ", ".join(parts)

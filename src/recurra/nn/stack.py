@@ -1,0 +1,237 @@
+"""Layers and directions of one cell: their sizes, their parameters, and the loop over them.
+
+Letters: T time, B batch, I input, O output, S size of a state, L layers, D directions (1 or 2).
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra import backends
+from recurra.lang import Cell
+from recurra.nn import checks
+from recurra.nn.checks import Home
+
+State = Tensor | tuple[Tensor, ...]
+
+
+class CellStack(nn.Module):
+    """L layers of a cell in D directions, on tensors in the form that backends take.
+
+    `Recurrent` is this with a forward that accepts every form in which sequences come.
+    """
+
+    def __init__(
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        backend: str = "auto",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.cell = checks.resolved_cell(type(self).__name__, cell)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = float(dropout)
+        self.backend = backend
+        self.sizes = dict(sizes or {})
+        self._check_arguments(dtype)
+        self.layer_sizes = tuple(self._each_layer_sizes())
+        self._check_state_sizes()
+        self._make_parameters(dtype, device)
+        self.reset_parameters()
+        # A wrong name, or a backend that cannot run here, shall be known before training.
+        backends.load(self.cell, backend, self.home.device)
+
+    def _check_arguments(self, dtype: torch.dtype | None) -> None:
+        where = self.where
+        checks.check_sizes(where, hidden_size=self.hidden_size, num_layers=self.num_layers)
+        if self.cell.input is not None:
+            checks.check_sizes(where, input_size=self.input_size)
+        elif self.input_size != 0 or self.num_layers > 1:
+            raise ValueError(
+                f"{where}: expected input_size=0 and num_layers=1 for a cell that reads no input, "
+                f"got input_size={self.input_size}, num_layers={self.num_layers}. "
+                f"Layers of such a cell cannot be connected."
+            )
+        checks.check_size_names(where, self.cell, self.sizes)
+        checks.check_dropout(where, "dropout", self.dropout)
+        checks.check_dtype(where, dtype)
+        if self.dropout > 0 and self.num_layers == 1:
+            warnings.warn(
+                f"{where}: dropout={self.dropout} does nothing with num_layers=1, because it "
+                f"works between layers. Add a layer, or drop features of the output instead.",
+                stacklevel=4,
+            )
+
+    def _each_layer_sizes(self) -> Iterator[dict[str, int]]:
+        """What every size name of the cell stands for, layer by layer."""
+        input_size = self.input_size
+        for layer in range(self.num_layers):
+            sizes = {"I": input_size, "H": self.hidden_size, **self.sizes}
+            for leaf in self.cell.equations.inputs:
+                if leaf.attr("kind") == "input" and leaf.shape[0].evaluate(sizes) != input_size:
+                    raise ValueError(
+                        f"{self.where}: expected layer {layer} to read {leaf.shape[0]} = "
+                        f"{leaf.shape[0].evaluate(sizes)} features, as the cell says, got "
+                        f"{input_size}. Choose sizes that agree."
+                    )
+            yield sizes
+            input_size = self.num_directions * self.cell.output_size.evaluate(sizes)
+
+    def _check_state_sizes(self) -> None:
+        each = [tuple(size.evaluate(s) for size in self.cell.state_sizes) for s in self.layer_sizes]
+        if len(set(each)) > 1:
+            raise ValueError(
+                f"{self.where}: expected states of one size in all layers, got {each}. "
+                f"The states of this cell depend on its input size: choose sizes that agree."
+            )
+
+    def _make_parameters(
+        self, dtype: torch.dtype | None, device: torch.device | str | None
+    ) -> None:
+        for layer, sizes in enumerate(self.layer_sizes):
+            for direction in range(self.num_directions):
+                for name, shape in self.cell.parameters.items():
+                    numbers = tuple(dim.evaluate(sizes) for dim in shape)
+                    parameter = nn.Parameter(torch.empty(numbers, dtype=dtype, device=device))
+                    self.register_parameter(_full_name(name, layer, direction), parameter)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew: the cell's own constants, else uniform in +-1/sqrt(H)."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for layer in range(self.num_layers):
+            for direction in range(self.num_directions):
+                for name, parameter in self.parameters_of(layer, direction).items():
+                    if name in self.cell.init:
+                        nn.init.constant_(parameter, self.cell.init[name])
+                    else:
+                        nn.init.uniform_(parameter, -bound, bound)
+
+    @property
+    def where(self) -> str:
+        """What messages call this layer."""
+        return f"{type(self).__name__}({self.cell.name})"
+
+    @property
+    def num_directions(self) -> int:
+        """D."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """Features of y: the cell's output size, times the directions."""
+        return self.num_directions * self.cell.output_size.evaluate(self.layer_sizes[-1])
+
+    @property
+    def context_sizes(self) -> tuple[int, ...]:
+        """Features of each context input."""
+        return tuple(size.evaluate(self.layer_sizes[0]) for size in self.cell.context_sizes)
+
+    @property
+    def home(self) -> Home:
+        """The dtype and device that the parameters have now."""
+        parameter = next(self.parameters(), None)
+        if parameter is None:  # a cell of constants alone computes in torch's default
+            parameter = torch.empty(0)
+        return Home(where=self.where, dtype=parameter.dtype, device=parameter.device)
+
+    def parameters_of(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
+        """The parameters of one layer and direction (1 is reverse), by the cell's names."""
+        return {
+            name: getattr(self, _full_name(name, layer, direction)) for name in self.cell.parameters
+        }
+
+    def state_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
+        """The shape [L*D, B, S] of each of the cell's states."""
+        count = self.num_layers * self.num_directions
+        sizes = self.layer_sizes[0]
+        return tuple((count, batch_size, s.evaluate(sizes)) for s in self.cell.state_sizes)
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """A state of zeros: one tensor [L*D, B, H], or a tuple of them for several states."""
+        checks.check_sizes(f"{self.where}.initial_state", batch_size=batch_size)
+        return one_or_all(self.zero_states(batch_size))
+
+    def zero_states(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Zeros for each of the cell's states, [L*D, B, S]."""
+        home = self.home
+        return tuple(
+            torch.zeros(shape, dtype=home.dtype, device=home.device)
+            for shape in self.state_shapes(batch_size)
+        )
+
+    def run_layers(
+        self,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        *,
+        lengths: Tensor | None = None,
+        context: tuple[Tensor, ...] = (),
+        embedding: Tensor | None = None,
+        dropout: float = 0.0,
+        start: int = 0,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output [T, B, D*O] and final states [L*D, B, S] on arguments already checked.
+
+        Args:
+            x: [T, B, I] features or [T, B] int64 token ids.
+            states: [L*D, B, S] each.
+            lengths: [B] int64 in 1..T.
+            context: [B, C] each, the same for every layer.
+            embedding: [V, I], for token ids.
+            dropout: probability of dropping each feature between layers, now.
+            start: what the step index, for cells that read it, is at the first step.
+        """
+        T, B = x.shape[:2]
+        if T == 0 or B == 0:
+            return states[0].new_zeros(T, B, self.output_size), states
+        home = self.home
+        if home.in_autocast:
+            # The step decides what it computes in low precision; what enters it has one dtype.
+            x = x if x.dtype == torch.int64 else x.to(home.dtype)
+            states = tuple(state.to(home.dtype) for state in states)
+            context = tuple(tensor.to(home.dtype) for tensor in context)
+        backend = backends.load(self.cell, self.backend, x.device)
+        finals: list[tuple[Tensor, ...]] = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(self.num_directions):
+                y, final = backend.run(
+                    x,
+                    tuple(state[len(finals)] for state in states),
+                    self.parameters_of(layer, direction),
+                    context=context,
+                    embedding=embedding if layer == 0 else None,
+                    lengths=lengths,
+                    reverse=direction == 1,
+                    start=start,
+                )
+                outputs.append(y)
+                finals.append(final)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+            if dropout > 0 and layer + 1 < self.num_layers:
+                x = functional.dropout(x, dropout)
+        return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+
+
+def one_or_all(states: tuple[Tensor, ...]) -> State:
+    """The form that users see: the state itself where there is one, else the tuple."""
+    return states[0] if len(states) == 1 else states
+
+
+def _full_name(parameter: str, layer: int, direction: int) -> str:
+    return f"{parameter}_l{layer}" + ("_reverse" if direction else "")

@@ -1,0 +1,223 @@
+"""Each message that wrong arguments of a layer raise, on its key parts."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import recurra as rc
+from recurra.lang import tanh
+from recurra.nn.checks import Home, checked_states, resolved_cell
+
+T, B, IN, H = 5, 3, 4, 6
+
+
+@rc.cell(state="h", context="v")
+def contextual(x, h, v, W_xh, W_hh, W_vh):
+    """An RNN that sees a context at every step."""
+    return tanh(W_xh @ x + W_hh @ h + W_vh @ v)
+
+
+@pytest.fixture
+def layer() -> rc.Recurrent:
+    return rc.Recurrent("lstm", IN, H, 2)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(T, B, IN)
+
+
+# --- construction
+
+
+@pytest.mark.parametrize("value", [0, -3])
+@pytest.mark.parametrize("name", ["input_size", "hidden_size", "num_layers"])
+def test_sizes_are_positive(name: str, value: int) -> None:
+    sizes = {"input_size": IN, "hidden_size": H, "num_layers": 2, name: value}
+    with pytest.raises(ValueError, match=rf"Recurrent\(gru\): expected {name} >= 1, got {value}"):
+        rc.Recurrent("gru", **sizes)
+
+
+def test_sizes_are_numbers() -> None:
+    with pytest.raises(TypeError, match="expected num_layers to be an int, got True"):
+        rc.Recurrent("gru", IN, H, True)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.5, float("nan")])
+def test_dropout_is_a_probability(dropout: float) -> None:
+    with pytest.raises(ValueError, match=rf"expected dropout in 0..1, got {dropout}"):
+        rc.Recurrent("gru", IN, H, 2, dropout=dropout)
+
+
+def test_dtype_is_floating_point() -> None:
+    with pytest.raises(TypeError, match=r"expected a floating-point dtype, got torch.int32"):
+        rc.Recurrent("gru", IN, H, dtype=torch.int32)
+
+
+def test_unknown_cell_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"got 'lsmt'.*lstm"):
+        rc.Recurrent("lsmt", IN, H)
+
+
+def test_a_plain_function_is_not_a_cell() -> None:
+    with pytest.raises(TypeError, match=r"got function. Decorate the equations with @recurra.cell"):
+        resolved_cell("Recurrent", lambda x, h: h)
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(ValueError, match="'refrence'"):
+        rc.Recurrent("gru", IN, H, backend="refrence")
+
+
+def test_size_names_of_the_cell() -> None:
+    with pytest.raises(ValueError, match=r"expected sizes for P besides I and H.*sizes=\{'P': ..."):
+        rc.Recurrent("torch_lstm_projected", IN, H)
+    with pytest.raises(ValueError, match=r"expected sizes for nothing .*got \{'P': 2\}. Leave"):
+        rc.Recurrent("lstm", IN, H, sizes={"P": 2})
+    with pytest.raises(ValueError, match="expected P >= 1, got 0"):
+        rc.Recurrent("torch_lstm_projected", IN, H, sizes={"P": 0})
+
+
+def test_cell_without_input_stands_alone() -> None:
+    with pytest.raises(ValueError, match=r"expected input_size=0 and num_layers=1.*input_size=4"):
+        rc.Recurrent("dynamical_system", IN, H)
+    with pytest.raises(ValueError, match="num_layers=2"):
+        rc.Recurrent("dynamical_system", 0, H, 2)
+    with pytest.raises(TypeError, match="reads no input, got token ids"):
+        rc.Recurrent("dynamical_system", 0, H)(torch.zeros(T, B, dtype=torch.int64))
+
+
+# --- x
+
+
+def test_x_rank(layer: rc.Recurrent) -> None:
+    with pytest.raises(ValueError, match=r"x of 2 or 3 dimensions, got 4 \(shape \(1, 5, 3, 4\)\)"):
+        layer(torch.randn(1, T, B, IN))
+    with pytest.raises(ValueError, match="x of 1 or 2 dimensions, got 3"):
+        layer(torch.zeros(T, B, IN, dtype=torch.int64))
+
+
+def test_x_features(layer: rc.Recurrent) -> None:
+    with pytest.raises(ValueError, match=r"expected x of 4 features, got 3 \(shape \(5, 3, 3\)\)"):
+        layer(torch.randn(T, B, 3))
+    packed = pack_padded_sequence(torch.randn(T, B, 3), torch.full((B,), T))
+    with pytest.raises(ValueError, match="expected x of 4 features, got 3"):
+        layer(packed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.bool])
+def test_x_dtype(layer: rc.Recurrent, dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=rf"x of torch.float32 features or .* ids, got {dtype}"):
+        layer(torch.ones(T, B, IN, dtype=dtype))
+
+
+def test_x_device(layer: rc.Recurrent) -> None:
+    with pytest.raises(ValueError, match=r"expected x on cpu, got meta"):
+        layer(torch.empty(T, B, IN, device="meta"))
+
+
+@pytest.mark.parametrize(("wrong", "embedded"), [(4, False), (-1, False), (7, True), (-2, True)])
+def test_ids_outside_the_vocabulary(layer: rc.Recurrent, wrong: int, embedded: bool) -> None:
+    ids = torch.zeros(T, B, dtype=torch.int64)
+    ids[2, 1] = wrong
+    embedding = torch.randn(7, IN) if embedded else None
+    highest, source = (6, "rows of the embedding") if embedded else (3, "input_size")
+    with pytest.raises(ValueError, match=rf"token ids in 0..{highest} \({source}.*got {wrong}"):
+        layer(ids, embedding=embedding)
+
+
+def test_embedding(layer: rc.Recurrent, x: torch.Tensor) -> None:
+    ids = torch.zeros(T, B, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"embedding of shape \(vocabulary, 4\), got \(7, 5\)"):
+        layer(ids, embedding=torch.randn(7, 5))
+    with pytest.raises(TypeError, match=r"expected embedding of torch.float32, got torch.float64"):
+        layer(ids, embedding=torch.randn(7, IN, dtype=torch.float64))
+    with pytest.raises(TypeError, match=r"token ids with an embedding, got torch.float32"):
+        layer(x, embedding=torch.randn(7, IN))
+
+
+# --- lengths
+
+
+@pytest.mark.parametrize(
+    ("lengths", "error", "message"),
+    [
+        ([1, 2], ValueError, r"expected lengths of shape \(3,\).*got \(2,\)"),
+        (torch.ones(3, 1, dtype=torch.int64), ValueError, r"of shape \(3,\).*got \(3, 1\)"),
+        ([1, 6, 2], ValueError, r"expected lengths in 1..5, got 6"),
+        ([1, 0, 2], ValueError, r"expected lengths in 1..5, got 0"),
+        ([1, -2, 2], ValueError, r"expected lengths in 1..5, got -2"),
+        (torch.tensor([1.0, 2.0, 3.0]), TypeError, "lengths of integers, got torch.float32"),
+        (torch.tensor([True, True, True]), TypeError, "lengths of integers, got torch.bool"),
+    ],
+)
+def test_lengths(
+    layer: rc.Recurrent, x: torch.Tensor, lengths: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        layer(x, lengths=lengths)
+
+
+def test_lengths_where_there_is_no_place_for_them(layer: rc.Recurrent, x: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"no lengths with a PackedSequence"):
+        layer(pack_padded_sequence(x, torch.full((B,), T)), lengths=[T] * B)
+    with pytest.raises(ValueError, match=r"no lengths for a sequence without a batch.*x\[:length"):
+        layer(x[:, 0], lengths=[T])
+
+
+# --- state
+
+
+def test_state_number(layer: rc.Recurrent, x: torch.Tensor) -> None:
+    h = torch.zeros(2, B, H)
+    with pytest.raises(ValueError, match=r"a tuple of 2 tensors \(h, c\), got one tensor"):
+        layer(x, h)
+    with pytest.raises(ValueError, match=r"a tuple of 2 tensors \(h, c\), got a tuple of 3"):
+        layer(x, (h, h, h))
+    with pytest.raises(ValueError, match=r"to be one tensor \(h\), got a tuple of 1"):
+        rc.Recurrent("gru", IN, H, 2)(x, (h,))
+
+
+@pytest.mark.parametrize("shape", [(1, B, H), (2, 1, H), (2, B, IN), (B, H)])
+def test_state_shape(layer: rc.Recurrent, x: torch.Tensor, shape: tuple[int, ...]) -> None:
+    good = torch.zeros(2, B, H)
+    with pytest.raises(ValueError) as caught:
+        layer(x, (good, torch.zeros(shape)))
+    assert f"expected state c of shape (2, 3, 6), got {shape}" in str(caught.value)
+
+
+def test_state_shape_without_a_batch(layer: rc.Recurrent, x: torch.Tensor) -> None:
+    good = torch.zeros(2, H)
+    with pytest.raises(ValueError, match=r"state c of shape \(2, 6\), got \(2, 1, 6\)"):
+        layer(x[:, 0], (good, torch.zeros(2, 1, H)))
+
+
+def test_state_dtype_and_device(layer: rc.Recurrent, x: torch.Tensor) -> None:
+    good = torch.zeros(2, B, H)
+    with pytest.raises(TypeError, match=r"expected state h of torch.float32, got torch.float64"):
+        layer(x, (good.double(), good))
+    with pytest.raises(ValueError, match=r"expected state c on cpu, got meta"):
+        layer(x, (good, good.to("meta")))
+
+
+def test_state_that_is_a_list_is_a_tuple() -> None:
+    home = Home(where="layer", dtype=torch.float32, device=torch.device("cpu"))
+    states = checked_states(home, [torch.zeros(1), torch.ones(1)], ("h", "c"), ((1,), (1,)))
+    assert isinstance(states, tuple)
+
+
+# --- context
+
+
+def test_context_missing_unexpected_or_of_wrong_shape(layer: rc.Recurrent, x: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"expected no context, got 1. Leave it out"):
+        layer(x, context=torch.zeros(B, 2))
+    contextual_layer = rc.Recurrent(contextual, IN, H, sizes={"C": 2})
+    with pytest.raises(ValueError, match=r"expected 1 context tensors \(v\), got none"):
+        contextual_layer(x)
+    with pytest.raises(ValueError, match=r"context v of shape \(3, 2\), got \(3, 3\)"):
+        contextual_layer(x, context=torch.zeros(B, 3))
+    with pytest.raises(TypeError, match=r"context v of torch.float32, got torch.float64"):
+        contextual_layer(x, context=torch.zeros(B, 2, dtype=torch.float64))
