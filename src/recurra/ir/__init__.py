@@ -1,7 +1,15 @@
 """The graph that cells are traced to: one node type, one table of operations, verify, show."""
 
 from recurra.ir.dims import Dim, Shape, shape_text
-from recurra.ir.graph import Graph, Node, intern, rebuild, topological, use_counts
+from recurra.ir.graph import (
+    Graph,
+    Node,
+    intern,
+    rebuild,
+    substitute,
+    topological,
+    use_counts,
+)
 from recurra.ir.ops import OPS, Group, Op, apply, const, cotangents, leaf
 from recurra.ir.verify import Stage, verify
 
@@ -21,6 +29,7 @@ __all__ = [
     "leaf",
     "rebuild",
     "shape_text",
+    "substitute",
     "topological",
     "use_counts",
     "verify",

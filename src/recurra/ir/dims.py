@@ -100,6 +100,7 @@ class Dim:
 def _term(name: str, coefficient: Fraction) -> str:
     numerator, denominator = coefficient.numerator, coefficient.denominator
     head = "" if numerator == 1 else "-" if numerator == -1 else str(numerator)
+    name = "?" if name.startswith("?") else name
     return f"{head}{name}" + (f"/{denominator}" if denominator != 1 else "")
 
 

@@ -113,6 +113,19 @@ def rebuild(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Gra
     return Graph(inputs=graph.inputs, outputs=outputs, names=names)
 
 
+def substitute(graph: Graph, known: Mapping[Node, Node]) -> Graph:
+    """The graph with each input in `known` replaced, and nothing else changed."""
+    new = {node: known.get(node, node) for node in graph.inputs}
+    for node in graph.nodes():
+        inputs = tuple(new[child] for child in node.inputs)
+        new[node] = intern(node.op, inputs, node.attrs, node.shape)
+    return Graph(
+        inputs=tuple(new[node] for node in graph.inputs),
+        outputs=tuple((name, new[node]) for name, node in graph.outputs),
+        names={new[node]: name for node, name in graph.names.items() if node in new},
+    )
+
+
 def use_counts(graph: Graph) -> dict[Node, int]:
     """How often each node is read, outputs counted as a read."""
     counts: dict[Node, int] = dict.fromkeys((*graph.inputs, *graph.nodes()), 0)
