@@ -1,0 +1,75 @@
+"""How long a run goes on: by steps, by the clock, or by whichever ends first."""
+
+from dataclasses import dataclass
+
+from recurra.training.config import TrainingConfig
+
+EVALUATIONS = 20  # a run's curve has about this many validation points
+EVALUATION_SHARE = 0.05  # of the work, at most
+FORWARD_SHARE = 1 / 3  # of a training step's work is its forward pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The end of a run and the share of it that is done.
+
+    Attributes:
+        total_steps: steps after which the run ends; None: no such limit.
+        max_seconds: seconds on the clock, resumed time included; None: no such limit.
+    """
+
+    total_steps: int | None
+    max_seconds: float | None
+
+    @classmethod
+    def of(cls, config: TrainingConfig, windows: int) -> "Budget":
+        """The budget of `config` where an epoch has `windows` windows."""
+        seconds = None if config.max_minutes is None else config.max_minutes * 60
+        return cls(total_steps=config.total_steps(windows), max_seconds=seconds)
+
+    def fraction(self, step: int, elapsed_s: float) -> float:
+        """Share of the run that is done, 0 to 1."""
+        by_steps = 0.0 if self.total_steps is None else step / self.total_steps
+        by_clock = 0.0 if self.max_seconds is None else elapsed_s / self.max_seconds
+        return min(1.0, max(by_steps, by_clock))
+
+    def seconds_left(self, step: int, elapsed_s: float) -> float | None:
+        """Seconds to the end at the speed so far; None before there is one."""
+        fraction = self.fraction(step, elapsed_s)
+        return elapsed_s * (1 / fraction - 1) if fraction > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """When to validate: every so many steps, or by the clock where only the clock ends the run.
+
+    Attributes:
+        every_steps: steps between validations; None: by the clock.
+        every_seconds: seconds between validations when they go by the clock.
+    """
+
+    every_steps: int | None
+    every_seconds: float
+
+    @classmethod
+    def of(
+        cls, config: TrainingConfig, budget: Budget, *, step_tokens: int, val_tokens: int
+    ) -> "EvaluationPlan":
+        """About 20 validations in a run, spaced so that they cost at most 5 % of it.
+
+        With a step or epoch budget the plan depends on sizes alone, so a run repeats exactly.
+        """
+        seconds = (budget.max_seconds or 0.0) / EVALUATIONS
+        if config.eval_every is not None:
+            return cls(every_steps=config.eval_every, every_seconds=seconds)
+        if budget.max_seconds is not None or budget.total_steps is None:
+            return cls(every_steps=None, every_seconds=seconds)
+        affordable = val_tokens * FORWARD_SHARE / (EVALUATION_SHARE * step_tokens)
+        steps = max(1, budget.total_steps // EVALUATIONS, round(affordable))
+        return cls(every_steps=steps, every_seconds=seconds)
+
+    def due(self, *, steps: int, seconds: float, last_cost_s: float) -> bool:
+        """Whether to validate, so many steps and seconds after the last time."""
+        if self.every_steps is not None:
+            return steps >= self.every_steps
+        return seconds >= max(self.every_seconds, last_cost_s / EVALUATION_SHARE)

@@ -1,0 +1,44 @@
+"""The state carried from window to window: detached there, checked, and put into checkpoints."""
+
+import torch
+from torch import Tensor
+
+# As `Recurrent` takes and returns it: one tensor, or a tuple of them for several states; None is
+# the zero state.
+Carried = Tensor | tuple[Tensor, ...] | None
+
+
+def detach(state: Carried) -> Carried:
+    """The same values, with no gradient flowing back beyond this window."""
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        return state.detach()
+    return tuple(part.detach() for part in state)
+
+
+def is_finite(state: Carried) -> bool:
+    """Whether no entry is inf or nan."""
+    return all(bool(torch.isfinite(part).all()) for part in _parts(state))
+
+
+def to_tensors(state: Carried) -> dict[str, Tensor]:
+    """Named tensors, from which `from_tensors` makes the state again."""
+    if isinstance(state, Tensor):
+        return {"only": state}
+    return {str(index): part for index, part in enumerate(_parts(state))}
+
+
+def from_tensors(tensors: dict[str, Tensor], device: torch.device) -> Carried:
+    """The state that `to_tensors` was given."""
+    if not tensors:
+        return None
+    if "only" in tensors:
+        return tensors["only"].to(device)
+    return tuple(tensors[str(index)].to(device) for index in range(len(tensors)))
+
+
+def _parts(state: Carried) -> tuple[Tensor, ...]:
+    if state is None:
+        return ()
+    return (state,) if isinstance(state, Tensor) else state

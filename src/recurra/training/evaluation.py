@@ -1,0 +1,143 @@
+"""The loss over a whole split, every token predicted once, the state carried from start to end.
+
+V vocabulary, B pieces read side by side, T steps of a chunk.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.training.measures import measure, measure_name
+
+PIECE = 2048  # tokens of a piece, at least
+PIECES = 64  # side by side, at most
+WARM_UP = 256  # tokens before a piece that set its state without being counted
+CHUNK = 256  # steps of a chunk, at most
+LOGITS = 2**22  # entries of a chunk's logits, about: bounds the memory
+
+
+def evaluate(
+    model: nn.Module,
+    tokens: np.ndarray,
+    *,
+    level: str,
+    device: torch.device | None = None,
+    pieces: int | None = None,
+    max_tokens: int | None = None,
+) -> dict[str, float]:
+    """The mean loss of `model` over `tokens`, each but the first predicted once from all before it.
+
+    For speed the split is read as pieces side by side. Each piece starts with the state that the
+    256 tokens before it leave behind, which are not counted, so the figure is that of one long
+    reading up to what a state remembers from further back; `pieces=1` is that one long reading.
+
+    Args:
+        model: `logits, state = model(ids, state)`; evaluated without dropout, left as it was.
+        tokens: [N] integers below the model's vocabulary size; may be memory-mapped.
+        level: the vocabulary's level, which says what the loss is quoted in.
+        device: where the model is; None: where its parameters are.
+        pieces: how many pieces to read side by side; None: by the split's length, 64 at most.
+        max_tokens: of a longer split, count only about so many, in pieces spread evenly over it.
+    Returns:
+        `nll` in nats a token, `bpc` (char, byte) or `ppl` (word, bpe), `tokens` predicted,
+        `seconds`.
+    Raises:
+        ValueError: with fewer than two tokens, when there is nothing to predict.
+    """
+    total = len(tokens) - 1
+    if total < 1:
+        raise ValueError(
+            f"evaluate: expected at least 2 tokens, got {len(tokens)}. Give a longer text."
+        )
+    if pieces is None:
+        pieces = max(1, min(PIECES, total // PIECE))
+    readings = _readings(total, pieces, total if max_tokens is None else max_tokens)
+    where = device or next(model.parameters()).device
+    started = time.perf_counter()
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            loss = sum(_read(model, tokens, reading, where) for reading in readings)
+    finally:
+        for module in training:
+            module.training = True
+    count = sum(reading.count for reading in readings)
+    nll = loss / count
+    return {
+        "nll": nll,
+        measure_name(level): measure(level, nll),
+        "tokens": count,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """Pieces read side by side: piece b predicts tokens[starts[b] + 1 : stops[b] + 1]."""
+
+    starts: np.ndarray
+    stops: np.ndarray
+    warm_up: int
+
+    @property
+    def count(self) -> int:
+        return int((self.stops - self.starts).sum())
+
+
+def _readings(total: int, pieces: int, limit: int) -> list[_Reading]:
+    """How to read `total` targets: the head alone, then the rest as pieces with a past."""
+    head = total if pieces == 1 and limit >= total else min(WARM_UP, total)
+    readings = [_Reading(starts=np.array([0]), stops=np.array([head]), warm_up=0)]
+    if head < total:
+        edges = np.linspace(head, total, min(pieces, total - head) + 1).astype(np.int64)
+        starts, stops = edges[:-1], edges[1:]
+        each = max(1, limit // len(starts))
+        if limit < total:
+            stops = np.minimum(stops, starts + each)
+        readings.append(_Reading(starts=starts, stops=stops, warm_up=head))
+    return readings
+
+
+def _read(
+    model: Callable[..., Any], tokens: np.ndarray, reading: _Reading, device: torch.device
+) -> float:
+    """Sum of nats over the targets of the pieces."""
+    longest = int((reading.stops - reading.starts).max())
+    total, state = 0.0, None
+    chunk, start = CHUNK, -reading.warm_up
+    while start < longest:
+        length = min(chunk, -start if start < 0 else longest - start)
+        inputs, targets = _chunk(tokens, reading, start, length, device)
+        logits, state = model(inputs, state)
+        chunk = max(16, min(CHUNK, LOGITS // logits[0].numel()))
+        if start >= 0:
+            losses = functional.cross_entropy(
+                logits.flatten(0, 1).float(), targets.flatten(), reduction="none"
+            )
+            total += losses.double().sum().item()
+        start += length
+    return total
+
+
+def _chunk(
+    tokens: np.ndarray, reading: _Reading, start: int, length: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Inputs and targets [T, B] of every piece, from `start` after its own start on.
+
+    Where a piece has ended while a longer one goes on, its target is -100, which the loss leaves
+    out.
+    """
+    positions = reading.starts + start + np.arange(length)[:, None]
+    ended = positions >= reading.stops
+    positions = positions.clip(0, len(tokens) - 2)
+    inputs = torch.from_numpy(np.asarray(tokens[positions], dtype=np.int64))
+    targets = np.array(tokens[positions + 1], dtype=np.int64)
+    targets[ended] = -100
+    return inputs.to(device), torch.from_numpy(targets).to(device)

@@ -1,0 +1,386 @@
+"""Training a language model: truncated backpropagation through time over streams of tokens.
+
+The state is carried from window to window and detached there; it starts at zero in each pass. The
+run can be killed at any moment and goes on from its last checkpoint to the same weights, bit by bit
+on the CPU, when steps or epochs end it.
+Source of the method: Werbos (1990), "Backpropagation through time"; its truncation as in Williams
+and Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent network
+trajectories", with windows that do not overlap.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recurra.data import TokenStreams, Vocabulary
+from recurra.errors import CheckpointError, DataError, RunError
+from recurra.models import Model
+from recurra.training import carried
+from recurra.training.budget import Budget, EvaluationPlan
+from recurra.training.checkpoints import (
+    TENSORS_NAME,
+    Checkpoint,
+    check_tensors,
+    load_checkpoint,
+    reported_as_run_error,
+    save_checkpoint,
+)
+from recurra.training.config import TrainingConfig
+from recurra.training.devices import build_fabric, repeatable
+from recurra.training.evaluation import evaluate
+from recurra.training.files import remove_leftovers
+from recurra.training.interrupts import held_interrupts
+from recurra.training.logs import RunLogs, status_of
+from recurra.training.measures import measure, measure_name
+from recurra.training.optimizers import load_optimizer_tensors, optimizer_tensors
+from recurra.training.progress import Interval, Progress
+from recurra.training.randomness import random_states, restore_random_states, seed_all
+from recurra.training.samples import Sample, draw_text, due_milestone
+from recurra.training.schedules import Schedule
+from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
+from recurra.training.view import SilentView, View
+
+CHECKPOINT_EVERY_S = 30.0
+VALIDATION_TOKENS = 100_000  # of a longer split, spread over all of it: validating stays cheap
+
+logger = logging.getLogger("recurra")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What a finished run came to.
+
+    Attributes:
+        folder: of the run.
+        level: of the vocabulary.
+        steps: taken in all sessions.
+        epochs: passes over the training text, with a fraction.
+        tokens: read in all sessions.
+        seconds: of all sessions.
+        best_nll: smallest validation loss, nats a token: that of model.safetensors.
+        best_step: the step it was reached at.
+        skipped: steps skipped because a number was not finite.
+        samples: those taken in this session.
+    """
+
+    folder: Path
+    level: str
+    steps: int
+    epochs: float
+    tokens: int
+    seconds: float
+    best_nll: float
+    best_step: int
+    skipped: int
+    samples: tuple[Sample, ...]
+
+    @property
+    def measure_name(self) -> str:
+        """What the loss is quoted in: "bpc" or "ppl"."""
+        return measure_name(self.level)
+
+    @property
+    def measure(self) -> float:
+        """The smallest validation loss in it."""
+        return measure(self.level, self.best_nll)
+
+
+class LanguageTrainer:
+    """One run of training: a model, its tokens, its settings and its folder.
+
+    Args:
+        model: trained in place; moved to the device that `config` names.
+        vocabulary: of the tokens; samples are written in it.
+        train: [N] token ids to learn from; may be memory-mapped.
+        val: [N] token ids to validate on.
+        config: how to train.
+        folder: where checkpoints, metrics and samples go; made by the caller.
+        view: what shows the run.
+    Raises:
+        DataError: when `train` is shorter than one batch of windows, `val` than two tokens, or
+            the priming text has characters that the vocabulary lacks.
+        RunError: when this machine lacks the device.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        vocabulary: Vocabulary,
+        train: np.ndarray,
+        val: np.ndarray,
+        config: TrainingConfig,
+        folder: Path,
+        *,
+        view: View | None = None,
+    ) -> None:
+        self.model = model
+        self.vocabulary = vocabulary
+        self.config = config
+        self.folder = folder
+        self._val = val
+        self._view = view or SilentView()
+        self._streams = TokenStreams(train, config.batch_size, config.bptt)
+        if len(val) < 2:
+            raise DataError(
+                f"validation: expected at least 2 tokens, got {len(val)}. "
+                "Use more text, or a text of its own with --val-data."
+            )
+        vocabulary.encode(config.prime, where="--prime")  # unseen characters: now, not hours later
+        self._budget = Budget.of(config, len(self._streams))
+        self._plan = EvaluationPlan.of(
+            config,
+            self._budget,
+            step_tokens=config.batch_size * config.bptt,
+            val_tokens=min(len(val), VALIDATION_TOKENS),
+        )
+        self._schedule = Schedule(config)
+        self._stepper = Stepper(model, config, build_fabric(config))
+        self._progress = Progress()
+        self._samples: list[Sample] = []
+        self._fraction = 0.0
+        self._lr = 0.0
+
+    def fit(self, *, resume: bool = False) -> TrainingResult:
+        """Train to the end of the budget; with `resume`, from the folder's last checkpoint.
+
+        Seeds torch's global generator with `config.seed`, or restores it from the checkpoint.
+
+        Raises:
+            RunError: when ten steps in a row are not finite, or the folder cannot be written.
+            CheckpointError: when the checkpoint is missing, cut short or of another model.
+            KeyboardInterrupt: after Ctrl-C, once the step is finished and the checkpoint written.
+        """
+        checkpoint = load_checkpoint(self.folder) if resume else None
+        if checkpoint is None:
+            seed_all(self.config.seed)
+        else:
+            self._restore(checkpoint)
+        marks = None if checkpoint is None else checkpoint.record["marks"]
+        with reported_as_run_error():
+            remove_leftovers(self.folder)
+            self._logs = RunLogs(self.folder, self.vocabulary.level, marks)
+            try:
+                with repeatable(self._stepper.device), self._view:
+                    self._run()
+            finally:
+                self._logs.close()
+        return self._result()
+
+    def _run(self) -> None:
+        self._start_clock()
+        self._update_fraction()
+        with held_interrupts() as interrupted:
+            if self._progress.step == 0:
+                self._sample_if_due()
+                self._save()
+            while self._fraction < 1.0:
+                outcome = self._step()
+                self._after(outcome)
+                if interrupted() and self._fraction < 1.0:
+                    self._stop_early()
+            if self._progress.best_nll is None:  # resumed with a budget that was spent already
+                self._validate()
+                self._save()
+
+    def _start_clock(self) -> None:
+        now = time.monotonic()
+        self._started = now
+        self._elapsed_before = self._progress.elapsed_s
+        self._saved_at = now
+
+    def _elapsed(self) -> float:
+        return self._elapsed_before + time.monotonic() - self._started
+
+    def _update_fraction(self) -> None:
+        self._fraction = self._budget.fraction(self._progress.step, self._progress.elapsed_s)
+
+    def _step(self) -> StepOutcome:
+        """Train on the next window."""
+        progress, started = self._progress, time.monotonic()
+        if progress.window == 0:
+            self._stepper.state = None
+        inputs, targets = self._streams.window(progress.window)
+        self._lr = self._schedule.learning_rate(progress.step, self._fraction)
+        outcome = self._stepper(inputs, targets, self._lr)
+        progress.count(outcome, windows=len(self._streams), tokens=inputs.numel())
+        progress.interval.add(outcome, inputs.numel(), time.monotonic() - started)
+        progress.elapsed_s = self._elapsed()
+        self._update_fraction()
+        return outcome
+
+    def _after(self, outcome: StepOutcome) -> None:
+        """Report, validate, sample and save, each when it is due."""
+        progress = self._progress
+        if outcome.skipped:
+            self._report_skip(outcome)
+        improved = False
+        validated = self._validation_due()
+        if validated:
+            improved = self._validate()
+        if validated or progress.step % self.config.log_every == 0:
+            self._write_row(validated=validated)
+        self._sample_if_due()
+        if improved or self._fraction >= 1.0 or self._checkpoint_due():
+            self._save()
+
+    def _report_skip(self, outcome: StepOutcome) -> None:
+        progress = self._progress
+        message = (
+            f"step {progress.step} skipped: loss {outcome.nll:g}, gradient norm "
+            f"{outcome.grad_norm:g} ({progress.skipped_in_a_row} in a row)"
+        )
+        logger.info(message)
+        self._view.noted(message)
+        if progress.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise stopped_learning(progress.skipped_in_a_row)
+
+    def _validation_due(self) -> bool:
+        progress = self._progress
+        return self._fraction >= 1.0 or self._plan.due(
+            steps=progress.step - progress.val_step,
+            seconds=progress.elapsed_s - progress.val_elapsed_s,
+            last_cost_s=progress.val_cost_s,
+        )
+
+    def _validate(self) -> bool:
+        """Measure the validation loss; keep the weights when it is the smallest so far."""
+        progress = self._progress
+        figures = evaluate(
+            self._stepper.wrapped_model,
+            self._val,
+            level=self.vocabulary.level,
+            device=self._stepper.device,
+            max_tokens=VALIDATION_TOKENS,
+        )
+        nll = figures["nll"]
+        progress.val_cost_s = figures["seconds"]
+        progress.val_step, progress.val_elapsed_s = progress.step, progress.elapsed_s
+        if not math.isfinite(nll):
+            progress.val_nll = None
+            self._view.noted(f"step {progress.step}: validation loss {nll:g}")
+            return False
+        progress.val_nll = nll
+        if self._schedule.validated(nll):
+            self._view.noted(f"step {progress.step}: no better, learning rate halved")
+        if progress.best_nll is not None and nll >= progress.best_nll:
+            return False
+        progress.best_nll, progress.best_step = nll, progress.step
+        self.model.save(self.folder)
+        return True
+
+    def _write_row(self, *, validated: bool) -> None:
+        progress = self._progress
+        status = status_of(
+            progress,
+            level=self.vocabulary.level,
+            total_steps=self._budget.total_steps,
+            epoch=progress.passes(len(self._streams)),
+            fraction=self._fraction,
+            lr=self._lr,
+            seconds_left=self._budget.seconds_left(progress.step, progress.elapsed_s),
+        )
+        self._logs.row(status, validated=validated)
+        self._view.progressed(status)
+        progress.interval = Interval()
+
+    def _sample_if_due(self) -> None:
+        milestone = due_milestone(self._fraction, self._progress.sampled)
+        if milestone is None or self.config.sample_length == 0:
+            return
+        progress = self._progress
+        text = draw_text(
+            self.model,
+            self.vocabulary,
+            self.config.prime,
+            length=self.config.sample_length,
+            temperature=self.config.sample_temperature,
+            seed=self.config.seed + progress.step,
+        )
+        sample = Sample(
+            fraction=milestone,
+            step=progress.step,
+            epoch=progress.passes(len(self._streams)),
+            temperature=self.config.sample_temperature,
+            val_nll=progress.val_nll,
+            text=text,
+        )
+        progress.sampled.append(milestone)
+        self._samples.append(sample)
+        self._logs.sample(sample)
+        self._view.sampled(sample)
+
+    def _checkpoint_due(self) -> bool:
+        if self.config.checkpoint_every is not None:
+            return self._progress.step % self.config.checkpoint_every == 0
+        return time.monotonic() - self._saved_at >= CHECKPOINT_EVERY_S
+
+    def _save(self) -> None:
+        """Write the checkpoint; nothing that training reads is touched."""
+        self._progress.elapsed_s = self._elapsed()
+        groups = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors(self._stepper.optimizer, self.model),
+            "carried": carried.to_tensors(self._stepper.state),
+            "random": random_states(self._stepper.device),
+        }
+        record = {
+            "progress": self._progress.to_dict(),
+            "schedule": self._schedule.state(),
+            "marks": self._logs.marks(),
+        }
+        tensors = {f"{group}/{k}": v for group, named in groups.items() for k, v in named.items()}
+        save_checkpoint(self.folder, Checkpoint(tensors=tensors, record=record))
+        self._saved_at = time.monotonic()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Put everything back as `_save` found it."""
+        path, device = self.folder / TENSORS_NAME, self._stepper.device
+        weights = checkpoint.group("model")
+        check_tensors(path, weights, self.model.state_dict())
+        self.model.load_state_dict(weights)
+        try:
+            memory = checkpoint.group("optimizer")
+            load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
+            self._stepper.state = carried.from_tensors(checkpoint.group("carried"), device)
+            restore_random_states(checkpoint.group("random"), device)
+            self._progress = Progress.from_dict(checkpoint.record["progress"])
+            self._schedule.restore(checkpoint.record["schedule"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path}: expected the checkpoint of this run, got one without {error}. "
+                "Restore the file from a copy, or start the run again under another name."
+            ) from error
+        if self._budget.fraction(self._progress.step, self._progress.elapsed_s) < 1.0:
+            # The run was over and has been extended: its end is still to come.
+            self._progress.sampled = [share for share in self._progress.sampled if share < 1.0]
+
+    def _stop_early(self) -> None:
+        """Keep what Ctrl-C would lose, then let it through."""
+        if self._progress.best_nll is None:
+            self.model.save(self.folder)
+        self._save()
+        raise KeyboardInterrupt
+
+    def _result(self) -> TrainingResult:
+        progress = self._progress
+        if progress.best_nll is None or progress.best_step is None:
+            raise RunError(
+                f"{self.folder}: expected a finite validation loss, got none in the whole run. "
+                "Start again with a lower --lr or a smaller --clip-norm."
+            )
+        return TrainingResult(
+            folder=self.folder,
+            level=self.vocabulary.level,
+            steps=progress.step,
+            epochs=progress.passes(len(self._streams)),
+            tokens=progress.tokens,
+            seconds=progress.elapsed_s,
+            best_nll=progress.best_nll,
+            best_step=progress.best_step,
+            skipped=progress.skipped,
+            samples=tuple(self._samples),
+        )

@@ -1,0 +1,97 @@
+"""All settings of a language model's run: its text, its model, its training."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from recurra import cells
+from recurra.training.config import TrainingConfig, flag, resolve_clipping
+from recurra.training.text import TextSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """The sizes of a language model, as `LanguageModel` takes them.
+
+    Attributes:
+        cell: name of a registered cell.
+        hidden_size: units of each layer.
+        num_layers: recurrent layers.
+        embedding_size: numbers that stand for a token.
+        dropout: share of each layer's output dropped in training.
+        tied: whether the decoder uses the embedding's weight.
+    """
+
+    cell: str = "lstm"
+    hidden_size: int = 256
+    num_layers: int = 1
+    embedding_size: int = 64
+    dropout: float = 0.2
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        cells.get(self.cell)
+        for name in ("hidden_size", "num_layers", "embedding_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{flag(name)}: expected at least 1, got {getattr(self, name)}. "
+                    "Give a positive number."
+                )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"--dropout: expected a share from 0 up to, not including, 1, got {self.dropout}. "
+                "Give such a share; 0 turns dropout off."
+            )
+        if self.tied and self.embedding_size != self.hidden_size:
+            raise ValueError(
+                f"--tied: expected an embedding as large as the layers, {self.hidden_size}, got "
+                f"{self.embedding_size}. Give --embedding-size {self.hidden_size}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageSettings:
+    """All settings of a language model's run."""
+
+    text: TextSettings
+    model: ModelSettings
+    training: TrainingConfig
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "LanguageSettings":
+        """The settings `given` by name, the defaults for the others.
+
+        Raises:
+            ValueError: when a value is out of its range, or a name is unknown.
+        """
+        given = resolve_clipping(given)
+        parts = {
+            "text": _pick(TextSettings, given),
+            "model": _pick(ModelSettings, given),
+            "training": _pick(TrainingConfig, given),
+        }
+        unknown = set(given).difference(*parts.values())
+        if unknown:
+            raise ValueError(f"settings: expected known names, got {', '.join(sorted(unknown))}.")
+        return cls(
+            text=TextSettings(**parts["text"]),
+            model=ModelSettings(**parts["model"]),
+            training=TrainingConfig(**parts["training"]),
+        )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "LanguageSettings":
+        """The settings in a run's config.json; KeyError or TypeError where it lacks some."""
+        return cls(
+            text=TextSettings(**_pick(TextSettings, config["data"])),
+            model=ModelSettings(**_pick(ModelSettings, config["model"])),
+            training=TrainingConfig.from_dict(config["training"]),
+        )
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its name."""
+        return {**asdict(self.text), **asdict(self.model), **asdict(self.training)}
+
+
+def _pick(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: given[field.name] for field in fields(kind) if field.name in given}

@@ -1,0 +1,83 @@
+"""One step of training: forward, loss, backward, clip, update; skipped when not finite."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.errors import RunError
+from recurra.training import carried
+from recurra.training.carried import Carried
+from recurra.training.clipping import clip_gradients
+from recurra.training.config import TrainingConfig
+from recurra.training.optimizers import build_optimizer, set_learning_rate
+
+MAX_SKIPPED_IN_A_ROW = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What one step did.
+
+    Attributes:
+        nll: mean loss of the window, nats a token.
+        grad_norm: norm of all gradients before clipping.
+        skipped: whether the weights were left alone because one of the two was not finite.
+    """
+
+    nll: float
+    grad_norm: float
+    skipped: bool
+
+
+class Stepper:
+    """A model with its optimizer on a device, and the state it carries from window to window."""
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, fabric: Fabric) -> None:
+        self.model = model
+        self.device = fabric.device
+        self.state: Carried = None
+        self._config = config
+        self._fabric = fabric
+        model.to(fabric.device)
+        self.optimizer = build_optimizer(model, config)
+        self.wrapped_model, self._wrapped_optimizer = fabric.setup(model, self.optimizer)
+
+    def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> StepOutcome:
+        """Take one step on a window [T, B]; the state is carried on, detached.
+
+        Loss: mean cross entropy over all T * B targets, in nats.
+        """
+        self.wrapped_model.train()
+        set_learning_rate(self.optimizer, lr)
+        self._wrapped_optimizer.zero_grad(set_to_none=True)
+        logits, state = self.wrapped_model(inputs.to(self.device), self.state)
+        loss = functional.cross_entropy(
+            logits.flatten(0, 1).float(), targets.to(self.device).flatten()
+        )
+        self._fabric.backward(loss)
+        norm = clip_gradients(
+            self.model.parameters(),
+            max_norm=self._config.clip_norm,
+            max_value=self._config.clip_value,
+        )
+        nll, grad_norm = torch.stack([loss.detach(), norm.to(loss)]).tolist()
+        self.state = carried.detach(state)
+        skipped = not (math.isfinite(nll) and math.isfinite(grad_norm))
+        if not skipped:
+            self._wrapped_optimizer.step()
+        elif not carried.is_finite(self.state):
+            self.state = None
+        return StepOutcome(nll=nll, grad_norm=grad_norm, skipped=skipped)
+
+
+def stopped_learning(count: int) -> RunError:
+    """The error for too many skipped steps in a row."""
+    return RunError(
+        f"training: expected finite gradients, got inf or nan in {count} steps in a row. "
+        "Start again with a lower --lr, more --warmup-steps, a smaller --clip-norm, or "
+        "--precision 32-true; the last good checkpoint is kept."
+    )

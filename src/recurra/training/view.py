@@ -1,0 +1,257 @@
+"""What a run looks like while it trains: a live panel in a terminal, plain lines anywhere else."""
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from recurra.training.samples import Sample
+
+LINE_EVERY_S = 10.0
+SAMPLE_LINES = 12  # of the latest sample in the panel; samples.txt has all of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a run stands.
+
+    Attributes:
+        step: steps taken.
+        total_steps: steps of the whole run; None where the clock ends it.
+        epoch: passes over the training text, with a fraction.
+        fraction: share of the run done, 0 to 1.
+        nll: training loss since the last row, nats a token; None before the first.
+        measure_name: "bpc" or "ppl".
+        measure: that loss in it.
+        val_nll: last validation loss, nats a token; None before the first.
+        val_measure: that loss as bpc or ppl.
+        tokens_per_s: training speed since the last row.
+        lr: learning rate.
+        grad_norm: mean norm of the gradients before clipping.
+        skipped: steps left out because a gradient was not finite.
+        elapsed_s: seconds of training so far, resumed time included.
+        seconds_left: an estimate; None when there is none yet.
+    """
+
+    step: int
+    total_steps: int | None
+    epoch: float
+    fraction: float
+    nll: float | None
+    measure_name: str
+    measure: float | None
+    val_nll: float | None
+    val_measure: float | None
+    tokens_per_s: float | None
+    lr: float
+    grad_norm: float | None
+    skipped: int
+    elapsed_s: float
+    seconds_left: float | None
+
+
+@runtime_checkable
+class View(Protocol):
+    """Something that shows a run; the training loop calls it and never prints."""
+
+    def __enter__(self) -> "View": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def progressed(self, status: Status) -> None:
+        """Called after each row of metrics."""
+
+    def sampled(self, sample: Sample) -> None:
+        """Called with each new sample."""
+
+    def noted(self, message: str) -> None:
+        """Called with news of one line: a skipped step, a new best."""
+
+
+class SilentView:
+    """Shows nothing; what library use and tests want."""
+
+    def __enter__(self) -> "View":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to leave behind."""
+
+    def progressed(self, status: Status) -> None:
+        """Ignore it."""
+
+    def sampled(self, sample: Sample) -> None:
+        """Ignore it."""
+
+    def noted(self, message: str) -> None:
+        """Ignore it."""
+
+
+class PlainView(SilentView):
+    """One line every ten seconds, for logs and pipes."""
+
+    def __init__(self, console: Console, *, every_s: float = LINE_EVERY_S) -> None:
+        self._console = console
+        self._every_s = every_s
+        self._next = 0.0
+
+    def progressed(self, status: Status) -> None:
+        """Print a line if the last one is old enough, or the run is over."""
+        now = time.monotonic()
+        if now >= self._next or status.fraction >= 1.0:
+            self._next = now + self._every_s
+            self._print(describe(status))
+
+    def sampled(self, sample: Sample) -> None:
+        """Print that it was taken, and the first line or so of it."""
+        start = printable(sample.text).strip().replace("\n", " ")
+        self._print(f"sample at {sample.heading}: {start[:60]}")
+
+    def noted(self, message: str) -> None:
+        """Print it."""
+        self._print(message)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveView:
+    """A panel that is drawn over itself: progress, losses, speed, time left, the latest sample."""
+
+    def __init__(self, console: Console, *, title: str) -> None:
+        self._title = title
+        self._status: Status | None = None
+        self._sample: Sample | None = None
+        self._live = Live(
+            console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> "View":
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def progressed(self, status: Status) -> None:
+        """Show it at the next refresh."""
+        self._status = status
+
+    def sampled(self, sample: Sample) -> None:
+        """Show it at the next refresh."""
+        self._sample = sample
+
+    def noted(self, message: str) -> None:
+        """Print it above the panel, where it stays."""
+        self._live.console.print(Text(message))
+
+    def _draw(self) -> RenderableType:
+        rows: list[RenderableType] = [_bar(self._status)]
+        if self._status is not None:
+            rows.append(_numbers(self._status))
+        if self._sample is not None:
+            lines = printable(self._sample.text).splitlines()[:SAMPLE_LINES]
+            rows += [Text(self._sample.heading, style="dim"), Text("\n".join(lines), style="cyan")]
+        return Panel(Group(*rows), title=Text(self._title), title_align="left")
+
+
+def view_for(console: Console, *, title: str) -> View:
+    """The live panel where `console` is a terminal, else plain lines."""
+    return LiveView(console, title=title) if console.is_terminal else PlainView(console)
+
+
+def describe(status: Status) -> str:
+    """One line with everything in a status."""
+    parts = [_steps(status), f"{status.fraction:.0%}", f"epoch {status.epoch:.2f}"]
+    if status.nll is not None:
+        parts.append(f"nll {status.nll:.4f} ({status.measure_name} {status.measure:.4g})")
+    if status.val_nll is not None:
+        measure = f"{status.measure_name} {status.val_measure:.4g}"
+        parts.append(f"val nll {status.val_nll:.4f} ({measure})")
+    parts.append(f"lr {status.lr:.2g}")
+    if status.grad_norm is not None:
+        parts.append(f"grad norm {status.grad_norm:.3g}")
+    if status.tokens_per_s is not None:
+        parts.append(f"{status.tokens_per_s:,.0f} tokens/s")
+    if status.skipped:
+        parts.append(f"{status.skipped} skipped")
+    if status.seconds_left is not None:
+        parts.append(f"{clock(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """75 -> "1:15"; an hour and more with the hours in front."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def printable(text: str) -> str:
+    """The text with control characters, which could drive a terminal, shown as U+FFFD."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
+
+
+def _steps(status: Status) -> str:
+    total = "" if status.total_steps is None else f" of {status.total_steps}"
+    return f"step {status.step}{total}"
+
+
+def _bar(status: Status | None) -> RenderableType:
+    if status is None:
+        return Text("preparing ...")
+    row = Table.grid(expand=True, padding=(0, 1))
+    row.add_column(ratio=1)
+    row.add_column(justify="right")
+    left = "" if status.seconds_left is None else f", {clock(status.seconds_left)} left"
+    row.add_row(
+        ProgressBar(total=1.0, completed=status.fraction),
+        Text(f"{status.fraction:.0%}, {clock(status.elapsed_s)} gone{left}"),
+    )
+    return row
+
+
+def _numbers(status: Status) -> RenderableType:
+    table = Table.grid(expand=True, padding=(0, 2))
+    for _ in range(3):
+        table.add_column()
+    name = status.measure_name
+    cells = [f"{_steps(status)}, epoch {status.epoch:.2f}"]
+    if status.nll is None:
+        cells.append("nll ...")
+    else:
+        cells.append(f"nll {status.nll:.4f}, {name} {status.measure:.4g}")
+    if status.val_nll is None:
+        cells.append("validation not yet")
+    else:
+        cells.append(f"val nll {status.val_nll:.4f}, {name} {status.val_measure:.4g}")
+    speed = "" if status.tokens_per_s is None else f"{status.tokens_per_s:,.0f} tokens/s"
+    norm = "" if status.grad_norm is None else f"grad norm {status.grad_norm:.3g}"
+    cells += [speed, f"lr {status.lr:.2g}", norm]
+    if status.skipped:
+        cells += [f"{status.skipped} steps skipped", "", ""]
+    for index in range(0, len(cells), 3):
+        table.add_row(*(Text(cell) for cell in cells[index : index + 3]))
+    return table

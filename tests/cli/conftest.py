@@ -1,0 +1,68 @@
+"""The command, called as a user calls it but in this process, and a small text to call it on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from recurra.cli import app
+
+TEXT = "the cat sat on the mat, the dog ate the log.\n" * 60
+QUICK = (
+    *("--hidden-size", "8", "--embedding-size", "4", "--batch-size", "4", "--bptt", "10"),
+    *("--max-steps", "4", "--sample-length", "5", "--device", "cpu"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Recurra = Callable[..., Outcome]
+
+
+@pytest.fixture
+def recurra(monkeypatch: pytest.MonkeyPatch) -> Recurra:
+    """Call `recurra` with these words."""
+    monkeypatch.delenv("RECURRA_TRACEBACK", raising=False)
+    runner = CliRunner()
+
+    def call(*words: str | Path) -> Outcome:
+        result = runner.invoke(app, [str(word) for word in words], env={"COLUMNS": "120"})
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return call
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def quick(data: Path) -> tuple[str, ...]:
+    return ("train", "lm", "--data", str(data), *QUICK)
+
+
+@pytest.fixture
+def run(recurra: Recurra, quick: tuple[str, ...], tmp_path: Path) -> Path:
+    """A finished run."""
+    assert recurra(*quick, "--out", tmp_path / "run").code == 0
+    return tmp_path / "run"
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,171 @@
+"""Each mistake that the command line can meet: one clear line, exit code 2, nothing lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recurra.errors import RunError
+
+
+def assert_mistake(outcome: Any, *words: str) -> None:
+    assert outcome.code == 2
+    assert outcome.err.startswith("recurra")
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in outcome.err
+
+
+def train(recurra: Any, quick: tuple[str, ...], tmp_path: Path, *more: str | Path) -> Any:
+    outcome = recurra(*quick, "--out", tmp_path / "new", *more)
+    assert not (tmp_path / "new").exists()
+    return outcome
+
+
+def test_an_empty_file(recurra: Any, quick: tuple[str, ...], tmp_path: Path, data: Path) -> None:
+    data.write_text("")
+    assert_mistake(train(recurra, quick, tmp_path), str(data), "empty")
+
+
+def test_a_file_shorter_than_one_batch_of_windows(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, data: Path
+) -> None:
+    data.write_text("short")
+    assert_mistake(train(recurra, quick, tmp_path), "expected at least 41", "--batch-size")
+
+
+def test_a_file_that_is_not_utf8(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, data: Path
+) -> None:
+    data.write_bytes(b"abc" * 100 + b"\xff" + b"abc" * 100)
+    assert_mistake(train(recurra, quick, tmp_path), "UTF-8", "300", "--level byte")
+    assert recurra(*quick, "--out", tmp_path / "bytes", "--level", "byte").code == 0
+
+
+def test_a_missing_file(recurra: Any, quick: tuple[str, ...], tmp_path: Path, data: Path) -> None:
+    data.unlink()
+    assert_mistake(train(recurra, quick, tmp_path), str(data), "no such file")
+
+
+def test_a_folder_that_holds_a_run(recurra: Any, quick: tuple[str, ...], run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert_mistake(recurra(*quick, "--out", run), str(run), "holds a run", "--resume")
+    assert before == {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+
+def test_a_folder_that_cannot_be_written(recurra: Any, quick: tuple[str, ...], data: Path) -> None:
+    assert_mistake(recurra(*quick, "--out", data / "run"), "expected a folder that can be made")
+
+
+def test_a_checkpoint_cut_short(recurra: Any, run: Path) -> None:
+    for name in ("training.safetensors", "model.safetensors"):
+        path = run / name
+        path.write_bytes(path.read_bytes()[:-50])
+    resumed = recurra("train", "lm", "--out", run, "--resume", "--max-steps", "9")
+    assert_mistake(resumed, "training.safetensors", "cut short")
+    assert_mistake(recurra("evaluate", run), "model.safetensors", "cut short")
+    assert_mistake(recurra("sample", run), "model.safetensors", "cut short")
+
+
+def test_a_checkpoint_of_other_sizes(
+    recurra: Any, quick: tuple[str, ...], run: Path, tmp_path: Path
+) -> None:
+    recurra(*quick, "--out", tmp_path / "other", "--hidden-size", "9")
+    for name in ("training.safetensors", "model.safetensors"):
+        (run / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    resumed = recurra("train", "lm", "--out", run, "--resume", "--max-steps", "9")
+    assert_mistake(resumed, "training.safetensors", "shape")
+    assert_mistake(recurra("evaluate", run), "model.safetensors", "shape")
+
+
+def test_an_unknown_cell(recurra: Any, quick: tuple[str, ...], tmp_path: Path) -> None:
+    outcome = train(recurra, quick, tmp_path, "--cell", "lsmt")
+    assert_mistake(outcome, "'lsmt'", "Did you mean lstm")
+    assert_mistake(recurra("cells", "lsmt"), "'lsmt'", "Did you mean lstm")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--hidden-size", "0"),
+        ("--num-layers", "-1"),
+        ("--embedding-size", "0"),
+        ("--batch-size", "0"),
+        ("--bptt", "-3"),
+        ("--lr", "0"),
+        ("--lr", "-1"),
+        ("--epochs", "0"),
+        ("--max-steps", "0"),
+        ("--max-minutes", "-1"),
+        ("--clip-norm", "0"),
+        ("--eval-every", "0"),
+        ("--checkpoint-every", "0"),
+        ("--sample-length", "-1"),
+        ("--dropout", "1.5"),
+        ("--vocab-size", "0"),
+        ("--threads", "0"),
+        ("--optimizer", "adam"),
+        ("--schedule", "linear"),
+        ("--precision", "8"),
+        ("--level", "letter"),
+        ("--device", "tpu"),
+    ],
+)
+def test_sizes_rates_lengths_and_names_that_make_no_sense(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, option: str, value: str
+) -> None:
+    assert_mistake(train(recurra, quick, tmp_path, option, value), f"{option}: expected", value)
+
+
+def test_a_prime_with_characters_never_seen(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, run: Path
+) -> None:
+    assert_mistake(train(recurra, quick, tmp_path, "--prime", "Ω"), "'Ω'", "never seen")
+    assert_mistake(recurra("sample", run, "--prime", "Ω"), "'Ω'", "never seen")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--temperature", "-1"), ("--top-k", "0"), ("--top-p", "2"), ("--length", "-1")],
+)
+def test_sampling_options_that_make_no_sense(
+    recurra: Any, run: Path, option: str, value: str
+) -> None:
+    name = option.removeprefix("--").replace("-", "_")
+    assert_mistake(recurra("sample", run, option, value), f"{name}: expected", value)
+
+
+def test_a_run_that_is_not_there(recurra: Any, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert_mistake(recurra("evaluate", missing), "expected a run", str(missing))
+    assert_mistake(recurra("sample", missing), "expected a run", str(missing))
+    assert_mistake(recurra("train", "lm", "--out", missing, "--resume"), "expected a run")
+    assert not missing.exists()
+
+
+def test_an_unknown_split(recurra: Any, run: Path) -> None:
+    assert_mistake(recurra("evaluate", run, "--split", "dev"), "expected one of train, val, test")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train", "lm", "--warp"), "recurra train lm: No such option: --warp"),
+        (("train", "lm", "--epochs", "many"), "recurra train lm: Invalid value for '--epochs'"),
+        (("evaluate",), "recurra evaluate: Missing argument"),
+        (("dance",), "recurra: No such command 'dance'"),
+    ],
+)
+def test_usage(recurra: Any, words: tuple[str, ...], expected: str) -> None:
+    outcome = recurra(*words)
+    assert_mistake(outcome, "--help.")
+    assert expected.lower() in outcome.err.lower()
+
+
+def test_a_traceback_on_request(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECURRA_TRACEBACK", "1")
+    with pytest.raises(RunError):
+        recurra("train", "lm", "--out", tmp_path / "missing", "--resume")

@@ -1,0 +1,115 @@
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recurra.cli.train import lm
+from recurra.training import LanguageSettings, SilentView, TrainingConfig
+from recurra.training import runs as runs_module
+from recurra.training.view import PlainView
+
+# What stands on the command line and is no setting, or none of one value.
+NOT_SETTINGS = {"context", "out", "resume", "no_clip"}
+# Where the command line says None for "the default", which its help spells out.
+UNSPELLED = {"clip_norm"}
+
+
+def test_the_help_shows_the_defaults_that_hold() -> None:
+    parameters = inspect.signature(lm).parameters
+    settings = LanguageSettings.of({}).flat()
+    for name in parameters.keys() - NOT_SETTINGS - UNSPELLED:
+        assert parameters[name].default == settings[name], name
+    not_offered = {"momentum", "log_every", "sample_temperature"}
+    assert settings.keys() - parameters.keys() == not_offered
+    assert {field.name for field in fields(TrainingConfig)} >= not_offered
+
+
+def test_it_trains_and_says_what_it_came_to(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path
+) -> None:
+    outcome = recurra(*quick, "--out", tmp_path / "run")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    for words in ("=== start", "=== end", "validation bpc", f"recurra evaluate {tmp_path / 'run'}"):
+        assert words in outcome.out
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_it_resumes_with_what_is_given_and_the_run_s_own_settings(recurra: Any, run: Path) -> None:
+    outcome = recurra("train", "lm", "--out", run, "--resume", "--max-steps", "6")
+    assert outcome.code == 0
+    assert "6 steps" in outcome.out
+
+
+def test_a_resumed_run_refuses_other_settings(recurra: Any, run: Path) -> None:
+    outcome = recurra("train", "lm", "--out", run, "--resume", "--lr", "0.5")
+    assert outcome.code == 2
+    assert "--lr 0.5 (the run has 0.003)" in outcome.err
+
+
+def test_without_a_text_it_takes_the_standard_library(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "module.py").write_text("import os\n" * 300)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path / "lib"))
+    small = ("--batch-size", "4", "--bptt", "10", "--max-steps", "2", "--sample-length", "3")
+    outcome = recurra("train", "lm", "--out", tmp_path / "run", *small, "--hidden-size", "4")
+    assert outcome.code == 0
+    assert "1 files, 0.0 MB, PSF License Agreement" in outcome.out.replace("\n", " ")
+
+
+def test_plain_lines_where_there_is_no_terminal(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[SilentView] = []
+    monkeypatch.setattr(PlainView, "__enter__", lambda self: seen.append(self) or self)
+    recurra(*quick, "--out", tmp_path / "run")
+    assert len(seen) == 1
+
+
+def test_ctrl_c_says_how_to_go_on(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs_module.LanguageTrainer, "fit", interrupted)
+    outcome = recurra(*quick, "--out", tmp_path / "run")
+    assert outcome.code == 130
+    assert outcome.err == (
+        f"stopped; go on with: recurra train lm --out {tmp_path / 'run'} --resume\n"
+    )
+
+
+def test_a_real_ctrl_c_leaves_a_run_that_goes_on(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = [*quick, "--out", str(tmp_path / "run"), "--max-steps", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recurra.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    metrics = tmp_path / "run" / "metrics.csv"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("\n") > 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
+    outcome = recurra("train", "lm", "--out", tmp_path / "run", "--resume", "--max-steps", "1")
+    assert outcome.code == 0

@@ -1,0 +1,96 @@
+from typing import Any
+
+import pytest
+
+from recurra.training import TrainingConfig
+from recurra.training.config import DEFAULT_EPOCHS, flag, resolve_clipping
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("batch_size", 0),
+        ("bptt", -1),
+        ("epochs", 0),
+        ("max_steps", -5),
+        ("eval_every", 0),
+        ("checkpoint_every", 0),
+        ("threads", 0),
+        ("warmup_steps", -1),
+        ("sample_length", -1),
+        ("seed", -1),
+        ("lr", 0.0),
+        ("lr", -0.1),
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("max_minutes", 0.0),
+        ("clip_norm", -1.0),
+        ("clip_value", 0.0),
+        ("weight_decay", -0.1),
+        ("weight_decay", 1.0),
+        ("momentum", 1.5),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("precision", "16-mixed"),
+    ],
+)
+def test_a_bad_value_names_the_option_and_the_value(setting: str, value: Any) -> None:
+    with pytest.raises(ValueError) as caught:
+        TrainingConfig(**{setting: value})
+    message = str(caught.value)
+    assert message.startswith(f"{flag(setting)}: expected ")
+    assert repr(value) in message
+
+
+def test_two_kinds_of_clipping_are_refused() -> None:
+    with pytest.raises(ValueError, match="--clip-value: expected one kind of clipping"):
+        TrainingConfig(clip_norm=1.0, clip_value=5.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"no_clip": True}, {"clip_norm": None, "clip_value": None}),
+        ({"no_clip": False}, {}),
+        ({"clip_value": 5.0}, {"clip_value": 5.0, "clip_norm": None}),
+        ({"clip_norm": 2.0}, {"clip_norm": 2.0}),
+        ({"clip_norm": 2.0, "clip_value": 5.0}, {"clip_norm": 2.0, "clip_value": 5.0}),
+    ],
+)
+def test_asking_for_one_kind_of_clipping_turns_the_other_off(
+    given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert resolve_clipping(given) == expected
+
+
+def test_no_clip_beside_a_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="--no-clip: expected no limit beside it"):
+        resolve_clipping({"no_clip": True, "clip_norm": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, DEFAULT_EPOCHS * 7),
+        ({"epochs": 2}, 14),
+        ({"max_steps": 5}, 5),
+        ({"max_minutes": 1.0}, None),
+        ({"epochs": 2, "max_steps": 5}, 5),
+        ({"epochs": 2, "max_steps": 50, "max_minutes": 1.0}, 14),
+    ],
+)
+def test_the_budget_in_steps_is_the_smallest_that_is_given(
+    settings: dict[str, Any], expected: int | None
+) -> None:
+    assert TrainingConfig(**settings).total_steps(windows=7) == expected
+
+
+def test_settings_survive_a_file() -> None:
+    config = TrainingConfig(epochs=3, clip_norm=None, prime="x")
+    assert TrainingConfig.from_dict(config.to_dict()) == config
+
+
+def test_a_setting_of_another_version_is_named() -> None:
+    with pytest.raises(ValueError, match="got also warp_speed"):
+        TrainingConfig.from_dict({"warp_speed": 9})

@@ -1,0 +1,81 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.training import evaluate
+
+
+@torch.no_grad()
+def one_reading(model: nn.Module, tokens: np.ndarray) -> float:
+    """Nats a token, token by token from start to end, with nothing clever."""
+    model.eval()
+    ids, state, total = torch.from_numpy(tokens), None, 0.0
+    for now, following in itertools.pairwise(ids):
+        logits, state = model(now.view(1, 1), state)
+        total += functional.cross_entropy(logits[0], following.view(1)).item()
+    return total / (len(tokens) - 1)
+
+
+class Counting(nn.Module):
+    """Uniform scores, and a count of every token it is asked about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, ids: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        return torch.zeros(*ids.shape, 4), torch.zeros(1)
+
+
+def test_pieces_side_by_side_give_the_loss_of_one_reading(
+    model: nn.Module, tokens: np.ndarray
+) -> None:
+    expected = one_reading(model, tokens)
+    alone = evaluate(model, tokens, level="char", pieces=1)
+    together = evaluate(model, tokens, level="char", pieces=7)
+    assert alone["nll"] == pytest.approx(expected, rel=1e-5)
+    assert together["nll"] == pytest.approx(expected, rel=1e-3)
+    assert alone["tokens"] == together["tokens"] == len(tokens) - 1
+    assert alone["bpc"] == pytest.approx(alone["nll"] / math.log(2))
+
+
+@pytest.mark.parametrize("length", [2, 3, 256, 257, 258, 259, 300, 1000, 5001])
+@pytest.mark.parametrize("pieces", [None, 1, 3, 64])
+def test_every_token_but_the_first_counts_once(length: int, pieces: int | None) -> None:
+    tokens = np.zeros(length, dtype=np.uint8)
+    figures = evaluate(Counting(), tokens, level="word", pieces=pieces)
+    assert figures["tokens"] == length - 1
+    assert figures["nll"] == pytest.approx(math.log(4))
+    assert figures["ppl"] == pytest.approx(4)
+
+
+def test_a_limit_counts_about_so_many_tokens_from_all_over_the_split() -> None:
+    tokens = np.zeros(100_000, dtype=np.uint8)
+    figures = evaluate(Counting(), tokens, level="char", max_tokens=10_000)
+    assert 9_000 < figures["tokens"] < 10_500
+    assert evaluate(Counting(), tokens[:5_000], level="char", max_tokens=10_000)["tokens"] == 4_999
+
+
+def test_the_model_is_left_in_its_mode(model: nn.Module, tokens: np.ndarray) -> None:
+    for training in (True, False):
+        model.train(training)
+        evaluate(model, tokens[:300], level="char")
+        assert all(module.training == training for module in model.modules())
+
+
+def test_dropout_does_not_disturb_it(model: nn.Module, tokens: np.ndarray) -> None:
+    model.train()
+    before = torch.get_rng_state()
+    first = evaluate(model, tokens[:500], level="char")["nll"]
+    assert evaluate(model, tokens[:500], level="char")["nll"] == first
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_token_is_nothing_to_predict() -> None:
+    with pytest.raises(ValueError, match="evaluate: expected at least 2 tokens, got 1"):
+        evaluate(Counting(), np.zeros(1, dtype=np.uint8), level="char")

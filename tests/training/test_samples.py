@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from recurra.data import Vocabulary
+from recurra.training.samples import Sample, SampleLog, draw_text, due_milestone
+
+
+@pytest.mark.parametrize(
+    ("fraction", "taken", "expected"),
+    [
+        (0.0, [], 0.0),
+        (0.05, [0.0], None),
+        (0.1, [0.0], 0.1),
+        (0.3, [0.0, 0.1], None),
+        (0.7, [0.0], 0.5),
+        (1.0, [0.0, 0.1, 0.5], 1.0),
+        (1.0, [0.0, 0.1, 0.5, 1.0], None),
+    ],
+)
+def test_samples_are_due_at_the_start_a_tenth_a_half_and_the_end(
+    fraction: float, taken: list[float], expected: float | None
+) -> None:
+    assert due_milestone(fraction, taken) == expected
+
+
+def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:
+    log = SampleLog(tmp_path / "samples.txt")
+    log.append(Sample(fraction=0.1, step=12, epoch=0.25, temperature=0.8, val_nll=None, text="abc"))
+    log.append(Sample(fraction=1.0, step=99, epoch=2.0, temperature=0.8, val_nll=1.5, text="é"))
+    log.close()
+    assert (tmp_path / "samples.txt").read_text(encoding="utf-8") == (
+        "=== 10%: step 12, epoch 0.25, temperature 0.8, validation nll not yet known ===\nabc\n\n"
+        "=== end: step 99, epoch 2.00, temperature 0.8, validation nll 1.5000 ===\né\n\n"
+    )
+
+
+def test_drawing_leaves_the_global_generator_alone(
+    model: torch.nn.Module, vocabulary: Vocabulary
+) -> None:
+    before = torch.get_rng_state()
+    text = draw_text(model, vocabulary, "the ", length=20, temperature=1.0, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert text.startswith("the ")
+    assert len(text) == 24
+    assert text == draw_text(model, vocabulary, "the ", length=20, temperature=1.0, seed=3)
+    assert text != draw_text(model, vocabulary, "the ", length=20, temperature=1.0, seed=4)
+
+
+def test_a_model_that_diverged_gives_a_reason_instead_of_a_text(
+    model: torch.nn.Module, vocabulary: Vocabulary
+) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    text = draw_text(model, vocabulary, "", length=5, temperature=1.0, seed=0)
+    assert text.startswith("(no sample: logits")
