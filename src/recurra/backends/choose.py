@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -38,7 +39,6 @@ class Backend(Protocol):
 
 
 _BACKENDS = {"reference": ReferenceBackend}
-_loaded: dict[tuple[Cell, str], Backend] = {}
 
 
 def names() -> tuple[str, ...]:
@@ -62,7 +62,9 @@ def load(cell: Cell, backend: str = "auto", device: torch.device | None = None) 
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(_BACKENDS)}, got {backend!r}. {hint}"
         )
-    name = "reference" if backend == "auto" else backend
-    if (cell, name) not in _loaded:
-        _loaded[cell, name] = _BACKENDS[name](cell)
-    return _loaded[cell, name]
+    return _loaded(cell, "reference" if backend == "auto" else backend)
+
+
+@lru_cache(maxsize=256)  # bounded: a search over cells defines them by the thousand
+def _loaded(cell: Cell, name: str) -> Backend:
+    return _BACKENDS[name](cell)

@@ -90,6 +90,9 @@ class Dim:
             )
         return int(value)
 
+    def __repr__(self) -> str:
+        return f"Dim({self})"
+
     def __str__(self) -> str:
         parts = [_term(name, coefficient) for name, coefficient in self.terms]
         if self.constant or not parts:

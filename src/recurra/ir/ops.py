@@ -583,7 +583,7 @@ _COMPOSITES = [
     _composite("var", lambda y: _variance(y.inputs[0]), shape=_scalar_shape),
     _composite("softmax", _expand_softmax),
     _composite("layer_norm", _expand_layer_norm, latex=r"\operatorname{{LN}}({all})"),
-    _composite("leaky_relu", _expand_leaky_relu),
+    _composite("leaky_relu", _expand_leaky_relu, latex=r"\operatorname{{leaky\_relu}}({all})"),
     _composite("elu", _expand_elu),
     _composite("gelu", _expand_gelu),
     _composite("silu", _expand_silu),

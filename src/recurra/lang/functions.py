@@ -44,7 +44,7 @@ def _unary(name: str, doc: str, *torch_functions: Any) -> Callable[[Any], Symbol
 _F = torch.nn.functional
 _T = torch.Tensor
 
-sigmoid = _unary("sigmoid", "1 / (1 + exp(-v)).", torch.sigmoid, _F.sigmoid, _T.sigmoid)
+sigmoid = _unary("sigmoid", "1 / (1 + exp(-v)).", torch.sigmoid, _T.sigmoid)
 tanh = _unary("tanh", "The hyperbolic tangent.", torch.tanh, _F.tanh, _T.tanh)
 relu = _unary("relu", "max(v, 0).", torch.relu, _F.relu, _T.relu)
 exp = _unary("exp", "e to the power v.", torch.exp, _T.exp)

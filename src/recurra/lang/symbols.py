@@ -10,7 +10,7 @@ import math
 from typing import Any, NoReturn
 
 from recurra.ir import Dim, Shape, shape_text
-from recurra.lang.trace import Trace
+from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Where, here
 
 _INNER_PRODUCT = "For an inner product of two vectors write sum(a * b)."
@@ -153,7 +153,7 @@ class Symbol:
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> "Symbol":
+    ) -> Any:
         return torch_function(function, args, kwargs or {})
 
     def _refuse(self, what: str, hint: str) -> NoReturn:
@@ -190,7 +190,7 @@ TORCH_FUNCTIONS: dict[Any, Any] = {}
 _NEUTRAL = {"inplace": False, "_stacklevel": 3, "dtype": None, "approximate": "none"}
 
 
-def torch_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Symbol:
+def torch_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Answer a torch function called on symbols with the function of the language it means."""
     symbol = next(arg for arg in _flatten((*args, *kwargs.values())) if isinstance(arg, Symbol))
     called = getattr(function, "__name__", str(function))
@@ -276,10 +276,13 @@ def lift(value: object, trace: Trace) -> Symbol:
 
 
 def trace_of(values: tuple[object, ...], function: str) -> Trace:
-    """The trace that the symbols among `values` belong to."""
+    """The trace that `values` belong to: numbers alone belong to the cell being defined."""
     for value in values:
         if isinstance(value, Symbol):
             return value.trace
+    active = ACTIVE.get()
+    if active is not None:
+        return active
     raise TypeError(
         f"{function}: expected a symbol of a cell's equations, got "
         f"{', '.join(type(value).__name__ for value in values)}. "

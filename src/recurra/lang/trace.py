@@ -1,5 +1,6 @@
 """One run of a cell's equations on symbols: leaves, size unknowns, and their unification."""
 
+from contextvars import ContextVar
 from typing import NoReturn
 
 from recurra.errors import CellError
@@ -50,3 +51,7 @@ class Trace:
     def origins(self, dim: Dim) -> list[str]:
         """What the open sizes in `dim` are."""
         return [self._origin[name] for name in self.resolve(dim).unknowns]
+
+
+# what a function of the language that is given numbers alone, tanh(0.5), belongs to
+ACTIVE: ContextVar[Trace | None] = ContextVar("recurra_trace", default=None)

@@ -55,8 +55,10 @@ def _cut_nodes(graph: Graph, rate_of: Mapping[Node, Rate]) -> list[Node]:
     cuts: dict[Node, None] = {}
     for node in graph.nodes():
         for child in node.inputs:
-            if rate_of[child] < rate_of[node] and not _is_free(child, inputs):
-                cuts[child] = None
+            # a transpose is a way to read its matrix: the reader's section has it
+            cut = child.inputs[0] if child.op == "transpose" and child not in inputs else child
+            if rate_of[cut] < rate_of[node] and not _is_free(cut, inputs):
+                cuts[cut] = None
     for node in graph.output_nodes:
         if rate_of[node] < Rate.STEP and not _is_free(node, inputs):
             cuts[node] = None

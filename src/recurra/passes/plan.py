@@ -9,7 +9,7 @@ Every arrow is a graph over named nodes; nothing here knows a target, a tensor o
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from recurra.ir import Graph, Node, Stage, verify
+from recurra.ir import Graph, Node, Stage, leaf, substitute, verify
 from recurra.passes.adjoint import adjoint, cotangent_of, reads
 from recurra.passes.arrange import arrange, spread
 from recurra.passes.decompose import decompose
@@ -202,10 +202,16 @@ def _with_inputs(graph: Graph, more: set[Node]) -> Graph:
 
 
 def _tidy(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
-    """An adjoint simplified, its factors gathered by rate."""
-    graph = spread(simplify(graph))
-    graph = arrange(graph, given)
-    return verify(simplify(graph), Stage.BACKWARD)
+    """An adjoint simplified, its factors gathered by rate.
+
+    Its inputs stand behind leaves meanwhile: a rule must not look into how an input was computed,
+    because what it would find there is not at hand.
+    """
+    hidden = {node: leaf("given", str(i), node.shape) for i, node in enumerate(graph.inputs)}
+    tidy = spread(simplify(substitute(graph, hidden)))
+    tidy = simplify(arrange(tidy, {hidden[node]: rate for node, rate in given.items()}))
+    shown = {stand_in: node for node, stand_in in hidden.items()}
+    return verify(substitute(tidy, shown), Stage.BACKWARD)
 
 
 def _is_step_index(node: Node) -> bool:

@@ -9,7 +9,7 @@ the same products.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from recurra.ir import OPS, Dim, Graph, Group, Node, apply, rebuild
+from recurra.ir import OPS, Dim, Graph, Group, Node, apply, rebuild, use_counts
 from recurra.passes.rates import Rate, rates
 from recurra.passes.simplify import cut, join, simplest, zeros
 
@@ -76,12 +76,12 @@ class _Affine(NamedTuple):
 
 def merge(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
     """The graph with one product for each vector that several matrices multiply."""
-    rate_of = rates(graph, given)
+    rate_of, uses = rates(graph, given), use_counts(graph)
     groups: dict[Node, list[_Affine]] = {}
     covered: set[Node] = set()
     # from the outputs down, so that W x + b is found before the W x inside it
     for node in reversed(graph.nodes()):
-        affine = _as_affine(node, rate_of)
+        affine = _as_affine(node, rate_of, uses)
         if affine is None or node in covered:
             continue
         product = node if node.op == "matvec" else next(c for c in node.inputs if _is_product(c))
@@ -103,13 +103,17 @@ def _is_product(node: Node) -> bool:
     return node.op == "matvec" and len(node.inputs[1].shape) == 1
 
 
-def _as_affine(node: Node, rate_of: Mapping[Node, Rate]) -> _Affine | None:
+def _as_affine(
+    node: Node, rate_of: Mapping[Node, Rate], uses: Mapping[Node, int]
+) -> _Affine | None:
     if _is_product(node) and rate_of[node] > Rate.ONCE:
         return _Affine(node, node.inputs[0], None)
     if node.op == "add":
         for product, bias in (node.inputs, reversed(node.inputs)):
             once = rate_of[bias] == Rate.ONCE and bias.shape == node.shape
-            if once and _is_product(product) and rate_of[product] > Rate.ONCE:
+            # a product that is read elsewhere too is merged alone, or it would be computed twice
+            alone = _is_product(product) and uses[product] == 1
+            if once and alone and rate_of[product] > Rate.ONCE:
                 return _Affine(node, product.inputs[0], bias)
     return None
 

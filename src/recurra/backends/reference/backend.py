@@ -68,15 +68,16 @@ class ReferenceBackend:
         ids = x if not x.is_floating_point() else None
         like = states[0]
         if x.shape[0] == 0:
-            size = self.cell.output_size.evaluate(self._sizes(x, states, embedding, context))
-            return like.new_zeros(0, x.shape[1], size), states
-        if ids is None and lengths is not None:
-            # padding may hold anything, NaN included; it must not reach a gradient through 0 * NaN
-            x = torch.where(_active(lengths, x.shape[0]), x, 0.0)
+            sizes = self._sizes(x, states, embedding, context, parameters)
+            return like.new_zeros(0, x.shape[1], self.cell.output_size.evaluate(sizes)), states
+        active = None if lengths is None else _active(lengths, x.shape[0])
+        if active is not None:
+            x = _filled(x, active)
+            ids = x if ids is not None else None
         call = Call(
             ids=ids,
             one_hot=ids is not None and embedding is None,
-            active=None if lengths is None else _active(lengths, x.shape[0]),
+            active=active,
             order=range(x.shape[0] - 1, -1, -1) if reverse else range(x.shape[0]),
             batch=x.shape[1],
             start=start,
@@ -117,7 +118,7 @@ class ReferenceBackend:
         states: tuple[Tensor, ...],
         embedding: Tensor | None,
         context: tuple[Tensor, ...],
-        parameters: Mapping[str, Tensor] | None = None,
+        parameters: Mapping[str, Tensor],
     ) -> dict[str, int]:
         """The number behind every size name, read off the tensors."""
         shapes: list[tuple[Node, torch.Size]] = []
@@ -128,9 +129,8 @@ class ReferenceBackend:
         shapes += [(n, s.shape[-1:]) for n, s in zip(self.plan.states, states, strict=True)]
         contexts = self.plan.leaves("context")
         shapes += [(n, c.shape[-1:]) for n, c in zip(contexts, context, strict=True)]
-        for node in self.plan.leaves("parameter"):
-            if parameters is not None:
-                shapes.append((node, parameters[node.name].shape))
+        leaves = self.plan.leaves("parameter")
+        shapes += [(node, parameters[node.name].shape) for node in leaves]
         return _solve(shapes)
 
     def _executor(
@@ -141,9 +141,14 @@ class ReferenceBackend:
         embedding: Tensor | None,
         context: tuple[Tensor, ...],
     ) -> Executor:
-        sizes = self._sizes(x, states, embedding, context, parameters)
-        key = (tuple(sorted(sizes.items())), states[0].dtype, states[0].device)
+        """The executor for these shapes; solving for the sizes is not for every call."""
+        given = x if x.is_floating_point() else embedding
+        widths = (None if given is None else given.shape[-1], *(s.shape[-1] for s in states))
+        shapes = tuple(parameters[node.name].shape for node in self.plan.leaves("parameter"))
+        others = tuple(c.shape[-1] for c in context)
+        key = (widths, others, shapes, states[0].dtype, states[0].device)
         if key not in self._executors:
+            sizes = self._sizes(x, states, embedding, context, parameters)
             self._executors[key] = Executor(self.plan, sizes, states[0])
         return self._executors[key]
 
@@ -181,6 +186,17 @@ def _active(lengths: Tensor, steps: int) -> Tensor:
     """[T, B, 1] bool: which steps are inside their sequence."""
     index = torch.arange(steps, device=lengths.device)
     return (index[:, None] < lengths[None, :]).unsqueeze(-1)
+
+
+def _filled(x: Tensor, active: Tensor) -> Tensor:
+    """`x` with each sequence's first step in its padding.
+
+    Padding may hold anything, NaN included, which must not reach a gradient through 0 * NaN; the
+    first step is a value that the cell takes (zero might not be: log(x)).
+    """
+    if x.is_floating_point():
+        return torch.where(active, x, x[:1].detach())
+    return torch.where(active.squeeze(-1), x, x[:1])
 
 
 def _needs_gradient(leaves: Values) -> bool:
@@ -234,10 +250,13 @@ def _replayed(
     """Cotangents that can be differentiated again, by torch's autograd."""
     y, finals, _ = executor.forward(leaves, call)
     chosen = [node for node in leaves if node in wanted]
+    seeded = [
+        (value, d) for value, d in zip((y, *finals), d_outputs, strict=True) if value.requires_grad
+    ]
     found = torch.autograd.grad(
-        (y, *finals),
+        [value for value, _ in seeded],
         [leaves[node] for node in chosen],
-        d_outputs,
+        [d for _, d in seeded],
         create_graph=True,
         allow_unused=True,
     )

@@ -5,7 +5,7 @@ step to step ("stepped") have time in front.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class Executor:
         stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
         self._stepped = stepped | dependents(plan.reverse.before, stepped)
         self._stepped |= dependents(plan.lean_reverse.before, stepped)
-        in_loop = {*plan.loop.body.nodes(), *plan.states}
+        self._in_loop = in_loop = {*plan.loop.body.nodes(), *plan.states}
         self._bodies = {
             keep: self._body(plan.residuals if keep else (), in_loop) for keep in (False, True)
         }
@@ -65,7 +65,8 @@ class Executor:
             loop: self._with_late_carried(loop) for loop in (plan.reverse, plan.lean_reverse)
         }
         late = [node for node in plan.residuals if node not in in_loop]
-        known = {*plan.loop.after.inputs, *plan.loop.body.inputs, *in_loop}
+        recorded = in_loop.intersection(plan.residuals)
+        known = {*plan.loop.after.inputs, *plan.loop.body.inputs, *recorded}
         self._after = {
             False: plan.loop.after,
             True: section([*plan.loop.after.output_nodes, *late], known=known),
@@ -148,6 +149,7 @@ class Executor:
         values.update(self._run(self._extended[plan.once, keep], values))
         values.update(self._run(self._extended[plan.context, keep], values))
         values.update(self._run_sequence(values, leaves, call, keep))
+        values.update(self._run(plan.loop.before, values))
         looped = self._loop(keep, values, call)
         values.update(looped.records)
         values.update(self._run(self._after[keep], values))
@@ -178,7 +180,7 @@ class Executor:
             needs_rows = not self.uses_table(leaves, call) or self._x in self.plan.loop.body.inputs
             needs_rows = needs_rows or self._x in self.plan.loop.after.inputs
             if needs_rows and call.one_hot:
-                hot = F.one_hot(call.ids, self._sizes["I"])
+                hot = F.one_hot(call.ids, self._size(self._in()))
                 values[self._x] = hot.to(self._like.dtype)
             elif needs_rows:
                 values[self._x] = F.embedding(call.ids, leaves[self._x])
@@ -197,35 +199,35 @@ class Executor:
         x = self._in()
         if not call.one_hot:
             return {**values, x: leaves[x]}
-        size = self._sizes["I"] if reads_identity(graph, x) else 0
+        size = self._size(self._in()) if reads_identity(graph, x) else 0
         eye = torch.eye(size, dtype=self._like.dtype, device=self._like.device)
         return {**values, x: eye}
 
     def _loop(self, keep: bool, values: Values, call: Call) -> LoopResult:
         """The time loop, recording the states and what else `keep` and the output want."""
         body, states = self._bodies[keep], self.plan.states
-        new_states, extra = body.output_nodes[: len(states)], body.output_nodes[len(states) :]
+        new_states = body.output_nodes[: len(states)]
         wanted = {*self.plan.loop.after.inputs, *(self.plan.residuals if keep else ())}
         history = {
             old: new
             for old, new in zip(states, new_states, strict=True)
             if old in wanted or new in wanted
         }
-        active = call.active
-
-        def leave(t: int, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
-            assert active is not None
-            return [torch.where(active[t], a, b) for a, b in zip(new, old, strict=True)]
-
-        return TimeLoop(self._program(body), body.inputs, states, extra).run(
+        looped = self._time_loop(body, states, skip=False).run(
             values,
             self._stepped,
             [values[state] for state in states],
             call.order,
-            sizes=[self._size(node) for node in extra],
+            sizes=self._sizes,
             history=history,
-            leave=leave if active is not None else None,
+            active=call.active,
         )
+        # a new state that was computed before the loop keeps its value from there
+        records = {node: v for node, v in looped.records.items() if node in self._in_loop}
+        return replace(looped, records=records)
+
+    def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> TimeLoop:
+        return TimeLoop(self._program(body), body, carried, skip=skip)
 
     def _size(self, node: Node) -> int:
         return node.shape[0].evaluate(self._sizes) if node.shape else 1
@@ -307,26 +309,15 @@ class Executor:
         self, reverse: Loop, values: Values, call: Call, d_finals: Sequence[Tensor]
     ) -> LoopResult:
         """The reverse loop: the cotangents of the first states, and what comes after reads."""
-        body, leaves, active = self._reverse_bodies[reverse], self.plan.step.seeds[1:], call.active
-
-        # a step past a sequence's end is not taken: its cotangents are handed on as they are
-        def enter(t: int, carried: list[Tensor], _same: list[Tensor]) -> list[Tensor]:
-            assert active is not None
-            return [torch.where(active[t], d, 0.0) for d in carried]
-
-        def leave(t: int, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:
-            assert active is not None
-            return [torch.where(active[t], a, b) for a, b in zip(new, old, strict=True)]
-
-        extra = body.output_nodes[len(leaves) :]
-        return TimeLoop(self._program(body), body.inputs, leaves, extra).run(
+        body, leaves = self._reverse_bodies[reverse], self.plan.step.seeds[1:]
+        return self._time_loop(body, leaves, skip=True).run(
             values,
             self._stepped,
             d_finals,
             call.order[::-1],
-            sizes=[self._size(node) for node in extra],
-            enter=enter if active is not None else None,
-            leave=leave if active is not None else None,
+            sizes=self._sizes,
+            history={},
+            active=call.active,
         )
 
     def _section_cotangents(
@@ -369,7 +360,7 @@ class Executor:
     def _to_table(self, d: Tensor, leaves: Values, call: Call) -> Tensor:
         """Cotangents [T, B, G] of looked-up rows, summed for each row of the table [V, G]."""
         assert call.ids is not None
-        rows = self._sizes["I"] if call.one_hot else leaves[self._in()].shape[0]
+        rows = self._size(self._in()) if call.one_hot else leaves[self._in()].shape[0]
         return torch.ops.aten.embedding_dense_backward(d, call.ids, rows, -1, False)
 
 

@@ -1,15 +1,13 @@
 """The time loop that both directions of a plan share, and the record of what it computes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from recurra.backends.reference.program import Program
-from recurra.ir import Node
-
-Mask = Callable[[int, list[Tensor], list[Tensor]], list[Tensor]]
+from recurra.ir import Graph, Node
 
 
 class Record:
@@ -53,27 +51,27 @@ class LoopResult:
 
 
 class TimeLoop:
-    """A loop body over all steps.
+    """A loop body over all steps, with torch operations.
 
     Args:
-        program: gives the next carried values, then the values to record.
-        inputs: the nodes that the program reads, in order.
-        carried: the nodes among them that come from the step before.
-        extra: the nodes that the program gives after the carried ones.
+        program: the body.
+        body: its graph; the first outputs become `carried` in the next step, the others are
+            recorded.
+        carried: the inputs of the body that come from the step before.
+        skip: what becomes of a step past a sequence's end. False holds the carried values (a
+            forward loop). True also lets nothing flow through it: the step sees zeros (a reverse
+            loop, where carried values are cotangents).
     """
 
     def __init__(
-        self,
-        program: Program,
-        inputs: Sequence[Node],
-        carried: Sequence[Node],
-        extra: Sequence[Node],
+        self, program: Program, body: Graph, carried: Sequence[Node], *, skip: bool
     ) -> None:
         self._program = program
         self._carried = tuple(carried)
-        self._extra = tuple(extra)
+        self._extra = body.output_nodes[len(self._carried) :]
+        self._skip = skip
         place = {node: i for i, node in enumerate(carried)}
-        self._reads = [(place.get(node, -1), node) for node in inputs]
+        self._reads = [(place.get(node, -1), node) for node in body.inputs]
 
     def run(
         self,
@@ -82,23 +80,20 @@ class TimeLoop:
         first: Sequence[Tensor],
         order: range,
         *,
-        sizes: Sequence[int],
-        history: Mapping[Node, Node] | None = None,
-        enter: Mask | None = None,
-        leave: Mask | None = None,
+        sizes: Mapping[str, int],
+        history: Mapping[Node, Node],
+        active: Tensor | None,
     ) -> LoopResult:
         """Run the body for every step in `order`.
 
         Args:
             values: by node; those in `stepped` have time in front.
             first: the carried values before the first step, [B, size] each.
-            sizes: the size of each extra value.
+            sizes: the number behind each size name.
             history: carried nodes to record as the step found them, each with the node of its
                 next value, recorded with it at no cost.
-            enter: (t, carried) -> carried, before the step.
-            leave: (t, carried after, carried before) -> carried, after the step.
+            active: [T, B, 1] bool, False past a sequence's end; None when all steps are taken.
         """
-        history = history or {}
         steps, ahead = len(order), 1 if order.step > 0 else 0
         reads = [
             (at, values[node].unbind(0) if at < 0 and node in stepped else None, node)
@@ -109,41 +104,51 @@ class TimeLoop:
             for i, node in enumerate(self._carried)
             if node in history
         }
-        extra = [Record(steps, first[0], size) for size in sizes]
+        extra = [Record(steps, first[0], _width(node, sizes)) for node in self._extra]
         carried = list(first)
         for i, record in past.items():
             carried[i] = record.set(order.start + 1 - ahead, carried[i])
-        num_carried = len(carried)
         for t in order:
-            before = carried
-            if enter is not None:
-                carried = enter(t, carried, carried)
-            into: list[Tensor | None] = [None] * num_carried
-            if leave is None:
-                for i, record in past.items():
-                    into[i] = record.target(t + ahead)
+            inside = None if active is None else active[t]
+            seen = carried
+            if inside is not None and self._skip:
+                seen = [torch.where(inside, value, 0.0) for value in carried]
+            # a masked step is put together from two values: not in place
+            into: list[Tensor | None] = [
+                past[i].target(t + ahead) if i in past and inside is None else None
+                for i in range(len(carried))
+            ]
             into += [record.target(t) for record in extra]
             found = self._program(
                 [
-                    carried[at] if at >= 0 else values[node] if rows is None else rows[t]
+                    seen[at] if at >= 0 else values[node] if rows is None else rows[t]
                     for at, rows, node in reads
                 ],
                 into,
             )
-            for record, value in zip(extra, found[num_carried:], strict=True):
+            for record, value in zip(extra, found[len(carried) :], strict=True):
                 record.set(t, value)
-            new = [
-                value if value.shape == old.shape else value.expand_as(old)
-                for value, old in zip(found, carried, strict=False)
-            ]
-            if leave is not None:
-                new = leave(t, new, before)
+            carried = _next(found, carried, inside)
             for i, record in past.items():
-                new[i] = record.set(t + ahead, new[i])
-            carried = new
+                carried[i] = record.set(t + ahead, carried[i])
         records = {node: r.stacked(0, steps) for node, r in zip(self._extra, extra, strict=True)}
         for i, record in past.items():
             node = self._carried[i]
             records[node] = record.stacked(1 - ahead, steps)
             records[history[node]] = record.stacked(ahead, steps)
         return LoopResult(carried=carried, records=records)
+
+
+def _next(found: list[Tensor], carried: list[Tensor], inside: Tensor | None) -> list[Tensor]:
+    """The carried values after a step; those past their sequence's end are held."""
+    new = [
+        value if value.shape == old.shape else value.expand_as(old)
+        for value, old in zip(found, carried, strict=False)
+    ]
+    if inside is None:
+        return new
+    return [torch.where(inside, value, old) for value, old in zip(new, carried, strict=True)]
+
+
+def _width(node: Node, sizes: Mapping[str, int]) -> int:
+    return node.shape[0].evaluate(sizes) if node.shape else 1

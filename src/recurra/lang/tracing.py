@@ -1,0 +1,249 @@
+"""Running a cell's equations on symbols, once, and what they said as a graph."""
+
+import difflib
+import sys
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+from recurra.ir import Dim, Graph, Node, intern, leaf
+from recurra.lang.signature import Options, Signature, code_of
+from recurra.lang.symbols import Symbol, language_names, lift
+from recurra.lang.trace import ACTIVE, Trace
+from recurra.lang.where import Where
+
+
+def trace_equations(
+    name: str, function: Callable[..., Any], signature: Signature, options: Options
+) -> Graph:
+    """The graph of a cell's equations, every size in it resolved."""
+    trace = Trace(name)
+    leaves = _leaf_symbols(trace, signature, options)
+    returned, local_names = _run(function, {**leaves, **signature.constants}, trace)
+    code = code_of(function)
+    where = Where(code.co_filename, code.co_firstlineno, name)
+    outputs = _outputs(returned, trace, leaves, options, where)
+    _close_sizes(trace, leaves, signature, options, where)
+    return _lower(trace, leaves, signature, options, outputs, local_names)
+
+
+def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[str, Symbol]:
+    shapes: dict[str, tuple[Dim, ...] | None] = dict.fromkeys(signature.parameters)
+    if signature.step:
+        shapes[signature.step] = ()
+    if signature.input:
+        shapes[signature.input] = (Dim.named("I"),)
+    shapes.update({state: (Dim.named("H"),) for state in options.states})
+    shapes.update({name: (trace.unknown(f"context {name}"),) for name in options.context})
+    for name, size in options.sizes.items():
+        parts = (size,) if isinstance(size, str) else size
+        shapes[name] = () if parts == ("1",) else tuple(Dim.named(part) for part in parts)
+    return {
+        name: Symbol(trace, "input", (), {}, shape, label=name) for name, shape in shapes.items()
+    }
+
+
+def _run(
+    function: Callable[..., Any], arguments: dict[str, Any], trace: Trace
+) -> tuple[Any, dict[Symbol, str]]:
+    """Call the equations; also gives the user's local variables, which name what they hold."""
+    local_names: dict[Symbol, str] = {}
+    code = code_of(function)
+
+    # not checked at run time: it sees every call that the equations make
+    @no_type_check
+    def watch(frame, event, _value):
+        # helpers in the user's own file count too; the equations come last and so have their way
+        if event == "return" and frame.f_code.co_filename == code.co_filename:
+            named = frame.f_locals.items()
+            local_names.update({v: name for name, v in named if isinstance(v, Symbol)})
+
+    token = ACTIVE.set(trace)
+    # a profiler that is running is left alone: then the intermediate values have no names
+    watching = sys.getprofile() is None
+    if watching:
+        sys.setprofile(watch)
+    try:
+        returned = function(**arguments)
+    except NameError as error:
+        near = difflib.get_close_matches(error.name or "", language_names(), n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Import it from recurra.lang."
+        where = _innermost(error, function, trace.cell)
+        got = repr(error.name) if error.name else str(error)
+        trace.fail(f"expected a name that is defined, got {got}. {hint}", where)
+    except TypeError as error:  # what Python, numpy or a function's signature has against a symbol
+        where = _innermost(error, function, trace.cell)
+        trace.fail(
+            f"expected operations of the language, got the TypeError {str(error)!r}. "
+            f"Use what recurra.lang exports, on symbols and numbers.",
+            where,
+        )
+    finally:
+        if watching:
+            sys.setprofile(None)
+        ACTIVE.reset(token)
+    return returned, local_names
+
+
+def _innermost(error: BaseException, function: Callable[..., Any], cell_name: str) -> Where:
+    """The line of `function` that the error passed through."""
+    code, traceback = code_of(function), error.__traceback__
+    line = code.co_firstlineno
+    while traceback is not None:
+        if traceback.tb_frame.f_code is code:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return Where(code.co_filename, line, cell_name)
+
+
+def _outputs(
+    returned: Any, trace: Trace, leaves: dict[str, Symbol], options: Options, where: Where
+) -> list[tuple[str, Symbol]]:
+    """What was returned, by name, its sizes made equal to the states' own."""
+    values = tuple(returned) if isinstance(returned, tuple | list) else (returned,)
+    names = ("output", *options.states) if options.output else options.states
+    if len(values) != len(names) or any(value is None for value in values):
+        got = "nothing" if returned is None else f"{len(values)}"
+        trace.fail(
+            f"expected {len(names)} returned values ({', '.join(names)}), got {got}. "
+            f"Return every new state, in the order of state={options.states}"
+            + (", after the output." if options.output else "."),
+            where,
+        )
+    outputs: list[tuple[str, Symbol]] = []
+    for name, value in zip(names, values, strict=True):
+        symbol = lift(value, trace)
+        if name == "output":
+            if symbol.shape is None or len(symbol.shape) > 1:
+                trace.fail(f"expected a vector as output, got {symbol.text}.", where)
+        else:
+            _match_state(name, symbol, leaves[name], trace, where)
+        outputs.append((name, symbol))
+    return outputs if options.output else [("output", outputs[0][1]), *outputs]
+
+
+def _match_state(name: str, new: Symbol, old: Symbol, trace: Trace, where: Where) -> None:
+    new_shape, old_shape = new.shape, old.shape or ()
+    same_rank = new_shape is not None and len(new_shape) == len(old_shape)
+    if same_rank and all(
+        trace.unify(a, b) for a, b in zip(new_shape or (), old_shape, strict=True)
+    ):
+        return
+    got = "a parameter" if new_shape is None else _text(trace, new_shape)
+    trace.fail(
+        f"expected the new state {name} of shape {_text(trace, old_shape)}, got {got}. "
+        f"Return a value of the state's size, or set sizes={{{name!r}: ...}}.",
+        where,
+    )
+
+
+def _text(trace: Trace, shape: tuple[Dim, ...]) -> str:
+    return "[" + ", ".join(map(str, trace.resolve_shape(shape))) + "]" if shape else "a scalar"
+
+
+def _close_sizes(
+    trace: Trace, leaves: dict[str, Symbol], signature: Signature, options: Options, where: Where
+) -> None:
+    """Name what contexts leave open; any other open size is the user's mistake."""
+    for name in options.context:
+        for dim in leaves[name].shape or ():
+            if trace.origins(dim):
+                trace.unify(dim, Dim.named("C" if len(options.context) == 1 else f"C_{name}"))
+    for name in signature.parameters:
+        symbol = leaves[name]
+        if symbol.shape is None:
+            trace.fail(
+                f"expected every parameter to be used, got {name!r} unused. Use it in an "
+                f"equation, give it a default value to make it a constant, or take it away.",
+                where,
+            )
+        for dim in symbol.shape:
+            origins = trace.origins(dim)
+            if origins:
+                trace.fail(
+                    f"expected every size to follow from the equations, got {origins[0]} open. "
+                    f"Name it: sizes={{{name!r}: ...}}.",
+                    symbol.where,
+                )
+
+
+def _lower(
+    trace: Trace,
+    leaves: dict[str, Symbol],
+    signature: Signature,
+    options: Options,
+    outputs: list[tuple[str, Symbol]],
+    local_names: dict[Symbol, str],
+) -> Graph:
+    """The traced symbols as graph nodes with resolved sizes."""
+    kinds = dict.fromkeys(signature.parameters, "parameter")
+    kinds.update(dict.fromkeys(options.states, "state"))
+    kinds.update(dict.fromkeys(options.context, "context"))
+    if signature.step:
+        kinds[signature.step] = "step"
+    if signature.input:
+        kinds[signature.input] = "input"
+    order = [
+        name
+        for kind in ("input", "state", "context", "step", "parameter")
+        for name in _in_order(kind, kinds, signature, options)
+    ]
+    nodes: dict[Symbol, Node] = {
+        leaves[name]: leaf(kinds[name], name, trace.resolve_shape(leaves[name].shape or ()))
+        for name in order
+    }
+    inputs = tuple(nodes.values())
+    ordered = _ordered([value for _, value in outputs], nodes)
+    _check_matrices(ordered, [leaves[n] for n in order if kinds[n] != "parameter"], trace)
+    for symbol in ordered:
+        attrs = tuple(
+            (key, trace.resolve(value) if isinstance(value, Dim) else value)
+            for key, value in symbol.attrs.items()
+        )
+        shape = trace.resolve_shape(symbol.shape or ())
+        nodes[symbol] = intern(symbol.op, tuple(nodes[i] for i in symbol.inputs), attrs, shape)
+    named = {
+        name: nodes[value]
+        for value, name in local_names.items()
+        if value in nodes and nodes[value] not in inputs
+    }
+    names = {node: name for name, node in named.items()}
+    named_outputs = tuple((name, nodes[value]) for name, value in outputs)
+    return Graph(inputs=inputs, outputs=named_outputs, names=names)
+
+
+def _check_matrices(ordered: list[Symbol], varying_leaves: list[Symbol], trace: Trace) -> None:
+    """A matrix is made of parameters: time and batch are for vectors and scalars."""
+    varying = set(varying_leaves)
+    for symbol in ordered:
+        if any(child in varying for child in symbol.inputs):
+            varying.add(symbol)
+            if len(symbol.shape or ()) > 1:
+                trace.fail(
+                    f"expected matrices made of parameters alone, got {symbol.text} of what "
+                    f"changes from step to step. Multiply the vector instead: s * (W @ v).",
+                    symbol.where,
+                )
+
+
+def _in_order(
+    kind: str, kinds: dict[str, str], signature: Signature, options: Options
+) -> list[str]:
+    orders = {"state": options.states, "context": options.context}
+    names = orders.get(kind, tuple(kinds))
+    return [name for name in names if kinds[name] == kind]
+
+
+def _ordered(roots: list[Symbol], done: dict[Symbol, Node]) -> list[Symbol]:
+    """All symbols that `roots` need and are not leaves, each after its inputs."""
+    seen = set(done)
+    order: list[Symbol] = []
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        symbol, expanded = stack.pop()
+        if expanded:
+            order.append(symbol)
+        elif symbol not in seen:
+            seen.add(symbol)
+            stack.append((symbol, True))
+            stack.extend((child, False) for child in reversed(symbol.inputs))
+    return order
