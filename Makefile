@@ -9,10 +9,9 @@ READY := $(VENV)/.ready
 
 setup: $(READY)
 
-# constraints.txt pins every version; torch is named exactly so that the CPU build is taken
+# constraints.txt pins every version; torch comes first, so that nothing else pulls another build of it
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade -c constraints.txt pip
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $(READY)
