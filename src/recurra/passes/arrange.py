@@ -107,6 +107,7 @@ def _sum(
     terms: list[tuple[int, Node]], rate_of: Mapping[Node, Rate], new: Mapping[Node, Node]
 ) -> Node:
     rated = _pads_to_concat([_Term(rate_of[term], sign, new[term]) for sign, term in terms])
+    rated = _factored(rated)
     # positive first spares a negation; products last let a backend add into them (gemm, beta = 1)
     rated.sort(key=lambda term: (term.rate, term.sign < 0, term.node.op == "matvec"))
     first, *rest = rated
@@ -114,6 +115,31 @@ def _sum(
     for term in rest:
         total = simplest(apply("add" if term.sign > 0 else "sub", total, term.node))
     return total
+
+
+def _factored(terms: list[_Term]) -> list[_Term]:
+    """a * d - b * d as (a - b) * d: the factor in brackets often needs no d to be computed.
+
+    A product that this pass has made has its most frequent factor last.
+    """
+    families: dict[Node, list[_Term]] = {}
+    for term in terms:
+        if term.node.op == "mul":
+            families.setdefault(term.node.inputs[1], []).append(term)
+    for common, family in families.items():
+        if len(family) < 2:
+            continue
+        family.sort(key=lambda term: term.sign < 0)
+        first, *others = family
+        total = first.node.inputs[0]
+        total = total if first.sign > 0 else simplest(apply("neg", total))
+        for term in others:
+            op = "add" if term.sign > 0 else "sub"
+            total = simplest(apply(op, total, term.node.inputs[0]))
+        rate = max(term.rate for term in family)
+        product = simplest(apply("mul", total, common))
+        terms = [term for term in terms if term not in family] + [_Term(rate, 1, product)]
+    return terms
 
 
 def _product(factors: list[Node], rate_of: Mapping[Node, Rate], new: Mapping[Node, Node]) -> Node:

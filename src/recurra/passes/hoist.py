@@ -32,9 +32,15 @@ class Loop:
     after: Graph
 
 
-def hoist(graph: Graph, given: Mapping[Node, Rate]) -> Sections:
-    """Cut `graph` into what runs once, for each sequence, for all steps at once, and in each."""
+def hoist(graph: Graph, given: Mapping[Node, Rate], *, lean: bool = False) -> Sections:
+    """Cut `graph` into what runs once, for each sequence, for all steps at once, and in each.
+
+    With `lean`, elementwise work stays in the loop, where its operands are in the cache: of what
+    need not be done in each step only products, and what they read, leave it.
+    """
     rate_of = rates(graph, given)
+    if lean:
+        rate_of = _lean_rates(graph, rate_of)
     cuts = _cut_nodes(graph, rate_of)
     sections: dict[Rate, Graph] = {}
     for rate in (Rate.ONCE, Rate.CONTEXT, Rate.SEQUENCE):
@@ -47,6 +53,29 @@ def hoist(graph: Graph, given: Mapping[Node, Rate]) -> Sections:
         sequence=sections[Rate.SEQUENCE],
         step=step,
     )
+
+
+def _lean_rates(graph: Graph, rate_of: Mapping[Node, Rate]) -> dict[Node, Rate]:
+    """The rates with all that runs for every step put into the loop, but for products."""
+    inputs = set(graph.inputs)
+    kept: set[Node] = set()
+    for node in reversed(graph.nodes()):
+        if rate_of[node] is not Rate.SEQUENCE:
+            continue
+        product = OPS[node.op].group is Group.PRODUCT
+        # a bias costs nothing where it is added by the product itself
+        biased = node.op == "add" and any(
+            OPS[a.op].group is Group.PRODUCT and a not in inputs and rate_of[b] is Rate.ONCE
+            for a, b in (node.inputs, node.inputs[::-1])
+        )
+        if product or biased or node in kept:
+            kept.update((node, *node.inputs))
+    return {
+        node: Rate.STEP
+        if rate is Rate.SEQUENCE and node not in kept and node not in inputs
+        else rate
+        for node, rate in rate_of.items()
+    }
 
 
 def _cut_nodes(graph: Graph, rate_of: Mapping[Node, Rate]) -> list[Node]:
@@ -93,15 +122,23 @@ def _numbered(nodes: Iterable[Node]) -> Iterable[tuple[str, Node]]:
     return ((f"v{i}", node) for i, node in enumerate(nodes))
 
 
-def split(graph: Graph, carried: Mapping[Node, str], fixed: Iterable[Node] | None = None) -> Loop:
+def split(
+    graph: Graph,
+    carried: Mapping[Node, str],
+    *,
+    late: bool = True,
+    fixed: Iterable[Node] | None = None,
+) -> Loop:
     """Cut a loop body at what depends on `carried` and what the next step needs.
 
     Args:
         graph: one step; its outputs include one for each carried value.
         carried: the inputs that come from the step before, each with the name of the output
             that becomes it in the next step.
-        fixed: when given, elementwise work stays in the loop, where its operands are in the cache:
-            only products, what they read, and what depends on these inputs alone leave it.
+        late: whether elementwise work that the next step does not need comes after the loop.
+        fixed: given for a loop that does its elementwise work itself, the inputs that are the same
+            at every step: of what could run before it only products, what they read, and what
+            depends on these inputs alone then do.
     """
     next_names = set(carried.values())
     next_values = [node for name, node in graph.outputs if name in next_names]
@@ -112,7 +149,11 @@ def split(graph: Graph, carried: Mapping[Node, str], fixed: Iterable[Node] | Non
     if fixed is not None:
         early = _worth_hoisting(graph, early, fixed)
     body = {node for node in nodes if node in needed and node not in early}
-    late = [node for node in nodes if node not in early and node not in body]
+    if not late:
+        sums = {node for node in nodes if OPS[node.op].group is Group.ACCUMULATION}
+        outside_loop = early | dependents(graph, sums)
+        body |= {node for node in nodes if _is_elementwise(node) and node not in outside_loop}
+    outside = [node for node in nodes if node not in early and node not in body]
     finals = [(name, node) for name, node in graph.outputs if name not in next_names]
     inputs = set(graph.inputs)
 
@@ -124,17 +165,27 @@ def split(graph: Graph, carried: Mapping[Node, str], fixed: Iterable[Node] | Non
         ]
 
     in_body = [node for node in nodes if node in body]
-    before = crossing(early, in_body) + crossing(early, late)
+    before = crossing(early, in_body)
     before += [node for node in next_values if node in early and not _is_free(node, inputs)]
     before = list(dict.fromkeys(before))
-    taps = crossing(body, late) + [node for _, node in finals if node in body]
+    taps = crossing(body, outside) + [node for _, node in finals if node in body]
     body_outputs = [(name, graph.output(name)) for name in carried.values()]
     body_outputs += [(f"tap{i}", node) for i, node in enumerate(dict.fromkeys(taps))]
-    known = {*graph.inputs, *before}
+    inputs = set(graph.inputs)
     return Loop(
         before=section(before, known=graph.inputs),
-        body=section([node for _, node in body_outputs], known=known, names=body_outputs),
-        after=section([node for _, node in finals], known={*known, *taps}, names=finals),
+        body=section(
+            [node for _, node in body_outputs], known={*inputs, *before}, names=body_outputs
+        ),
+        after=section([node for _, node in finals], known={*inputs, *taps}, names=finals),
+    )
+
+
+def _is_elementwise(node: Node) -> bool:
+    """Work on single features; putting vectors together is part of it, matrices are not."""
+    group = OPS[node.op].group
+    return group in (Group.ELEMENTWISE, Group.REDUCTION) or (
+        node.op == "concat" and len(node.shape) == 1
     )
 
 

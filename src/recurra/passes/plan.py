@@ -39,9 +39,8 @@ class Plan:
     """What a backend runs for one cell, whatever the sizes are.
 
     `loop` and `reverse` are the forward and the reverse time loop, each with what runs before and
-    after it for all steps at once. `lean_reverse` does the same with elementwise work kept in the
-    loop: less memory, and faster once a step's values are large. `residuals` are the values of the
-    step that the reverse loop reads.
+    after it for all steps at once. `residuals` are the values of the step that the reverse loop
+    reads. `table`: for token ids the sequence section can run on the vocabulary instead.
     """
 
     inputs: tuple[Node, ...]
@@ -53,7 +52,6 @@ class Plan:
     step: Section
     loop: Loop
     reverse: Loop
-    lean_reverse: Loop
     residuals: tuple[Node, ...]
     table: bool
 
@@ -62,24 +60,32 @@ class Plan:
         return tuple(node for node in self.inputs if node.attr("kind") == kind)
 
 
-def plan(equations: Graph, *, wide: bool = True) -> Plan:
+def plan(equations: Graph, *, wide: bool = True, lean: bool = False, fused: bool = False) -> Plan:
     """The plan for a cell's equations.
 
     Args:
         equations: as `Cell.equations`.
         wide: join elementwise siblings into wide operations, for targets that pay per operation.
+        lean: elementwise work goes to the loops unless it can run before the reverse one, so that
+            only products read the values of all steps at once: right when those outgrow the cache.
+        fused: elementwise work stays in the loops altogether, for targets that fuse it.
     """
     graph = forward_graph(equations, wide=wide)
-    sections = hoist(graph, leaf_rates(graph))
+    sections = hoist(graph, leaf_rates(graph), lean=lean or fused)
     states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
     names = tuple(node.name for node in states)
     step = _step_section(sections, states)
-    loop = split(step.graph, dict(zip(states, names, strict=True)))
+    in_loop = lean or fused
+    loop = split(
+        step.graph,
+        dict(zip(states, names, strict=True)),
+        late=not in_loop,
+        fixed=_fixed(step.graph, sections) if in_loop else None,
+    )
     carried = {
         cotangent_of(name, step.graph.output(name)): str(step.wanted.index(state))
         for name, state in zip(names, states, strict=True)
     }
-    fixed = {node for node in step.adjoint.inputs if _is_fixed(node, sections)}
     computed = set(step.graph.nodes()) | set(states)
     sequence_leaves = {node for node in sections.sequence.inputs if node.op == "input"}
     return Plan(
@@ -91,8 +97,12 @@ def plan(equations: Graph, *, wide: bool = True) -> Plan:
         sequence=_section(sections.sequence, lambda node: _summed(node, sections, "sequence")),
         step=step,
         loop=loop,
-        reverse=split(step.adjoint, carried),
-        lean_reverse=split(step.adjoint, carried, fixed),
+        reverse=split(
+            step.adjoint,
+            carried,
+            late=not in_loop,
+            fixed=_fixed(step.adjoint, sections) if fused else None,
+        ),
         residuals=tuple(node for node in reads(step.adjoint) if node in computed),
         table=all(leaf.attr("kind") in ("input", "parameter") for leaf in sequence_leaves)
         and not set(sections.sequence.inputs) & set(sections.context.output_nodes),
@@ -128,6 +138,11 @@ def _rate_of_input(node: Node, sections: Sections) -> Rate:
     if node in set(sections.sequence.output_nodes):
         return Rate.SEQUENCE
     return leaf_rates(Graph(inputs=(node,), outputs=()))[node]
+
+
+def _fixed(graph: Graph, sections: Sections) -> set[Node]:
+    """The inputs of a loop's body that are the same at every step."""
+    return {node for node in graph.inputs if _is_fixed(node, sections)}
 
 
 def _is_fixed(node: Node, sections: Sections) -> bool:
@@ -208,8 +223,10 @@ def _tidy(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
     because what it would find there is not at hand.
     """
     hidden = {node: leaf("given", str(i), node.shape) for i, node in enumerate(graph.inputs)}
-    tidy = spread(simplify(substitute(graph, hidden)))
-    tidy = simplify(arrange(tidy, {hidden[node]: rate for node, rate in given.items()}))
+    rates = {hidden[node]: rate for node, rate in given.items()}
+    tidy = arrange(simplify(substitute(graph, hidden)), rates)
+    # the pieces of a cotangent have come together now; each can meet its own factor
+    tidy = simplify(arrange(spread(tidy), rates))
     shown = {stand_in: node for node, stand_in in hidden.items()}
     return verify(substitute(tidy, shown), Stage.BACKWARD)
 

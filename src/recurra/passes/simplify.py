@@ -92,7 +92,7 @@ def _mul(node: Node) -> Node | None:
     # signs go outward, where a sum absorbs them
     for one, other in ((a, b), (b, a)):
         if one.op == "neg":
-            return apply("neg", apply("mul", one.inputs[0], other))
+            return apply("neg", simplest(apply("mul", one.inputs[0], other)))
     return None
 
 
@@ -119,7 +119,7 @@ def _pow(node: Node) -> Node | None:
     if is_const(b, 2.0):
         return apply("mul", a, a)
     if is_const(b, 3.0):
-        return apply("mul", apply("mul", a, a), a)
+        return apply("mul", simplest(apply("mul", a, a)), a)
     if is_const(b, 0.5):
         return apply("sqrt", a)
     if is_const(b, -1.0):

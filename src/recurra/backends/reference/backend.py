@@ -13,6 +13,9 @@ from recurra.ir import Node
 from recurra.lang import Cell
 from recurra.passes import Plan, plan
 
+# a state's numbers over all steps above which fresh memory costs more than calls to torch
+_LEAN_ABOVE = 300_000
+
 
 class ReferenceBackend:
     """Runs a cell with torch operations: any dtype, any device, any number of derivatives.
@@ -34,7 +37,7 @@ class ReferenceBackend:
                 f"Choose one of them."
             )
         self.cell = cell
-        self.plan = _plan(cell)
+        self.plan = _plan(cell, lean=False)
         self._gradients = gradients
         self._executors: dict[tuple[Any, ...], Executor] = {}
 
@@ -146,16 +149,18 @@ class ReferenceBackend:
         widths = (None if given is None else given.shape[-1], *(s.shape[-1] for s in states))
         shapes = tuple(parameters[node.name].shape for node in self.plan.leaves("parameter"))
         others = tuple(c.shape[-1] for c in context)
-        key = (widths, others, shapes, states[0].dtype, states[0].device)
+        numbers = x.shape[0] * max(state.numel() for state in states)
+        lean = numbers > _LEAN_ABOVE
+        key = (lean, widths, others, shapes, states[0].dtype, states[0].device)
         if key not in self._executors:
             sizes = self._sizes(x, states, embedding, context, parameters)
-            self._executors[key] = Executor(self.plan, sizes, states[0])
+            self._executors[key] = Executor(_plan(self.cell, lean=lean), sizes, states[0])
         return self._executors[key]
 
 
-@lru_cache(maxsize=256)
-def _plan(cell: Cell) -> Plan:
-    return plan(cell.equations)
+@lru_cache(maxsize=512)
+def _plan(cell: Cell, *, lean: bool) -> Plan:
+    return plan(cell.equations, lean=lean)
 
 
 def _solve(shapes: list[tuple[Node, torch.Size]]) -> dict[str, int]:

@@ -14,12 +14,14 @@ from torch.nn import functional as F  # noqa: N812
 from recurra.backends.reference.loops import LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
 from recurra.ir import Graph, Node
-from recurra.passes import Loop, Plan, Section
+from recurra.passes import Plan, Section
 from recurra.passes.hoist import dependents, section
 
 Values = dict[Node, Tensor]
 
-_LEAN_ABOVE = 300_000  # numbers in one value over all steps; measured, not critical
+# numbers in a value of some steps that stay in the cache while the reverse loop prepares them
+_CHUNK = 65_536
+_MIN_CHUNK = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +52,25 @@ class Executor:
         self._sizes = dict(sizes)
         self._like = torch.empty(0, dtype=like.dtype, device=like.device)
         self._programs: dict[tuple[Graph, bool], Program] = {}
+        self._loops: dict[Graph, TimeLoop] = {}
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
         self._x = next(iter(plan.leaves("input")), None)
         self._t = next(iter(plan.leaves("step")), None)
         stepped = {*plan.sequence.graph.output_nodes, *plan.leaves("input"), *plan.leaves("step")}
         stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
         self._stepped = stepped | dependents(plan.reverse.before, stepped)
-        self._stepped |= dependents(plan.lean_reverse.before, stepped)
         self._in_loop = in_loop = {*plan.loop.body.nodes(), *plan.states}
         self._bodies = {
             keep: self._body(plan.residuals if keep else (), in_loop) for keep in (False, True)
         }
-        self._reverse_bodies = {
-            loop: self._with_late_carried(loop) for loop in (plan.reverse, plan.lean_reverse)
-        }
+        self._reverse_body = self._with_late_carried()
+        before = plan.reverse.before
+        self._early_fixed, self._early_stepped = (
+            section(
+                [n for n in before.output_nodes if (n in self._stepped) is varies], before.inputs
+            )
+            for varies in (False, True)
+        )
         late = [node for node in plan.residuals if node not in in_loop]
         recorded = in_loop.intersection(plan.residuals)
         known = {*plan.loop.after.inputs, *plan.loop.body.inputs, *recorded}
@@ -89,9 +96,9 @@ class Executor:
         )
         return Graph(inputs=self.plan.loop.body.inputs, outputs=(*states, *extra))
 
-    def _with_late_carried(self, reverse: Loop) -> Graph:
+    def _with_late_carried(self) -> Graph:
         """The reverse loop's body, giving also the carried cotangents that are read after it."""
-        body, after = reverse.body, reverse.after
+        body, after = self.plan.reverse.body, self.plan.reverse.after
         late = [leaf for leaf in self.plan.step.seeds[1:] if leaf in after.inputs]
         inputs = (*body.inputs, *(leaf for leaf in late if leaf not in body.inputs))
         extra = tuple((f"late{i}", leaf) for i, leaf in enumerate(late))
@@ -215,10 +222,8 @@ class Executor:
         }
         looped = self._time_loop(body, states, skip=False).run(
             values,
-            self._stepped,
             [values[state] for state in states],
             call.order,
-            sizes=self._sizes,
             history=history,
             active=call.active,
         )
@@ -227,7 +232,11 @@ class Executor:
         return replace(looped, records=records)
 
     def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> TimeLoop:
-        return TimeLoop(self._program(body), body, carried, skip=skip)
+        if body not in self._loops:
+            self._loops[body] = TimeLoop(
+                body, carried, self._stepped, self._sizes, self._like, skip=skip
+            )
+        return self._loops[body]
 
     def _size(self, node: Node) -> int:
         return node.shape[0].evaluate(self._sizes) if node.shape else 1
@@ -254,12 +263,11 @@ class Executor:
         values[plan.step.seeds[0]] = (
             d_y if call.active is None else torch.where(call.active, d_y, 0.0)
         )
-        reverse = self._reverse(call)
-        values.update(self._run(reverse.before, values))
-        looped = self._reverse_loop(reverse, values, call, d_finals)
+        values.update(self._run(self._early_fixed, values))
+        looped = self._reverse_loop(values, call, d_finals)
         values.update(looped.records)
         needed = self._needed(wanted)
-        found = self._run_adjoint(reverse.after, plan.step.wanted, values, needed, False)
+        found = self._run_adjoint(plan.reverse.after, plan.step.wanted, values, needed, False)
         found.update(zip(plan.states, looped.carried, strict=True))
         for part in (plan.sequence, plan.context, plan.once):
             table = part is plan.sequence and self.uses_table(leaves, call)
@@ -274,13 +282,11 @@ class Executor:
     def backward_reads(self) -> tuple[Node, ...]:
         """The values that `backward` reads."""
         plan = self.plan
-        loops = (plan.reverse, plan.lean_reverse)
-        graphs = [graph for loop in loops for graph in (loop.before, loop.body, loop.after)]
+        reverse = plan.reverse
+        graphs = [reverse.before, reverse.body, reverse.after]
         graphs += [part.adjoint for part in (plan.sequence, plan.context, plan.once)]
         graphs.append(plan.sequence.graph)  # a token table's section runs again
-        made = {
-            node for loop in loops for node in (*loop.before.output_nodes, *loop.body.output_nodes)
-        }
+        made = {*reverse.before.output_nodes, *reverse.body.output_nodes}
         return tuple(
             dict.fromkeys(
                 node
@@ -298,26 +304,24 @@ class Executor:
             needed = dependents(part.graph, needed)
         return needed
 
-    def _reverse(self, call: Call) -> Loop:
-        """Elementwise work leaves the loop while the values of all steps are small: then the cost
-        of a call to torch counts for more than that of memory."""
-        sizes = [self._size(state) for state in self.plan.states]
-        lean = len(call.order) * call.batch * max(sizes) > _LEAN_ABOVE
-        return self.plan.lean_reverse if lean else self.plan.reverse
-
-    def _reverse_loop(
-        self, reverse: Loop, values: Values, call: Call, d_finals: Sequence[Tensor]
-    ) -> LoopResult:
+    def _reverse_loop(self, values: Values, call: Call, d_finals: Sequence[Tensor]) -> LoopResult:
         """The reverse loop: the cotangents of the first states, and what comes after reads."""
-        body, leaves = self._reverse_bodies[reverse], self.plan.step.seeds[1:]
+        body, leaves = self._reverse_body, self.plan.step.seeds[1:]
+        width = max(self._size(leaf) for leaf in leaves)
+
+        def early(steps: slice) -> Values:
+            inputs = self._early_stepped.inputs
+            sliced = {n: values[n][steps] if n in self._stepped else values[n] for n in inputs}
+            return self._run(self._early_stepped, sliced)
+
         return self._time_loop(body, leaves, skip=True).run(
             values,
-            self._stepped,
             d_finals,
             call.order[::-1],
-            sizes=self._sizes,
             history={},
             active=call.active,
+            early=early,
+            chunk=max(_CHUNK // max(call.batch * width, 1), _MIN_CHUNK),
         )
 
     def _section_cotangents(

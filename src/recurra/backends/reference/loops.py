@@ -1,154 +1,277 @@
-"""The time loop that both directions of a plan share, and the record of what it computes."""
+"""The time loop that both directions of a plan share, printed as Python and compiled.
 
-from collections.abc import Mapping, Sequence
+A call to torch on a small step costs about as much as the Python around it, so the loop is printed
+as straight lines instead of being interpreted node by node.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from recurra.backends.reference.program import Program
-from recurra.ir import Graph, Node
+from recurra.backends.reference.ops import IN_PLACE, kernel
+from recurra.backends.reference.program import fused_products, number
+from recurra.ir import Graph, Node, topological
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopResult:
+    """The carried values after the last step, and what was recorded, [T, B, size], by node."""
+
+    carried: list[Tensor]
+    records: dict[Node, Tensor]
 
 
 class Record:
     """One value at every step: rows of one tensor, written in place, or a list under autograd."""
 
     def __init__(self, rows: int, like: Tensor, size: int) -> None:
-        self._in_place = not torch.is_grad_enabled()
-        self._values: list[Tensor] = []
-        if self._in_place:
+        self._whole: Tensor | None = None
+        self.rows: list[Tensor | None] = [None] * rows
+        if not torch.is_grad_enabled():
             self._whole = like.new_empty(rows, like.shape[0], size)
-            self._values = list(self._whole.unbind(0))
-        else:
-            self._values = [like] * rows
-
-    def target(self, row: int) -> Tensor | None:
-        """Memory for the row, when it may be written in place."""
-        return self._values[row] if self._in_place else None
-
-    def set(self, row: int, value: Tensor) -> Tensor:
-        """Note the row; returns what to go on with."""
-        if self._in_place:
-            if self._values[row] is not value:
-                self._values[row].copy_(value)
-        else:
-            self._values[row] = value
-        return self._values[row]
+            self.rows = list(self._whole.unbind(0))
 
     def stacked(self, first: int, count: int) -> Tensor:
         """[count, B, size]: the rows from `first` on."""
-        if self._in_place:
+        if self._whole is not None:
             return self._whole[first : first + count]
-        return torch.stack(self._values[first : first + count])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopResult:
-    """The carried values after the last step, and the records by node."""
-
-    carried: list[Tensor]
-    records: dict[Node, Tensor]
+        return torch.stack([row for row in self.rows[first : first + count] if row is not None])
 
 
 class TimeLoop:
     """A loop body over all steps, with torch operations.
 
     Args:
-        program: the body.
-        body: its graph; the first outputs become `carried` in the next step, the others are
-            recorded.
+        body: its first outputs become `carried` in the next step, the others are recorded.
         carried: the inputs of the body that come from the step before.
+        stepped: the inputs that have time in front.
+        sizes: the number behind each size name.
+        like: a tensor of the dtype and device to compute with.
         skip: what becomes of a step past a sequence's end. False holds the carried values (a
             forward loop). True also lets nothing flow through it: the step sees zeros (a reverse
             loop, where carried values are cotangents).
     """
 
     def __init__(
-        self, program: Program, body: Graph, carried: Sequence[Node], *, skip: bool
+        self,
+        body: Graph,
+        carried: Sequence[Node],
+        stepped: set[Node],
+        sizes: Mapping[str, int],
+        like: Tensor,
+        *,
+        skip: bool,
     ) -> None:
-        self._program = program
         self._carried = tuple(carried)
         self._extra = body.output_nodes[len(self._carried) :]
-        self._skip = skip
-        place = {node: i for i, node in enumerate(carried)}
-        self._reads = [(place.get(node, -1), node) for node in body.inputs]
+        self._sizes = dict(sizes)
+        given = [node for node in body.inputs if node not in self._carried]
+        self._fixed = tuple(node for node in given if node not in stepped)
+        self._stepped = tuple(node for node in given if node in stepped)
+        printer = _Printer(body, self._carried, self._fixed, self._stepped, sizes, like, skip)
+        self.source = printer.text()
+        self._loop: Callable[..., list[Tensor]] = printer.compiled(self.source)
 
     def run(
         self,
         values: Mapping[Node, Tensor],
-        stepped: set[Node],
         first: Sequence[Tensor],
         order: range,
         *,
-        sizes: Mapping[str, int],
         history: Mapping[Node, Node],
         active: Tensor | None,
+        early: Callable[[slice], Mapping[Node, Tensor]] | None = None,
+        chunk: int | None = None,
     ) -> LoopResult:
         """Run the body for every step in `order`.
 
         Args:
-            values: by node; those in `stepped` have time in front.
+            values: by node, for the inputs of the body.
             first: the carried values before the first step, [B, size] each.
-            sizes: the number behind each size name.
             history: carried nodes to record as the step found them, each with the node of its
                 next value, recorded with it at no cost.
             active: [T, B, 1] bool, False past a sequence's end; None when all steps are taken.
+            early: gives the stepped inputs that are not in `values`, for some steps at a time.
+            chunk: for how many.
         """
         steps, ahead = len(order), 1 if order.step > 0 else 0
-        reads = [
-            (at, values[node].unbind(0) if at < 0 and node in stepped else None, node)
-            for at, node in self._reads
-        ]
-        past = {
-            i: Record(steps + 1, first[i], first[i].shape[-1])
-            for i, node in enumerate(self._carried)
-            if node in history
-        }
-        extra = [Record(steps, first[0], _width(node, sizes)) for node in self._extra]
+        start = order.start + 1 - ahead
+        past: list[Record | None] = []
         carried = list(first)
-        for i, record in past.items():
-            carried[i] = record.set(order.start + 1 - ahead, carried[i])
-        for t in order:
-            inside = None if active is None else active[t]
-            seen = carried
-            if inside is not None and self._skip:
-                seen = [torch.where(inside, value, 0.0) for value in carried]
-            # a masked step is put together from two values: not in place
-            into: list[Tensor | None] = [
-                past[i].target(t + ahead) if i in past and inside is None else None
-                for i in range(len(carried))
-            ]
-            into += [record.target(t) for record in extra]
-            found = self._program(
-                [
-                    seen[at] if at >= 0 else values[node] if rows is None else rows[t]
-                    for at, rows, node in reads
-                ],
-                into,
+        for i, node in enumerate(self._carried):
+            record = Record(steps + 1, first[i], first[i].shape[-1]) if node in history else None
+            if record is not None:
+                carried[i] = record.rows[start] = _put(record.rows[start], carried[i])
+            past.append(record)
+        extra = [Record(steps, first[0], self._width(node)) for node in self._extra]
+        stepped: dict[Node, list[Tensor | None]] = {
+            node: list(values[node].unbind(0)) if node in values else [None] * steps
+            for node in self._stepped
+        }
+        for some in _chunks(order, chunk or steps):
+            now = slice(min(some), max(some) + 1)
+            for node, value in (early(now) if early else {}).items():
+                stepped[node][now] = value.unbind(0)
+            carried = self._loop(
+                [values[node] for node in self._fixed],
+                list(stepped.values()),
+                carried,
+                [[None] * (steps + 1) if record is None else record.rows for record in past],
+                [record.rows for record in extra],
+                some,
+                ahead,
+                None if active is None else active.unbind(0),
             )
-            for record, value in zip(extra, found[len(carried) :], strict=True):
-                record.set(t, value)
-            carried = _next(found, carried, inside)
-            for i, record in past.items():
-                carried[i] = record.set(t + ahead, carried[i])
         records = {node: r.stacked(0, steps) for node, r in zip(self._extra, extra, strict=True)}
-        for i, record in past.items():
-            node = self._carried[i]
-            records[node] = record.stacked(1 - ahead, steps)
-            records[history[node]] = record.stacked(ahead, steps)
+        for node, record in zip(self._carried, past, strict=True):
+            if record is not None:
+                records[node] = record.stacked(1 - ahead, steps)
+                records[history[node]] = record.stacked(ahead, steps)
         return LoopResult(carried=carried, records=records)
 
-
-def _next(found: list[Tensor], carried: list[Tensor], inside: Tensor | None) -> list[Tensor]:
-    """The carried values after a step; those past their sequence's end are held."""
-    new = [
-        value if value.shape == old.shape else value.expand_as(old)
-        for value, old in zip(found, carried, strict=False)
-    ]
-    if inside is None:
-        return new
-    return [torch.where(inside, value, old) for value, old in zip(new, carried, strict=True)]
+    def _width(self, node: Node) -> int:
+        return node.shape[0].evaluate(self._sizes) if node.shape else 1
 
 
-def _width(node: Node, sizes: Mapping[str, int]) -> int:
-    return node.shape[0].evaluate(sizes) if node.shape else 1
+def _chunks(order: range, size: int) -> list[range]:
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def _put(target: Tensor | None, value: Tensor) -> Tensor:
+    """`value`, moved into `target` where there is one and it is not there already."""
+    if target is None or target is value:
+        return value
+    return target.copy_(value)
+
+
+class _Printer:
+    """The loop as Python source: one line for each operation of the body."""
+
+    def __init__(
+        self,
+        body: Graph,
+        carried: tuple[Node, ...],
+        fixed: tuple[Node, ...],
+        stepped: tuple[Node, ...],
+        sizes: Mapping[str, int],
+        like: Tensor,
+        skip: bool,
+    ) -> None:
+        self._body, self._sizes, self._skip = body, sizes, skip
+        self._carried, self._fixed, self._stepped = carried, fixed, stepped
+        self._names = {node: f"f{i}" for i, node in enumerate(fixed)}
+        self._names.update({node: f"s{i}[t]" for i, node in enumerate(stepped)})
+        self._names.update({node: f"c{i}" for i, node in enumerate(carried)})
+        self._scope: dict[str, Any] = {
+            "put": _put,
+            "where": torch.where,
+            "addmm": torch.addmm,
+            "mm": torch.mm,
+        }
+        self._transposed: dict[Node, str] = {}
+        for i, node in enumerate(body.nodes()):
+            if not node.inputs:
+                self._names[node] = f"n{i}"
+                self._scope[f"n{i}"] = number(node, sizes, like)
+
+    def compiled(self, source: str) -> Callable[..., list[Tensor]]:
+        """The function that the source defines."""
+        exec(compile(source, "<recurra time loop>", "exec"), self._scope)
+        return self._scope["loop"]
+
+    def text(self) -> str:
+        """The source of `loop(fixed, stepped, carried, past, extra, order, ahead, active)`."""
+        steps = [*self._enter(), *self._operations(), *self._leave()]
+        transposed = self._transposed.items()
+        head = [
+            *_unpacked("f", self._fixed, "fixed"),
+            *_unpacked("s", self._stepped, "stepped"),
+            *_unpacked("c", self._carried, "carried"),
+            *_unpacked("p", self._carried, "past"),
+            *_unpacked("e", self._body.output_nodes[len(self._carried) :], "extra"),
+            # contiguous, because small products with a transposed matrix are half as fast again
+            *(f"{name} = {self._names[m]}.t().contiguous()" for m, name in transposed),
+        ]
+        return "\n".join(
+            [
+                "def loop(fixed, stepped, carried, past, extra, order, ahead, active):",
+                *(f"    {line}" for line in head),
+                "    for t in order:",
+                *(f"        {line}" for line in steps),
+                f"    return [{', '.join(f'c{i}' for i in range(len(self._carried)))}]",
+                "",
+            ]
+        )
+
+    def _enter(self) -> list[str]:
+        """Before a masked step: what to hold, and what the step sees."""
+        lines = ["if active is not None:", "    a = active[t]"]
+        for i in range(len(self._carried)):
+            lines.append(f"    h{i} = c{i}")
+            if self._skip:
+                lines.append(f"    c{i} = where(a, c{i}, 0.0)")
+        return lines
+
+    def _operations(self) -> list[str]:
+        lines: list[str] = []
+        fused = fused_products(self._body)
+        inside = set(fused.values())
+        outputs, count = self._body.output_nodes, len(self._carried)
+        places = {node: f"e{i}[t]" for i, node in enumerate(outputs[count:])}
+        places.update({node: f"p{i}[t + ahead]" for i, node in enumerate(outputs[:count])})
+        for i, node in enumerate(self._body.nodes()):
+            if not node.inputs or node in inside:
+                continue
+            name = f"v{i}"
+            product = fused.get(node)
+            if product is not None:
+                (other,) = (child for child in node.inputs if child is not product)
+                matrix, vector = product.inputs
+                call = f"addmm({self._names[other]}, {self._names[vector]}, {self._turned(matrix)}"
+            elif node.op == "matvec":
+                matrix, vector = node.inputs
+                call = f"mm({self._names[vector]}, {self._turned(matrix)}"
+            else:
+                function = f"k{i}"
+                self._scope[function] = kernel(node, self._sizes)
+                call = f"{function}({', '.join(self._names[child] for child in node.inputs)}"
+            in_place = node in places and node.op in IN_PLACE and _has_batch(node)
+            lines.append(f"{name} = {call}{f', out={places[node]}' if in_place else ''})")
+            self._names[node] = name
+        return lines
+
+    def _turned(self, matrix: Node) -> str:
+        """The name of a matrix's transpose, which is made before the loop when the matrix is."""
+        if matrix not in self._fixed:
+            return f"{self._names[matrix]}.t()"
+        return self._transposed.setdefault(matrix, f"m{len(self._transposed)}")
+
+    def _leave(self) -> list[str]:
+        """After a step: records, and the carried values of the next one."""
+        outputs = self._body.output_nodes
+        count = len(self._carried)
+        lines = [
+            f"e{i}[t] = put(e{i}[t], {self._names[node]})" for i, node in enumerate(outputs[count:])
+        ]
+        for i, node in enumerate(outputs[:count]):
+            spread = "" if _has_batch(node) else f".expand_as(c{i})"
+            lines.append(f"x{i} = {self._names[node]}{spread}")
+        lines.append("if active is not None:")
+        lines += [f"    x{i} = where(a, x{i}, h{i})" for i in range(count)]
+        lines += [f"c{i} = p{i}[t + ahead] = put(p{i}[t + ahead], x{i})" for i in range(count)]
+        return lines
+
+
+def _unpacked(prefix: str, nodes: Sequence[Node], source: str) -> list[str]:
+    names = "".join(f"{prefix}{i}, " for i in range(len(nodes)))
+    return [f"{names}= {source}"] if nodes else []
+
+
+def _has_batch(node: Node) -> bool:
+    """Whether each sequence has its own value; what depends on parameters or the step has one."""
+    shared = ("parameter", "step")
+    leaves = (leaf for leaf in topological([node]) if leaf.op == "input")
+    return any(leaf.attr("kind") not in shared for leaf in leaves)

@@ -1,0 +1,577 @@
+"""Mistakes in equations: found when the cell is defined, at the user's own line."""
+
+import inspect
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from recurra.errors import CellError, RecurraError
+from recurra.lang import cell, concat, exp, layer_norm, relu, sigmoid, split, sum, tanh
+
+
+def error_of(function: Callable[..., Any], **options: Any) -> str:
+    """The message of the CellError that defining `function` as a cell raises.
+
+    It must begin with this file and the line of `function` that is marked with an arrow, or the
+    line of its def where none is.
+    """
+    lines, first = inspect.getsourcelines(function)
+    marked = [first + i for i, line in enumerate(lines) if line.rstrip().endswith("# <-")]
+    with pytest.raises(CellError) as caught:
+        cell(**options)(function)
+    message = str(caught.value)
+    line = marked[0] if marked else first
+    assert message.startswith(f'File "{__file__}", line {line}, in {function.__name__}: '), message
+    return message
+
+
+def assert_says(message: str, *parts: str) -> None:
+    for part in parts:
+        assert part in message, message
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def test_unknown_function_gets_the_nearest_name() -> None:
+    def f(x, h, W):
+        return sigmod(W @ x + h)  # <-
+
+    assert_says(error_of(f), "'sigmod'", "Did you mean sigmoid?")
+
+
+def test_unknown_function_like_none_of_the_language() -> None:
+    def f(x, h, W):
+        return qqq(W @ x + h)  # <-
+
+    assert_says(error_of(f), "'qqq'", "Import it from recurra.lang.")
+
+
+def test_variable_read_before_it_is_set() -> None:
+    def f(x, h, W):
+        g = g + W @ x  # <-
+        return g + h
+
+    assert_says(error_of(f), "expected a name that is defined", "'g'")
+
+
+def test_unknown_function_in_a_helper_is_placed_in_the_cell() -> None:
+    def helper(v):
+        return tanhh(v)
+
+    def f(x, h, W):
+        return helper(W @ x + h)  # <-
+
+    assert_says(error_of(f), "'tanhh'", "Did you mean tanh?")
+
+
+# ---- what is returned ----------------------------------------------------------------------------
+
+
+def test_state_that_is_not_returned() -> None:
+    def f(x, h, c, W):
+        return tanh(W @ x + h + c)
+
+    message = error_of(f, state=("h", "c"))
+    assert_says(message, "expected 2 returned values (h, c), got 1", "state=('h', 'c')")
+
+
+def test_nothing_returned() -> None:
+    def f(x, h, W):
+        tanh(W @ x + h)
+
+    assert_says(error_of(f), "expected 1 returned values (h), got nothing")
+
+
+def test_output_that_is_not_returned() -> None:
+    def f(x, h, W):
+        return tanh(W @ x + h)
+
+    message = error_of(f, output=True)
+    assert_says(message, "expected 2 returned values (output, h), got 1", "after the output")
+
+
+def test_new_state_of_another_size() -> None:
+    def f(x, h, W):
+        return tanh(W @ concat(x, h)) + concat(x, h)
+
+    assert_says(error_of(f), "the new state h of shape [H]", "got [H + I]", "sizes={'h': ...}")
+
+
+def test_scalar_as_new_state() -> None:
+    def f(x, h, W):
+        return sum(W @ x + h)
+
+    assert_says(error_of(f), "the new state h of shape [H], got a scalar")
+
+
+def test_parameter_as_new_state() -> None:
+    def f(x, h, b):
+        return b
+
+    assert_says(error_of(f), "the new state h of shape [H], got a parameter")
+
+
+@pytest.mark.parametrize("returned", ["h", {"h": 1}, torch.zeros(3), object()])
+def test_returned_value_that_is_no_symbol(returned: object) -> None:
+    with pytest.raises(CellError, match="expected a symbol or a number, got") as caught:
+
+        @cell
+        def f(x, h):
+            return returned
+
+    assert type(returned).__name__ in str(caught.value)
+    assert str(caught.value).startswith(f'File "{__file__}"')
+
+
+def test_matrix_as_output() -> None:
+    def f(x, h, W):
+        return W, tanh(W @ x + h)
+
+    assert_says(error_of(f, output=True), "expected a vector as output, got W")
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+
+def test_open_size_is_named() -> None:
+    def f(x, h, W, V):
+        return tanh(h + sum(W @ x) * sum(V @ h))  # <-
+
+    assert_says(error_of(f), "the rows of W open", "sizes={'W': ...}")
+
+
+def test_open_size_of_a_vector_is_named() -> None:
+    def f(x, h, b):
+        return tanh(h + sum(b * b))  # <-
+
+    assert_says(error_of(f), "the size of b open", "sizes={'b': ...}")
+
+
+def test_clashing_sizes_are_both_named() -> None:
+    def f(x, h, W):
+        u = W @ x + h
+        return tanh(u + x)  # <-
+
+    assert_says(error_of(f), "add: expected equal sizes", "[H] (add of W, x, h)", "[I] (x)")
+
+
+def test_two_uses_of_one_matrix_clash() -> None:
+    def f(x, h, W):
+        u = W @ x
+        return tanh(u + W @ h)  # <-
+
+    message = error_of(f)
+    assert_says(message, "expected W with H columns, to multiply h, got I columns")
+
+
+def test_fixed_sizes_clash() -> None:
+    def f(x, h, a, b):
+        return h * sum(a * b)  # <-
+
+    assert_says(error_of(f, sizes={"a": "3", "b": "4"}), "[3] (a)", "[4] (b)")
+
+
+def test_split_into_parts_that_do_not_divide() -> None:
+    def f(x, h, a):
+        u, v, w = split(a, 3)
+        return h * sum(u * concat(v, w, 2.0 * x))  # <-
+
+    assert_says(error_of(f, sizes={"a": "9", "x": "1"}), "expected a vector, got")
+
+
+def test_parts_of_two_splits_clash() -> None:
+    def f(x, h):
+        a, b = split(h, 2)
+        c, d, e = split(h, 3)
+        return concat(a + c, b, d + e)  # <-
+
+    assert_says(error_of(f), "[H/2]", "[H/3]")
+
+
+def test_layer_norm_gain_of_another_size() -> None:
+    def f(x, h, W):
+        return layer_norm(W @ x + h, gain=x)  # <-
+
+    assert_says(error_of(f), "layer_norm: expected x of size H, got I")
+
+
+# ---- matrices and vectors ------------------------------------------------------------------------
+
+
+def test_vector_left_of_the_product() -> None:
+    def f(x, h, W):
+        return tanh(W @ x + h @ h)  # <-
+
+    assert_says(error_of(f), "expected a matrix, got h of shape [H]", "write sum(a * b)")
+
+
+def test_parameter_used_as_vector_then_as_matrix() -> None:
+    def f(x, h, p):
+        u = p * h
+        return tanh(p @ u)  # <-
+
+    message = error_of(f)
+    assert_says(message, "expected a matrix, got p of shape [H]", "p was used as a vector at")
+    assert f"test_errors.py:{inspect.getsourcelines(f)[1] + 1}" in message
+
+
+def test_matrix_used_as_a_vector() -> None:
+    def f(x, h, W):
+        u = W @ x
+        return tanh(W + u + h)  # <-
+
+    assert_says(error_of(f), "add: expected equal sizes")
+
+
+@pytest.mark.parametrize("function", [sum, split])
+def test_matrix_given_to_a_function_of_vectors(function: Callable[..., Any]) -> None:
+    parts = (2,) if function is split else ()
+
+    def f(x, h, W):
+        u = W @ x + h
+        return u * function(W, *parts)  # <-
+
+    assert_says(error_of(f), "expected a vector, got W of shape [H, I]", "Multiply a matrix")
+
+
+def test_product_with_a_scalar() -> None:
+    def f(x, h, W):
+        return tanh(W @ sum(x) + h)  # <-
+
+    assert_says(error_of(f), "got the scalar the result of sum. Use *.")
+
+
+def test_matrix_that_changes_from_step_to_step() -> None:
+    def f(x, h, W, U):
+        return tanh((U.T * sum(h)) @ h + W @ x)  # <-
+
+    assert_says(error_of(f), "expected matrices made of parameters alone", "s * (W @ v)")
+
+
+# ---- operations outside the language -------------------------------------------------------------
+
+
+def test_torch_function_outside_gets_the_nearest_inside() -> None:
+    def f(x, h, W):
+        return F.hardtanh(W @ x + h)  # <-
+
+    assert_says(error_of(f), "got torch's hardtanh", "Did you mean tanh?")
+
+
+def test_torch_function_like_none_inside() -> None:
+    def f(x, h, W):
+        return torch.erfinv(W @ x + h)  # <-
+
+    assert_says(error_of(f), "got torch's erfinv", "recurra.lang exports")
+
+
+@pytest.mark.parametrize(
+    ("called", "named"),
+    [
+        (lambda v: F.gelu(v, approximate="tanh"), "approximate"),
+        (lambda v: F.softplus(v, beta=2), "beta"),
+        (lambda v: F.relu(v, inplace=True), "inplace"),
+        (lambda v: torch.add(v, v, alpha=2), "alpha"),
+        (lambda v: torch.div(v, v, rounding_mode="floor"), "rounding_mode"),
+        (lambda v: torch.mean(v, dim=-1, keepdim=True), "keepdim"),
+    ],
+)
+def test_torch_argument_outside_the_language(called: Callable[..., Any], named: str) -> None:
+    def f(x, h, W):
+        return h * called(W @ x + h)
+
+    with pytest.raises(CellError, match="arguments that the language's") as caught:
+        cell(f)
+    assert named in str(caught.value)
+    assert str(caught.value).startswith(f'File "{__file__}"')
+
+
+def test_another_dim_than_the_features() -> None:
+    def f(x, h, W):
+        return h * torch.sum(W @ x + h, dim=0)  # <-
+
+    assert_says(error_of(f), "sum: expected dim=-1 (the features), got 0")
+
+
+def test_method_gets_the_nearest_function() -> None:
+    def f(x, h, W):
+        return (W @ x + h).tanh_()  # <-
+
+    assert_says(error_of(f), "got .tanh_ on the result of add", "Did you mean tanh(")
+
+
+def test_method_like_none_inside() -> None:
+    def f(x, h, W):
+        return (W @ x + h).requires_grad_()  # <-
+
+    assert_says(error_of(f), "got .requires_grad_", "recurra.lang exports")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda h: h & h,
+        lambda h: h | True,
+        lambda h: ~h,
+        lambda h: h % 2,
+        lambda h: 5 // h,
+        lambda h: round(h),
+    ],
+)
+def test_operator_outside_the_language(operation: Callable[..., Any]) -> None:
+    with pytest.raises(CellError, match="expected an operation of the language") as caught:
+        cell(lambda x, h: operation(h))
+    assert str(caught.value).startswith(f'File "{__file__}"')
+
+
+def test_function_of_math() -> None:
+    def f(x, h, W):
+        return math.tanh(W @ x + h)  # <-
+
+    assert_says(error_of(f), "expected a Python number", "functions of recurra.lang instead")
+
+
+def test_function_of_numpy() -> None:
+    def f(x, h, W):
+        return np.tanh(W @ x + h)  # <-
+
+    assert_says(error_of(f), "expected operations of the language", "ufunc")
+
+
+def test_too_many_arguments() -> None:
+    def f(x, h, W):
+        return sigmoid(W @ x, h)  # <-
+
+    assert_says(error_of(f), "expected operations of the language", "positional argument")
+
+
+@pytest.mark.parametrize("value", [torch.ones(3), np.ones(3), "one", [1.0]])
+def test_value_that_is_no_symbol(value: object) -> None:
+    def f(x, h, W):
+        return W @ x + h * value  # <-
+
+    message = error_of(f)
+    assert_says(message, "expected a symbol or a number", type(value).__name__)
+
+
+def test_tensor_left_of_a_symbol() -> None:
+    def f(x, h, W):
+        return W @ x + torch.ones(3) * h  # <-
+
+    assert_says(error_of(f), "expected a symbol or a number, got Tensor")
+
+
+def test_not_a_number() -> None:
+    def f(x, h, W):
+        return W @ x + h * math.nan  # <-
+
+    assert_says(error_of(f), "got nan")
+
+
+# ---- symbols are no Python values ----------------------------------------------------------------
+
+
+def test_truth_value() -> None:
+    def f(x, h, W):
+        if h > 0:  # <-
+            return h
+        return W @ x
+
+    assert_says(error_of(f), "expected a Python bool", "Use where(condition, a, b).")
+
+
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [
+        (lambda h: h and h, "where(condition, a, b)"),
+        (lambda h: not h, "where(condition, a, b)"),
+        (lambda h: h in (1.0, 2.0), "where(condition, a, b)"),
+        (lambda h: list(h), "split(v, n)"),
+        (lambda h: h[0], "split(v, n)"),
+        (lambda h: len(h), "Sizes are symbolic"),
+        (lambda h: float(h), "functions of recurra.lang"),
+        (lambda h: range(h), "functions of recurra.lang"),
+    ],
+)
+def test_use_as_a_python_value(use: Callable[..., Any], says: str) -> None:
+    def f(x, h):
+        return h * use(h)
+
+    with pytest.raises(CellError) as caught:
+        cell(f)
+    assert_says(str(caught.value), says, f'File "{__file__}"')
+
+
+def test_split_by_a_symbol_or_nothing() -> None:
+    def f(x, h):
+        (a,) = split(h, 0)  # <-
+        return a
+
+    assert_says(error_of(f), "split: expected a number of parts >= 1, got 0")
+
+
+# ---- the signature and the options ---------------------------------------------------------------
+
+
+def test_unused_parameter() -> None:
+    def f(x, h, W, b):
+        return tanh(W @ x + h)
+
+    assert_says(error_of(f), "got 'b' unused", "default value")
+
+
+def test_state_that_is_no_argument() -> None:
+    def f(x, hidden, W):
+        return tanh(W @ x + hidden)
+
+    message = error_of(f, state="hiden")
+    assert_says(message, "for the state 'hiden'", "Did you mean 'hidden'?")
+
+
+def test_state_with_a_default() -> None:
+    def f(x, h=0.0):
+        return tanh(x)
+
+    assert_says(error_of(f), "for the state 'h'", "Add it, with no default.")
+
+
+def test_context_that_is_no_argument() -> None:
+    def f(x, h, image, W):
+        return tanh(W @ x + h * image)
+
+    message = error_of(f, context="imag")
+    assert_says(message, "for the context 'imag'", "Did you mean 'image'?")
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"state": ("h", "h")}, "'h'"),
+        ({"state": ("h", "v"), "context": "v"}, "'v'"),
+        ({"state": ("h", "output")}, "'output'"),
+    ],
+)
+def test_name_with_two_roles(options: dict[str, Any], name: str) -> None:
+    def f(x, h, v, output, W):
+        return tanh(W @ x + h), v
+
+    assert_says(error_of(f, **options), "a name of its own", name)
+
+
+@pytest.mark.parametrize("options", [{"sizes": {"V": "P"}}, {"init": {"V": 1.0}}])
+def test_option_for_a_name_that_is_no_argument(options: dict[str, Any]) -> None:
+    def f(x, h, W):
+        return tanh(W @ x + h)
+
+    assert_says(error_of(f, **options), f"{next(iter(options))}: expected one of", "W", "got 'V'")
+
+
+def test_init_of_a_state() -> None:
+    def f(x, h, W):
+        return tanh(W @ x + h)
+
+    assert_says(error_of(f, init={"h": 1.0}), "init: expected one of W, got 'h'")
+
+
+@pytest.mark.parametrize("size", ["2H", "", "H+I", "?0", "-1", ("H", "2I")])
+def test_size_that_is_no_name(size: Any) -> None:
+    def f(x, h, W):
+        return tanh(W @ x + h)
+
+    assert_says(error_of(f, sizes={"W": size}), "sizes: expected a name", f"{size!r}")
+
+
+def test_matrix_size_for_a_state() -> None:
+    def f(x, h, W):
+        return tanh(W @ x + h)
+
+    assert_says(error_of(f, sizes={"h": ("H", "H")}), "must be a parameter")
+
+
+def test_no_state() -> None:
+    def f(x, W):
+        return tanh(W @ x)
+
+    assert_says(error_of(f, state=()), "expected at least one state")
+
+
+@pytest.mark.parametrize("kind", ["args", "kwargs", "positional"])
+def test_arguments_without_names(kind: str) -> None:
+    def args(x, h, *W):
+        return h
+
+    def kwargs(x, h, **W):
+        return h
+
+    def positional(x, h, /):
+        return h
+
+    function = {"args": args, "kwargs": kwargs, "positional": positional}[kind]
+    assert_says(error_of(function), "expected named arguments")
+
+
+# ---- where a symbol may go -----------------------------------------------------------------------
+
+
+def test_symbol_of_another_cell() -> None:
+    leaked: list[Any] = []
+
+    @cell
+    def first(x, h):
+        leaked.append(h)
+        return relu(h)
+
+    def f(x, h, W):
+        return tanh(W @ x + leaked[0])  # <-
+
+    assert_says(error_of(f), "expected a value of this cell, got h of the cell 'first'")
+
+
+@pytest.mark.parametrize("value", [torch.ones(3), 0.5])
+def test_function_outside_a_cell(value: object) -> None:
+    with pytest.raises(TypeError, match="works inside a @cell; for tensors use torch's own"):
+        tanh(value)
+
+
+def test_cell_called_outside_a_cell() -> None:
+    @cell
+    def f(x, h, W):
+        return exp(W @ x + h)
+
+    with pytest.raises(TypeError, match="works inside a @cell"):
+        f(torch.ones(3), torch.ones(3), torch.ones(3, 3))
+
+
+# ---- how it is raised ----------------------------------------------------------------------------
+
+
+def test_error_shows_the_line_and_hides_our_frames() -> None:
+    def f(x, h, W):
+        return F.hardtanh(W @ x + h)
+
+    with pytest.raises(RecurraError) as caught:
+        cell(f)
+    assert str(caught.value).splitlines()[1] == "    return F.hardtanh(W @ x + h)"
+    files = {str(entry.path) for entry in caught.traceback}
+    assert not any(file.endswith(("symbols.py", "trace.py", "overrides.py")) for file in files)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_profiler_is_put_back_after_an_error() -> None:
+    before = sys.getprofile()
+    with pytest.raises(CellError):
+        cell(lambda x, h: h[0])
+    assert sys.getprofile() is before
+
+
+def test_errors_of_the_users_own_code_pass_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cell(lambda x, h: h * (1 / 0))

@@ -1,0 +1,347 @@
+"""The oracle: a cell's own function on plain torch tensors, one step of one sequence at a time.
+
+Nothing of recurra computes here: the names that a cell's function reads are exchanged for torch's
+own functions, and Python runs the equations as they are written, unbatched, W @ x and all.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from types import CodeType, FunctionType
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from recurra import lang
+from recurra.backends.reference import ReferenceBackend, backend, execute
+from recurra.ir import Dim
+from recurra.lang import Cell
+
+Results = dict[str, Tensor]
+
+# ---- the language in torch -----------------------------------------------------------------------
+
+
+def _tensors(*values: Any) -> list[Tensor]:
+    """The values as tensors of the dtype of the tensors among them, float64 if there are none."""
+    dtypes = [value.dtype for value in values if isinstance(value, Tensor)]
+    dtype = dtypes[0] if dtypes else torch.float64
+    return [torch.as_tensor(value, dtype=dtype) for value in values]
+
+
+def _on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *values: function(*_tensors(*values))
+
+
+def _where(condition: Tensor, a: Any, b: Any) -> Tensor:
+    return torch.where(condition != 0, *_tensors(a, b))
+
+
+def _layer_norm(v: Tensor, gain: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    return F.layer_norm(v, v.shape, gain, bias, eps)
+
+
+def _concat(*vectors: Any) -> Tensor:
+    return torch.cat(vectors[0] if isinstance(vectors[0], list | tuple) else vectors)
+
+
+def _split(v: Tensor, parts: int) -> tuple[Tensor, ...]:
+    assert v.shape[0] % parts == 0
+    return v.chunk(parts)
+
+
+IN_TORCH: dict[str, Callable[..., Any]] = {
+    "sigmoid": _on_tensors(torch.sigmoid),
+    "tanh": _on_tensors(torch.tanh),
+    "relu": _on_tensors(torch.relu),
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "softplus": lambda v: F.softplus(v, threshold=40.0),
+    "exp": _on_tensors(torch.exp),
+    "log": _on_tensors(torch.log),
+    "sqrt": _on_tensors(torch.sqrt),
+    "sin": _on_tensors(torch.sin),
+    "cos": _on_tensors(torch.cos),
+    "sign": _on_tensors(torch.sign),
+    "abs": _on_tensors(torch.abs),
+    "where": _where,
+    "minimum": _on_tensors(torch.minimum),
+    "maximum": _on_tensors(torch.maximum),
+    "clamp": torch.clamp,
+    "sum": torch.sum,
+    "mean": torch.mean,
+    "var": lambda v: torch.var(v, correction=0),
+    "max": torch.amax,
+    "softmax": lambda v: torch.softmax(v, -1),
+    "layer_norm": _layer_norm,
+    "concat": _concat,
+    "split": _split,
+    "chunk": _split,
+}
+
+
+def in_torch(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` with every name of the language that it reads exchanged for torch's."""
+    function = inspect.unwrap(function)
+    assert isinstance(function, FunctionType)
+    scope: dict[str, Any] = {"__builtins__": function.__globals__["__builtins__"]}
+    for name in _names(function.__code__) & function.__globals__.keys():
+        value = function.__globals__[name]
+        if isinstance(value, Cell):
+            scope[name] = partial(in_torch(value.function), **value.options.constants)
+        elif getattr(lang, getattr(value, "__name__", "?"), None) is value:
+            scope[name] = IN_TORCH[value.__name__]
+        elif inspect.isfunction(value) and not value.__module__.startswith("torch"):
+            scope[name] = in_torch(value)
+        else:
+            scope[name] = value
+    copy = FunctionType(
+        function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _names(code: CodeType) -> set[str]:
+    """The global names that the code reads, inner functions and comprehensions included."""
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+# ---- what a cell is run on -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The tensors and options of one call of `Backend.run`."""
+
+    x: Tensor
+    states: tuple[Tensor, ...]
+    parameters: dict[str, Tensor]
+    context: tuple[Tensor, ...] = ()
+    embedding: Tensor | None = None
+    lengths: Tensor | None = None
+    reverse: bool = False
+    start: int = 0
+
+    def run(self, runner: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A backend, or the eager stand-in for one, on these inputs."""
+        options = {"lengths": self.lengths, "reverse": self.reverse, "start": self.start}
+        return runner.run(
+            self.x,
+            self.states,
+            self.parameters,
+            context=self.context,
+            embedding=self.embedding,
+            **options,
+        )
+
+    def leaves(self) -> dict[str, Tensor]:
+        """Everything that has a gradient, by a name for messages."""
+        leaves = {"x": self.x} if self.x.is_floating_point() else {}
+        leaves |= {f"state {i}": state for i, state in enumerate(self.states)}
+        leaves |= {f"context {i}": value for i, value in enumerate(self.context)}
+        leaves |= {"embedding": self.embedding} if self.embedding is not None else {}
+        return {**leaves, **self.parameters}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Sizes and options of a call; `tensors` draws what it is called with.
+
+    Attributes:
+        T: time. B: batch.
+        sizes: a number for every size name of the cell.
+        lengths: steps of each sequence; None means all T.
+        ids: None for a float input, "one-hot", or "embedding".
+        vocabulary: rows of the embedding.
+        nan_padding: x is NaN past the lengths, so that a leak shows.
+    """
+
+    T: int = 4
+    B: int = 3
+    sizes: Mapping[str, int] = field(default_factory=lambda: {"I": 3, "H": 5})
+    lengths: tuple[int, ...] | None = None
+    reverse: bool = False
+    start: int = 0
+    ids: str | None = None
+    vocabulary: int = 4
+    nan_padding: bool = True
+    seed: int = 0
+
+    def tensors(self, cell: Cell, dtype: torch.dtype = torch.float64) -> Inputs:
+        """Fresh leaves that require gradients, the same numbers for every dtype."""
+        generator = torch.Generator().manual_seed(self.seed)
+
+        def draw(scale: float, *shape: int) -> Tensor:
+            values = torch.randn(shape, generator=generator, dtype=torch.float64) * scale
+            return values.to(dtype).requires_grad_()
+
+        def shape(dims: tuple[Dim, ...]) -> tuple[int, ...]:
+            return tuple(dim.evaluate(self.sizes) for dim in dims)
+
+        size = shape(cell.equations.inputs[0].shape or (Dim.of(1),))[0] if cell.input else 1
+        parameters = {}
+        for name, dims in cell.parameters.items():
+            scale = 0.6 if len(dims) < 2 else 1.2 / max(1, shape(dims)[1]) ** 0.5
+            parameters[name] = draw(scale, *shape(dims))
+        states = tuple(draw(0.7, self.B, *shape((dim,))) for dim in cell.state_sizes)
+        context = tuple(draw(0.8, self.B, *shape((dim,))) for dim in cell.context_sizes)
+        x, embedding = draw(0.9, self.T, self.B, size), None
+        if self.ids is not None:
+            rows = self.vocabulary if self.ids == "embedding" else size
+            x = torch.randint(rows, (self.T, self.B), generator=generator)
+            embedding = draw(0.9, rows, size) if self.ids == "embedding" else None
+        lengths = None
+        if self.lengths is not None:
+            lengths = torch.tensor(self.lengths)
+            if self.ids is None and self.nan_padding:
+                with torch.no_grad():
+                    x[torch.arange(self.T)[:, None] >= lengths] = float("nan")
+        return Inputs(
+            x=x,
+            states=states,
+            parameters=parameters,
+            context=context,
+            embedding=embedding,
+            lengths=lengths,
+            reverse=self.reverse,
+            start=self.start,
+        )
+
+
+# ---- running it ----------------------------------------------------------------------------------
+
+
+class Eager:
+    """Stands in for a backend: the cell's function, step by step, sequence by sequence.
+
+    Args:
+        sizes: a number for every size name; only one-hot token ids need it.
+    """
+
+    def __init__(self, cell: Cell, sizes: Mapping[str, int] | None = None) -> None:
+        self.cell, self.sizes = cell, dict(sizes or {})
+        self.function = in_torch(cell.function)
+        self.constants = dict(cell.constants)
+        self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
+
+    def run(
+        self,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        parameters: Mapping[str, Tensor],
+        *,
+        context: tuple[Tensor, ...] = (),
+        embedding: Tensor | None = None,
+        lengths: Tensor | None = None,
+        reverse: bool = False,
+        start: int = 0,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `Backend.run`."""
+        T, B = x.shape[:2]
+        size = self.cell.equations.inputs[0].shape
+        if not x.is_floating_point() and self.cell.input is not None:
+            if embedding is None:
+                embedding = torch.eye(size[0].evaluate(self.sizes), dtype=states[0].dtype)
+            x = embedding[x]
+        rows: list[list[Tensor]] = []
+        finals: list[list[Tensor]] = []
+        for b in range(B):
+            steps = range(T if lengths is None else int(lengths[b]))
+            own = {name: value[b] for name, value in zip(self.cell.context, context, strict=True)}
+            outputs, last = self._sequence(
+                x[:, b],
+                [state[b] for state in states],
+                {**parameters, **own},
+                [t + start for t in range(T)],
+                reversed(steps) if reverse else steps,
+            )
+            width = next(iter(outputs.values())).shape[0]
+            blank = outputs[next(iter(outputs))].new_zeros(width)
+            rows.append([outputs.get(t, blank) for t in range(T)])
+            finals.append(last)
+        y = torch.stack([torch.stack(row) for row in rows], dim=1)
+        return y, tuple(torch.stack(values) for values in zip(*finals, strict=True))
+
+    def _sequence(
+        self,
+        x: Tensor,
+        states: list[Tensor],
+        fixed: Mapping[str, Tensor],
+        index: list[int],
+        steps: Any,
+    ) -> tuple[dict[int, Tensor], list[Tensor]]:
+        cell, outputs = self.cell, {}
+        for t in steps:
+            values: dict[str, Any] = {**self.constants, **fixed}
+            values.update(zip(cell.states, states, strict=True))
+            if cell.input is not None:
+                values[cell.input] = x[t]
+            if cell.step is not None:
+                values[cell.step] = torch.tensor(float(index[t]), dtype=states[0].dtype)
+            for name in self.scalars:
+                values[name] = values[name].reshape(())
+            returned = self.function(**values)
+            returned = list(returned) if isinstance(returned, tuple | list) else [returned]
+            returned = [value.reshape(-1) for value in _like(returned, states[0])]
+            outputs[t] = returned[0]
+            states = returned[-len(states) :]
+        return outputs, states
+
+
+def _like(values: list[Any], tensor: Tensor) -> list[Tensor]:
+    return [torch.as_tensor(value, dtype=tensor.dtype) for value in values]
+
+
+def results(runner: Any, inputs: Inputs) -> Results:
+    """Output, final states, and the gradient of each leaf for random cotangents on all of them."""
+    y, finals = inputs.run(runner)
+    found = {"y": y, **{f"final {i}": final for i, final in enumerate(finals)}}
+    generator = torch.Generator().manual_seed(11)
+    loss = torch.zeros((), dtype=torch.float64)
+    for value in found.values():
+        weight = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        loss = loss + (weight.to(value.dtype) * value).sum().double()
+    leaves = inputs.leaves()
+    gradients: Sequence[Tensor | None] = [None] * len(leaves)
+    if loss.requires_grad:
+        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+        found[f"d {name}"] = torch.zeros_like(leaf) if gradient is None else gradient
+    return {name: value.detach() for name, value in found.items()}
+
+
+def assert_same(found: Results, expected: Results, tolerance: float, message: str = "") -> None:
+    """Every result within `tolerance` of what is expected, relative to the largest number in it."""
+    assert found.keys() == expected.keys(), message
+    for name, value in expected.items():
+        assert found[name].shape == value.shape, f"{name}: {tuple(found[name].shape)}\n{message}"
+        difference = (found[name].to(value.dtype) - value).abs().max() if value.numel() else 0.0
+        largest = value.abs().max() if value.numel() else 0.0
+        # a comparison with NaN is False, so NaN fails
+        assert difference <= tolerance * (1.0 + largest), (
+            f"{name}: off by {float(difference):.2e} of {float(largest):.2e}\n{message}"
+        )
+
+
+def reference_results(cell: Cell, case: Case) -> Iterator[tuple[str, Results]]:
+    """What each way through the reference backend gives, with its name.
+
+    Derivatives come from torch or from the plan, and elementwise work stays in the loop ("lean") or
+    leaves it; by itself the backend takes the lean plan for large values only.
+    """
+    for gradients, lean in product(("autograd", "adjoint"), (False, True)):
+        with (
+            mock.patch.object(backend, "_LEAN_ABOVE", -1 if lean else 2**62),
+            mock.patch.multiple(execute, _CHUNK=0, _MIN_CHUNK=2),  # several chunks of few steps
+        ):
+            found = results(ReferenceBackend(cell, gradients=gradients), case.tensors(cell))
+        yield f"{gradients}{', lean' * lean}", found

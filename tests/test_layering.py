@@ -1,0 +1,148 @@
+"""Imports run one way, as the design draws them; lazy imports inside functions count too."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import recurra
+
+SOURCE = Path(recurra.__file__).parent
+
+LEVELS: tuple[frozenset[str], ...] = (
+    frozenset({"errors"}),
+    frozenset({"ir"}),
+    frozenset({"lang"}),
+    frozenset({"passes"}),
+    frozenset({"backends"}),
+    frozenset({"nn", "vision"}),
+    frozenset({"models"}),
+    frozenset({"data", "training", "decoding", "insight"}),
+    frozenset({"app", "cli"}),
+)
+LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
+SIDEWAYS = {("training", "data"), ("training", "decoding"), ("cli", "app")}
+# `cells` stands beside the levels: it needs the language, and what is below nn must not need it
+CELLS_MAY_IMPORT = {"cells", "lang"}
+MAY_IMPORT_CELLS_FROM = LEVEL["nn"]
+
+
+def part_of(module: str) -> str:
+    """The part of the package that a dotted module name is in; "" for the package itself."""
+    return module.removeprefix("recurra").strip(".").split(".")[0]
+
+
+def imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything of ours that the module imports, anywhere in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")
+                keep = len(package) - node.level + is_package
+                base = ".".join([*package[:keep], *([node.module] if node.module else [])])
+            # `from recurra import cells` names a part as well
+            names = [f"{base}.{alias.name}" if base == "recurra" else base for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)]
+        else:
+            continue
+        for name in names:
+            if isinstance(name, str) and (name == "recurra" or name.startswith("recurra.")):
+                yield node.lineno, name
+
+
+def allowed(importer: str, imported: str) -> bool:
+    """Whether one part of the package may import another."""
+    if importer in ("", imported):
+        return True  # the package itself gathers the public names
+    if imported == "":
+        return LEVEL.get(importer, -1) == LEVEL["cli"]  # all of recurra: only from the top
+    if importer == "cells":
+        return imported in CELLS_MAY_IMPORT
+    if imported == "cells":
+        return LEVEL[importer] >= MAY_IMPORT_CELLS_FROM
+    return LEVEL[imported] < LEVEL[importer] or (importer, imported) in SIDEWAYS
+
+
+def violations(source: Path) -> list[str]:
+    """Every import under the folder of a package `recurra` that runs the wrong way."""
+    found = []
+    for file in sorted(source.rglob("*.py")):
+        is_package = file.stem == "__init__"
+        path = file.relative_to(source).with_suffix("").parts
+        module = ".".join(("recurra", *(path[:-1] if is_package else path)))
+        for line, name in imports(ast.parse(file.read_text()), module, is_package):
+            if not allowed(part_of(module), part_of(name)):
+                found.append(f"{file.relative_to(source)}:{line} imports {name}")
+    return found
+
+
+def test_imports_run_one_way() -> None:
+    assert violations(SOURCE) == []
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {file.stem for file in SOURCE.glob("*.py")} - {"__init__", "__main__"}
+    parts |= {folder.parent.name for folder in SOURCE.glob("*/__init__.py")}
+    assert parts - LEVEL.keys() == {"cells"}
+
+
+# ---- the walk itself -----------------------------------------------------------------------------
+
+
+def package(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "imported"),
+    [
+        ("ir/graph.py", "from recurra.lang import cell", "recurra.lang"),
+        ("lang/cell.py", "import recurra.passes.plan", "recurra.passes.plan"),
+        ("lang/cell.py", "def f():\n    from recurra.nn import layer\n", "recurra.nn"),
+        ("lang/cell.py", "from ..nn import layer", "recurra.nn"),
+        ("lang/__init__.py", "from ..nn import layer", "recurra.nn"),
+        ("passes/deep/down.py", "from ...backends import load", "recurra.backends"),
+        ("backends/load.py", "from recurra import cells", "recurra.cells"),
+        ("backends/load.py", "from recurra.cells import lstm", "recurra.cells"),
+        ("cells/lstm.py", "from recurra.ir import Dim", "recurra.ir"),
+        ("data/text.py", "from recurra.training import train", "recurra.training"),
+        ("decoding/beam.py", "from recurra.data import Vocabulary", "recurra.data"),
+        ("models/lm.py", "from recurra.data import Vocabulary", "recurra.data"),
+        ("nn/layer.py", "import recurra", "recurra"),
+        ("errors.py", "if True:\n    from recurra import ir", "recurra.ir"),
+        (
+            "ir/graph.py",
+            "import importlib\nimportlib.import_module('recurra.nn')",
+            "recurra.nn",
+        ),
+    ],
+)
+def test_walk_finds_a_violation(tmp_path: Path, file: str, text: str, imported: str) -> None:
+    (found,) = violations(package(tmp_path, {file: text}))
+    assert found.startswith(f"{file}:")
+    assert found.endswith(f"imports {imported}")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("__init__.py", "from recurra.nn import layer\nfrom recurra import cells"),
+        ("lang/cell.py", "from recurra.ir import Dim\nfrom recurra.lang.trace import Trace"),
+        ("lang/deep/down.py", "from . import other\nfrom .. import trace\nfrom ...ir import Dim"),
+        ("cells/lstm.py", "from recurra.lang import cell\nfrom recurra.cells.gru import gru"),
+        ("nn/layer.py", "from recurra import cells\nimport torch\nfrom recurral import x"),
+        ("training/lm.py", "from recurra.data import a\nfrom recurra.decoding import b"),
+        ("cli/main.py", "import recurra\nfrom recurra.app import serve"),
+    ],
+)
+def test_walk_allows_what_runs_down(tmp_path: Path, file: str, text: str) -> None:
+    assert violations(package(tmp_path, {file: text})) == []
