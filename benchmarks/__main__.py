@@ -16,6 +16,7 @@ from rich.table import Table
 from benchmarks import hoisting  # noqa: F401 - registers itself
 from benchmarks.registry import BENCHMARKS, Row
 from recurra import doctor
+from recurra.backends import keep_freed_memory
 
 
 def main() -> int:
@@ -29,6 +30,7 @@ def main() -> int:
     if unknown:
         parser.error(f"expected names among {', '.join(BENCHMARKS)}, got {', '.join(unknown)}")
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as `recurra train` does; every side has it
     console, failed = Console(), False
     for name in arguments.names or BENCHMARKS:
         benchmark = BENCHMARKS[name]

@@ -171,8 +171,10 @@ def lm(
     """
     from rich.console import Console
 
+    from recurra.backends import keep_freed_memory
     from recurra.training import describe_default_text, train_language_model, view_for
 
+    keep_freed_memory()
     console = Console(highlight=False)
     if data is None and not resume:
         console.print(f"no --data: training on {describe_default_text()}", markup=False)

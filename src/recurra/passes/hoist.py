@@ -171,7 +171,6 @@ def split(
     taps = crossing(body, outside) + [node for _, node in finals if node in body]
     body_outputs = [(name, graph.output(name)) for name in carried.values()]
     body_outputs += [(f"tap{i}", node) for i, node in enumerate(dict.fromkeys(taps))]
-    inputs = set(graph.inputs)
     return Loop(
         before=section(before, known=graph.inputs),
         body=section(

@@ -20,7 +20,7 @@ from recurra.passes.hoist import dependents, section
 Values = dict[Node, Tensor]
 
 # numbers in a value of some steps that stay in the cache while the reverse loop prepares them
-_CHUNK = 65_536
+_CHUNK = 262_144
 _MIN_CHUNK = 4
 
 
