@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# pytest-xdist runs a worker on each core: more threads would only wait for each other
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _deterministic() -> Iterator[None]:

@@ -29,6 +29,7 @@ def check(seed: int, cases: int) -> None:
             raise AssertionError(message) from error
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("first", range(0, 30, 10))
 def test_random_cells(first: int) -> None:
     for seed in range(first, first + 10):
@@ -58,6 +59,7 @@ def drawn() -> list[Cell]:
     return [random_cell(random.Random(seed)) for seed in range(120)]
 
 
+@pytest.mark.medium
 def test_seed_fixes_the_cell_and_the_case() -> None:
     for seed in range(20):
         first, second = random.Random(seed), random.Random(seed)
@@ -71,6 +73,7 @@ def test_seed_fixes_the_cell_and_the_case() -> None:
             torch.testing.assert_close(x[name], y[name], rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.medium
 def test_generator_reaches_the_whole_language(drawn: list[Cell]) -> None:
     reached = {node.op for of in drawn for node in of.equations.nodes()}
     written = {
@@ -81,6 +84,7 @@ def test_generator_reaches_the_whole_language(drawn: list[Cell]) -> None:
     assert written - reached == {"expm1", "erf"}, "which only composites are made of"
 
 
+@pytest.mark.medium
 def test_generator_reaches_every_part_of_a_plan(drawn: list[Cell]) -> None:
     found = drawn[:80]
     plans = [plan(of.equations) for of in found]
@@ -97,6 +101,7 @@ def test_generator_reaches_every_part_of_a_plan(drawn: list[Cell]) -> None:
     assert any(not p.loop.body.nodes() for p in plans)
 
 
+@pytest.mark.medium
 def test_float32_is_near_float64() -> None:
     """What is drawn is well conditioned, so that a float32 backend can be held to a tolerance."""
     for seed in range(30):
@@ -109,6 +114,7 @@ def test_float32_is_near_float64() -> None:
         assert_same(found, wide, 1e-4, f"seed {seed}\n{source_of(of)}")
 
 
+@pytest.mark.medium
 def test_errors_point_into_the_source() -> None:
     source = "@cell\ndef random_cell(x, h, W):\n    u = W @ x\n    return tanhh(u + h)\n"
     with pytest.raises(CellError, match="line 4, in random_cell") as caught:

@@ -196,6 +196,7 @@ def test_plain(of: Cell) -> None:
     check(of, Case(T=5, B=3, sizes=SIZES))
 
 
+@pytest.mark.medium
 @each_cell
 def test_one_step_one_sequence_size_one(of: Cell) -> None:
     check(of, Case(T=1, B=1, sizes=SIZES))
@@ -204,6 +205,7 @@ def test_one_step_one_sequence_size_one(of: Cell) -> None:
         check(of, Case(T=2, B=2, sizes=dict.fromkeys(SIZES, 1)))
 
 
+@pytest.mark.medium
 @each_cell
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_ragged(of: Cell, reverse: bool) -> None:
@@ -211,6 +213,7 @@ def test_ragged(of: Cell, reverse: bool) -> None:
     check(of, Case(T=5, B=4, sizes=SIZES, lengths=(5, 1, 3, 4), reverse=reverse))
 
 
+@pytest.mark.medium
 @each_cell
 def test_reverse(of: Cell) -> None:
     check(of, Case(T=4, B=2, sizes=SIZES, reverse=True))
@@ -220,12 +223,14 @@ WITH_INPUT = [of for of in ALL if of.input is not None]
 ONE_HOT = [of for of in WITH_INPUT if of is not ignores_its_input]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("lengths", [None, (4, 1, 2)], ids=["whole", "ragged"])
 @pytest.mark.parametrize("of", ONE_HOT, ids=lambda of: of.name)
 def test_token_ids_as_one_hot_vectors(of: Cell, lengths: tuple[int, ...] | None) -> None:
     check(of, Case(T=4, B=3, sizes=SIZES, ids="one-hot", lengths=lengths))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("vocabulary", [1, 5, 50], ids="V={}".format)
 @pytest.mark.parametrize("of", WITH_INPUT, ids=lambda of: of.name)
 def test_token_ids_as_rows_of_an_embedding(of: Cell, vocabulary: int) -> None:
@@ -235,6 +240,7 @@ def test_token_ids_as_rows_of_an_embedding(of: Cell, vocabulary: int) -> None:
     check(of, Case(**{**vars(case), "lengths": (2, 4, 1), "reverse": True}))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_start_index(reverse: bool) -> None:
     for start in (0, 1, 7):
@@ -242,6 +248,7 @@ def test_start_index(reverse: bool) -> None:
     check(clockwork, Case(T=4, B=2, sizes=SIZES, start=1, lengths=(4, 2), reverse=reverse))
 
 
+@pytest.mark.medium
 def test_two_calls_continue_one_another() -> None:
     case = Case(T=6, B=2, sizes=SIZES)
     inputs = case.tensors(clockwork)
@@ -253,6 +260,7 @@ def test_two_calls_continue_one_another() -> None:
     torch.testing.assert_close(last, finals)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["lstm", "gru", "mut1", "torch_lstm_projected"])
 def test_odd_and_larger_sizes(name: str) -> None:
     sizes = {"I": 13, "H": 17, "P": 5}
@@ -268,6 +276,7 @@ def needing(inputs: Any, wanted: set[str]) -> None:
         value.requires_grad_(name in wanted)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("of", [cells.lstm, cells.mut1, two_contexts], ids=lambda of: of.name)
 @pytest.mark.parametrize("ids", [None, "embedding"])
 def test_each_leaf_alone(of: Cell, ids: str | None) -> None:
@@ -287,6 +296,7 @@ def test_each_leaf_alone(of: Cell, ids: str | None) -> None:
         torch.testing.assert_close(found, expected[f"d {name}"], rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.medium
 def test_nothing_needs_a_gradient() -> None:
     inputs = Case(sizes=SIZES).tensors(cells.gru)
     needing(inputs, set())
@@ -295,6 +305,7 @@ def test_nothing_needs_a_gradient() -> None:
     assert not finals[0].requires_grad
 
 
+@pytest.mark.medium
 def test_no_grad_and_inference_mode() -> None:
     inputs = Case(sizes=SIZES).tensors(cells.lstm)
     expected, _ = inputs.run(ReferenceBackend(cells.lstm))
@@ -305,6 +316,7 @@ def test_no_grad_and_inference_mode() -> None:
         torch.testing.assert_close(y, expected)
 
 
+@pytest.mark.medium
 def test_loss_on_the_final_state_alone() -> None:
     case = Case(T=4, B=3, sizes=SIZES, lengths=(1, 4, 2))
     found = []
@@ -315,6 +327,7 @@ def test_loss_on_the_final_state_alone() -> None:
     torch.testing.assert_close(found[1], found[0])
 
 
+@pytest.mark.medium
 def test_states_that_pass_through_are_not_the_tensors_that_went_in() -> None:
     inputs = Case(sizes=SIZES).tensors(passes_states_on)
     for gradients in GRADIENTS:
@@ -324,6 +337,7 @@ def test_states_that_pass_through_are_not_the_tensors_that_went_in() -> None:
         torch.testing.assert_close(gradient, torch.ones_like(gradient))
 
 
+@pytest.mark.medium
 def test_inputs_are_left_as_they_were() -> None:
     case = Case(T=4, B=3, sizes=SIZES, lengths=(4, 2, 1), nan_padding=False)
     inputs, again = case.tensors(cells.lstm), case.tensors(cells.lstm)
@@ -332,6 +346,7 @@ def test_inputs_are_left_as_they_were() -> None:
         torch.testing.assert_close(inputs.leaves()[name], value, rtol=0, atol=0)
 
 
+@pytest.mark.medium
 def test_calls_do_not_share_memory() -> None:
     backend = ReferenceBackend(cells.lstm)
     first = Case(sizes=SIZES, seed=1).tensors(cells.lstm)
@@ -342,6 +357,7 @@ def test_calls_do_not_share_memory() -> None:
         torch.testing.assert_close(value, copy, rtol=0, atol=0)
 
 
+@pytest.mark.medium
 def test_backward_twice_over_one_forward() -> None:
     inputs = Case(sizes=SIZES).tensors(cells.gru)
     y, _ = inputs.run(ReferenceBackend(cells.gru))
@@ -355,6 +371,7 @@ def test_backward_twice_over_one_forward() -> None:
 TWICE = [cells.lstm, cells.mut1, two_contexts, passes_states_on, no_input, learned_scalars]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("of", TWICE, ids=lambda of: of.name)
 def test_gradcheck_and_gradgradcheck(of: Cell) -> None:
     sizes = dict.fromkeys(SIZES, 2)
@@ -375,6 +392,7 @@ def test_gradcheck_and_gradgradcheck(of: Cell) -> None:
     assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
 
 
+@pytest.mark.medium
 def test_gradient_penalty_on_some_parameters_alone() -> None:
     """With create_graph, where a final state depends on nothing that needs a gradient."""
     inputs = Case(sizes=SIZES).tensors(passes_states_on)
@@ -395,6 +413,7 @@ def takes_positive_input(x, h, W, U):
     return tanh(W @ log(x) + U @ h)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("padding", [float("nan"), float("inf"), -1.0, 0.0])
 @pytest.mark.parametrize("of", [cells.lstm, takes_positive_input], ids=lambda of: of.name)
 def test_padding_does_not_leak(of: Cell, padding: float) -> None:
@@ -417,6 +436,7 @@ def test_padding_does_not_leak(of: Cell, padding: float) -> None:
     assert (found[0][0][padded] == 0).all()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("embedded", [False, True], ids=["one-hot", "embedding"])
 def test_padding_of_token_ids_may_be_any_number(embedded: bool) -> None:
     case = Case(
@@ -436,6 +456,7 @@ def test_padding_of_token_ids_may_be_any_number(embedded: bool) -> None:
 # ---- edges ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("of", [cells.lstm, with_output, no_input], ids=lambda of: of.name)
 def test_no_steps(of: Cell) -> None:
     inputs = Case(T=3, B=2, sizes=SIZES).tensors(of)
@@ -448,12 +469,14 @@ def test_no_steps(of: Cell) -> None:
         torch.testing.assert_close(finals, inputs.states)
 
 
+@pytest.mark.medium
 def test_no_steps_of_token_ids() -> None:
     inputs = Case(T=3, B=2, sizes=SIZES, ids="one-hot").tensors(cells.gru)
     y, _ = ReferenceBackend(cells.gru).run(inputs.x[:0], inputs.states, inputs.parameters)
     assert y.shape == (0, 2, 6)
 
 
+@pytest.mark.medium
 def test_no_sequences() -> None:
     inputs = Case(T=3, B=2, sizes=SIZES).tensors(cells.lstm)
     states = tuple(state[:0] for state in inputs.states)
@@ -464,6 +487,7 @@ def test_no_sequences() -> None:
     assert all((gradient == 0).all() for gradient in gradients)
 
 
+@pytest.mark.medium
 def test_elu_at_zero_has_the_derivative_of_torch() -> None:
     @cell
     def f(x, h, W):
@@ -479,6 +503,7 @@ def test_elu_at_zero_has_the_derivative_of_torch() -> None:
     torch.testing.assert_close(found[1], found[0])
 
 
+@pytest.mark.medium
 def test_not_a_number_in_the_input_is_passed_on() -> None:
     inputs = Case(T=3, B=2, sizes=SIZES).tensors(cells.gru)
     x = inputs.x.detach().clone()
@@ -492,6 +517,7 @@ def test_not_a_number_in_the_input_is_passed_on() -> None:
 # ---- dtypes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @each_cell
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),

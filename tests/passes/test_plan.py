@@ -47,6 +47,7 @@ def read_by(products: Iterable[Node]) -> list[str]:
 # ---- hoist ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_cell_is_cut_by_rate() -> None:
     @cell(context="v")
     def f(x, h, v, t, W, U, V, b):
@@ -69,6 +70,7 @@ def test_cell_is_cut_by_rate() -> None:
     assert ops(found.step) == {"matvec", "add", "tanh"}
 
 
+@pytest.mark.medium
 def test_numbers_and_transposes_are_not_carried_between_sections() -> None:
     @cell(sizes={"U": ("H", "H")})
     def f(x, h, W, U):
@@ -81,6 +83,7 @@ def test_numbers_and_transposes_are_not_carried_between_sections() -> None:
     assert {"size", "const", "transpose"} <= ops(sections.step)
 
 
+@pytest.mark.medium
 def test_section_names_only_what_it_reads() -> None:
     u = apply("tanh", STATE)
     found = section([apply("mul", u, 2.0), u], known={u, X, STATE})
@@ -88,6 +91,7 @@ def test_section_names_only_what_it_reads() -> None:
     assert found.outputs == (("v0", apply("mul", u, 2.0)), ("v1", u))
 
 
+@pytest.mark.medium
 def test_gru_has_one_product_over_x_outside_and_two_over_the_state_inside() -> None:
     found = planned("gru")
     assert read_by(products(found.sequence.graph)) == ["x"]
@@ -96,6 +100,7 @@ def test_gru_has_one_product_over_x_outside_and_two_over_the_state_inside() -> N
     assert X not in found.loop.body.inputs
 
 
+@pytest.mark.medium
 def test_mut1_squashes_its_input_outside_the_loop() -> None:
     found = planned("mut1")
     outside, inside = found.sequence.graph, found.loop.body
@@ -108,6 +113,7 @@ def test_mut1_squashes_its_input_outside_the_loop() -> None:
     assert len([node for node in inside.nodes() if node.op == "tanh"]) == 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["lstm", "lstm_stacked", "torch_lstm"])
 def test_lstm_has_one_product_outside_and_one_inside(name: str) -> None:
     found = planned(name)
@@ -115,11 +121,13 @@ def test_lstm_has_one_product_outside_and_one_inside(name: str) -> None:
     assert read_by(products(found.loop.body)) == ["h"]
 
 
+@pytest.mark.medium
 def test_parameters_in_torchs_stacks_are_not_copied() -> None:
     for name in ("torch_lstm_no_bias", "torch_gru_no_bias", "torch_rnn_tanh_no_bias"):
         assert planned(name).once.graph.outputs == ()
 
 
+@pytest.mark.medium
 def test_biases_join_the_hoisted_product() -> None:
     found = planned("rnn")
     (outside,) = found.sequence.graph.output_nodes
@@ -130,6 +138,7 @@ def test_biases_join_the_hoisted_product() -> None:
     assert found.loop.body.outputs[0] == ("h", new)
 
 
+@pytest.mark.medium
 def test_output_that_the_next_step_does_not_need_leaves_the_loop() -> None:
     @cell(output=True)
     def f(x, h, W, V):
@@ -142,6 +151,7 @@ def test_output_that_the_next_step_does_not_need_leaves_the_loop() -> None:
     assert [name for name, _ in found.loop.after.outputs] == ["output"]
 
 
+@pytest.mark.medium
 def test_cell_without_recurrence_has_an_empty_loop() -> None:
     @cell
     def f(x, h, W):
@@ -152,6 +162,7 @@ def test_cell_without_recurrence_has_an_empty_loop() -> None:
     assert ops(found.sequence.graph) == {"matvec", "tanh"}
 
 
+@pytest.mark.medium
 def test_table_needs_the_input_alone() -> None:
     @cell(context="v")
     def with_context(x, h, v, W, V):
@@ -179,6 +190,7 @@ def loop_of(graph: Graph, **options: Any) -> Loop:
     return split(graph, {STATE: "h"}, **options)
 
 
+@pytest.mark.medium
 def test_loop_body_is_cut_in_three() -> None:
     early = apply("tanh", B)
     new = apply("add", apply("matvec", U, STATE), early)
@@ -191,6 +203,7 @@ def test_loop_body_is_cut_in_three() -> None:
     assert (loop.after.inputs, loop.after.outputs) == ((new,), (("y", late),))
 
 
+@pytest.mark.medium
 def test_lean_split_keeps_elementwise_work_inside() -> None:
     seen = leaf("given", "seen", (H,))
     factor = apply("mul", apply("sigmoid", seen), apply("tanh", B))
@@ -201,6 +214,7 @@ def test_lean_split_keeps_elementwise_work_inside() -> None:
     assert set(lean.before.output_nodes) == {apply("matvec", U, seen), apply("tanh", B)}
 
 
+@pytest.mark.medium
 @ALL
 @LEAN
 def test_sections_compute_every_node_once(name: str, lean: bool) -> None:
@@ -216,6 +230,7 @@ def test_sections_compute_every_node_once(name: str, lean: bool) -> None:
 WORK = {"matvec", "tanh", "sigmoid", "relu", "mul"}
 
 
+@pytest.mark.medium
 @ALL
 def test_lean_plan_hoists_products_alone(name: str) -> None:
     full, lean = planned(name), planned(name, lean=True)
@@ -224,6 +239,7 @@ def test_lean_plan_hoists_products_alone(name: str) -> None:
     assert ops(lean.sequence.graph) <= {"matvec", "add"}
 
 
+@pytest.mark.medium
 def test_lean_plan_of_mut1_squashes_in_the_loop() -> None:
     inside = planned("mut1", lean=True).loop.body
     assert len([node for node in inside.nodes() if node.op == "tanh"]) == 2
@@ -232,6 +248,7 @@ def test_lean_plan_of_mut1_squashes_in_the_loop() -> None:
 # ---- adjoint -------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_adjoint_of_a_product() -> None:
     y = apply("matvec", U, STATE)
     graph = Graph(inputs=(U, STATE), outputs=(("y", y),))
@@ -244,6 +261,7 @@ def test_adjoint_of_a_product() -> None:
     assert set(found.inputs) == {U, STATE, d}
 
 
+@pytest.mark.medium
 def test_adjoint_reads_values_and_does_not_compute_them_again() -> None:
     y = apply("tanh", apply("matvec", U, STATE))
     graph = Graph(inputs=(U, STATE), outputs=(("y", y),))
@@ -252,6 +270,7 @@ def test_adjoint_reads_values_and_does_not_compute_them_again() -> None:
     assert "tanh" not in ops(found)
 
 
+@pytest.mark.medium
 def test_uses_add_up_and_outputs_may_be_inputs() -> None:
     graph = Graph(inputs=(STATE,), outputs=(("y", STATE), ("z", apply("mul", STATE, STATE))))
     found = adjoint(graph, {STATE: None})
@@ -263,6 +282,7 @@ def test_uses_add_up_and_outputs_may_be_inputs() -> None:
     assert total.op == "add"
 
 
+@pytest.mark.medium
 def test_cotangents_are_summed_over_what_an_input_does_not_vary_with() -> None:
     s = leaf("parameter", "s", ())
     graph = Graph(inputs=(STATE, B, s), outputs=(("y", apply("mul", s, apply("add", STATE, B))),))
@@ -271,17 +291,20 @@ def test_cotangents_are_summed_over_what_an_input_does_not_vary_with() -> None:
     assert found.output("1").shape == ()
 
 
+@pytest.mark.medium
 def test_what_nothing_depends_on_has_no_cotangent() -> None:
     graph = Graph(inputs=(STATE, B), outputs=(("y", apply("sign", STATE)),))
     assert adjoint(graph, {STATE: None, B: "total"}).outputs == ()
 
 
+@pytest.mark.medium
 def test_prefix_tells_sections_apart() -> None:
     graph = Graph(inputs=(STATE,), outputs=(("y", apply("tanh", STATE)),))
     found = adjoint(graph, {STATE: None}, prefix="once ")
     assert cotangent_of("once y", STATE) in found.inputs
 
 
+@pytest.mark.medium
 def test_slices_are_no_residuals() -> None:
     part = apply("slice", STATE, axis=0, start=Dim(), size=H)
     assert not is_residual(part)
@@ -291,6 +314,7 @@ def test_slices_are_no_residuals() -> None:
     assert is_residual(apply("concat", STATE, STATE, axis=0))
 
 
+@pytest.mark.medium
 def test_dependents() -> None:
     u, v = apply("tanh", STATE), apply("tanh", B)
     graph = Graph(inputs=(STATE, B), outputs=(("y", apply("add", u, v)), ("v", v)))
@@ -300,6 +324,7 @@ def test_dependents() -> None:
 # ---- the reverse loop ----------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @ALL
 @LEAN
 def test_reverse_loop_carries_cotangents_of_states_alone(name: str, lean: bool) -> None:
@@ -311,6 +336,7 @@ def test_reverse_loop_carries_cotangents_of_states_alone(name: str, lean: bool) 
         assert len(node.shape) < 2, "a matrix is summed in the loop"
 
 
+@pytest.mark.medium
 @ALL
 @LEAN
 def test_weight_gradients_leave_the_loop(name: str, lean: bool) -> None:
@@ -319,6 +345,7 @@ def test_weight_gradients_leave_the_loop(name: str, lean: bool) -> None:
     assert ops(reverse.after) & {"outer", "total"}
 
 
+@pytest.mark.medium
 @ALL
 @LEAN
 def test_reverse_loop_has_no_more_products_than_the_forward_loop(name: str, lean: bool) -> None:
@@ -326,6 +353,7 @@ def test_reverse_loop_has_no_more_products_than_the_forward_loop(name: str, lean
     assert len(products(found.reverse.body)) <= len(products(found.loop.body))
 
 
+@pytest.mark.medium
 def test_weight_gradient_of_merged_matrices_is_one_product() -> None:
     found = planned("lstm")
     assert [node.shape for node in products(found.reverse.after)] == [(H * 4, H)]
@@ -333,6 +361,7 @@ def test_weight_gradient_of_merged_matrices_is_one_product() -> None:
     assert [node.shape for node in in_sequence] == [(H * 4, I)]
 
 
+@pytest.mark.medium
 @ALL
 @LEAN
 def test_residuals_are_values_of_the_step(name: str, lean: bool) -> None:
@@ -366,11 +395,13 @@ def check(of: Cell) -> None:
                 verify(graph, stage)
 
 
+@pytest.mark.medium
 @ALL
 def test_plans_are_legal(name: str) -> None:
     check(cells.get(name))
 
 
+@pytest.mark.medium
 def test_plans_of_random_cells_are_legal() -> None:
     for seed in range(20):
         of = random_cells.random_cell(random.Random(seed))
@@ -380,6 +411,7 @@ def test_plans_of_random_cells_are_legal() -> None:
             raise AssertionError(f"seed {seed}\n{random_cells.source_of(of)}") from error
 
 
+@pytest.mark.medium
 @ALL
 def test_planning_is_pure(name: str) -> None:
     first, second = (plan(cells.get(name).equations) for _ in range(2))
@@ -392,6 +424,7 @@ def test_planning_is_pure(name: str) -> None:
             assert (a.inputs, a.outputs) == (b.inputs, b.outputs)
 
 
+@pytest.mark.medium
 def test_transposed_matrix_trains() -> None:
     """The adjoint of W.T is W itself, which is not what the step was given."""
 
@@ -402,6 +435,7 @@ def test_transposed_matrix_trains() -> None:
     check(f)
 
 
+@pytest.mark.medium
 def test_cut_concatenation_is_not_looked_into() -> None:
     """A rule that found the parts of a hoisted concatenation would read what is not at hand."""
 

@@ -99,6 +99,7 @@ def kill_at(folder: Path, settings: dict[str, Any], moments: list[str]) -> None:
     assert start(folder, settings).wait() == 0
 
 
+@pytest.mark.medium
 def test_killed_inside_the_writing_of_checkpoints(tmp_path: Path, settings: dict[str, Any]) -> None:
     train_language_model(tmp_path / "whole", settings)
     # In turn: before the rename of a checkpoint; between checkpoint and record; in a model's save;
@@ -141,6 +142,7 @@ def test_killed_at_any_time(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert_same(tmp_path / "whole", folder)
 
 
+@pytest.mark.medium
 def test_killed_before_there_was_anything_to_resume(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:

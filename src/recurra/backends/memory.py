@@ -12,8 +12,8 @@ def keep_freed_memory() -> bool:
     """Have glibc keep freed blocks of up to 1 GiB for reuse; whether that was possible.
 
     PyTorch asks the C library anew for every tensor on the CPU. By default large blocks go back to
-    the system when they are freed, and come back page by page: a tenth of a training step. The
-    setting holds for the whole process and cannot be undone, and memory in use never shrinks.
+    the system when they are freed, and come back page by page, which takes time. The setting holds
+    for the whole process and cannot be undone, and memory in use never shrinks.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

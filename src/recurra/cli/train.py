@@ -76,7 +76,7 @@ def lm(
         _option(TEXT, "Most tokens of a word or bpe vocabulary.", default="word 50000, bpe 4096"),
     ] = None,
     cell: Annotated[
-        str, _option(MODEL, "The recurrence, by name: see [bold]recurra cells[/bold].")
+        str, _option(MODEL, "The recurrence, by name: see recurra cells.")
     ] = "lstm",
     hidden_size: Annotated[int, _option(MODEL, "Units of each layer.")] = 256,
     num_layers: Annotated[int, _option(MODEL, "Recurrent layers, one on another.")] = 1,
