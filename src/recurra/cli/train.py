@@ -75,9 +75,7 @@ def lm(
         int | None,
         _option(TEXT, "Most tokens of a word or bpe vocabulary.", default="word 50000, bpe 4096"),
     ] = None,
-    cell: Annotated[
-        str, _option(MODEL, "The recurrence, by name: see recurra cells.")
-    ] = "lstm",
+    cell: Annotated[str, _option(MODEL, "The recurrence, by name: see recurra cells.")] = "lstm",
     hidden_size: Annotated[int, _option(MODEL, "Units of each layer.")] = 256,
     num_layers: Annotated[int, _option(MODEL, "Recurrent layers, one on another.")] = 1,
     embedding_size: Annotated[int, _option(MODEL, "Numbers that stand for a token.")] = 64,
