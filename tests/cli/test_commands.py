@@ -57,6 +57,7 @@ def test_sample_goes_on_from_the_prime_and_repeats_with_its_seed(recurra: Any, r
     assert recurra("sample", run, "--length", "30", "--temperature", "0", "--top-k", "3").code == 0
 
 
+@pytest.mark.medium
 def test_a_pipe_that_closes_early_is_no_error(run: Path) -> None:
     command = f"{sys.executable} -m recurra.cli sample {run} --length 3000 | head -c 5"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

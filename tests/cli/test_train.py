@@ -15,6 +15,8 @@ from recurra.training import LanguageSettings, SilentView, TrainingConfig
 from recurra.training import runs as runs_module
 from recurra.training.view import PlainView
 
+pytestmark = pytest.mark.medium
+
 # What stands on the command line and is no setting, or none of one value.
 NOT_SETTINGS = {"context", "out", "resume", "no_clip"}
 # Where the command line says None for "the default", which its help spells out.

@@ -179,6 +179,7 @@ def arguments(x, h, a, b, W, V):
     return W @ (V.T @ (x + h)) + a * b
 
 
+@pytest.mark.medium
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(NAMES, EXPRESSIONS), max_size=4), EXPRESSIONS)
 def test_text_of_random_cells_is_the_cell(statements: list[tuple[str, str]], result: str) -> None:
