@@ -2,10 +2,12 @@
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import pytest
 
 import recurra as rc
+from recurra.backends.cpu import compiler
 from recurra.nn import machine
 
 X86 = "processor\t: 0\nmodel name\t: Fast Chip 9\nflags\t\t: fpu sse4_2 avx2 avx512f avx512_bf16\n"
@@ -48,19 +50,19 @@ def test_unknown_cpu_says_what_torch_uses() -> None:
 
 def test_compiler_is_taken_from_cxx_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", f"{sys.executable} -I")  # answers --version, as compilers do
-    compiler = machine.found_compiler()
-    assert compiler is not None
-    assert compiler.command == (sys.executable, "-I")
-    assert compiler.source == "CXX"
-    assert compiler.version.startswith("Python 3")
+    found = compiler.found_compiler()
+    assert found is not None
+    assert found.command == (sys.executable, "-I")
+    assert found.source == "CXX"
+    assert found.version.startswith("Python 3")
 
 
 def test_without_a_compiler_the_report_says_how_to_get_one(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
-    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compiler, "find_spec", lambda name: None)
     found = rc.doctor()
     assert found.compiler is None
     assert "pip install ziglang" in str(found)
@@ -68,5 +70,5 @@ def test_without_a_compiler_the_report_says_how_to_get_one(
 
 def test_a_compiler_that_fails_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", f"{sys.executable} -c exit(1)")
-    compiler = machine.found_compiler()
-    assert compiler is None or compiler.source != "CXX"
+    found = compiler.found_compiler()
+    assert found is None or found.source != "CXX"

@@ -1,14 +1,8 @@
-"""What this machine has for recurra: versions, CPU, compiler, GPU, and what is missing.
-
-Environment:
-    CXX: the C++ compiler to use before any found on PATH.
-"""
+"""What this machine has for recurra: versions, CPU, compiler, GPU, and what is missing."""
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +12,7 @@ from pathlib import Path
 import torch
 
 from recurra import backends
+from recurra.backends.cpu import Compiler, found_compiler
 
 # Flag in /proc/cpuinfo (x86 "flags", Arm "Features") -> vector unit and its bits, widest first.
 _VECTOR_UNITS = (
@@ -30,18 +25,6 @@ _VECTOR_UNITS = (
 # Flag -> how the CPU multiplies bfloat16, fastest first.
 _BF16_UNITS = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("bf16", "Arm BF16"))
 _QUERY_TIMEOUT_S = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compiler:
-    """A C++ compiler: the command that starts it, where that was found, and its version line."""
-
-    command: tuple[str, ...]
-    source: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.version} ({shlex.join(self.command)}, from {self.source})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,21 +145,6 @@ def vector_unit(flags: frozenset[str]) -> tuple[str, int]:
 def bf16_unit(flags: frozenset[str]) -> str | None:
     """How this CPU multiplies bfloat16; None where it must convert."""
     return next((unit for flag, unit in _BF16_UNITS if flag in flags), None)
-
-
-def found_compiler() -> Compiler | None:
-    """The first C++ compiler that answers: $CXX, then g++ and clang++ on PATH, then ziglang."""
-    candidates: list[tuple[list[str], str]] = []
-    if os.environ.get("CXX"):
-        candidates.append((shlex.split(os.environ["CXX"]), "CXX"))
-    candidates += [([path], "PATH") for name in ("g++", "clang++") if (path := shutil.which(name))]
-    if importlib.util.find_spec("ziglang") is not None:
-        candidates.append(([sys.executable, "-m", "ziglang", "c++"], "the ziglang package"))
-    for command, source in candidates:
-        version = _first_line([*command, "--version"])
-        if version:
-            return Compiler(command=tuple(command), source=source, version=version)
-    return None
 
 
 def _first_line(command: list[str]) -> str | None:

@@ -14,6 +14,7 @@ from recurra.passes.adjoint import adjoint, cotangent_of, reads
 from recurra.passes.arrange import arrange, spread
 from recurra.passes.decompose import decompose
 from recurra.passes.hoist import Loop, Sections, hoist, split
+from recurra.passes.narrow import narrow
 from recurra.passes.products import merge, separate
 from recurra.passes.rates import Rate, leaf_rates
 from recurra.passes.simplify import simplify, zeros
@@ -121,8 +122,8 @@ def forward_graph(equations: Graph, *, wide: bool = True) -> Graph:
         lambda graph: merge(graph, given),
         simplify,
     ]
-    if wide:
-        passes += [widen, lambda graph: arrange(graph, given)]
+    passes.append(widen if wide else lambda graph: narrow(graph, given))
+    passes.append(lambda graph: arrange(graph, given))
     graph = equations
     for rewrite in passes:
         graph = verify(rewrite(graph), Stage.PRIMITIVE)

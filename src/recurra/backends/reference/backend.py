@@ -97,6 +97,9 @@ class ReferenceBackend:
         """The plan in words."""
         return describe(self.cell, self.plan, sizes)
 
+    def _new_executor(self, lean: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
+        return Executor(_plan(self.cell, lean=lean), sizes, like)
+
     def _leaves(
         self,
         x: Tensor | None,
@@ -154,7 +157,7 @@ class ReferenceBackend:
         key = (lean, widths, others, shapes, states[0].dtype, states[0].device)
         if key not in self._executors:
             sizes = self._sizes(x, states, embedding, context, parameters)
-            self._executors[key] = Executor(_plan(self.cell, lean=lean), sizes, states[0])
+            self._executors[key] = self._new_executor(lean, sizes, states[0])
         return self._executors[key]
 
 
@@ -234,6 +237,7 @@ class _Adjoint(torch.autograd.Function):
         needs = ctx.needs_input_grad[3:]
         wanted = {node for node, needed in zip(nodes, needs, strict=True) if needed}
         if torch.is_grad_enabled():
+            executor.check_second_derivative()
             found = _replayed(executor, call, leaves, wanted, d_outputs)
         else:
             values = {**leaves, **dict(zip(ctx.kept, kept, strict=True))}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recurra.backends.reference.loops import LoopResult, TimeLoop
+from recurra.backends.reference.loops import AnyLoop, LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
 from recurra.ir import Graph, Node
 from recurra.passes import Plan, Section
@@ -52,7 +52,7 @@ class Executor:
         self._sizes = dict(sizes)
         self._like = torch.empty(0, dtype=like.dtype, device=like.device)
         self._programs: dict[tuple[Graph, bool], Program] = {}
-        self._loops: dict[Graph, TimeLoop] = {}
+        self._loops: dict[Graph, AnyLoop] = {}
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
         self._x = next(iter(plan.leaves("input")), None)
         self._t = next(iter(plan.leaves("step")), None)
@@ -103,6 +103,9 @@ class Executor:
         inputs = (*body.inputs, *(leaf for leaf in late if leaf not in body.inputs))
         extra = tuple((f"late{i}", leaf) for i, leaf in enumerate(late))
         return Graph(inputs=inputs, outputs=(*body.outputs, *extra))
+
+    def check_second_derivative(self) -> None:
+        """Raise BackendError where only first derivatives are to be had."""
 
     # ---- running one graph ---------------------------------------------------------------------
 
@@ -231,12 +234,13 @@ class Executor:
         records = {node: v for node, v in looped.records.items() if node in self._in_loop}
         return replace(looped, records=records)
 
-    def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> TimeLoop:
+    def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> AnyLoop:
         if body not in self._loops:
-            self._loops[body] = TimeLoop(
-                body, carried, self._stepped, self._sizes, self._like, skip=skip
-            )
+            self._loops[body] = self._new_loop(body, carried, skip=skip)
         return self._loops[body]
+
+    def _new_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> AnyLoop:
+        return TimeLoop(body, carried, self._stepped, self._sizes, self._like, skip=skip)
 
     def _size(self, node: Node) -> int:
         return node.shape[0].evaluate(self._sizes) if node.shape else 1

@@ -1,0 +1,191 @@
+"""A compiled time loop: memory for what it writes, and the call."""
+
+import ctypes
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from recurra.backends.cpu.compiler import load_library
+from recurra.backends.cpu.printer import print_loop
+from recurra.backends.cpu.schedule import Schedule, schedule
+from recurra.backends.reference.loops import LoopResult
+from recurra.ir import Dim, Graph, Node
+
+_LONG = ctypes.c_long
+_POINTER = ctypes.c_void_p
+_L2_BYTES = 1 << 20
+_PANEL = 64  # scratch rows are rounded up to this many numbers, whatever the target's panels
+
+
+class _Input(ctypes.Structure):
+    _fields_ = (("data", _POINTER), ("step_stride", _LONG), ("row_stride", _LONG))
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = (
+        ("data", _POINTER),
+        ("row_stride", _LONG),
+        ("column_stride", _LONG),
+        ("packed", _POINTER),
+    )
+
+
+class _Carried(ctypes.Structure):
+    _fields_ = (("data", _POINTER), ("whole", _LONG))
+
+
+class _Call(ctypes.Structure):
+    _fields_ = (
+        ("steps", _LONG),
+        ("batch", _LONG),
+        ("first", _LONG),
+        ("direction", _LONG),
+        ("sizes", _POINTER),
+        ("inputs", _POINTER),
+        ("matrices", _POINTER),
+        ("carried", _POINTER),
+        ("records", _POINTER),
+        ("scratch", _POINTER),
+        ("lengths", _POINTER),
+        ("threads", _LONG),
+        ("by_panel", _LONG),
+        ("packed_already", _LONG),
+    )
+
+
+class CompiledLoop:
+    """A loop body compiled to run all steps; the same interface as the reference's TimeLoop."""
+
+    def __init__(
+        self,
+        body: Graph,
+        carried: Sequence[Node],
+        stepped: set[Node],
+        sizes: Mapping[str, int],
+        *,
+        skip: bool,
+    ) -> None:
+        self.plan: Schedule = schedule(body, carried, len(carried))
+        self._sizes, self._stepped = dict(sizes), stepped
+        self._size_names = _size_names(body)
+        self.source = print_loop("run", self.plan, self._size_names, skip=skip)
+        self._function = load_library('#include "runtime.hpp"\n' + self.source)["run"]
+        self._function.restype = None
+        self._function.argtypes = (ctypes.POINTER(_Call),)
+        self._extra = body.output_nodes[len(carried) :]
+
+    def run(
+        self,
+        values: Mapping[Node, Tensor],
+        first: Sequence[Tensor],
+        order: range,
+        *,
+        history: Mapping[Node, Node],
+        active: Tensor | None,
+        early: Callable[[slice], Mapping[Node, Tensor]] | None = None,
+        chunk: int | None = None,
+    ) -> LoopResult:
+        """Run all steps; see `TimeLoop.run`. What is `early` is had for all steps at once."""
+        plan, steps, sizes = self.plan, len(order), self._sizes
+        if early is not None:
+            values = {**values, **early(slice(0, steps))}
+        lengths = None if active is None else active.sum(0).reshape(-1)
+        batch = first[0].shape[0]
+        keep: list[Tensor] = []  # temporaries that must live until the call returns
+        inputs = (_Input * max(len(plan.inputs), 1))(
+            *(self._input(values[node], node in self._stepped, keep) for node in plan.inputs)
+        )
+        matrices = (_Matrix * max(len(plan.matrices), 1))(
+            *(self._matrix(_matrix_value(node, values), keep) for node in plan.matrices)
+        )
+        start = order.start if order.step < 0 else order.start - 1
+        past = []
+        for node, value in zip(plan.carried, first, strict=True):
+            whole = node in history
+            rows = value.new_empty(steps + 1 if whole else 2, batch, value.shape[-1])
+            rows[start + 1 if whole else 0].copy_(value)
+            past.append((rows, whole))
+        carried = (_Carried * len(past))(*(_Carried(r.data_ptr(), w) for r, w in past))
+        like = first[0]
+        records = [like.new_empty(steps, batch, _evaluated(node, sizes)) for node in self._extra]
+        pointers = (_POINTER * max(len(records), 1))(*(r.data_ptr() for r in records))
+        width = sum(math.ceil(d.evaluate(sizes) / _PANEL) * _PANEL for d in plan.scratch)
+        scratch = like.new_empty(max(batch * width, 1))
+        numbers = (_LONG * len(self._size_names))(*(sizes[name] for name in self._size_names))
+        if lengths is not None:
+            lengths = lengths.to(torch.int64).contiguous()
+        threads = torch.get_num_threads()
+        call = _Call(
+            steps=steps,
+            batch=batch,
+            first=order.start,
+            direction=order.step,
+            sizes=ctypes.addressof(numbers),
+            inputs=ctypes.addressof(inputs),
+            matrices=ctypes.addressof(matrices),
+            carried=ctypes.addressof(carried),
+            records=ctypes.addressof(pointers),
+            scratch=scratch.data_ptr(),
+            lengths=lengths.data_ptr() if lengths is not None else None,
+            threads=threads,
+            by_panel=int(self._by_panel(batch, threads)),
+            packed_already=0,
+        )
+        self._function(ctypes.byref(call))
+        found = dict(zip(self._extra, records, strict=True))
+        last = []
+        ahead = 1 if order.step > 0 else 0
+        for (rows, whole), node in zip(past, plan.carried, strict=True):
+            if whole:
+                found[node] = rows[1 - ahead : 1 - ahead + steps]
+                found[history[node]] = rows[ahead : ahead + steps]
+                last.append(rows[steps if ahead else 0])
+            else:
+                last.append(rows[steps & 1])
+        return LoopResult(carried=last, records=found)
+
+    def _by_panel(self, batch: int, threads: int) -> bool:
+        """Whether threads share the columns of each product, meeting after it, instead of each
+        taking sequences of its own: for few sequences, and more of them when weights are large."""
+        largest = max((_bytes(matrix, self._sizes) for matrix in self.plan.matrices), default=0)
+        return threads > 1 and batch < threads * (6 if largest > _L2_BYTES else 2)
+
+    @staticmethod
+    def _input(value: Tensor, stepped: bool, keep: list[Tensor]) -> _Input:
+        if value.shape[-1] > 1 and value.stride(-1) != 1:
+            value = value.contiguous()
+        keep.append(value)
+        strides = [0 if n == 1 else s for n, s in zip(value.shape, value.stride(), strict=True)]
+        step = strides[0] if stepped and value.dim() == 3 else 0
+        row = strides[-2] if value.dim() >= 2 else 0
+        return _Input(value.data_ptr(), step, row)
+
+    @staticmethod
+    def _matrix(value: Tensor, keep: list[Tensor]) -> _Matrix:
+        rows, columns = value.shape
+        packed = value.new_empty(math.ceil(rows / _PANEL) * _PANEL * columns)
+        keep += [value, packed]
+        return _Matrix(value.data_ptr(), value.stride(0), value.stride(1), packed.data_ptr())
+
+
+def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
+    return values[node] if node in values else values[node.inputs[0]].t()
+
+
+def _bytes(matrix: Node, sizes: Mapping[str, int]) -> int:
+    rows, columns = (dim.evaluate(sizes) for dim in matrix.shape)
+    return 4 * rows * columns
+
+
+def _size_names(body: Graph) -> tuple[str, ...]:
+    """The size names that occur in the shapes and slices of a graph."""
+    nodes = (*body.inputs, *body.nodes())
+    dims = [dim for node in nodes for dim in node.shape]
+    dims += [value for node in nodes for _, value in node.attrs if isinstance(value, Dim)]
+    return tuple(sorted({name for dim in dims for name in dim.names}))
+
+
+def _evaluated(node: Node, sizes: Mapping[str, int]) -> int:
+    return node.shape[0].evaluate(sizes) if node.shape else 1

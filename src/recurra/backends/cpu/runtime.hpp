@@ -1,0 +1,448 @@
+// What every generated kernel stands on: vectors and their functions, packed products, a barrier.
+//
+// Letters: R rows (sequences of the batch), K columns of a matrix, N its rows, VL lanes of a
+// vector, PW columns of a packed panel. Only GCC/Clang vector extensions: no target's intrinsics
+// but for masked tails on AVX-512.
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <omp.h>
+#include <sched.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int VL = 16;
+#elif defined(__AVX2__)
+constexpr int VL = 8;
+#else
+constexpr int VL = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(VL * 4)));
+typedef int32_t vi __attribute__((vector_size(VL * 4)));
+typedef float vf_unaligned __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vf splat(float a) { return vf{} + a; }
+INLINE vi splat_int(int32_t a) { return vi{} + a; }
+INLINE vf load(const float *p) { return *(const vf_unaligned *)p; }
+INLINE void store(float *p, vf v) { *(vf_unaligned *)p = v; }
+
+// the first n < VL lanes; the others read as 0 and are not written
+INLINE vf load_first(const float *p, long n) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+    vf v = {};
+    for (long i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+#endif
+}
+INLINE void store_first(float *p, vf v, long n) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    for (long i = 0; i < n; ++i) p[i] = v[i];
+#endif
+}
+
+template <bool TAIL> INLINE vf get(const float *p, long n) {
+    if constexpr (TAIL) return load_first(p, n);
+    else return load(p);
+}
+template <bool TAIL> INLINE void put(float *p, vf v, long n) {
+    if constexpr (TAIL) store_first(p, v, n);
+    else store(p, v);
+}
+
+// ---- elementwise functions ---------------------------------------------------------------------
+// Each names the accuracy measured against double precision over its whole range
+// (tests/backends/test_cpu_functions.py).
+
+INLINE vf where(vf condition, vf a, vf b) { return condition != 0 ? a : b; }
+INLINE vf from_mask(vi mask) { return mask ? splat(1.0f) : splat(0.0f); }
+INLINE vf v_abs(vf a) { return (vf)((vi)a & splat_int(0x7fffffff)); }
+INLINE vf with_sign_of(vf a, vf sign) {
+    return (vf)(((vi)a & splat_int(0x7fffffff)) | ((vi)sign & splat_int((int32_t)0x80000000)));
+}
+INLINE vf v_maximum(vf a, vf b) { return ((a > b) | (a != a)) ? a : b; }
+INLINE vf v_minimum(vf a, vf b) { return ((a < b) | (a != a)) ? a : b; }
+INLINE vf v_relu(vf a) { return a < 0 ? splat(0.0f) : a; }
+INLINE vf v_clamp(vf a, float lo, float hi) {
+    a = a < splat(lo) ? splat(lo) : a;
+    return a > splat(hi) ? splat(hi) : a;
+}
+INLINE vf v_sign(vf a) { return from_mask(a > 0) - from_mask(a < 0); }
+
+// 2^n for integers n in [-126, 127]
+INLINE vf power_of_two(vi n) { return (vf)((n + 127) << 23); }
+
+// the nearest integer, for |a| < 2^31; a conversion, which no compiler flag can optimise away
+INLINE vi nearest(vf a) { return __builtin_convertvector(a + with_sign_of(splat(0.5f), a), vi); }
+
+// 1.1 ulp
+INLINE vf v_exp(vf a) {
+    vf x = a < splat(-104.0f) ? splat(-104.0f) : a;
+    x = x > splat(89.0f) ? splat(89.0f) : x;
+    x = x != x ? splat(0.0f) : x;
+    vi n = nearest(x * 1.44269504088896341f);
+    vf m = __builtin_convertvector(n, vf);
+    vf r = x - m * 0.693359375f + m * 2.12194440e-4f;
+    vf p = splat(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    // in two steps, because 2^n itself may be subnormal or too large
+    vi half = n >> 1;
+    vf y = p * power_of_two(half) * power_of_two(n - half);
+    return a != a ? a : y;
+}
+
+INLINE vf v_sigmoid(vf a) {
+    vf e = v_exp(-v_abs(a));
+    vf numerator = a < 0 ? e : splat(1.0f);
+    return a != a ? a : numerator / (1.0f + e);
+}
+
+INLINE vf v_tanh(vf a) {
+    vf x = v_abs(a);
+    vf z = a * a;
+    vf p = splat(-5.70498872745e-3f);
+    p = p * z + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    vf small = p * z * a + a;
+    vf big = with_sign_of(1.0f - 2.0f / (v_exp(2.0f * x) + 1.0f), a);
+    vf y = x < 0.625f ? small : big;
+    return a != a ? a : y;
+}
+
+INLINE vf v_log(vf a) {
+    const float infinity = std::numeric_limits<float>::infinity();
+    vi tiny = a < 1.17549435e-38f;
+    vf x = tiny ? a * 8388608.0f : a;
+    vi bits = (vi)x;
+    vi e = ((bits >> 23) & 0xff) - 126;
+    vf m = (vf)((bits & 0x007fffff) | 0x3f000000);  // in [0.5, 1)
+    vi low = m < 0.707106781186547524f;
+    e = low ? e - 1 : e;
+    m = low ? m + m - 1.0f : m - 1.0f;
+    vf n = __builtin_convertvector(e, vf) - (tiny ? splat(23.0f) : splat(0.0f));
+    vf z = m * m;
+    vf p = splat(7.0376836292e-2f);
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    vf y = p * m * z - 2.12194440e-4f * n - 0.5f * z + m + 0.693359375f * n;
+    y = a == splat(infinity) ? a : y;
+    y = a == splat(0.0f) ? splat(-infinity) : y;
+    return ((a < 0) | (a != a)) ? splat(std::numeric_limits<float>::quiet_NaN()) : y;
+}
+
+// Kahan's: the rounding of e^a is undone by dividing by the logarithm of what was rounded
+INLINE vf v_expm1(vf a) {
+    vf e = v_exp(a);
+    vf less = e - 1.0f;
+    vf y = less * a / v_log(e);
+    y = v_abs(a) > 16.0f ? less : y;
+    y = e == 1.0f ? a : y;
+    return less == -1.0f ? splat(-1.0f) : y;
+}
+
+INLINE vf v_log1p(vf a) {
+    vf w = 1.0f + a;
+    vf y = v_log(w) * a / (w - 1.0f);
+    y = w == 1.0f ? a : y;
+    return w == splat(std::numeric_limits<float>::infinity()) ? w : y;
+}
+
+INLINE vf v_softplus(vf a) { return v_relu(a) + v_log1p(v_exp(-v_abs(a))); }
+INLINE vf v_sqrt(vf a) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)a);
+#else
+    vf y;
+    for (int i = 0; i < VL; ++i) y[i] = __builtin_sqrtf(a[i]);
+    return y;
+#endif
+}
+
+INLINE vf v_erf(vf a) {
+    vf x = v_abs(a), z = a * a;
+    vf p = splat(7.853861353153693e-5f);
+    p = p * z - 8.010193625184903e-4f;
+    p = p * z + 5.188327685732524e-3f;
+    p = p * z - 2.685381193529856e-2f;
+    p = p * z + 1.128358514861418e-1f;
+    p = p * z - 3.761262582423300e-1f;
+    p = p * z + 1.128379165726710f;
+    vf small = a * p;
+    vf limited = x > 10.0f ? splat(10.0f) : (x < 1.0f ? splat(1.0f) : x);
+    vf q = 1.0f / limited, y = q * q;
+    vf near = splat(2.326819970068386e-2f);
+    near = near * y - 1.387039388740657e-1f;
+    near = near * y + 3.687424674597105e-1f;
+    near = near * y - 5.824733027278666e-1f;
+    near = near * y + 6.210004621745983e-1f;
+    near = near * y - 4.944515323274145e-1f;
+    near = near * y + 3.404879937665872e-1f;
+    near = near * y - 2.741127028184656e-1f;
+    near = near * y + 5.638259427386472e-1f;
+    vf far = splat(-1.047766399936249e+1f);
+    far = far * y + 1.297719955372516e+1f;
+    far = far * y - 7.495518717768503f;
+    far = far * y + 2.921019019210786f;
+    far = far * y - 1.015265279202700f;
+    far = far * y + 4.218463358204948e-1f;
+    far = far * y - 2.820767439740514e-1f;
+    far = far * y + 5.641895067754075e-1f;
+    vf complement = v_exp(-limited * limited) * q * (limited < 2.0f ? near : far);
+    vf big = with_sign_of(1.0f - complement, a);
+    vf result = x < 1.0f ? small : big;
+    return a != a ? a : result;
+}
+
+template <typename F> INLINE vf lanewise(F f, vf a) {
+    vf y;
+    for (int i = 0; i < VL; ++i) y[i] = f(a[i]);
+    return y;
+}
+template <typename F> INLINE vf lanewise(F f, vf a, vf b) {
+    vf y;
+    for (int i = 0; i < VL; ++i) y[i] = f(a[i], b[i]);
+    return y;
+}
+INLINE vf v_pow(vf a, vf b) {
+    return lanewise([](float x, float y) { return std::pow(x, y); }, a, b);
+}
+
+// sine of a + quarter * pi / 2: Cody and Waite's reduction, good to |a| of a few thousand
+INLINE vf reduced_sine(vf a, int quarter) {
+    vi n = nearest(a * 0.636619772367581343f);
+    vf m = __builtin_convertvector(n, vf);
+    vf r = a - m * 1.5703125f - m * 4.837512969970703125e-4f - m * 7.54978995489188216e-8f;
+    vf z = r * r;
+    vf s = splat(-1.9515295891e-4f);
+    s = s * z + 8.3321608736e-3f;
+    s = s * z - 1.6666654611e-1f;
+    s = s * z * r + r;
+    vf c = splat(2.443315711809948e-5f);
+    c = c * z - 1.388731625493765e-3f;
+    c = c * z + 4.166664568298827e-2f;
+    c = c * z * z - 0.5f * z + 1.0f;
+    vi turn = (n + quarter) & 3;
+    vf y = (turn & 1) != 0 ? c : s;
+    return (turn & 2) != 0 ? -y : y;
+}
+INLINE bool any(vi mask) {
+    int32_t found = 0;
+    for (int i = 0; i < VL; ++i) found |= mask[i];
+    return found != 0;
+}
+INLINE vf v_sin(vf a) {
+    if (__builtin_expect(any(~(v_abs(a) <= 1000.0f)), 0))
+        return lanewise([](float x) { return std::sin(x); }, a);
+    return reduced_sine(a, 0);
+}
+INLINE vf v_cos(vf a) {
+    if (__builtin_expect(any(~(v_abs(a) <= 1000.0f)), 0))
+        return lanewise([](float x) { return std::cos(x); }, a);
+    return reduced_sine(a, 1);
+}
+
+INLINE float lane_sum(vf a) {
+    float s = 0;
+    for (int i = 0; i < VL; ++i) s += a[i];
+    return s;
+}
+INLINE float lane_max(vf a) {
+    float s = a[0];
+    for (int i = 1; i < VL; ++i) s = (a[i] > s || a[i] != a[i]) ? a[i] : s;
+    return s;
+}
+
+// over the n features at p
+INLINE float sum_over(const float *p, long n) {
+    vf total = {};
+    long j = 0;
+    for (; j + VL <= n; j += VL) total += load(p + j);
+    if (j < n) total += load_first(p + j, n - j);
+    return lane_sum(total);
+}
+INLINE float max_over(const float *p, long n) {
+    float largest = p[0];
+    for (long j = 1; j < n; ++j) largest = (p[j] > largest || p[j] != p[j]) ? p[j] : largest;
+    return largest;
+}
+
+// ---- products ----------------------------------------------------------------------------------
+// A matrix [N, K] is packed into panels of PW rows, [N / PW][K][PW], the last one filled up with
+// zeros. A tile of up to 6 sequences by one panel stays in registers over the whole of K.
+
+constexpr int NV = VL >= 8 ? (VL == 16 ? 4 : 2) : 4;
+constexpr int PW = NV * VL;
+constexpr int MAX_ROWS = VL == 8 ? 6 : 6;
+
+template <int R, int V>
+static void tile(const float *a, long a_stride, const float *w, long K, float *c, long c_stride) {
+    // few rows leave the multipliers waiting for each other: run two halves of K side by side
+    constexpr int CHAINS = R * V < 8 ? 2 : 1;
+    vf sum[CHAINS][R][V] = {};
+    long k = 0;
+    for (; k + CHAINS <= K; k += CHAINS)
+#pragma GCC unroll 2
+        for (int h = 0; h < CHAINS; ++h) {
+            const float *panel = w + (k + h) * PW;
+            vf b[V];
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) b[v] = *(const vf *)(panel + v * VL);
+#pragma GCC unroll 6
+            for (int r = 0; r < R; ++r) {
+                vf x = splat(a[r * a_stride + k + h]);
+#pragma GCC unroll 4
+                for (int v = 0; v < V; ++v) sum[h][r][v] += x * b[v];
+            }
+        }
+    for (; k < K; ++k)
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                sum[0][r][v] += splat(a[r * a_stride + k]) * *(const vf *)(w + k * PW + v * VL);
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) {
+            vf total = sum[0][r][v];
+            if constexpr (CHAINS == 2) total += sum[1][r][v];
+            store(c + r * c_stride + v * VL, total);
+        }
+}
+
+template <int V>
+static void tile_rows(int rows, const float *a, long a_stride, const float *w, long K, float *c,
+                      long c_stride) {
+    switch (rows) {
+    case 1: return tile<1, V>(a, a_stride, w, K, c, c_stride);
+    case 2: return tile<2, V>(a, a_stride, w, K, c, c_stride);
+    case 3: return tile<3, V>(a, a_stride, w, K, c, c_stride);
+    case 4: return tile<4, V>(a, a_stride, w, K, c, c_stride);
+    case 5: return tile<5, V>(a, a_stride, w, K, c, c_stride);
+    default: return tile<6, V>(a, a_stride, w, K, c, c_stride);
+    }
+}
+
+INLINE long panels(long N) { return (N + PW - 1) / PW; }
+
+// c[r, n] = sum over k of a[r, k] w[n, k], for rows [row0, row1) and panels [panel0, panel1)
+static void product(const float *a, long a_stride, const float *packed, long K, long N, long row0,
+                    long row1, long panel0, long panel1, float *c, long c_stride) {
+    const long rows = row1 - row0;
+    if (rows <= 0) return;
+    const long tiles = (rows + MAX_ROWS - 1) / MAX_ROWS;
+    for (long p = panel0; p < panel1; ++p) {
+        const float *w = packed + p * K * PW;
+        const long left = N - p * PW;
+        for (long i = 0; i < tiles; ++i) {
+            // tiles of nearly equal height, so that none is left with a single row
+            const long first = row0 + rows * i / tiles, last = row0 + rows * (i + 1) / tiles;
+            const float *from = a + first * a_stride;
+            float *to = c + first * c_stride + p * PW;
+            const int height = (int)(last - first);
+            if (left <= VL) tile_rows<1>(height, from, a_stride, w, K, to, c_stride);
+            else if (left <= 2 * VL) tile_rows<2>(height, from, a_stride, w, K, to, c_stride);
+            else tile_rows<NV>(height, from, a_stride, w, K, to, c_stride);
+        }
+    }
+}
+
+// pack rows [N, K] of a matrix with the given strides, panels [panel0, panel1)
+static void pack(const float *w, long row_stride, long column_stride, long N, long K, long panel0,
+                 long panel1, float *packed) {
+    for (long p = panel0; p < panel1; ++p) {
+        const long n = N - p * PW < PW ? N - p * PW : PW;
+        float *to = packed + p * K * PW;
+        const float *from = w + p * PW * row_stride;
+        if (row_stride == 1) {
+            for (long k = 0; k < K; ++k) {
+                std::memcpy(to + k * PW, from + k * column_stride, n * sizeof(float));
+                for (long i = n; i < PW; ++i) to[k * PW + i] = 0;
+            }
+        } else {
+            for (long k0 = 0; k0 < K; k0 += 16) {
+                const long k1 = k0 + 16 < K ? k0 + 16 : K;
+                for (long i = 0; i < n; ++i)
+                    for (long k = k0; k < k1; ++k)
+                        to[k * PW + i] = from[i * row_stride + k * column_stride];
+                for (long i = n; i < PW; ++i)
+                    for (long k = k0; k < k1; ++k) to[k * PW + i] = 0;
+            }
+        }
+    }
+}
+
+// ---- threads -----------------------------------------------------------------------------------
+
+struct Barrier {
+    std::atomic<int> waiting{0};
+    std::atomic<int> round{0};
+
+    void wait(int threads) {
+        if (threads == 1) return;
+        const int mine = round.load(std::memory_order_relaxed);
+        if (waiting.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
+            waiting.store(0, std::memory_order_relaxed);
+            round.store(mine + 1, std::memory_order_release);
+            return;
+        }
+        for (int spins = 0; round.load(std::memory_order_acquire) == mine; ++spins) {
+            if (spins > 20000) sched_yield();  // somebody else needs the core
+#if defined(__x86_64__) || defined(__i386__)
+            else __builtin_ia32_pause();
+#endif
+        }
+    }
+};
+
+}  // namespace
+
+// ---- what a generated loop is called with ------------------------------------------------------
+
+struct Input {
+    const float *data;
+    long step_stride, row_stride;  // in numbers; 0 where it does not change
+};
+struct Matrix {
+    const float *data;
+    long row_stride, column_stride;
+    float *packed;
+};
+struct Carried {
+    float *data;  // [T + 1, B, size], or [2, B, size] when only the last value is wanted
+    long whole;   // which of the two
+};
+struct Call {
+    long steps, batch, first, direction;  // t runs from first by direction
+    const long *sizes;                    // the values of the cell's size names
+    const Input *inputs;
+    const Matrix *matrices;
+    const Carried *carried;
+    float *const *records;  // [T, B, size] each
+    float *scratch;
+    const int64_t *lengths;  // [B], or null
+    long threads;
+    long by_panel;  // split products by panel instead of sequences by thread
+    long packed_already;
+};
