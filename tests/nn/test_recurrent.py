@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import recurra as rc
+from recurra.backends import load
 from recurra.lang import concat, tanh
 
 T, B, IN, H = 5, 3, 4, 6
@@ -430,7 +431,8 @@ def test_cell_without_input() -> None:
 def test_explain_names_backend_and_each_shape_once() -> None:
     layer = make("gru", 3, bidirectional=True)
     text = layer.explain()
-    assert text.startswith("Recurrent(gru): backend reference (asked for: auto)")
+    chosen = load(layer.cell).name
+    assert text.startswith(f"Recurrent(gru): backend {chosen} (asked for: auto)")
     assert text.count("layer 0, both directions\n") == 1
     assert text.count("layers 1, 2, both directions\n") == 1
     assert text.count("I = 4, H = 6") == text.count("I = 12, H = 6") == 1

@@ -68,7 +68,7 @@ class AutoBackend:
         if self._cpu is None:
             self._announce(self._why_not)
             return self._reference.run(x, states, *args, **kwargs)
-        reason = unsuitable(states[0])
+        reason = unsuitable(x, states[0])
         if reason is not None:
             self._announce(f"compiled loops are for float32 on the CPU, not {reason}")
         few = x.shape[0] < _FEW_STEPS and not torch.is_grad_enabled()

@@ -36,7 +36,7 @@ class CpuBackend(ReferenceBackend):
         Raises:
             BackendError: when the tensors are not float32 on the CPU, or nothing can be compiled.
         """
-        reason = unsuitable(states[0])
+        reason = unsuitable(x, states[0])
         if reason is not None:
             raise BackendError(
                 f"backend 'cpu': expected float32 on the CPU, got {reason}. "
@@ -48,11 +48,14 @@ class CpuBackend(ReferenceBackend):
         return _CpuExecutor(self.plan, sizes, like)
 
 
-def unsuitable(like: Tensor) -> str | None:
-    """Why tensors like this one cannot run compiled; None if they can."""
-    if like.device.type != "cpu":
-        return f"the device {like.device}"
-    return None if like.dtype is torch.float32 else str(like.dtype)
+def unsuitable(x: Tensor, state: Tensor) -> str | None:
+    """Why a call with this input and state cannot run compiled; None if it can."""
+    if state.device.type != "cpu":
+        return f"the device {state.device}"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast"
+    dtypes = [state.dtype, *([x.dtype] if x.is_floating_point() else [])]
+    return next((str(dtype) for dtype in dtypes if dtype is not torch.float32), None)
 
 
 class _CpuExecutor(Executor):

@@ -125,13 +125,21 @@ def load_library(source: str) -> ctypes.CDLL:
     folder = cache_folder()
     library = folder / f"{name}.so"
     with _locked(folder / f"{name}.lock"):
-        if library.exists():
-            try:
-                return ctypes.CDLL(str(library))
-            except OSError:  # cut short or damaged: build it again
-                library.unlink()
-        _build(command, text, library)
+        if not _is_whole(library):
+            _build(command, text, library)
     return ctypes.CDLL(str(library))
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether the library is there as it was built: the loader crashes on one that is cut short."""
+    try:
+        return _digest(library) == library.with_suffix(".sha256").read_text()
+    except OSError:
+        return False
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _target_flags(compiler: Compiler) -> tuple[str, ...]:
@@ -182,6 +190,9 @@ def _build(command: tuple[str, ...], text: str, library: Path) -> None:
                 f"backend 'cpu': expected the compiler to build the kernel, it failed. The source "
                 f"is in {kept}; the command was:\n{shlex.join(full)}\n{last}"
             )
+        note = Path(work, "cell.sha256")
+        note.write_text(_digest(built))
+        os.replace(note, library.with_suffix(".sha256"))
         os.replace(built, library)
 
 

@@ -148,9 +148,9 @@ class CompiledLoop:
 
     def _by_panel(self, batch: int, threads: int) -> bool:
         """Whether threads share the columns of each product, meeting after it, instead of each
-        taking sequences of its own: for few sequences, and more of them when weights are large."""
+        taking sequences of its own: for few sequences, and for weights that then fit its cache."""
         largest = max((_bytes(matrix, self._sizes) for matrix in self.plan.matrices), default=0)
-        return threads > 1 and batch < threads * (6 if largest > _L2_BYTES else 2)
+        return threads > 1 and (batch < 2 * threads or largest > _L2_BYTES)
 
     @staticmethod
     def _input(value: Tensor, stepped: bool, keep: list[Tensor]) -> _Input:

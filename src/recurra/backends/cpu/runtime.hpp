@@ -30,7 +30,8 @@ typedef float vf_unaligned __attribute__((vector_size(VL * 4), aligned(4), may_a
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE vf splat(float a) { return vf{} + a; }
+// minus zero, because a compiler may drop that, and may not drop plus zero (of -0)
+INLINE vf splat(float a) { return a - vf{}; }
 INLINE vi splat_int(int32_t a) { return vi{} + a; }
 INLINE vf load(const float *p) { return *(const vf_unaligned *)p; }
 INLINE void store(float *p, vf v) { *(vf_unaligned *)p = v; }
@@ -63,8 +64,8 @@ template <bool TAIL> INLINE void put(float *p, vf v, long n) {
 }
 
 // ---- elementwise functions ---------------------------------------------------------------------
-// Each names the accuracy measured against double precision over its whole range
-// (tests/backends/test_cpu_functions.py).
+// tests/backends/test_cpu_functions.py holds each to a few units in the last place over the whole
+// range of float, infinities and NaN included.
 
 INLINE vf where(vf condition, vf a, vf b) { return condition != 0 ? a : b; }
 INLINE vf from_mask(vi mask) { return mask ? splat(1.0f) : splat(0.0f); }
@@ -87,7 +88,36 @@ INLINE vf power_of_two(vi n) { return (vf)((n + 127) << 23); }
 // the nearest integer, for |a| < 2^31; a conversion, which no compiler flag can optimise away
 INLINE vi nearest(vf a) { return __builtin_convertvector(a + with_sign_of(splat(0.5f), a), vi); }
 
-// 1.1 ulp
+// the polynomial part of e^r, |r| <= ln 2 / 2
+INLINE vf exp_reduced(vf r) {
+    vf p = splat(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    return p * (r * r) + r + 1.0f;
+}
+
+#if defined(__AVX512F__)
+INLINE vf v_exp(vf a) {
+    // of two operands these instructions give the second where one is NaN: a NaN passes through
+    __m512 low = _mm512_max_ps((__m512)splat(-110.0f), (__m512)a);
+    vf x = (vf)_mm512_min_ps((__m512)splat(100.0f), low);
+    vf m = (vf)_mm512_roundscale_ps((__m512)(x * 1.44269504088896341f), _MM_FROUND_NO_EXC);
+    vf r = x - m * 0.693359375f + m * 2.12194440e-4f;
+    return (vf)_mm512_scalef_ps((__m512)exp_reduced(r), (__m512)m);
+}
+// n / d for d from 1 to 1e9: an estimate and two corrections take less than the division
+INLINE vf quotient(vf n, vf d) {
+    vf reciprocal = (vf)_mm512_rcp14_ps((__m512)d);
+    reciprocal += reciprocal * (1.0f - d * reciprocal);
+    vf q = n * reciprocal;
+    return q + reciprocal * (n - d * q);
+}
+#else
+INLINE vf quotient(vf n, vf d) { return n / d; }
+
 INLINE vf v_exp(vf a) {
     vf x = a < splat(-104.0f) ? splat(-104.0f) : a;
     x = x > splat(89.0f) ? splat(89.0f) : x;
@@ -95,23 +125,18 @@ INLINE vf v_exp(vf a) {
     vi n = nearest(x * 1.44269504088896341f);
     vf m = __builtin_convertvector(n, vf);
     vf r = x - m * 0.693359375f + m * 2.12194440e-4f;
-    vf p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
+    vf p = exp_reduced(r);
     // in two steps, because 2^n itself may be subnormal or too large
     vi half = n >> 1;
     vf y = p * power_of_two(half) * power_of_two(n - half);
     return a != a ? a : y;
 }
+#endif
 
 INLINE vf v_sigmoid(vf a) {
     vf e = v_exp(-v_abs(a));
     vf numerator = a < 0 ? e : splat(1.0f);
-    return a != a ? a : numerator / (1.0f + e);
+    return a != a ? a : quotient(numerator, 1.0f + e);
 }
 
 INLINE vf v_tanh(vf a) {
@@ -123,7 +148,8 @@ INLINE vf v_tanh(vf a) {
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
     vf small = p * z * a + a;
-    vf big = with_sign_of(1.0f - 2.0f / (v_exp(2.0f * x) + 1.0f), a);
+    vf limited = x < 10.0f ? x : splat(10.0f);  // beyond it tanh is 1 in float32
+    vf big = with_sign_of(1.0f - quotient(splat(2.0f), v_exp(2.0f * limited) + 1.0f), a);
     vf y = x < 0.625f ? small : big;
     return a != a ? a : y;
 }
@@ -297,7 +323,8 @@ INLINE float max_over(const float *p, long n) {
 
 constexpr int NV = VL >= 8 ? (VL == 16 ? 4 : 2) : 4;
 constexpr int PW = NV * VL;
-constexpr int MAX_ROWS = VL == 8 ? 6 : 6;
+constexpr int MAX_ROWS = 6;
+constexpr int AHEAD = 8;  // lines of a panel fetched before they are needed
 
 template <int R, int V>
 static void tile(const float *a, long a_stride, const float *w, long K, float *c, long c_stride) {
@@ -309,6 +336,8 @@ static void tile(const float *a, long a_stride, const float *w, long K, float *c
 #pragma GCC unroll 2
         for (int h = 0; h < CHAINS; ++h) {
             const float *panel = w + (k + h) * PW;
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) __builtin_prefetch(panel + AHEAD * PW + v * VL);
             vf b[V];
 #pragma GCC unroll 4
             for (int v = 0; v < V; ++v) b[v] = *(const vf *)(panel + v * VL);
