@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import hoisting  # noqa: F401 - registers itself
+from benchmarks import hoisting, torch_nn  # noqa: F401 - they register themselves
 from benchmarks.registry import BENCHMARKS, Row
 from recurra import doctor
 from recurra.backends import keep_freed_memory
@@ -55,7 +56,7 @@ def _table(title: str, rows: list[Row]) -> Table:
     table.add_column("target", justify="right")
     for row in rows:
         target = "" if row.target is None else f">= {row.target:g}"
-        times = [f"{time:.1f}" for time in row.sides_ms.values()]
+        times = ["" if math.isnan(t) else f"{t:.1f}" for t in row.sides_ms.values()]
         table.add_row(row.job, *times, f"{row.ratio:.2f}", target)
     return table
 
