@@ -22,6 +22,7 @@ CASES = {
     "small": Case(),
     "one step": Case(T=1, B=1),
     "wide": Case(T=3, B=17, sizes={"I": 33, "H": 70}),
+    "narrow input": Case(T=4, B=18, sizes={"I": 2, "H": 34}, lengths=(4, 2, 3) * 6),
     "one sequence": Case(T=5, B=1, sizes={"I": 7, "H": 130}),
     "ragged": Case(T=5, B=4, lengths=(5, 1, 3, 2)),
     "ragged, reverse": Case(T=5, B=4, lengths=(5, 1, 3, 2), reverse=True),

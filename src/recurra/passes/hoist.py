@@ -32,15 +32,18 @@ class Loop:
     after: Graph
 
 
-def hoist(graph: Graph, given: Mapping[Node, Rate], *, lean: bool = False) -> Sections:
+def hoist(
+    graph: Graph, given: Mapping[Node, Rate], *, lean: bool = False, products: bool = True
+) -> Sections:
     """Cut `graph` into what runs once, for each sequence, for all steps at once, and in each.
 
     With `lean`, elementwise work stays in the loop, where its operands are in the cache: of what
-    need not be done in each step only products, and what they read, leave it.
+    need not be done in each step only products, and what they read, leave it; without `products`
+    not even those do.
     """
     rate_of = rates(graph, given)
     if lean:
-        rate_of = _lean_rates(graph, rate_of)
+        rate_of = _lean_rates(graph, rate_of, products)
     cuts = _cut_nodes(graph, rate_of)
     sections: dict[Rate, Graph] = {}
     for rate in (Rate.ONCE, Rate.CONTEXT, Rate.SEQUENCE):
@@ -55,12 +58,12 @@ def hoist(graph: Graph, given: Mapping[Node, Rate], *, lean: bool = False) -> Se
     )
 
 
-def _lean_rates(graph: Graph, rate_of: Mapping[Node, Rate]) -> dict[Node, Rate]:
-    """The rates with all that runs for every step put into the loop, but for products."""
+def _lean_rates(graph: Graph, rate_of: Mapping[Node, Rate], products: bool) -> dict[Node, Rate]:
+    """The rates with all that runs for every step put into the loop, but for `products`."""
     inputs = set(graph.inputs)
     kept: set[Node] = set()
     for node in reversed(graph.nodes()):
-        if rate_of[node] is not Rate.SEQUENCE:
+        if rate_of[node] is not Rate.SEQUENCE or not products:
             continue
         product = OPS[node.op].group is Group.PRODUCT
         # a bias costs nothing where it is added by the product itself
@@ -128,6 +131,7 @@ def split(
     *,
     late: bool = True,
     fixed: Iterable[Node] | None = None,
+    products: bool = True,
 ) -> Loop:
     """Cut a loop body at what depends on `carried` and what the next step needs.
 
@@ -139,6 +143,7 @@ def split(
         fixed: given for a loop that does its elementwise work itself, the inputs that are the same
             at every step: of what could run before it only products, what they read, and what
             depends on these inputs alone then do.
+        products: whether products do.
     """
     next_names = set(carried.values())
     next_values = [node for name, node in graph.outputs if name in next_names]
@@ -147,7 +152,7 @@ def split(
     nodes = graph.nodes()
     early = {node for node in nodes if node not in depends}
     if fixed is not None:
-        early = _worth_hoisting(graph, early, fixed)
+        early = _worth_hoisting(graph, early, fixed, products)
     body = {node for node in nodes if node in needed and node not in early}
     if not late:
         sums = {node for node in nodes if OPS[node.op].group is Group.ACCUMULATION}
@@ -188,12 +193,16 @@ def _is_elementwise(node: Node) -> bool:
     )
 
 
-def _worth_hoisting(graph: Graph, early: set[Node], fixed: Iterable[Node]) -> set[Node]:
+def _worth_hoisting(
+    graph: Graph, early: set[Node], fixed: Iterable[Node], products: bool
+) -> set[Node]:
     """Of the nodes that may leave the loop: those that cost more than a pass over memory."""
     varying = dependents(graph, set(graph.inputs).difference(fixed))
     constant = {node for node in early if node not in varying}
-    products = [node for node in early if OPS[node.op].group is Group.PRODUCT]
-    return constant | (set(topological(products, stop=graph.inputs)) & early)
+    if not products:
+        return constant
+    worth = [node for node in early if OPS[node.op].group is Group.PRODUCT]
+    return constant | (set(topological(worth, stop=graph.inputs)) & early)
 
 
 def dependents(graph: Graph, sources: Iterable[Node]) -> set[Node]:

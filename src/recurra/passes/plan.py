@@ -61,7 +61,14 @@ class Plan:
         return tuple(node for node in self.inputs if node.attr("kind") == kind)
 
 
-def plan(equations: Graph, *, wide: bool = True, lean: bool = False, fused: bool = False) -> Plan:
+def plan(
+    equations: Graph,
+    *,
+    wide: bool = True,
+    lean: bool = False,
+    fused: bool = False,
+    hoisted: bool = True,
+) -> Plan:
     """The plan for a cell's equations.
 
     Args:
@@ -70,9 +77,11 @@ def plan(equations: Graph, *, wide: bool = True, lean: bool = False, fused: bool
         lean: elementwise work goes to the loops unless it can run before the reverse one, so that
             only products read the values of all steps at once: right when those outgrow the cache.
         fused: elementwise work stays in the loops altogether, for targets that fuse it.
+        hoisted: whether, with `fused`, products of the input leave the forward loop. With many
+            sequences they are as fast inside it, and what they give need not go through memory.
     """
     graph = forward_graph(equations, wide=wide)
-    sections = hoist(graph, leaf_rates(graph), lean=lean or fused)
+    sections = hoist(graph, leaf_rates(graph), lean=lean or fused, products=hoisted)
     states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
     names = tuple(node.name for node in states)
     step = _step_section(sections, states)
@@ -82,6 +91,7 @@ def plan(equations: Graph, *, wide: bool = True, lean: bool = False, fused: bool
         dict(zip(states, names, strict=True)),
         late=not in_loop,
         fixed=_fixed(step.graph, sections) if in_loop else None,
+        products=hoisted,
     )
     carried = {
         cotangent_of(name, step.graph.output(name)): str(step.wanted.index(state))

@@ -16,6 +16,9 @@ from recurra.ir import Graph, Node
 from recurra.lang import Cell
 from recurra.passes import Plan, plan
 
+_MANY_SEQUENCES = 16
+_NARROW = 4  # times narrower than the state
+
 
 class CpuBackend(ReferenceBackend):
     """Runs a cell's time loops, forward and reverse, as C++ that is printed from its plan.
@@ -28,7 +31,7 @@ class CpuBackend(ReferenceBackend):
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
-        self.plan = _plan(cell)
+        self.plan = _plan(cell, hoisted=True)
 
     def run(self, x: Tensor, states: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
         """Run the cell over a batch of sequences; see `ReferenceBackend.run`.
@@ -44,8 +47,16 @@ class CpuBackend(ReferenceBackend):
             )
         return super().run(x, states, *args, **kwargs)
 
-    def _new_executor(self, lean: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        return _CpuExecutor(self.plan, sizes, like)
+    def _variant(self, x: Tensor, states: tuple[Tensor, ...]) -> bool:
+        """Whether products of the input leave the loop. They stay for many sequences of a narrow
+        input: the product then is cheaper than the way of its result through memory. Token ids
+        have a table instead."""
+        if not x.is_floating_point() or x.shape[1] < _MANY_SEQUENCES:
+            return True
+        return x.shape[2] * _NARROW > states[0].shape[1]
+
+    def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
+        return _CpuExecutor(_plan(self.cell, hoisted=variant), sizes, like)
 
 
 def unsuitable(x: Tensor, state: Tensor) -> str | None:
@@ -72,6 +83,6 @@ class _CpuExecutor(Executor):
         )
 
 
-@lru_cache(maxsize=256)
-def _plan(cell: Cell) -> Plan:
-    return plan(cell.equations, wide=False, fused=True)
+@lru_cache(maxsize=512)
+def _plan(cell: Cell, *, hoisted: bool) -> Plan:
+    return plan(cell.equations, wide=False, fused=True, hoisted=hoisted)

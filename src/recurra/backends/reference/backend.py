@@ -97,8 +97,12 @@ class ReferenceBackend:
         """The plan in words."""
         return describe(self.cell, self.plan, sizes)
 
-    def _new_executor(self, lean: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        return Executor(_plan(self.cell, lean=lean), sizes, like)
+    def _variant(self, x: Tensor, states: tuple[Tensor, ...]) -> bool:
+        """Which of the cell's two plans suits a call: here, whether the lean one does."""
+        return x.shape[0] * max(state.numel() for state in states) > _LEAN_ABOVE
+
+    def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
+        return Executor(_plan(self.cell, lean=variant), sizes, like)
 
     def _leaves(
         self,
@@ -152,12 +156,11 @@ class ReferenceBackend:
         widths = (None if given is None else given.shape[-1], *(s.shape[-1] for s in states))
         shapes = tuple(parameters[node.name].shape for node in self.plan.leaves("parameter"))
         others = tuple(c.shape[-1] for c in context)
-        numbers = x.shape[0] * max(state.numel() for state in states)
-        lean = numbers > _LEAN_ABOVE
-        key = (lean, widths, others, shapes, states[0].dtype, states[0].device)
+        variant = self._variant(x, states)
+        key = (variant, widths, others, shapes, states[0].dtype, states[0].device)
         if key not in self._executors:
             sizes = self._sizes(x, states, embedding, context, parameters)
-            self._executors[key] = self._new_executor(lean, sizes, states[0])
+            self._executors[key] = self._new_executor(variant, sizes, states[0])
         return self._executors[key]
 
 
