@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import hoisting, torch_nn  # noqa: F401 - they register themselves
+from benchmarks import any_cell, torch_nn  # noqa: F401 - they register themselves
 from benchmarks.registry import BENCHMARKS, Row
 from recurra import doctor
 from recurra.backends import keep_freed_memory

@@ -38,6 +38,7 @@ def check(of: Cell, case: Case, message: str = "") -> None:
     assert_same(found, expected, TOLERANCE, f"{of.name}, {case}\n{message}")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.mark.parametrize("name", cells.names())
 def test_cell_of_the_registry(name: str, case: Case) -> None:

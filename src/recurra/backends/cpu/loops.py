@@ -68,13 +68,18 @@ class CompiledLoop:
         skip: bool,
     ) -> None:
         self.plan: Schedule = schedule(body, carried, len(carried))
-        self._sizes, self._stepped = dict(sizes), stepped
+        self._stepped = stepped
         self._size_names = _size_names(body)
         self.source = print_loop("run", self.plan, self._size_names, skip=skip)
         self._function = load_library('#include "runtime.hpp"\n' + self.source)["run"]
         self._function.restype = None
         self._function.argtypes = (ctypes.POINTER(_Call),)
         self._extra = body.output_nodes[len(carried) :]
+        # what follows from the sizes is worked out here, not at every call
+        self._widths = [_evaluated(node, sizes) for node in self._extra]
+        self._scratch = sum(_padded(dim.evaluate(sizes)) for dim in self.plan.scratch)
+        self._numbers = (_LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
+        self._largest = max((_bytes(matrix, sizes) for matrix in self.plan.matrices), default=0)
 
     def run(
         self,
@@ -88,7 +93,7 @@ class CompiledLoop:
         chunk: int | None = None,
     ) -> LoopResult:
         """Run all steps; see `TimeLoop.run`. What is `early` is had for all steps at once."""
-        plan, steps, sizes = self.plan, len(order), self._sizes
+        plan, steps = self.plan, len(order)
         if early is not None:
             values = {**values, **early(slice(0, steps))}
         lengths = None if active is None else active.sum(0).reshape(-1)
@@ -109,11 +114,9 @@ class CompiledLoop:
             past.append((rows, whole))
         carried = (_Carried * len(past))(*(_Carried(r.data_ptr(), w) for r, w in past))
         like = first[0]
-        records = [like.new_empty(steps, batch, _evaluated(node, sizes)) for node in self._extra]
+        records = [like.new_empty(steps, batch, width) for width in self._widths]
         pointers = (_POINTER * max(len(records), 1))(*(r.data_ptr() for r in records))
-        width = sum(math.ceil(d.evaluate(sizes) / _PANEL) * _PANEL for d in plan.scratch)
-        scratch = like.new_empty(max(batch * width, 1))
-        numbers = (_LONG * len(self._size_names))(*(sizes[name] for name in self._size_names))
+        scratch = like.new_empty(max(batch * self._scratch, 1))
         if lengths is not None:
             lengths = lengths.to(torch.int64).contiguous()
         threads = torch.get_num_threads()
@@ -122,7 +125,7 @@ class CompiledLoop:
             batch=batch,
             first=order.start,
             direction=order.step,
-            sizes=ctypes.addressof(numbers),
+            sizes=ctypes.addressof(self._numbers),
             inputs=ctypes.addressof(inputs),
             matrices=ctypes.addressof(matrices),
             carried=ctypes.addressof(carried),
@@ -149,8 +152,7 @@ class CompiledLoop:
     def _by_panel(self, batch: int, threads: int) -> bool:
         """Whether threads share the columns of each product, meeting after it, instead of each
         taking sequences of its own: for few sequences, and for weights that then fit its cache."""
-        largest = max((_bytes(matrix, self._sizes) for matrix in self.plan.matrices), default=0)
-        return threads > 1 and (batch < 2 * threads or largest > _L2_BYTES)
+        return threads > 1 and (batch < 2 * threads or self._largest > _L2_BYTES)
 
     @staticmethod
     def _input(value: Tensor, stepped: bool, keep: list[Tensor]) -> _Input:
@@ -165,13 +167,17 @@ class CompiledLoop:
     @staticmethod
     def _matrix(value: Tensor, keep: list[Tensor]) -> _Matrix:
         rows, columns = value.shape
-        packed = value.new_empty(math.ceil(rows / _PANEL) * _PANEL * columns)
+        packed = value.new_empty(_padded(rows) * columns)
         keep += [value, packed]
         return _Matrix(value.data_ptr(), value.stride(0), value.stride(1), packed.data_ptr())
 
 
 def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
     return values[node] if node in values else values[node.inputs[0]].t()
+
+
+def _padded(width: int) -> int:
+    return math.ceil(width / _PANEL) * _PANEL
 
 
 def _bytes(matrix: Node, sizes: Mapping[str, int]) -> int:

@@ -52,6 +52,7 @@ class Executor:
         self._sizes = dict(sizes)
         self._like = torch.empty(0, dtype=like.dtype, device=like.device)
         self._programs: dict[tuple[Graph, bool], Program] = {}
+        self._on_the_way: dict[frozenset[Node], set[Node]] = {}
         self._loops: dict[Graph, AnyLoop] = {}
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
         self._x = next(iter(plan.leaves("input")), None)
@@ -303,15 +304,18 @@ class Executor:
 
     def _needed(self, wanted: set[Node]) -> set[Node]:
         """The nodes on a way from a wanted leaf."""
-        needed = set(wanted)
-        for part in (self.plan.once, self.plan.context, self.plan.sequence):
-            needed = dependents(part.graph, needed)
-        return needed
+        key = frozenset(wanted)
+        if key not in self._on_the_way:
+            needed = wanted
+            for part in (self.plan.once, self.plan.context, self.plan.sequence):
+                needed = dependents(part.graph, needed)
+            self._on_the_way[key] = needed
+        return self._on_the_way[key]
 
     def _reverse_loop(self, values: Values, call: Call, d_finals: Sequence[Tensor]) -> LoopResult:
         """The reverse loop: the cotangents of the first states, and what comes after reads."""
         body, leaves = self._reverse_body, self.plan.step.seeds[1:]
-        width = max(self._size(leaf) for leaf in leaves)
+        width = max(d.shape[-1] for d in d_finals)
 
         def early(steps: slice) -> Values:
             inputs = self._early_stepped.inputs

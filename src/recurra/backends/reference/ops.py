@@ -44,10 +44,10 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
 
 def _outer(d: Tensor, v: Tensor) -> Tensor:
     """The sum over all leading dimensions of d v^T."""
-    lead = torch.broadcast_shapes(d.shape[:-1], v.shape[:-1])
-    rows = d.expand(*lead, d.shape[-1]).reshape(-1, d.shape[-1])
-    columns = v.expand(*lead, v.shape[-1]).reshape(-1, v.shape[-1])
-    return rows.t() @ columns
+    if d.shape[:-1] != v.shape[:-1]:
+        lead = torch.broadcast_shapes(d.shape[:-1], v.shape[:-1])
+        d, v = d.expand(*lead, d.shape[-1]), v.expand(*lead, v.shape[-1])
+    return d.reshape(-1, d.shape[-1]).t() @ v.reshape(-1, v.shape[-1])
 
 
 def _total(v: Tensor) -> Tensor:
