@@ -64,7 +64,7 @@ class TrainingResult:
         best_nll: smallest validation loss, nats a token: that of model.safetensors.
         best_step: the step it was reached at.
         skipped: steps skipped because a number was not finite.
-        samples: those taken in this session.
+        samples: those taken since it was started or resumed.
     """
 
     folder: Path
