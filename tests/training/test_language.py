@@ -23,6 +23,8 @@ from recurra.training import language as language_module
 from recurra.training.checkpoints import read_tensors
 from recurra.training.view import Status
 
+pytestmark = pytest.mark.medium
+
 SIZES = {"batch_size": 8, "bptt": 20, "device": "cpu", "sample_length": 10}
 
 

@@ -9,6 +9,8 @@ import torch
 from recurra.errors import CheckpointError, DataError, RunError
 from recurra.training import LanguageSettings, evaluate_run, load_run, train_language_model
 
+pytestmark = pytest.mark.medium
+
 Synthetic = Callable[[int], str]
 
 QUICK: dict[str, Any] = {
