@@ -10,6 +10,7 @@ from oracle import Case, assert_same, results
 from random_cells import random_case, random_cell, source_of
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
+from recurra.backends.choose import AutoBackend
 from recurra.backends.cpu import CpuBackend, found_compiler
 from recurra.backends.cpu import compiler as compiling
 from recurra.errors import BackendError, BuildError
@@ -139,6 +140,25 @@ def test_failing_compiler_keeps_the_source(tmp_path: Path, monkeypatch: pytest.M
     (kept,) = tmp_path.glob("*.cpp")
     assert str(kept) in str(caught.value)
     assert "broken" in kept.read_text()
+
+
+def test_full_disk_is_a_build_error_and_auto_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))
+    monkeypatch.setattr(compiling, "_build", full)
+    compiling.load_library.cache_clear()
+    inputs = CASES["small"].tensors(cells.rnn, torch.float32)
+    with pytest.raises(BuildError, match=r"No space left on device.*RECURRA_CACHE"):
+        inputs.run(CpuBackend(cells.rnn))
+    auto = AutoBackend(cells.rnn)
+    y, _ = inputs.run(auto)
+    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.rnn))[0])
+    assert auto.name == "reference"
+    assert "No space left" in auto.explain({"I": 3, "H": 5})
 
 
 def test_read_only_cache_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

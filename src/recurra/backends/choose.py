@@ -83,7 +83,11 @@ class AutoBackend:
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words, and why it is not another."""
         if self._cpu is not None:
-            return self._cpu.explain(sizes)
+            few = (
+                f"  calls of fewer than {_FEW_STEPS} steps without gradients run on the reference "
+                f"backend: packing the weights would take as long"
+            )
+            return f"{self._cpu.explain(sizes)}\n{few}"
         return f"not compiled: {self._why_not}\n{self._reference.explain(sizes)}"
 
     def _announce(self, why: str) -> None:

@@ -7,7 +7,7 @@ of outer products, so weight gradients come out as one product over all steps.
 
 from collections.abc import Mapping
 
-from recurra.ir import OPS, Graph, Group, Node, apply, cotangents, leaf, topological
+from recurra.ir import OPS, Graph, Group, Node, apply, cotangents, leaf
 from recurra.passes.hoist import section
 
 Accumulate = Mapping[Node, str | None]
@@ -83,6 +83,3 @@ def reads(graph: Graph) -> tuple[Node, ...]:
         for node in graph.inputs
         if not (node.op == "input" and node.attr("kind") == "cotangent")
     )
-
-
-__all__ = ["adjoint", "cotangent_of", "is_residual", "reads", "topological"]

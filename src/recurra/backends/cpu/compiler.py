@@ -124,10 +124,16 @@ def load_library(source: str) -> ctypes.CDLL:
     name = hashlib.sha256(key.encode()).hexdigest()
     folder = cache_folder()
     library = folder / f"{name}.so"
-    with _locked(folder / f"{name}.lock"):
-        if not _is_whole(library):
-            _build(command, text, library)
-    return ctypes.CDLL(str(library))
+    try:
+        with _locked(folder / f"{name}.lock"):
+            if not _is_whole(library):
+                _build(command, text, library)
+        return ctypes.CDLL(str(library))
+    except OSError as error:  # a full disk, a folder that went away
+        raise BuildError(
+            f"backend 'cpu': expected to write and load {library}, got {error}. Make room there, "
+            f"or set RECURRA_CACHE to another folder."
+        ) from error
 
 
 def _is_whole(library: Path) -> bool:

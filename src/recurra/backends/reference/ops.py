@@ -5,7 +5,6 @@ Values carry time and batch in front: a vector of size H is [H], [B, H] or [T, B
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -109,10 +108,6 @@ def _make_matvec(node: Node, _sizes: Sizes) -> Kernel:
     return _matmul if len(node.shape) == 2 else _matvec
 
 
-def _feature_dims(node: Node) -> tuple[int, ...]:
-    return tuple(range(-len(node.inputs[0].shape), 0))
-
-
 def _make_sum(node: Node, _sizes: Sizes) -> Kernel:
     if len(node.inputs[0].shape) == 2:
         return lambda m: m.sum().reshape(1)
@@ -159,10 +154,6 @@ def _make_pad(node: Node, sizes: Sizes) -> Kernel:
     before, after = node.attr("before").evaluate(sizes), node.attr("after").evaluate(sizes)
     padding = (*(0, 0) * (-_dim(node) - 1), before, after)
     return lambda v: F.pad(v, padding)
-
-
-def _unsupported(node: Node, _sizes: Sizes) -> Any:
-    raise AssertionError(f"{node} should have been rewritten by decompose")
 
 
 _MAKERS: dict[str, Callable[[Node, Sizes], Kernel]] = {
