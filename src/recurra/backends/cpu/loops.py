@@ -2,7 +2,8 @@
 
 import ctypes
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,7 +37,9 @@ class _Carried(ctypes.Structure):
     _fields_ = (("data", _POINTER), ("whole", _LONG))
 
 
-class _Call(ctypes.Structure):
+class Call(ctypes.Structure):
+    """The struct `Call` of runtime.hpp."""
+
     _fields_ = (
         ("steps", _LONG),
         ("batch", _LONG),
@@ -53,6 +56,27 @@ class _Call(ctypes.Structure):
         ("by_panel", _LONG),
         ("packed_already", _LONG),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call to a compiled loop with all its memory.
+
+    Attributes:
+        carried: [T + 1, B, size] or [2, B, size] each; see the struct `Carried` of runtime.hpp.
+        records: [T, B, size] each.
+        alive: what the call points to.
+    """
+
+    function: Callable[..., None]
+    call: Call
+    carried: list[Tensor]
+    records: list[Tensor]
+    alive: tuple[object, ...]
+
+    def launch(self) -> None:
+        """Run all steps."""
+        self.function(ctypes.byref(self.call))
 
 
 class CompiledLoop:
@@ -73,7 +97,7 @@ class CompiledLoop:
         self.source = print_loop("run", self.plan, self._size_names, skip=skip)
         self._function = load_library('#include "runtime.hpp"\n' + self.source)["run"]
         self._function.restype = None
-        self._function.argtypes = (ctypes.POINTER(_Call),)
+        self._function.argtypes = (ctypes.POINTER(Call),)
         self._extra = body.output_nodes[len(carried) :]
         # what follows from the sizes is worked out here, not at every call
         self._widths = [_evaluated(node, sizes) for node in self._extra]
@@ -93,12 +117,45 @@ class CompiledLoop:
         chunk: int | None = None,
     ) -> LoopResult:
         """Run all steps; see `TimeLoop.run`. What is `early` is had for all steps at once."""
-        plan, steps = self.plan, len(order)
+        steps = len(order)
         if early is not None:
             values = {**values, **early(slice(0, steps))}
         lengths = None if active is None else active.sum(0).reshape(-1)
-        batch = first[0].shape[0]
-        keep: list[Tensor] = []  # temporaries that must live until the call returns
+        whole = {i for i, node in enumerate(self.plan.carried) if node in history}
+        prepared = self.prepare(values, first, order, whole=whole, lengths=lengths)
+        prepared.launch()
+        found = dict(zip(self._extra, prepared.records, strict=True))
+        last = []
+        ahead = 1 if order.step > 0 else 0
+        for i, (rows, node) in enumerate(zip(prepared.carried, self.plan.carried, strict=True)):
+            if i in whole:
+                found[node] = rows[1 - ahead : 1 - ahead + steps]
+                found[history[node]] = rows[ahead : ahead + steps]
+                last.append(rows[steps if ahead else 0])
+            else:
+                last.append(rows[steps & 1])
+        return LoopResult(carried=last, records=found)
+
+    def prepare(
+        self,
+        values: Mapping[Node, Tensor],
+        first: Sequence[Tensor],
+        order: range,
+        *,
+        whole: Collection[int] = (),
+        lengths: Tensor | None = None,
+        threads: int | None = None,
+    ) -> "Prepared":
+        """Memory for a run and its call, which can be launched any number of times.
+
+        Args:
+            values: by node, for the inputs of the body; read where they lie, at every launch.
+            whole: which carried values keep those of all steps.
+            lengths: [B], the steps of each sequence; None for all.
+        """
+        plan, steps, like = self.plan, len(order), first[0]
+        batch, threads = like.shape[0], threads or torch.get_num_threads()
+        keep: list[Tensor] = []
         inputs = (_Input * max(len(plan.inputs), 1))(
             *(self._input(values[node], node in self._stepped, keep) for node in plan.inputs)
         )
@@ -106,21 +163,21 @@ class CompiledLoop:
             *(self._matrix(_matrix_value(node, values), keep) for node in plan.matrices)
         )
         start = order.start if order.step < 0 else order.start - 1
-        past = []
-        for node, value in zip(plan.carried, first, strict=True):
-            whole = node in history
-            rows = value.new_empty(steps + 1 if whole else 2, batch, value.shape[-1])
-            rows[start + 1 if whole else 0].copy_(value)
-            past.append((rows, whole))
-        carried = (_Carried * len(past))(*(_Carried(r.data_ptr(), w) for r, w in past))
-        like = first[0]
+        carried = []
+        for i, value in enumerate(first):
+            rows = value.new_empty(steps + 1 if i in whole else 2, batch, value.shape[-1])
+            rows[start + 1 if i in whole else 0].copy_(value)
+            carried.append(rows)
+        places = (_Carried * len(carried))(
+            *(_Carried(rows.data_ptr(), i in whole) for i, rows in enumerate(carried))
+        )
         records = [like.new_empty(steps, batch, width) for width in self._widths]
         pointers = (_POINTER * max(len(records), 1))(*(r.data_ptr() for r in records))
         scratch = like.new_empty(max(batch * self._scratch, 1))
         if lengths is not None:
             lengths = lengths.to(torch.int64).contiguous()
-        threads = torch.get_num_threads()
-        call = _Call(
+            keep.append(lengths)
+        call = Call(
             steps=steps,
             batch=batch,
             first=order.start,
@@ -128,7 +185,7 @@ class CompiledLoop:
             sizes=ctypes.addressof(self._numbers),
             inputs=ctypes.addressof(inputs),
             matrices=ctypes.addressof(matrices),
-            carried=ctypes.addressof(carried),
+            carried=ctypes.addressof(places),
             records=ctypes.addressof(pointers),
             scratch=scratch.data_ptr(),
             lengths=lengths.data_ptr() if lengths is not None else None,
@@ -136,18 +193,8 @@ class CompiledLoop:
             by_panel=int(self._by_panel(batch, threads)),
             packed_already=0,
         )
-        self._function(ctypes.byref(call))
-        found = dict(zip(self._extra, records, strict=True))
-        last = []
-        ahead = 1 if order.step > 0 else 0
-        for (rows, whole), node in zip(past, plan.carried, strict=True):
-            if whole:
-                found[node] = rows[1 - ahead : 1 - ahead + steps]
-                found[history[node]] = rows[ahead : ahead + steps]
-                last.append(rows[steps if ahead else 0])
-            else:
-                last.append(rows[steps & 1])
-        return LoopResult(carried=last, records=found)
+        alive = (inputs, matrices, places, pointers, scratch, *keep)
+        return Prepared(self._function, call, carried, records, alive)
 
     def _by_panel(self, batch: int, threads: int) -> bool:
         """Whether threads share the columns of each product, meeting after it, instead of each
