@@ -4,8 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
 
-.PHONY: demo test check test-slow bench setup lint types clean
+# a sanitizer has to be in the process before Python is; what torch and Python leak is not ours
+SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 CXX=g++ RECURRA_CACHE=$(CURDIR)/$(VENV)/sanitized \
+	RECURRA_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+
+.PHONY: demo test check test-slow sanitize bench setup lint types clean
 
 setup: $(READY)
 
@@ -25,11 +31,23 @@ test: lint types  ## lint, types, and all tests but the slow ones
 check: lint types  ## under a minute: lint, types, the fast tests
 	$(BIN)/pytest --quiet -n 2 -m "not slow and not medium" --maxfail 5
 
-test-slow: $(READY)  ## the tests that take minutes
-	$(BIN)/pytest --quiet -m slow --timeout 3600
+test-slow: $(READY)  ## the tests that take minutes, 2,000 random cells among them
+	$(BIN)/pytest --quiet -n 2 -m slow --timeout 3600 tests/backends
+	$(BIN)/pytest --quiet -m slow --timeout 3600 --ignore tests/backends
 
-bench: $(READY)  ## every benchmark, in one table
-	$(BIN)/python -m benchmarks
+sanitize: $(READY)  ## compiled loops under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(SANITIZED) $(BIN)/pytest --quiet -n 2 -m "not slow" --timeout 1800 \
+		-k "sanitizer or registry or function or compiled or threads or gradients" \
+		tests/backends/test_compiler.py tests/backends/test_cpu.py \
+		tests/backends/test_cpu_functions.py tests/backends/test_random_cells.py
+
+# torch is there already, so that what it is compared with cannot pull another build of it
+$(BENCH_READY): $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
+	touch $(BENCH_READY)
+
+bench: $(BENCH_READY)  ## every benchmark, in one table; BENCH="torch_nn --quick" for some of it
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(READY)
 	$(BIN)/ruff check .

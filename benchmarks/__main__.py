@@ -1,82 +1,150 @@
-"""Run benchmarks: the oracle check first, then the timing; a table, and json beside it."""
+"""Run benchmarks: the sides held against each other first, then timed; one table, and json."""
 
 import argparse
-import json
-import math
-import platform
-import subprocess
+import os
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import any_cell, torch_nn  # noqa: F401 - they register themselves
-from benchmarks.registry import BENCHMARKS, Row
-from recurra import doctor
+from benchmarks.catalogue import BENCHMARKS
+from benchmarks.oracle import DisagreementError
+from benchmarks.registry import Benchmark, Row, Settings
+from benchmarks.report import document, line, save, table, verdict
 from recurra.backends import keep_freed_memory
+
+MET, FAILED, MISSED = 0, 1, 2
+
+EPILOG = """\
+Every benchmark first checks that its sides compute the same, at small sizes and again at each
+job's own; where they disagree nothing is reported. Sides are timed in turn (A B A B ...) with equal
+threads, and a ratio is the median of the rounds' ratios, its spread the smallest and the largest.
+
+  python -m benchmarks --list                     what there is
+  python -m benchmarks                            all but the long trainings, about 40 minutes
+  python -m benchmarks torch_nn floor             these two
+  python -m benchmarks --quick                    does everything work? its figures are no results
+  python -m benchmarks char_rnn --minutes 10      train against a plain PyTorch model, side by side
+
+The exit status is 0 when every target was met, 2 when one was missed, 1 when a benchmark could
+not be reported. Keep the machine otherwise idle.
+"""
 
 
 def main() -> int:
-    """Run what was asked for; the exit status is 1 when a side was wrong, so nothing is claimed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"which ones: {', '.join(BENCHMARKS)} (all)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    """Run what was asked for."""
+    parser = _parser()
     arguments = parser.parse_args()
+    if arguments.list:
+        return _list()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"expected names among {', '.join(BENCHMARKS)}, got {', '.join(unknown)}")
-    torch.set_num_threads(arguments.threads)
-    keep_freed_memory()  # as `recurra train` does; every side has it
-    console, failed = Console(), False
-    for name in arguments.names or BENCHMARKS:
-        benchmark = BENCHMARKS[name]
+    settings = Settings(
+        threads=arguments.threads,
+        quick=arguments.quick,
+        minutes=arguments.minutes,
+        hidden_sizes=tuple(arguments.hidden_size or (256, 512)),
+        data=arguments.data,
+    )
+    torch.set_num_threads(settings.threads)
+    keep_freed_memory()  # as `recurra train` does; every side in this process has it
+    chosen = [
+        benchmark
+        for benchmark in BENCHMARKS.values()
+        if benchmark.name in arguments.names or (not arguments.names and benchmark.by_default)
+    ]
+    return _run(chosen, settings, arguments.out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}")
+    add("--list", action="store_true", help="say what each one measures, and stop")
+    add("--quick", action="store_true", help="few rounds and small shapes; never a result")
+    add(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        help="of every side (%(default)s)",
+    )
+    add("--out", type=Path, default=Path("benchmarks/results"), help="folder (%(default)s)")
+    training = parser.add_argument_group("char_rnn")
+    training.add_argument(
+        "--minutes",
+        type=float,
+        default=10.0,
+        help="of training for 256 units; 512 get half as many again (%(default)s)",
+    )
+    training.add_argument(
+        "--hidden-size", type=int, action="append", help="of the model; may be repeated (256, 512)"
+    )
+    training.add_argument(
+        "--data",
+        type=Path,
+        default=_default_data(),
+        help="text file ($RECURRA_DATA/tinyshakespeare/input.txt)",
+    )
+    return parser
+
+
+def _default_data() -> Path | None:
+    folder = os.environ.get("RECURRA_DATA")
+    return Path(folder, "tinyshakespeare", "input.txt") if folder else None
+
+
+def _list() -> int:
+    for benchmark in BENCHMARKS.values():
+        when = "" if benchmark.by_default else " (only when named)"
+        print(f"{benchmark.name}{when}\n    {benchmark.doc}")
+    return MET
+
+
+def _run(chosen: list[Benchmark], settings: Settings, folder: Path) -> int:
+    console = Console()
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path = folder / f"{'quick' if settings.quick else 'bench'}-{now}.json"
+    results: dict[str, list[Row]] = {}
+    failures: dict[str, str] = {}
+    for benchmark in chosen:
         try:
-            benchmark.check()
-        except AssertionError as error:
-            console.print(f"[red]{name}: the sides disagree, nothing is reported.[/red]\n{error}")
-            failed = True
-            continue
-        rows = benchmark.run()
-        console.print(_table(f"{name}: {benchmark.doc}", rows))
-        _save(arguments.out / f"{name}.json", rows)
-    return int(failed)
+            results[benchmark.name] = _rows(benchmark, settings)
+        except Exception as error:  # the others shall still be measured
+            if not isinstance(error, (DisagreementError, ModuleNotFoundError)):
+                console.print_exception()
+            failures[benchmark.name] = f"{type(error).__name__}: {error}"
+            console.print(f"{benchmark.name}: {error}", style="red", markup=False)
+        save(path, document(results, failures, settings))  # an interrupted run keeps what it has
+    console.print(table(results, settings))
+    console.print(verdict(results, failures))
+    console.print(f"json: {path}")
+    if failures:
+        return FAILED
+    missed = any(row.met is False for rows in results.values() for row in rows)
+    return MISSED if missed else MET
 
 
-def _table(title: str, rows: list[Row]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("job")
-    for side in rows[0].sides_ms:
-        table.add_column(f"{side}, ms", justify="right")
-    table.add_column("ratio", justify="right")
-    table.add_column("target", justify="right")
-    for row in rows:
-        target = "" if row.target is None else f">= {row.target:g}"
-        times = ["" if math.isnan(t) else f"{t:.1f}" for t in row.sides_ms.values()]
-        table.add_row(row.job, *times, f"{row.ratio:.2f}", target)
-    return table
-
-
-def _save(path: Path, rows: list[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    report = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "cpu": doctor().cpu,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "dtype": "float32",
-        "rows": [asdict(row) for row in rows],
-    }
-    path.write_text(json.dumps(report, indent=2) + "\n")
+def _rows(benchmark: Benchmark, settings: Settings) -> list[Row]:
+    """Check, then measure, with a line for each row as it comes."""
+    if benchmark.missing:
+        raise ModuleNotFoundError(
+            f"expected {', '.join(benchmark.missing)} to be installed. Run: pip install "
+            f'-c constraints.txt -e ".[bench]"'
+        )
+    benchmark.check()
+    rows = []
+    for row in benchmark.run(settings):
+        rows.append(row)
+        print(line(benchmark.name, row), file=sys.stderr, flush=True)
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,91 +1,181 @@
-"""A cell that torch.nn does not have against the same equations as a plain PyTorch loop.
+"""Cells that torch.nn does not have, forward + backward, against what else could run them.
 
-`hoisting` times the reference backend: what hoisting, merging and the adjoint bring by themselves.
-`any_cell` times the backend that runs by default.
+`any_cell` times the backend that runs by default against plain PyTorch loops, torchrecurrent where
+it has the cell, and JAX. `hoisting` times the reference backend: what hoisting, merging and the
+adjoint bring by themselves.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
-from benchmarks import plain_loops
-from benchmarks.registry import Benchmark, Row, register
-from benchmarks.timing import interleaved
-from recurra import cells
-from recurra.backends import load
+import recurra as rc
+from benchmarks.cells import ANY_CELLS
+from benchmarks.grid import SMALL, Job, Shape, grid
+from benchmarks.oracle import Results, check_agreement
+from benchmarks.peers import torchrecurrent_layers
+from benchmarks.peers.jax_scan import JaxScan
+from benchmarks.peers.plain import PlainLoop
+from benchmarks.registry import (
+    Benchmark,
+    Row,
+    Settings,
+    Target,
+    geometric_mean,
+    smallest,
+)
+from benchmarks.timing import Rounds, Turn, interleaved, local
+from recurra.lang import Cell
 
-_T, _B, _I, _H = 100, 32, 256, 256
-
-Run = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
-
-
-def _inputs() -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-    sizes = {"I": _I, "H": _H}
-    parameters = {
-        name: torch.empty([dim.evaluate(sizes) for dim in shape])
-        .uniform_(-(_H**-0.5), _H**-0.5, generator=generator)
-        .requires_grad_()
-        for name, shape in cells.mut1.parameters.items()
-    }
-    x = torch.randn(_T, _B, _I, generator=generator).requires_grad_()
-    h = torch.zeros(_B, _H, requires_grad=True)
-    return x, h, parameters
+LOOP, LIBRARY, JAX = "PyTorch loop", "torchrecurrent", "JAX scan"
+TARGETS = {LOOP: 5.0, LIBRARY: 5.0, JAX: 1.5}  # of the geometric means
+HOISTING = (Shape(100, 32, 256, 256), 1.5)
 
 
-def _recurra(backend: str) -> Run:
-    return lambda x, h, parameters: load(cells.mut1, backend).run(x, (h,), parameters)[0]
+def layer_of(cell: Cell, shape: Shape, backend: str = "auto") -> rc.Recurrent:
+    """Our layer with random weights; those that the cell starts at a constant vary around it."""
+    torch.manual_seed(0)
+    layer = rc.Recurrent(cell, shape.I, shape.H, backend=backend)
+    with torch.no_grad():
+        for name in cell.init:
+            parameter = getattr(layer, f"{name}_l0")
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return layer
 
 
-def _check(ours: Run) -> None:
-    x, h, parameters = _inputs()
-    leaves = [x, h, *parameters.values()]
-    results = []
-    for run in (ours, plain_loops.mut1):
-        y = run(x, h, parameters)
-        results.append((y, *torch.autograd.grad(y.square().sum(), leaves)))
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+def _named(results: Results, before: str, after: str) -> Results:
+    """The results with the layer's own decoration of parameter names taken off."""
+    return {name.removeprefix(before).removesuffix(after): v for name, v in results.items()}
 
 
-def _run(ours: Run, target: float) -> list[Row]:
-    x, h, parameters = _inputs()
-    leaves = [x, h, *parameters.values()]
+class _Sides:
+    """All sides of one cell at one shape, with the same weights."""
 
-    def step(run: Run) -> None:
-        torch.autograd.grad(run(x, h, parameters).sum(), leaves)
+    def __init__(self, cell: Cell, job: Job, jax: JaxScan) -> None:
+        self._cell, self._job = cell, job
+        self._layer = layer_of(cell, job.shape)
+        parameters = self._layer.parameters_of(0)
+        self._loop = PlainLoop(cell.name, parameters, job.shape.H)
+        self._library = None
+        if torchrecurrent_layers.has(cell.name):
+            self._library = torchrecurrent_layers.build(
+                cell.name, parameters, job.shape.I, job.shape.H
+            )
+        self._jax = jax
+        jax.load(cell.name, job, parameters)
 
-    taken = interleaved(
-        {"recurra": lambda: step(ours), "plain loop": lambda: step(plain_loops.mut1)}
+    def check(self) -> None:
+        """Hold every side against the plain loop."""
+        expected = _named(self._job.results(self._loop), "weights.", "")
+        found = {
+            "recurra": _named(self._job.results(self._layer), "", "_l0"),
+            JAX: self._jax.results(),
+        }
+        if self._library is not None:
+            found[LIBRARY] = torchrecurrent_layers.results(
+                self._cell.name, self._library, self._job
+            )
+        check_agreement(f"{self._cell.name} {self._job.shape}", expected, found)
+
+    def turns(self) -> dict[str, Turn]:
+        """What is timed: one training step of each side."""
+        job, layers = self._job, {"recurra": self._layer, LOOP: self._loop}
+        if self._library is not None:
+            layers[LIBRARY] = self._library
+        local_turns = {name: local(lambda it=it: job.step(it)) for name, it in layers.items()}
+        return {**local_turns, JAX: self._jax.turn}
+
+
+def _check() -> None:
+    with JaxScan(threads=torch.get_num_threads()) as jax:
+        for cell in ANY_CELLS.values():
+            _Sides(cell, Job(SMALL), jax).check()
+
+
+def _run(settings: Settings) -> Iterator[Row]:
+    rows: dict[str, list[Row]] = {peer: [] for peer in TARGETS}
+    with JaxScan(settings.threads) as jax:
+        for title, cell in ANY_CELLS.items():
+            for shape in grid(settings):
+                sides = _Sides(cell, Job(shape), jax)
+                sides.check()
+                rounds = interleaved(sides.turns(), settings)
+                for row in _rows(f"{title}, {shape}", rounds, settings):
+                    rows[row.peer].append(row)
+                    yield row
+            for found in rows.values():
+                of_cell = [row for row in found if row.job.startswith(title)]
+                if of_cell:
+                    yield geometric_mean(title, of_cell)
+    for peer, target in TARGETS.items():
+        yield geometric_mean("all cells", rows[peer], Target(value=target))
+        yield smallest("all cells", rows[peer])
+
+
+def _rows(job: str, rounds: Rounds, settings: Settings) -> Iterator[Row]:
+    for peer in TARGETS:
+        if peer in rounds.ms:
+            ratio = rounds.ratio("recurra", peer)
+            yield Row(
+                job=job,
+                peer=peer,
+                ours=rounds.median_ms("recurra"),
+                theirs=rounds.median_ms(peer),
+                ratio=ratio.median,
+                low=ratio.low,
+                high=ratio.high,
+                rounds=len(rounds),
+                threads=settings.threads,
+                details={"ms": {side: rounds.ms[side] for side in ("recurra", peer)}},
+            )
+
+
+def _hoisting(job: Job) -> tuple[rc.Recurrent, PlainLoop]:
+    cell = rc.cells.mut1
+    layer = layer_of(cell, job.shape, backend="reference")
+    loop = PlainLoop(cell.name, layer.parameters_of(0), job.shape.H)
+    expected = _named(job.results(loop), "weights.", "")
+    found = _named(job.results(layer), "", "_l0")
+    check_agreement(f"{cell.name} {job.shape}", expected, {"recurra": found})
+    return layer, loop
+
+
+def _run_hoisting(settings: Settings) -> Iterator[Row]:
+    shape, target = HOISTING
+    job = Job(shape)
+    layer, loop = _hoisting(job)
+    turns = {"recurra": local(lambda: job.step(layer)), LOOP: local(lambda: job.step(loop))}
+    rounds = interleaved(turns, settings)
+    ratio = rounds.ratio("recurra", LOOP)
+    yield Row(
+        job=f"MUT1, {shape}",
+        peer=LOOP,
+        ours=rounds.median_ms("recurra"),
+        theirs=rounds.median_ms(LOOP),
+        ratio=ratio.median,
+        low=ratio.low,
+        high=ratio.high,
+        target=Target(value=target),
+        rounds=len(rounds),
+        threads=settings.threads,
+        details={"ms": rounds.ms},
     )
-    ratio = taken["plain loop"].median_ms / taken["recurra"].median_ms
-    spread = {
-        f"{name} fastest..slowest": f"{timing.fastest_ms:.0f}..{timing.slowest_ms:.0f}"
-        for name, timing in taken.items()
-    }
-    return [
-        Row(
-            job=f"MUT1, T{_T} B{_B} I{_I} H{_H}, forward + backward",
-            sides_ms={name: timing.median_ms for name, timing in taken.items()},
-            ratio=ratio,
-            target=target,
-            details=spread,
-        )
-    ]
 
 
-def _register(name: str, backend: str, target: float) -> None:
-    ours = _recurra(backend)
-    register(
-        Benchmark(
-            name=name,
-            doc=f"backend {backend} against the same equations as a plain PyTorch loop",
-            check=lambda: _check(ours),
-            run=lambda: _run(ours, target),
-        )
-    )
-
-
-_register("hoisting", "reference", 1.5)
-_register("any_cell", "auto", 5.0)
+BENCHMARKS = (
+    Benchmark(
+        name="any_cell",
+        doc="cells that torch.nn lacks, float32, forward + backward; ratio: their time over "
+        "recurra's",
+        check=_check,
+        run=_run,
+        needs=("jax", "torchrecurrent"),
+    ),
+    Benchmark(
+        name="hoisting",
+        doc="the reference backend's plan against a plain loop, both on PyTorch's operations; "
+        "ratio: the loop's time over recurra's",
+        check=lambda: _hoisting(Job(SMALL)) and None,
+        run=_run_hoisting,
+    ),
+)

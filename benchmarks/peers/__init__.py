@@ -1,0 +1,1 @@
+"""The other sides: the same computations as they are written without recurra."""
