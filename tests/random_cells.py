@@ -1,8 +1,9 @@
 """Cells drawn at random from the whole language, and cases to run them on.
 
-`random_cell(rng)` writes the source of a cell and defines it; `source_of(cell)` is that source, for
-messages. What is drawn is kept in a range where two correct programs agree to rounding: values are
-squashed before they are used again, and conditions compare with numbers that no value hits.
+`random_cell(rng)` writes the source of a cell and defines it; `source_of(cell)` is that source, and
+`reproduction(cell, call)` a program that runs it, for messages. What is drawn is kept in a range
+where two correct programs agree to rounding: values are squashed before they are used again, and
+conditions compare with numbers that no value hits.
 """
 
 import linecache
@@ -15,6 +16,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 import recurra.lang
+from compiled import DTYPES, Call
 from oracle import Case
 from recurra.errors import CellError
 from recurra.lang import Cell
@@ -86,17 +88,73 @@ def random_cell(rng: random.Random) -> Cell:
 
 def random_case(cell: Cell, rng: random.Random) -> Case:
     """Sizes that suit the cell, ragged lengths, either direction, token ids or vectors."""
-    halved = re.search(r"split\((?!stack)\w+, 2\)", source_of(cell)) is not None
-    choices = (2, 4, 6, 8) if halved else (1, 2, 3, 4, 6, 8)
-    while True:
+    return _case(cell, rng, _sizes(cell, rng, (1, 2, 3, 4, 6, 8)), (1, 2, 3, 5), (1, 2, 3))
+
+
+def random_call(cell: Cell, rng: random.Random) -> Call:
+    """A case for compiled loops: no steps or many, one sequence or many, sizes on both sides of a
+    vector's and a panel's width and now and then large, threads, strides, few gradients."""
+    widths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
+    steps, batches = (1, 2, 3, 5, 0), (1, 2, 3, 5)
+    kind = rng.choices(("small", "odd", "wide", "long", "large"), weights=(5, 4, 3, 2, 0.6))[0]
+    if kind == "odd":
+        widths, batches = (7, 9, 15, 16, 17, 31, 33, 34), (1, 2, 5, 7)
+    elif kind == "wide":
+        widths, steps, batches = (12, 62, 64, 66, 70, 130), (1, 2, 3), (1, 4, 13, 18, 35)
+    elif kind == "long":
+        steps = (9, 20, 41)
+    elif kind == "large":
+        widths, steps, batches = (256, 514, 1024, 2048), (1, 2), (1, 2, 3)
+    case = _case(cell, rng, _sizes(cell, rng, widths), steps, batches)
+    names = ("x", *(f"state {i}" for i in range(len(cell.states))), *cell.parameters)
+    return Call(
+        case=case,
+        dtype=rng.choice(DTYPES),
+        threads=rng.choice((1, 2, 3)),
+        strided=rng.random() < 0.25,
+        frozen=tuple(n for n in names if rng.random() < 0.5) if rng.random() < 0.2 else (),
+        inference=rng.random() < 0.2,
+    )
+
+
+def reproduction(cell: Cell, call: Call) -> str:
+    """A Python program, to be run in tests/, that compares the compiled cell with the reference."""
+    return (
+        "import torch\n"
+        "from torch.nn import functional as F\n\n"
+        "from compiled import Call, compare\n"
+        "from oracle import Case\n"
+        "from recurra.lang import *\n\n\n"
+        f"{source_of(cell)}\n\n"
+        f"compare(random_cell, {call}, strict=False)\n"
+    )
+
+
+def _sizes(cell: Cell, rng: random.Random, choices: tuple[int, ...]) -> dict[str, int]:
+    """A number for every size name of the cell, for which all sizes in it are whole."""
+    if re.search(r"split\((?!stack)\w+, 2\)", source_of(cell)):
+        choices = tuple(n for n in choices if n % 2 == 0)
+    for _ in range(20):
         sizes = {name: rng.choice(choices) for name in cell.size_names}
         if _whole(cell, sizes):
-            break
-    T, B = rng.choice((1, 2, 3, 5)), rng.choice((1, 2, 3))
+            return sizes
+    sizes = dict.fromkeys(cell.size_names, 12)
+    assert _whole(cell, sizes), source_of(cell)
+    return sizes
+
+
+def _case(
+    cell: Cell,
+    rng: random.Random,
+    sizes: dict[str, int],
+    steps: tuple[int, ...],
+    batches: tuple[int, ...],
+) -> Case:
+    T, B = rng.choice(steps), rng.choice(batches)
     ids = rng.choice((None, None, "one-hot", "embedding")) if cell.input else None
     if ids == "one-hot" and not any("I" in map(str, s) for s in cell.parameters.values()):
         ids = None  # nothing says how long a one-hot vector is
-    ragged = rng.random() < 0.4
+    ragged = rng.random() < 0.4 and T > 0
     return Case(
         T=T,
         B=B,
@@ -162,7 +220,7 @@ class _Writer:
             self.lines.append(f"when = {rng.choice(_SCALARS_OF_STEP)}")
             self.values["when"] = "1"
         for _ in range(rng.randint(1, 11)):
-            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 2.5))[0]()
+            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 1, 2.5))[0]()
         self._return()
         used = set(re.findall(r"\w+", " ".join((*self.lines, *self.returned))))
         self.parameters = {n: size for n, size in self.parameters.items() if n in used}
@@ -199,6 +257,7 @@ class _Writer:
             self._normalised,
             self._rearranged,
             self._matrix_product,
+            self._multiplicative,
             self._scalar,
         )
 
@@ -384,6 +443,16 @@ class _Writer:
         left, right = self._parameter(("H", size)), self._parameter((size, size))
         form = self.rng.choice(("({0}.T.T @ {1}.T) @ {2}", "{0} @ ({1}.T @ {2})"))
         self._assign("H", self._squashed(form.format(left, right, a)))
+
+    def _multiplicative(self) -> None:
+        """(W @ x) * (V @ h), and now and then that through one more matrix."""
+        a, b = self._any(), self._any()
+        if a is None or b is None:
+            return
+        text = f"({self._product('H', a)}) * ({self._product('H', b)})"
+        if self.rng.random() < 0.4:
+            text = f"{self._parameter(('H', 'H'))} @ ({text})"
+        self._assign("H", self._squashed(text))
 
     def _scalar(self) -> None:
         """A number of the step: reduced, learned, or both."""

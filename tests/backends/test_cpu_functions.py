@@ -1,13 +1,17 @@
-"""The elementwise functions of the C++ runtime against float64, over all of float32."""
+"""The elementwise functions of the C++ runtime against float64, over all of float32.
+
+On every target that this machine can run.
+"""
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from recurra.backends.cpu.compiler import found_compiler, load_library
+from recurra.nn.machine import _cpu, vector_unit
 
 pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 
@@ -40,26 +44,54 @@ FUNCTIONS: dict[str, tuple[Function, float]] = {
 }
 
 
-def _printed(name: str) -> str:
-    return f"""extern "C" void apply_{name}(const float *a, float *y, long n) {{
+# of two operands, in float64
+PAIRS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], float]] = {
+    "minimum": (np.minimum, 0.0),
+    "maximum": (np.maximum, 0.0),
+    "pow": (np.power, 1.0),
+}
+# exact, the sign of zero apart
+EXACT: dict[str, Function] = {
+    "abs": np.abs,
+    "sign": lambda a: np.where(np.isnan(a), 0.0, np.sign(a)),
+    "relu": lambda a: np.where(a < 0, 0.0, a),
+}
+
+
+def _printed(name: str, operands: str) -> str:
+    arguments = ", ".join(f"const float *{a}" for a in operands)
+    whole = ", ".join(f"load({a} + j)" for a in operands)
+    first = ", ".join(f"load_first({a} + j, m)" for a in operands)
+    return f"""extern "C" void apply_{name}({arguments}, float *y, long n) {{
     for (long j = 0; j < n; j += VL) {{
         const long m = n - j;
-        if (m >= VL) store(y + j, v_{name}(load(a + j)));
-        else store_first(y + j, v_{name}(load_first(a + j, m)), m);
+        if (m >= VL) store(y + j, v_{name}({whole}));
+        else store_first(y + j, v_{name}({first}), m);
     }}
 }}"""
 
 
-@pytest.fixture(scope="module")
-def library() -> ctypes.CDLL:
-    lines = ['#include "runtime.hpp"', *map(_printed, FUNCTIONS)]
-    return load_library("\n".join(lines) + "\n")
+@pytest.fixture(
+    scope="module",
+    params=[
+        "native",
+        *(pytest.param(name, marks=pytest.mark.medium) for name in ("avx2", "generic", "scalar")),
+    ],
+)
+def library(request: pytest.FixtureRequest) -> Iterator[ctypes.CDLL]:
+    if request.param == "avx2" and vector_unit(_cpu()[1])[1] < 256:
+        pytest.skip("needs a CPU with AVX2")
+    lines = ['#include "runtime.hpp"', *(_printed(name, "a") for name in (*FUNCTIONS, *EXACT))]
+    lines += [_printed(name, "ab") for name in PAIRS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECURRA_TARGET", request.param)
+        yield load_library("\n".join(lines) + "\n")
 
 
-def applied(library: ctypes.CDLL, name: str, a: np.ndarray) -> np.ndarray:
-    y = np.full_like(a, np.nan)
-    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (a, y)]
-    library[f"apply_{name}"](*pointers, ctypes.c_long(a.size))
+def applied(library: ctypes.CDLL, name: str, *operands: np.ndarray) -> np.ndarray:
+    y = np.full_like(operands[0], np.nan)
+    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (*operands, y)]
+    library[f"apply_{name}"](*pointers, ctypes.c_long(y.size))
     return y
 
 
@@ -78,9 +110,32 @@ def whole_range() -> np.ndarray:
 def test_function_is_accurate_everywhere(library: ctypes.CDLL, name: str) -> None:
     exact, allowed = FUNCTIONS[name]
     a = whole_range()
-    found = applied(library, name, a)
     with np.errstate(all="ignore"):
         expected = exact(a.astype(np.float64))
+    hold(name, applied(library, name, a), expected, allowed, a)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_function_of_two_is_accurate_everywhere(library: ctypes.CDLL, name: str) -> None:
+    exact, allowed = PAIRS[name]
+    a = whole_range()
+    b = np.random.default_rng(1).permutation(a)
+    with np.errstate(all="ignore"):
+        expected = exact(a.astype(np.float64), b.astype(np.float64))
+    hold(name, applied(library, name, a, b), expected, allowed, a)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_function_is_exact_everywhere(library: ctypes.CDLL, name: str) -> None:
+    a = whole_range()
+    with np.errstate(all="ignore"):  # of signalling NaNs
+        expected = EXACT[name](a.astype(np.float64))
+    hold(name, applied(library, name, a), expected, 0.0, a)
+
+
+def hold(name: str, found: np.ndarray, expected: np.ndarray, allowed: float, a: np.ndarray) -> None:
+    """Hold to `allowed` units in the last place, and to the same NaN and infinities."""
+    with np.errstate(all="ignore"):
         rounded = expected.astype(np.float32)
     assert np.array_equal(np.isnan(found), np.isnan(rounded)), name
     infinite = np.isinf(rounded)

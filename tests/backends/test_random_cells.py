@@ -1,13 +1,20 @@
 """Random cells through the oracle chain, and the generator itself."""
 
 import random
+from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from compiled import Call, compare
 from oracle import Eager, assert_same, reference_results, results
-from random_cells import define, random_case, random_cell, source_of
+from random_cells import define, random_call, random_case, random_cell, reproduction, source_of
 from recurra.backends import ReferenceBackend
+from recurra.backends.cpu import compiler as compiling
+from recurra.backends.cpu import found_compiler
 from recurra.errors import CellError
 from recurra.ir import OPS, Group
 from recurra.lang import Cell
@@ -49,6 +56,115 @@ def test_more_random_cells(first: int) -> None:
 def test_many_random_cells(first: int) -> None:
     for seed in range(first, first + 100):
         check(seed, cases=2)
+
+
+# ---- compiled against the reference --------------------------------------------------------------
+
+needs_compiler = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
+
+
+def check_compiled(of: Cell, call: Call) -> None:
+    program = reproduction(of, call)
+    try:
+        compare(of, call, program, strict=False)
+    except Exception as error:
+        error.add_note(f"To reproduce it, run in tests/:\n\n{program}")
+        raise
+
+
+def check_drawn(rng: random.Random) -> None:
+    of = random_cell(rng)
+    check_compiled(of, random_call(of, rng))
+
+
+# what is drawn from it shrinks: to fewer statements, simpler ones, and a small call
+random_numbers = st.randoms(use_true_random=False)
+# one example takes a second or two, most of it the C++ compiler's
+FEW = settings(
+    max_examples=12,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@needs_compiler
+@pytest.mark.medium
+@pytest.mark.timeout(900)
+@FEW
+@given(random_numbers)
+def test_compiled_cells_that_shrink(rng: random.Random) -> None:
+    check_drawn(rng)
+
+
+@needs_compiler
+@pytest.mark.medium
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", range(0, 20, 5))
+def test_compiled_cells(first: int) -> None:
+    for seed in range(first, first + 5):
+        check_drawn(random.Random(seed))
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(20_000, 22_000, 50))
+def test_many_compiled_cells(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))  # nobody will ask for these again
+    for seed in range(first, first + 50):
+        check_drawn(random.Random(seed))
+    compiling._loaded.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@settings(FEW, max_examples=200, derandomize=False, print_blob=True)
+@given(random_numbers)
+def test_many_compiled_cells_that_shrink(rng: random.Random) -> None:
+    check_drawn(rng)
+
+
+@pytest.mark.medium
+def test_failure_shrinks_to_a_small_cell_and_a_program_that_reproduces_it() -> None:
+    failed: list[tuple[Cell, Call]] = []
+
+    def fails(rng: random.Random) -> bool:
+        of = random_cell(rng)
+        call = random_call(of, rng)
+        if any(node.op == "matvec" for node in of.equations.nodes()):
+            failed.append((of, call))
+            return True
+        return False
+
+    many = settings(FEW, max_examples=200)
+    hypothesis.find(random_numbers, fails, settings=many, random=random.Random(0))
+    of, call = failed[-1]
+    assert len(source_of(of).splitlines()) <= 8, source_of(of)
+    # the program, with the comparison that it ends in exchanged for one that takes note of it
+    found: list[tuple[Cell, Call]] = []
+    program = reproduction(of, call).replace("import Call, compare", "import Call")
+    exec(program, {"compare": lambda *drawn, strict: found.append(drawn)})
+    ((again, same),) = found
+    assert again.equations.outputs == of.equations.outputs
+    assert same == call
+
+
+@pytest.mark.medium
+def test_calls_reach_every_kind() -> None:
+    cells_of_seeds = [random_cell(random.Random(seed)) for seed in range(15)]
+    rng = random.Random(0)
+    of_calls = [random_call(of, rng) for of in cells_of_seeds for _ in range(20)]
+    assert {0, 1, 41} <= {call.case.T for call in of_calls}
+    assert {1, 35} <= {call.case.B for call in of_calls}
+    assert {1, 17, 130, 2048} <= {n for call in of_calls for n in call.case.sizes.values()}
+    assert {call.threads for call in of_calls} == {1, 2, 3}
+    assert any(call.case.lengths and call.case.reverse for call in of_calls)
+    assert {call.case.ids for call in of_calls} == {None, "one-hot", "embedding"}
+    assert any(call.frozen for call in of_calls)
+    assert any(call.strided and call.inference for call in of_calls)
 
 
 # ---- the generator -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import codecs
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -206,3 +207,87 @@ def test_the_vocabularies_of_this_package_are_text_codecs() -> None:
         prime + "".join(generate_text(Reciter(text), words, prime, len(text), sampler=GREEDY))
         == "it is so.\nit is"
     )
+
+
+# ---- models that write ---------------------------------------------------------------------------
+
+
+class Draft(NamedTuple):
+    ids: list[int]
+    largest: float | None = None
+
+
+class Drafting(Accumulator):
+    """An accumulator that also writes tokens by itself, up to a limit."""
+
+    def __init__(self, limit: int, largest: float | None = None) -> None:
+        super().__init__(sharpness=0.5)
+        self.limit, self.largest = limit, largest
+        self.blocks: list[int] = []
+
+    def token_writer(self, state: Tensor) -> "Drafting | None":
+        self.state = state
+        return self if self.limit else None
+
+    def write(
+        self,
+        token_id: int,
+        uniforms: Tensor,
+        *,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+    ) -> Draft | None:
+        if sum(self.blocks) + len(uniforms) > self.limit:
+            return None if self.largest is None else Draft([], self.largest)
+        self.blocks.append(len(uniforms))
+        sampler, ids = Sampler(temperature=temperature, top_k=top_k, top_p=top_p), []
+        with torch.no_grad():
+            for uniform in uniforms:
+                logits, self.state = self.eval()(torch.tensor([[token_id]]), self.state)
+                token_id = int(sampler.pick(logits, uniform.reshape(1, 1)))
+                ids.append(token_id)
+        return Draft(ids)
+
+
+def drawn(model: nn.Module, length: int, **options: float) -> list[int]:
+    generator = torch.Generator().manual_seed(1)
+    sampler = Sampler(**options)
+    return list(generate(model, [1, 2], length, sampler=sampler, generator=generator))
+
+
+@pytest.mark.parametrize("limit", [0, 3, 4, 40, 1000])
+@pytest.mark.parametrize("options", [{"temperature": 0}, {}, {"temperature": 0.7, "top_p": 0.9}])
+def test_a_writer_gives_the_same_tokens(limit: int, options: dict[str, float]) -> None:
+    model = Drafting(limit)
+    assert drawn(model, 70, **options) == drawn(Accumulator(0.5), 70, **options)
+    assert model.blocks == {0: [], 3: [], 4: [4], 40: [4, 8, 16]}.get(limit, [4, 8, 16, 32, 9])
+    assert drawn(Drafting(limit), 1, **options) == drawn(Accumulator(0.5), 1, **options)
+
+
+def test_a_writer_whose_scores_are_not_finite_stops_it() -> None:
+    ids = generate(Drafting(4, largest=float("inf")), [1], 20, sampler=Sampler())
+    assert len(list(itertools.islice(ids, 5))) == 5
+    with pytest.raises(ValueError, match="largest is inf"):
+        next(ids)
+
+
+def test_the_callers_generator_moves_once_however_many_tokens_are_heard() -> None:
+    states = []
+    for model, length, heard in (
+        (Accumulator(), 9, 9),
+        (Accumulator(), 90, 3),
+        (Drafting(99), 90, 7),
+    ):
+        generator = torch.Generator().manual_seed(1)
+        ids = generate(model, [1], length, sampler=Sampler(), generator=generator)
+        assert len(list(itertools.islice(ids, heard))) == heard
+        states.append(generator.get_state())
+    assert torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[2])
+
+
+def test_a_longer_text_begins_as_a_shorter_one() -> None:
+    text = drawn(Accumulator(0.5), 2500)
+    for length in (1, 5, 1025):
+        assert drawn(Accumulator(0.5), length) == text[:length]

@@ -181,6 +181,18 @@ def test_seeds_reproduce_and_differ() -> None:
     assert draw(7) != draw(8)
 
 
+@given(rows, st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 0.5, 2.0]))
+def test_a_token_is_picked_by_where_the_number_falls(
+    row: list[float], uniform: float, temperature: float
+) -> None:
+    sampler, logits = Sampler(temperature=temperature), torch.tensor(row).double()
+    probabilities = sampler.probabilities(logits).tolist()
+    picked = int(sampler.pick(logits, torch.tensor(uniform, dtype=torch.float64)))
+    assert probabilities[picked] > 0
+    assert sum(probabilities[:picked]) <= uniform + 1e-12
+    assert sum(probabilities[: picked + 1]) >= uniform - 1e-12
+
+
 def test_half_precision_scores_are_widened() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0], dtype=torch.bfloat16)
     probabilities = Sampler().probabilities(logits)

@@ -1,5 +1,7 @@
 """The language model: its equations, its options, and that it learns."""
 
+import copy
+import itertools
 import json
 import math
 
@@ -9,6 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 import recurra as rc
+from recurra.backends.cpu import found_compiler
+from recurra.decoding import Sampler, generate
 
 V, T, B = 11, 6, 3
 
@@ -151,3 +155,85 @@ def test_learns_a_cycle(tied: bool) -> None:
         nll.backward()
         optimizer.step()
     assert nll.item() < 0.1
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+PRIME = [1, 2, 3, 4, 5]
+
+
+def text(model: rc.LanguageModel, length: int = 60, **options: float) -> list[int]:
+    sampler = Sampler(**options)
+    generator = torch.Generator().manual_seed(4)
+    return list(generate(model, PRIME, length, sampler=sampler, generator=generator))
+
+
+def on_reference(model: rc.LanguageModel) -> rc.LanguageModel:
+    """The same model, not compiled."""
+    same = copy.deepcopy(model)
+    same.recurrent.backend = "reference"
+    return same
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"top_k": 5}, {"top_p": 0.8}])
+@pytest.mark.parametrize("cell", ["lstm", "mut1"])
+def test_compiled_text_is_the_text_of_the_model(cell: str, options: dict[str, float]) -> None:
+    model = rc.LanguageModel(V, embedding_size=5, hidden_size=8, num_layers=2, cell=cell)
+    model.dropout = model.embedding_dropout = 0.5  # off while text is written
+    same = on_reference(model)
+    assert same.token_writer(same.initial_state()) is None
+    if found_compiler() is not None:
+        assert model.token_writer(model.initial_state()) is not None
+    assert text(model, **options) == text(same, **options)
+
+
+def test_text_with_a_tied_decoder_and_in_bfloat16() -> None:
+    tied = rc.LanguageModel(V, embedding_size=8, hidden_size=8, tied=True)
+    assert text(tied) == text(on_reference(tied))
+    narrow = tied.bfloat16()
+    assert len(text(narrow)) == 60
+
+
+def test_training_between_two_tokens_changes_the_text_that_follows() -> None:
+    model = rc.LanguageModel(V, embedding_size=5, hidden_size=8)
+    ids = generate(model, PRIME, 200, sampler=Sampler(temperature=0))
+    list(itertools.islice(ids, 20))
+    with torch.no_grad():
+        model.decoder.weight.zero_()
+        model.decoder.bias[7] = 1
+    assert list(ids)[-100:] == [7] * 100
+
+
+def test_models_that_do_more_than_their_equations_are_called() -> None:
+    class Sharper(rc.LanguageModel):
+        def forward(self, ids, state=None):
+            logits, state = super().forward(ids, state)
+            return 3 * logits, state
+
+    model = rc.LanguageModel(V, hidden_size=8)
+    assert Sharper(V, hidden_size=8).token_writer(model.initial_state()) is None
+    seen = []
+    handle = model.decoder.register_forward_hook(lambda *_: seen.append(1))
+    assert len(text(model, 10)) == 10
+    assert len(seen) == 10
+    handle.remove()
+    nn.utils.parametrizations.weight_norm(model.decoder)
+    assert model.token_writer(model.initial_state()) is None
+
+
+def test_scores_that_are_not_finite_stop_the_text() -> None:
+    model = rc.LanguageModel(V, hidden_size=8)
+    ids = generate(model, PRIME, 100, sampler=Sampler())
+    next(ids)
+    with torch.no_grad():
+        model.decoder.bias.fill_(math.nan)
+    with pytest.raises(ValueError, match=r"largest is nan.*earlier checkpoint"):
+        list(ids)
+
+
+def test_a_stream_gives_the_logits_of_each_token() -> None:
+    model = rc.LanguageModel(V, hidden_size=8, num_layers=2)
+    ids = torch.randint(V, (T, B))
+    stream = model.stream(B)
+    steps = torch.stack([stream(row) for row in ids])
+    torch.testing.assert_close(steps, model(ids)[0].detach())

@@ -1,7 +1,19 @@
 """Plans into running code: reference (torch operations, the oracle) so far; `load` chooses."""
 
-from recurra.backends.choose import Backend, load, names
+from recurra.backends.choose import Backend, load, names, traced_keys, traced_run
+from recurra.backends.forks import settle_after_fork
 from recurra.backends.memory import keep_freed_memory
 from recurra.backends.reference import ReferenceBackend
+from recurra.backends.reference.fingerprint import fingerprint
 
-__all__ = ["Backend", "ReferenceBackend", "keep_freed_memory", "load", "names"]
+__all__ = [
+    "Backend",
+    "ReferenceBackend",
+    "fingerprint",
+    "keep_freed_memory",
+    "load",
+    "names",
+    "settle_after_fork",
+    "traced_keys",
+    "traced_run",
+]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable
-from recurra.backends.reference import ReferenceBackend
+from recurra.backends.reference import ReferenceBackend, operators
 from recurra.errors import BackendError
 from recurra.lang import Cell
 
@@ -51,10 +51,11 @@ class Backend(Protocol):
 class AutoBackend:
     """Compiled where that is possible, else the reference; why not is logged once and explained."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, *, memory: str = "normal") -> None:
         self.cell = cell
-        self._reference = ReferenceBackend(cell)
-        self._cpu: CpuBackend | None = CpuBackend(cell) if found_compiler() else None
+        self._reference = ReferenceBackend(cell, memory=memory)
+        compiles = found_compiler() is not None
+        self._cpu = CpuBackend(cell, memory=memory) if compiles else None
         self._why_not = "" if self._cpu else "no C++ compiler was found; see `recurra doctor`"
         self._announced: set[str] = set()
 
@@ -63,16 +64,20 @@ class AutoBackend:
         """The backend that runs float32 on the CPU."""
         return "cpu" if self._cpu is not None else "reference"
 
+    @property
+    def runners(self) -> tuple[ReferenceBackend, ReferenceBackend]:
+        """What runs a call that suits it, and any other."""
+        return self._cpu or self._reference, self._reference
+
     def run(self, x: Tensor, states: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
         """Run the cell over a batch of sequences; see `ReferenceBackend.run`."""
         if self._cpu is None:
-            self._announce(self._why_not)
+            self.announce(self._why_not)
             return self._reference.run(x, states, *args, **kwargs)
         reason = unsuitable(x, states[0])
         if reason is not None:
-            self._announce(f"compiled loops are for float32 on the CPU, not {reason}")
-        few = x.shape[0] < _FEW_STEPS and not torch.is_grad_enabled()
-        if reason is not None or few:
+            self.announce(_not_compiled(reason))
+        if reason is not None or _is_short(x):
             return self._reference.run(x, states, *args, **kwargs)
         try:
             return self._cpu.run(x, states, *args, **kwargs)
@@ -90,13 +95,24 @@ class AutoBackend:
             return f"{self._cpu.explain(sizes)}\n{few}"
         return f"not compiled: {self._why_not}\n{self._reference.explain(sizes)}"
 
-    def _announce(self, why: str) -> None:
-        if why not in self._announced:
+    def announce(self, why: str = "") -> None:
+        """Log, once, why the reference runs; without a reason, that nothing is compiled, if so."""
+        why = why or self._why_not
+        if why and why not in self._announced:
             self._announced.add(why)
             logger.warning("%s runs on the reference backend: %s", self.cell.name, why)
 
 
-_BACKENDS: dict[str, Callable[[Cell], Backend]] = {
+def _is_short(x: Tensor) -> bool:
+    """Whether a call takes less than packing the weights for it would."""
+    return not torch.is_grad_enabled() and x.shape[0] < _FEW_STEPS
+
+
+def _not_compiled(reason: str) -> str:
+    return f"compiled loops are for float32 and bfloat16 on the CPU, not {reason}"
+
+
+_BACKENDS: dict[str, Callable[..., Backend]] = {
     "cpu": CpuBackend,
     "reference": ReferenceBackend,
 }
@@ -107,15 +123,22 @@ def names() -> tuple[str, ...]:
     return tuple(name for name in _BACKENDS if name != "cpu" or found_compiler())
 
 
-def load(cell: Cell, backend: str = "auto", device: torch.device | None = None) -> Backend:
+def load(
+    cell: Cell,
+    backend: str = "auto",
+    device: torch.device | None = None,
+    *,
+    memory: str = "normal",
+) -> Backend:
     """The backend that runs `cell`; asked for twice, it is the same one.
 
     Args:
         backend: "auto", or a name from `names()`, which is then never swapped for another.
         device: where the tensors will be.
+        memory: "low" keeps states alone for the backward pass and computes the rest again.
 
     Raises:
-        ValueError: when there is no backend of that name.
+        ValueError: when there is no backend of that name, or `memory` is neither.
         BackendError: when the backend asked for by name cannot run here.
     """
     if backend != "auto" and backend not in _BACKENDS:
@@ -124,9 +147,59 @@ def load(cell: Cell, backend: str = "auto", device: torch.device | None = None) 
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(_BACKENDS)}, got {backend!r}. {hint}"
         )
-    return _loaded(cell, backend)
+    if memory not in ("normal", "low"):
+        raise ValueError(f"memory: expected 'normal' or 'low', got {memory!r}. Use one of them.")
+    return _loaded(cell, backend, memory)
 
 
 @lru_cache(maxsize=256)  # bounded: a search over cells defines them by the thousand
-def _loaded(cell: Cell, name: str) -> Backend:
-    return AutoBackend(cell) if name == "auto" else _BACKENDS[name](cell)
+def _loaded(cell: Cell, name: str, memory: str) -> Backend:
+    make = AutoBackend if name == "auto" else _BACKENDS[name]
+    return make(cell, memory=memory)
+
+
+# ---- calls that torch.compile traces -------------------------------------------------------------
+
+
+def traced_keys(cell: Cell, backend: str, memory: str = "normal") -> str:
+    """The keys, for `traced_run`, of what runs calls that suit it and of what runs the others."""
+    loaded = load(cell, backend, memory=memory)
+    if isinstance(loaded, AutoBackend):
+        loaded.announce()
+        runners = loaded.runners
+    else:
+        assert isinstance(loaded, ReferenceBackend), "all others are made of it"
+        runners = (loaded, loaded)
+    return "|".join(operators.made_known(runner) for runner in runners)
+
+
+def traced_run(
+    keys: str,
+    x: Tensor,
+    states: tuple[Tensor, ...],
+    parameters: Mapping[str, Tensor],
+    **options: Any,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`Backend.run` where Python is traced: the choice is made now, and the graph keeps it.
+
+    Args:
+        keys: from `traced_keys`.
+        parameters: in the order of the cell.
+        options: as for `ReferenceBackend.run`.
+    """
+    best, other = keys.split("|")
+    if best != other:
+        reason = unsuitable(x, states[0])
+        if reason is not None:
+            _announce_traced(best, _not_compiled(reason))
+        if reason is not None or _is_short(x):
+            best = other
+    return operators.run(best, x, states, list(parameters.values()), **options)
+
+
+@torch.compiler.assume_constant_result
+def _announce_traced(key: str, why: str) -> bool:
+    auto = load(operators.runner_of(key).cell)
+    if isinstance(auto, AutoBackend):
+        auto.announce(why)
+    return True

@@ -1,70 +1,262 @@
 """A plan in words: what `explain()` prints."""
 
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
 
-from recurra.ir import Graph, Node
+import torch
+
+from recurra.ir import OPS, Graph, Group, Node
 from recurra.lang import Cell
 from recurra.passes import Plan
 
+_PRODUCTS = ("matvec", "matmul", "outer")
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
+_PLURALS = {
+    "add": "sums",
+    "sub": "differences",
+    "mul": "products of two values",
+    "div": "ratios",
+    "matvec": "products with a matrix",
+}
+_SINGULARS = {
+    "add": "a sum",
+    "sub": "a difference",
+    "mul": "a product of two values",
+    "div": "a ratio",
+    "matvec": "a product with a matrix",
+}
+_EXAMPLE = (100, 32)  # steps, sequences
+_NUMBER_BYTES = 4
+_RATE_SIZE = 768
+
 
 def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
-    """The sections of a plan, line by line, with the sizes put in."""
-    parts = [
-        ("once a call", plan.once.graph),
-        ("once a sequence", plan.context.graph),
-        ("for all steps at once", plan.sequence.graph),
-        ("in the loop", plan.loop.body),
-        ("after the loop", plan.loop.after),
-        ("backward, before the loop", plan.reverse.before),
-        ("backward, in the loop", plan.reverse.body),
-        ("backward, after the loop", plan.reverse.after),
-    ]
+    """What a plan does, section by section, with the sizes put in."""
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
-    for title, graph in parts:
-        if graph.nodes():
-            lines.append(f"  {title}: {_counted(graph)}")
-            lines.extend(f"    {_product(node, sizes)}" for node in _products(graph))
-    saved = sum(_elements(node, sizes) for node in plan.residuals)
-    lines.append(f"  kept for backward: {len(plan.residuals)} values, {saved} numbers a step")
-    if plan.table:
-        lines.append("  token ids: the input product becomes a table with one row for each token")
+    for title, entries in (
+        ("merged, so that what multiplies the same vector is one product", _merged(plan, sizes)),
+        ("out of the time loop", _hoisted(plan, sizes)),
+        ("in the time loop, each step", _section(plan.loop.body, sizes)),
+        ("after it, for all steps at once", _section(plan.loop.after, sizes)),
+        ("backward, before its loop", _section(plan.reverse.before, sizes, backward=True)),
+        ("backward, each step", _section(plan.reverse.body, sizes, backward=True)),
+        ("backward, after its loop, for all steps at once", _late(plan, sizes)),
+        ("kept for backward", _kept(plan, sizes)),
+        ("arithmetic of the products", _arithmetic(plan, sizes)),
+    ):
+        if entries:
+            lines.append(f"  {title}:")
+            lines.extend(f"    {entry}" for entry in entries)
     return "\n".join(lines)
 
 
-def _counted(graph: Graph) -> str:
-    products = len(_products(graph))
-    others = len([node for node in graph.nodes() if node.inputs]) - products
-    return f"{products} product{'s' * (products != 1)}, {others} other operations"
+def describe_threads(
+    plan: Plan, sizes: Mapping[str, int], *, threads: int, cache_bytes: int
+) -> str:
+    """How a compiled loop is split over threads.
+
+    Args:
+        cache_bytes: the largest matrix that each thread reads for itself.
+    """
+    title = f"  {threads} thread{'s' * (threads != 1)}"
+    products = _products(plan.loop.body)
+    if threads == 1 or not products:
+        how = "take the sequences of a batch in equal parts" if threads > 1 else "runs the loop"
+        return f"{title}: {how}"
+    largest = max((node.inputs[0] for node in products), key=lambda m: _count(m, sizes))
+    num_bytes = _NUMBER_BYTES * _count(largest, sizes)
+    shared = "share the columns of each product, and meet before and after it"
+    apart = "take sequences of their own through all steps, and never meet"
+    if num_bytes > cache_bytes:
+        return (
+            f"{title}: {shared}, because the largest matrix, {_shape(largest, sizes)}, has "
+            f"{_bytes(num_bytes)} and a core's cache is taken to hold {_bytes(cache_bytes)}"
+        )
+    return f"{title}: with {2 * threads} sequences or more {apart}; with fewer they {shared}"
+
+
+# ---- sections ------------------------------------------------------------------------------------
+
+
+def _merged(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
+    """The stacks of parameters that were made once a call."""
+    return [
+        f"{', '.join(part.name for part in node.inputs)} -> {_shape(node, sizes)}"
+        for node in plan.once.graph.output_nodes
+        if node.op == "concat"
+        and len(node.shape) == 2
+        and all(part.op == "input" for part in node.inputs)
+    ]
+
+
+def _hoisted(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
+    parts = (("once a call", plan.once), ("once a sequence", plan.context))
+    lines = []
+    for when, part in (*parts, ("for all steps at once", plan.sequence)):
+        entries = _section(part.graph, sizes)
+        lines += [f"{when}: {', and '.join(entries)}"] if entries else []
+    if plan.table and _products(plan.sequence.graph):
+        lines.append("for token ids: the product with the input is a table, a row for each token")
+    return lines
+
+
+def _late(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
+    graphs = (plan.reverse.after, plan.sequence.adjoint, plan.context.adjoint, plan.once.adjoint)
+    return [entry for graph in graphs for entry in _section(graph, sizes, backward=True)]
+
+
+def _section(graph: Graph, sizes: Mapping[str, int], *, backward: bool = False) -> list[str]:
+    """The products of a graph, a line each, and how many other operations there are."""
+    lines = [_product(node, sizes, backward) for node in _products(graph)]
+    groups = Counter(OPS[node.op].group for node in _computed(graph))
+    for group, name in (
+        (Group.ELEMENTWISE, "elementwise operation"),
+        (Group.REDUCTION, "reduction"),
+    ):
+        if groups[group]:
+            lines.append(f"{groups[group]} {name}{'s' * (groups[group] != 1)}")
+    return lines
+
+
+def _kept(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
+    """What the forward loop writes down for the reverse one, and what that computes again."""
+    numbers = sum(_count(node, sizes) for node in plan.residuals)
+    steps, batch = _EXAMPLE
+    whole = _bytes(_NUMBER_BYTES * numbers * steps * batch)
+    lines = [
+        f"{_kinds(plan.residuals)}",
+        f"in float32 {_bytes(_NUMBER_BYTES * numbers)} a step of a sequence: {whole} for {steps} "
+        f"steps of {batch} sequences",
+    ]
+    again = _computed(plan.reverse.before) | _computed(plan.reverse.body)
+    again &= _computed(plan.loop.body) | _computed(plan.sequence.graph)
+    again = {node for node in again if OPS[node.op].group is Group.ELEMENTWISE}
+    if again:
+        lines.append(f"computed again instead: {_kinds(again)}")
+    return lines
+
+
+def _arithmetic(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
+    forward = _flops((plan.sequence.graph, plan.loop.body, plan.loop.after), sizes)
+    reverse = (plan.reverse.before, plan.reverse.body, plan.reverse.after, plan.sequence.adjoint)
+    backward = _flops(reverse, sizes)
+    threads, (steps, batch) = torch.get_num_threads(), _EXAMPLE
+    rate = product_rate(threads)
+    forward_s, backward_s = (flops * steps * batch / rate for flops in (forward, backward))
+    return [
+        f"{forward:,} operations forward, {backward:,} backward, a step of a sequence",
+        f"torch multiplies large matrices at about {rate / 1e9:.0f} GF/s here with {threads} "
+        f"thread{'s' * (threads != 1)}: {steps} steps of {batch} sequences take at least "
+        f"{_time(forward_s)} forward, {_time(backward_s)} backward",
+    ]
+
+
+@cache
+def product_rate(threads: int) -> float:
+    """Floating-point operations a second of torch's product of float32 matrices on the CPU.
+
+    Args:
+        threads: as torch is set to now; measured once for each.
+
+    Cost: tens of milliseconds.
+    """
+    shape = (_RATE_SIZE, _RATE_SIZE)
+    a, b, out = (torch.ones(shape, dtype=torch.float32, device="cpu") for _ in range(3))
+    best_s = float("inf")
+    for _ in range(4):  # the first one starts the threads
+        begun = time.perf_counter()
+        torch.mm(a, b, out=out)
+        best_s = min(best_s, time.perf_counter() - begun)
+    return 2.0 * _RATE_SIZE**3 / best_s
+
+
+# ---- nodes ---------------------------------------------------------------------------------------
+
+
+def _computed(graph: Graph) -> set[Node]:
+    return set(graph.nodes()).difference(graph.inputs)
 
 
 def _products(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes() if node.op in ("matvec", "outer")]
+    given = set(graph.inputs)
+    return [node for node in graph.nodes() if node.op in _PRODUCTS and node not in given]
 
 
-def _product(node: Node, sizes: Mapping[str, int]) -> str:
+def _flops(graphs: Iterable[Graph], sizes: Mapping[str, int]) -> int:
+    """Two for each number of each matrix that is multiplied, or is the gradient of one."""
+    total = 0
+    for graph in graphs:
+        for node in _products(graph):
+            matrix = node if node.op == "outer" else node.inputs[0]
+            columns = node.shape[1].evaluate(sizes) if node.op == "matmul" else 1
+            total += 2 * _count(matrix, sizes) * columns
+    return total
+
+
+def _product(node: Node, sizes: Mapping[str, int], backward: bool) -> str:
     if node.op == "outer":
-        rows, columns = (dim.evaluate(sizes) for dim in node.shape)
-        return f"weight gradient [{rows}, {columns}], summed over all steps in one product"
-    matrix = node.inputs[0]
-    rows, columns = (dim.evaluate(sizes) for dim in matrix.shape)
-    return f"[{rows}, {columns}] @ {_name(node.inputs[1])}{_merged(matrix)}"
+        return f"weight gradient {_shape(node, sizes)}, one product over all steps"
+    matrix, operand = node.inputs
+    what = "cotangents" if backward else _operand(operand)
+    return f"{_matrix(matrix)} {_shape(matrix, sizes)} @ {what}"
 
 
-def _name(node: Node) -> str:
-    return node.name if node.op == "input" else f"({node.op})"
+def _matrix(node: Node) -> str:
+    """A matrix by its parameters: "(W_hr, W_hz)", transposed "W_hh.T"."""
+    if node.op == "transpose":
+        return f"{_matrix(node.inputs[0])}.T"
+    if node.op == "concat":
+        return f"({', '.join(_matrix(part) for part in node.inputs)})"
+    return node.name if node.op == "input" else node.op
 
 
-def _merged(matrix: Node) -> str:
-    """Which parameters a stacked matrix was made of."""
-    base = matrix.inputs[0] if matrix.op == "transpose" else matrix
-    if base.op != "concat":
-        return f"  {base.name}" if base.op == "input" else ""
-    names = [part.name for part in base.inputs if part.op == "input"]
-    return f"  merged: {', '.join(names)}" if names else ""
+def _operand(node: Node) -> str:
+    """What a product multiplies: a name, or the operation that makes it and its named operands."""
+    if node.op == "input":
+        return node.name
+    if node.op in _SIGNS:
+        left, right = (_operand_of_operand(child) for child in node.inputs)
+        return f"({left} {_SIGNS[node.op]} {right})"
+    return f"{node.op}({', '.join(_operand_of_operand(child) for child in node.inputs)})"
 
 
-def _elements(node: Node, sizes: Mapping[str, int]) -> int:
+def _operand_of_operand(node: Node) -> str:
+    if node.op == "input":
+        return node.name
+    if node.op == "const":
+        return f"{node.attr('value'):g}"
+    return "…" if node.op in _SIGNS or node.op in ("slice", "matvec") else f"{node.op}(…)"
+
+
+def _kinds(nodes: Iterable[Node]) -> str:
+    """Values by what makes them: "2 sigmoid, tanh, a sum, h"."""
+    names = Counter(node.name if node.op == "input" else node.op for node in nodes)
+    return ", ".join(
+        f"{count} {_PLURALS.get(name, name)}" if count > 1 else _SINGULARS.get(name, name)
+        for name, count in names.items()
+    )
+
+
+def _count(node: Node, sizes: Mapping[str, int]) -> int:
     count = 1
     for dim in node.shape:
         count *= dim.evaluate(sizes)
     return count
+
+
+def _shape(node: Node, sizes: Mapping[str, int]) -> str:
+    return f"[{', '.join(str(dim.evaluate(sizes)) for dim in node.shape)}]"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"
+
+
+def _bytes(count: int) -> str:
+    """12 B, 3.4 kB, 5.6 MB."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count} B"

@@ -3,7 +3,7 @@
 The model is called as `logits, state = model(ids, state)`: ids [T, B] int64, logits [T, B, V].
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.decoding.sampler import Sampler
+from recurra.decoding.sampler import Sampler, check_largest
+
+_FIRST_BLOCK, _LARGEST_BLOCK = 4, 32  # tokens that a writer draws in one call
+_NUM_UNIFORMS = 1024
 
 _GREEDY = Sampler(temperature=0)
 
@@ -47,6 +50,55 @@ class TextCodec(Protocol):
         ...
 
 
+@runtime_checkable
+class Written(Protocol):
+    """What a writer has drawn."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The tokens, in order; fewer than asked for where a score was not finite."""
+        ...
+
+    @property
+    def largest(self) -> float | None:
+        """The largest score where that was not finite, else None."""
+        ...
+
+
+@runtime_checkable
+class TokenWriter(Protocol):
+    """Reads a token, draws the next, reads that, and so on; keeps the model's state."""
+
+    @property
+    def state(self) -> Any:
+        """The state after the last token read."""
+        ...
+
+    def write(
+        self,
+        token_id: int,
+        uniforms: Tensor,
+        *,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+    ) -> Written | None:
+        """As many tokens as there are uniform numbers, as `Sampler` draws them.
+
+        None when it cannot go on, with nothing read.
+        """
+        ...
+
+
+@runtime_checkable
+class WritesTokens(Protocol):
+    """A model that can draw tokens faster than by being called for each."""
+
+    def token_writer(self, state: Any) -> TokenWriter | None:
+        """What writes on from `state`; None where that is not possible."""
+        ...
+
+
 def generate(
     model: nn.Module,
     prime_ids: Sequence[int] | np.ndarray | Tensor,
@@ -56,18 +108,21 @@ def generate(
     generator: torch.Generator | None = None,
     start_id: int | None = None,
 ) -> Iterator[int]:
-    """The ids that the model writes after the prime, each as soon as it is drawn.
+    """The ids that the model writes after the prime.
 
     The prime is read in one call, then the model takes one step for each token. It runs in
     evaluation mode without gradients, and is in its own mode again whenever the caller has
-    control, so a training loop may stop listening at any token.
+    control, so a training loop may stop listening at any token. A model that has a `token_writer`
+    draws tokens with it, a few at a time; others are called for each, which is given as soon as it
+    is drawn. The tokens are the same.
 
     Args:
         model: the language model, on any device.
         prime_ids: [T] ids to read first; they are not given back.
         length: how many tokens to draw, 0 or more.
         sampler: how each is drawn.
-        generator: makes the draws reproducible; None takes torch's global one.
+        generator: makes the draws reproducible, by the one number that is drawn from it; None
+            takes torch's global one.
         start_id: read in place of an empty prime, which needs one.
     Raises:
         ValueError: at the call, when the prime is empty and there is no start_id, is not flat, or
@@ -88,7 +143,7 @@ def generate(
         prime = torch.tensor([start_id])
     if length < 0:
         raise ValueError(f"length: expected 0 or more tokens, got {length}. Use a positive number.")
-    return _tokens(model, prime, length, lambda logits: sampler.draw(logits, generator))
+    return _tokens(model, prime, length, sampler, generator)
 
 
 def greedy(
@@ -141,19 +196,92 @@ def _pieces(decoder: StreamDecoder, ids: Iterator[int]) -> Iterator[str]:
 
 
 def _tokens(
-    model: nn.Module, prime: Tensor, length: int, draw: Callable[[Tensor], Tensor]
+    model: nn.Module,
+    prime: Tensor,
+    length: int,
+    sampler: Sampler,
+    generator: torch.Generator | None,
 ) -> Iterator[int]:
     weight = next(model.parameters(), None)
     device = torch.device("cpu") if weight is None else weight.device
+    uniforms = _Uniforms(sampler, generator)
     ids = prime.to(device).unsqueeze(1)
     state: Any = None
-    for _ in range(length):
+    num_drawn = 0
+    while num_drawn < length:
         # Entered anew for each token: a mode held across a yield would leak into the caller. And
         # no_grad, not inference_mode: what the model caches now may be used in training later.
         with torch.no_grad(), _evaluating(model):
             logits, state = model(ids, state)
-            ids = draw(logits[-1:])
-        yield int(ids)
+            ids = sampler.pick(logits[-1:], uniforms.take(1).reshape(1, 1))
+        num_drawn += 1
+        token_id = int(ids)
+        yield token_id
+        if num_drawn == 1 and num_drawn < length and isinstance(model, WritesTokens):
+            writer = model.token_writer(state)
+            if writer is not None:
+                for next_id in _written(writer, token_id, length - 1, sampler, uniforms):
+                    num_drawn, token_id = num_drawn + 1, next_id
+                    yield token_id
+                # where it gave up, the model goes on
+                ids, state = torch.full_like(ids, token_id), writer.state
+
+
+def _written(
+    writer: TokenWriter, token_id: int, length: int, sampler: Sampler, uniforms: "_Uniforms"
+) -> Iterator[int]:
+    """Up to `length` ids that the writer draws after `token_id`; fewer if it gives up."""
+    block, num_drawn = _FIRST_BLOCK, 0
+    while num_drawn < length:
+        numbers = uniforms.take(min(block, length - num_drawn))
+        written = writer.write(
+            token_id,
+            numbers,
+            temperature=sampler.divisor,
+            top_k=sampler.top_k,
+            top_p=sampler.top_p,
+        )
+        if written is None:
+            uniforms.give_back(numbers)
+            return
+        yield from written.ids
+        if written.largest is not None:
+            check_largest(written.largest)
+        token_id = written.ids[-1]
+        num_drawn += len(written.ids)
+        block = min(2 * block, _LARGEST_BLOCK)
+
+
+class _Uniforms:
+    """Uniform numbers, number i for token i, whatever the counts in which they are taken.
+
+    They come from a generator of their own, seeded by one draw from the caller's: how many tokens
+    are listened to does not change what the caller draws next. Where the sampler draws nothing
+    they are zeros.
+    """
+
+    def __init__(self, sampler: Sampler, generator: torch.Generator | None) -> None:
+        self._numbers = torch.zeros(0, dtype=torch.float64)
+        self._own: torch.Generator | None = None
+        if sampler.temperature > 0:
+            device = torch.device("cpu") if generator is None else generator.device
+            seed = torch.randint(2**62, (), generator=generator, device=device)
+            self._own = torch.Generator().manual_seed(int(seed))
+
+    def take(self, count: int) -> Tensor:
+        """The next numbers, [count] float64."""
+        if self._own is None:
+            return torch.zeros(count, dtype=torch.float64)
+        while len(self._numbers) < count:
+            # always as many at once: what a generator gives may depend on how many are asked for
+            more = torch.rand(_NUM_UNIFORMS, generator=self._own, dtype=torch.float64)
+            self._numbers = torch.cat([self._numbers, more])
+        taken, self._numbers = self._numbers[:count], self._numbers[count:]
+        return taken
+
+    def give_back(self, numbers: Tensor) -> None:
+        """These, the last that were taken, were not used."""
+        self._numbers = torch.cat([numbers, self._numbers])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 # Smaller temperatures give the same probabilities, and their reciprocal overflows float32.
@@ -57,24 +57,35 @@ class Sampler:
         Raises:
             ValueError: when a score is NaN or +inf, or all of a row are -inf.
         """
+        weights = self._weights(logits)
+        shares = weights / weights.sum(dim=-1, keepdim=True)
+        return shares if logits.dtype == torch.float64 else shares.float()
+
+    def _weights(self, logits: Tensor) -> Tensor:
+        """The probabilities times a number for each row, in float64."""
         scores = _checked(logits)
-        best = scores.amax(dim=-1, keepdim=True)
         if self.temperature == 0:
             first = scores.argmax(dim=-1, keepdim=True)
-            return torch.zeros_like(scores).scatter(-1, first, 1.0)
+            return torch.zeros_like(scores, dtype=torch.float64).scatter(-1, first, 1.0)
         # The best score becomes 0 before the division, so that nothing overflows upwards.
-        scores = (scores - best) / max(self.temperature, _MIN_TEMPERATURE)
+        best = scores.amax(dim=-1, keepdim=True)
+        weights = ((scores - best) / self.divisor).exp().double()
         if self.top_k is None and self.top_p is None:
-            return scores.softmax(dim=-1)
-        ordered, ids = scores.sort(dim=-1, descending=True, stable=True)
+            return weights
+        ids = scores.sort(dim=-1, descending=True, stable=True).indices
+        ordered = weights.gather(-1, ids)
         if self.top_k is not None:
-            ordered[..., self.top_k :] = -math.inf
-        shares = ordered.softmax(dim=-1)
+            ordered[..., self.top_k :] = 0
         if self.top_p is not None:
-            likelier = shares.cumsum(dim=-1) - shares  # share of the tokens before this one
-            shares = shares.masked_fill(likelier >= self.top_p, 0.0)
-            shares = shares / shares.sum(dim=-1, keepdim=True)
-        return torch.zeros_like(shares).scatter(-1, ids, shares)
+            likelier = ordered.cumsum(dim=-1) - ordered  # of the tokens before this one
+            enough = self.top_p * ordered.sum(dim=-1, keepdim=True)
+            ordered = ordered.masked_fill(likelier >= enough, 0)
+        return torch.zeros_like(weights).scatter(-1, ids, ordered)
+
+    @property
+    def divisor(self) -> float:
+        """What scores are divided by; 0 stands for the highest score alone."""
+        return max(float(self.temperature), _MIN_TEMPERATURE) if self.temperature else 0.0
 
     def draw(
         self, logits: Float[Tensor, "*batch vocab"], generator: torch.Generator | None = None
@@ -92,10 +103,41 @@ class Sampler:
         """
         if self.temperature == 0:
             return _checked(logits).argmax(dim=-1)
-        local = logits if generator is None else logits.to(generator.device)
-        rows = self.probabilities(local).reshape(-1, logits.shape[-1])
-        ids = torch.multinomial(rows, 1, generator=generator)
-        return ids.reshape(logits.shape[:-1]).to(logits.device)
+        device = logits.device if generator is None else generator.device
+        uniforms = torch.rand(
+            logits.shape[:-1], generator=generator, dtype=torch.float64, device=device
+        )
+        return self.pick(logits, uniforms)
+
+    def pick(
+        self, logits: Float[Tensor, "*batch vocab"], uniforms: Float64[Tensor, "*batch"]
+    ) -> Int64[Tensor, "*batch"]:
+        """The token that a uniform number in [0, 1) chooses, for each row of scores.
+
+        It is the first whose probability and those of the ids before it add up to more than the
+        number.
+
+        Args:
+            logits: [..., V] unnormalised scores.
+            uniforms: [...], on the device that is to choose.
+        Returns:
+            ids: [...], on the device of the logits.
+        Raises:
+            ValueError: as `probabilities`.
+        """
+        sums = self._weights(logits.to(uniforms.device)).cumsum(dim=-1)
+        wanted = uniforms.unsqueeze(-1) * sums[..., -1:]
+        return (sums <= wanted).sum(dim=-1).to(logits.device)
+
+
+def check_largest(largest: float) -> None:
+    """Raise ValueError unless the largest of a row of scores is finite."""
+    if not math.isfinite(largest):
+        raise ValueError(
+            f"logits: expected finite scores, or -inf for some tokens, got a row whose largest "
+            f"is {largest}. The model's weights or its state are not finite: use an earlier "
+            f"checkpoint."
+        )
 
 
 def _checked(logits: Tensor) -> Tensor:
@@ -108,9 +150,5 @@ def _checked(logits: Tensor) -> Tensor:
     scores = logits.float() if logits.dtype.itemsize < 4 else logits
     best = scores.amax(dim=-1)  # NaN if any score is
     if not torch.isfinite(best).all():
-        bad = best[~torch.isfinite(best)][0].item()
-        raise ValueError(
-            f"logits: expected finite scores, or -inf for some tokens, got a row whose largest "
-            f"is {bad}. The model's weights or its state are not finite: use an earlier checkpoint."
-        )
+        check_largest(best[~torch.isfinite(best)][0].item())
     return scores

@@ -6,6 +6,7 @@ A value in a graph is what one sequence has at one step: a scalar (), a vector (
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -44,6 +45,7 @@ class Node:
 
 
 _interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
+_interning = Lock()  # two threads must not make one node twice
 
 
 def intern(op: str, inputs: tuple[Node, ...], attrs: Attrs, shape: Shape) -> Node:
@@ -53,8 +55,8 @@ def intern(op: str, inputs: tuple[Node, ...], attrs: Attrs, shape: Shape) -> Nod
     key = (op, inputs, attrs, kinds, shape)
     node = _interned.get(key)
     if node is None:
-        node = Node(op=op, inputs=inputs, attrs=attrs, shape=shape)
-        node = _interned.setdefault(key, node)
+        with _interning:
+            node = _interned.setdefault(key, Node(op=op, inputs=inputs, attrs=attrs, shape=shape))
     return node
 
 

@@ -21,6 +21,7 @@ from recurra.lang import Cell
 from recurra.models.saving import Model, cell_config
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_sizes
+from recurra.nn.stream import Stream
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -135,6 +136,33 @@ class LanguageModel(Model):
             return table
         kept = functional.dropout(torch.ones_like(table[:, :1]), self.embedding_dropout)  # [V, 1]
         return table * kept  # [V, E]
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """This model one token at a time, without gradients or dropout, keeping its state.
+
+        Called with the ids [B] of one step it returns the logits [B, V] of the next token.
+        """
+        return Stream(self.recurrent, batch_size, embedding=self.embedding, decoder=self.decoder)
+
+    def token_writer(self, state: State) -> Stream | None:
+        """What draws the tokens after `state` [L, 1, H], in compiled code; None where that is not
+        what calling the model would do, or cannot be compiled."""
+        if not self._is_plain():
+            return None
+        stream = self.stream()
+        stream.reset(state)
+        return stream if stream.why_not_compiled() is None else None
+
+    def _is_plain(self) -> bool:
+        """Whether calling this model does what is written in `forward`, and nothing else."""
+        parts = {self: LanguageModel, self.recurrent: Recurrent}
+        parts |= {self.embedding: nn.Embedding, self.decoder: nn.Linear}
+        return all(
+            type(module).forward is kind.forward
+            and not module._forward_hooks
+            and not module._forward_pre_hooks
+            for module, kind in parts.items()
+        )
 
     def initial_state(self, batch_size: int = 1) -> State:
         """The state before the first token: zeros, [L, B, H] for each of the cell's states."""

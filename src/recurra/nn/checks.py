@@ -131,7 +131,7 @@ def check_ids(home: Home, x: Tensor, embedding: Tensor | None, cell: Cell, input
     if embedding is not None:
         _check_embedding(home, embedding, input_size)
     vocab_size = input_size if embedding is None else embedding.shape[0]
-    if x.numel() == 0:
+    if torch.compiler.is_compiling() or x.numel() == 0:  # a trace has no values
         return
     lowest, highest = (int(value) for value in torch.aminmax(x))
     if lowest < 0 or highest >= vocab_size:
@@ -167,6 +167,8 @@ def checked_lengths(
             f"{where}: expected lengths of shape ({B},), one for each sequence, got "
             f"{tuple(lengths.shape)}. Pass one length for each of the {B} sequences."
         )
+    if torch.compiler.is_compiling():  # a trace has no values
+        return lengths.to(device=device, dtype=torch.int64)
     if B and not bool(((lengths >= 1) & (lengths <= T)).all()):
         wrong = lengths[(lengths < 1) | (lengths > T)][0].item()
         raise ValueError(

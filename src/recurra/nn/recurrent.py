@@ -35,6 +35,8 @@ class Recurrent(CellStack):
         batch_first: x and y are [B, T, ...]; states stay [L*D, B, H], as in torch.nn.
         dropout: probability of dropping an output feature of all layers but the last, in training.
         backend: "auto", or the name of one; a backend asked for by name is never swapped.
+        memory: "low" keeps only the states for the backward pass and computes the rest again, which
+            takes about a third longer.
         sizes: the cell's size names besides I and H, such as {"P": 32} for a projection.
 
     Raises:
@@ -53,6 +55,7 @@ class Recurrent(CellStack):
         batch_first: bool = False,
         dropout: float = 0.0,
         backend: str = "auto",
+        memory: str = "normal",
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         sizes: Mapping[str, int] | None = None,
@@ -65,6 +68,7 @@ class Recurrent(CellStack):
             bidirectional=bidirectional,
             dropout=dropout,
             backend=backend,
+            memory=memory,
             dtype=dtype,
             device=device,
             sizes=sizes,
@@ -105,6 +109,7 @@ class Recurrent(CellStack):
             ValueError: when a shape, length or token id is wrong.
             TypeError: when a dtype is.
         """
+        backends.settle_after_fork()
         home = self.home
         checks.check_input(home, x, self.input_size)
         layout = arranged(home.where, x, lengths, self.batch_first)
@@ -146,6 +151,7 @@ class Recurrent(CellStack):
         *,
         context: Tensor | Sequence[Tensor] | None = None,
         embedding: Tensor | None = None,
+        weights: torch.dtype | None = None,
     ) -> Stream:
         """This layer one step at a time, without gradients or dropout, keeping its state.
 
@@ -153,15 +159,18 @@ class Recurrent(CellStack):
             batch_size: B, how many sequences run side by side.
             context: [B, C], as for `forward`.
             embedding: [V, I], as for `forward`.
+            weights: torch.bfloat16 packs the weights at half the size, for layers that outgrow the
+                cache: states and sums stay in float32.
 
         Raises:
             ValueError: when the layer is bidirectional, or batch or context have wrong sizes.
         """
-        return Stream(self, batch_size, context=context, embedding=embedding)
+        return Stream(self, batch_size, context=context, embedding=embedding, weights=weights)
 
     def explain(self) -> str:
         """Which backend runs this layer, by which plan, and why not another, for each shape."""
-        backend = backends.load(self.cell, self.backend, self.home.device)
+        device = self.home.device
+        backend = backends.load(self.cell, self.backend, device, memory=self.memory)
         layers_of: dict[tuple[tuple[str, int], ...], list[str]] = {}
         for layer, sizes in enumerate(self.layer_sizes):
             layers_of.setdefault(tuple(sizes.items()), []).append(str(layer))
@@ -176,7 +185,7 @@ class Recurrent(CellStack):
         """The cell, the sizes, and the arguments that are not at their defaults."""
         parts = [self.cell.name, f"input_size={self.input_size}", f"hidden_size={self.hidden_size}"]
         defaults = {"num_layers": 1, "bidirectional": False, "batch_first": False}
-        defaults |= {"dropout": 0.0, "backend": "auto", "sizes": {}}
+        defaults |= {"dropout": 0.0, "backend": "auto", "memory": "normal", "sizes": {}}
         for name, default in defaults.items():
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)!r}")

@@ -5,7 +5,8 @@ Letters: T time, B batch, I input, O output, S size of a state, L layers, D dire
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class CellStack(nn.Module):
         bidirectional: bool = False,
         dropout: float = 0.0,
         backend: str = "auto",
+        memory: str = "normal",
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         sizes: Mapping[str, int] | None = None,
@@ -47,14 +49,16 @@ class CellStack(nn.Module):
         self.bidirectional = bidirectional
         self.dropout = float(dropout)
         self.backend = backend
+        self.memory = memory
         self.sizes = dict(sizes or {})
         self._check_arguments(dtype)
         self.layer_sizes = tuple(self._each_layer_sizes())
         self._check_state_sizes()
         self._make_parameters(dtype, device)
         self.reset_parameters()
+        self._equations = backends.fingerprint([self.cell.equations])
         # A wrong name, or a backend that cannot run here, shall be known before training.
-        backends.load(self.cell, backend, self.home.device)
+        backends.load(self.cell, backend, self.home.device, memory=memory)
 
     def _check_arguments(self, dtype: torch.dtype | None) -> None:
         where = self.where
@@ -94,6 +98,7 @@ class CellStack(nn.Module):
 
     def _check_state_sizes(self) -> None:
         each = [tuple(size.evaluate(s) for size in self.cell.state_sizes) for s in self.layer_sizes]
+        self._state_sizes = each[0]
         if len(set(each)) > 1:
             raise ValueError(
                 f"{self.where}: expected states of one size in all layers, got {each}. "
@@ -144,7 +149,9 @@ class CellStack(nn.Module):
     @property
     def home(self) -> Home:
         """The dtype and device that the parameters have now."""
-        parameter = next(self.parameters(), None)
+        # looked up by name: a walk over the module's parameters takes as long as a small step
+        first = next(iter(self.cell.parameters), None)
+        parameter = None if first is None else getattr(self, _full_name(first, 0, 0))
         if parameter is None:  # a cell of constants alone computes in torch's default
             parameter = torch.empty(0)
         return Home(where=self.where, dtype=parameter.dtype, device=parameter.device)
@@ -158,8 +165,7 @@ class CellStack(nn.Module):
     def state_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
         """The shape [L*D, B, S] of each of the cell's states."""
         count = self.num_layers * self.num_directions
-        sizes = self.layer_sizes[0]
-        return tuple((count, batch_size, s.evaluate(sizes)) for s in self.cell.state_sizes)
+        return tuple((count, batch_size, size) for size in self._state_sizes)
 
     def initial_state(self, batch_size: int = 1) -> State:
         """A state of zeros: one tensor [L*D, B, H], or a tuple of them for several states."""
@@ -205,12 +211,12 @@ class CellStack(nn.Module):
             x = x if x.dtype == torch.int64 else x.to(home.dtype)
             states = tuple(state.to(home.dtype) for state in states)
             context = tuple(tensor.to(home.dtype) for tensor in context)
-        backend = backends.load(self.cell, self.backend, x.device)
+        run = self._runner(x.device)
         finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self.num_directions):
-                y, final = backend.run(
+                y, final = run(
                     x,
                     tuple(state[len(finals)] for state in states),
                     self.parameters_of(layer, direction),
@@ -225,7 +231,20 @@ class CellStack(nn.Module):
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if dropout > 0 and layer + 1 < self.num_layers:
                 x = functional.dropout(x, dropout)
+        if len(finals) == 1:
+            return x, tuple(final.unsqueeze(0) for final in finals[0])
         return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+
+    def _runner(self, device: torch.device) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+        """What runs one layer and direction: the backend, or an operator where Python is traced."""
+        if torch.compiler.is_compiling():
+            return partial(backends.traced_run, self._traced_keys(self.backend, self._equations))
+        return backends.load(self.cell, self.backend, device, memory=self.memory).run
+
+    @torch.compiler.assume_constant_result
+    def _traced_keys(self, backend: str, equations: str) -> str:
+        """What names the operators; torch traces anew for other arguments, not for another cell."""
+        return backends.traced_keys(self.cell, backend, self.memory)
 
 
 def one_or_all(states: tuple[Tensor, ...]) -> State:

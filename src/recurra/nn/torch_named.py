@@ -57,7 +57,7 @@ class _TorchNamed(Recurrent):
         """The arguments as torch.nn prints them, those at their defaults left out."""
         parts = [str(self.input_size), str(self.hidden_size)]
         defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False}
-        defaults |= {"dropout": 0.0, "bidirectional": False, "backend": "auto"}
+        defaults |= {"dropout": 0.0, "bidirectional": False, "backend": "auto", "memory": "normal"}
         for name, default in defaults.items():
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)!r}")
@@ -102,6 +102,7 @@ class RNN(_TorchNamed):
         dtype: torch.dtype | None = None,
         *,
         backend: str = "auto",
+        memory: str = "normal",
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(
@@ -118,6 +119,7 @@ class RNN(_TorchNamed):
             dropout=dropout,
             bidirectional=bidirectional,
             backend=backend,
+            memory=memory,
             dtype=dtype,
             device=device,
         )
@@ -141,6 +143,7 @@ class LSTM(_TorchNamed):
         dtype: torch.dtype | None = None,
         *,
         backend: str = "auto",
+        memory: str = "normal",
     ) -> None:
         if proj_size and not 0 < proj_size < hidden_size:
             raise ValueError(
@@ -159,6 +162,7 @@ class LSTM(_TorchNamed):
             dropout=dropout,
             bidirectional=bidirectional,
             backend=backend,
+            memory=memory,
             dtype=dtype,
             device=device,
         )
@@ -180,6 +184,7 @@ class GRU(_TorchNamed):
         dtype: torch.dtype | None = None,
         *,
         backend: str = "auto",
+        memory: str = "normal",
     ) -> None:
         super().__init__(
             "torch_gru",
@@ -191,6 +196,7 @@ class GRU(_TorchNamed):
             dropout=dropout,
             bidirectional=bidirectional,
             backend=backend,
+            memory=memory,
             dtype=dtype,
             device=device,
         )

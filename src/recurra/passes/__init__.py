@@ -3,5 +3,6 @@
 from recurra.passes.hoist import Loop
 from recurra.passes.plan import Plan, Section, forward_graph, plan
 from recurra.passes.rates import Rate
+from recurra.passes.step import Step, whole_step
 
-__all__ = ["Loop", "Plan", "Rate", "Section", "forward_graph", "plan"]
+__all__ = ["Loop", "Plan", "Rate", "Section", "Step", "forward_graph", "plan", "whole_step"]

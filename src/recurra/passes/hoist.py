@@ -131,7 +131,6 @@ def split(
     *,
     late: bool = True,
     fixed: Iterable[Node] | None = None,
-    products: bool = True,
 ) -> Loop:
     """Cut a loop body at what depends on `carried` and what the next step needs.
 
@@ -143,7 +142,6 @@ def split(
         fixed: given for a loop that does its elementwise work itself, the inputs that are the same
             at every step: of what could run before it only products, what they read, and what
             depends on these inputs alone then do.
-        products: whether products do.
     """
     next_names = set(carried.values())
     next_values = [node for name, node in graph.outputs if name in next_names]
@@ -152,7 +150,7 @@ def split(
     nodes = graph.nodes()
     early = {node for node in nodes if node not in depends}
     if fixed is not None:
-        early = _worth_hoisting(graph, early, fixed, products)
+        early = _worth_hoisting(graph, early, fixed)
     body = {node for node in nodes if node in needed and node not in early}
     if not late:
         sums = {node for node in nodes if OPS[node.op].group is Group.ACCUMULATION}
@@ -193,14 +191,10 @@ def _is_elementwise(node: Node) -> bool:
     )
 
 
-def _worth_hoisting(
-    graph: Graph, early: set[Node], fixed: Iterable[Node], products: bool
-) -> set[Node]:
+def _worth_hoisting(graph: Graph, early: set[Node], fixed: Iterable[Node]) -> set[Node]:
     """Of the nodes that may leave the loop: those that cost more than a pass over memory."""
     varying = dependents(graph, set(graph.inputs).difference(fixed))
     constant = {node for node in early if node not in varying}
-    if not products:
-        return constant
     worth = [node for node in early if OPS[node.op].group is Group.PRODUCT]
     return constant | (set(topological(worth, stop=graph.inputs)) & early)
 

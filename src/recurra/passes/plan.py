@@ -7,7 +7,7 @@ Every arrow is a graph over named nodes; nothing here knows a target, a tensor o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recurra.ir import Graph, Node, Stage, leaf, substitute, verify
 from recurra.passes.adjoint import adjoint, cotangent_of, reads
@@ -17,6 +17,7 @@ from recurra.passes.hoist import Loop, Sections, hoist, split
 from recurra.passes.narrow import narrow
 from recurra.passes.products import merge, separate
 from recurra.passes.rates import Rate, leaf_rates
+from recurra.passes.residuals import recompute
 from recurra.passes.simplify import simplify, zeros
 from recurra.passes.widen import widen
 
@@ -41,7 +42,8 @@ class Plan:
 
     `loop` and `reverse` are the forward and the reverse time loop, each with what runs before and
     after it for all steps at once. `residuals` are the values of the step that the reverse loop
-    reads. `table`: for token ids the sequence section can run on the vocabulary instead.
+    reads. `table`: for token ids the sequence section can run on the vocabulary instead. `low`: the
+    sequence section runs again in the backward pass, so that its values need not be kept.
     """
 
     inputs: tuple[Node, ...]
@@ -55,6 +57,7 @@ class Plan:
     reverse: Loop
     residuals: tuple[Node, ...]
     table: bool
+    low: bool
 
     def leaves(self, kind: str) -> tuple[Node, ...]:
         """The cell's inputs of one kind, in order."""
@@ -67,7 +70,7 @@ def plan(
     wide: bool = True,
     lean: bool = False,
     fused: bool = False,
-    hoisted: bool = True,
+    low: bool = False,
 ) -> Plan:
     """The plan for a cell's equations.
 
@@ -77,21 +80,22 @@ def plan(
         lean: elementwise work goes to the loops unless it can run before the reverse one, so that
             only products read the values of all steps at once: right when those outgrow the cache.
         fused: elementwise work stays in the loops altogether, for targets that fuse it.
-        hoisted: whether, with `fused`, products of the input leave the forward loop. With many
-            sequences they are as fast inside it, and what they give need not go through memory.
+        low: keep as little as can be for the backward pass, and compute it again there.
     """
     graph = forward_graph(equations, wide=wide)
-    sections = hoist(graph, leaf_rates(graph), lean=lean or fused, products=hoisted)
+    sections = hoist(graph, leaf_rates(graph), lean=lean or fused)
     states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
     names = tuple(node.name for node in states)
     step = _step_section(sections, states)
+    if fused or low:
+        late = sections.sequence.output_nodes
+        step = replace(step, adjoint=recompute(step.graph, step.adjoint, late, low=low))
     in_loop = lean or fused
     loop = split(
         step.graph,
         dict(zip(states, names, strict=True)),
         late=not in_loop,
         fixed=_fixed(step.graph, sections) if in_loop else None,
-        products=hoisted,
     )
     carried = {
         cotangent_of(name, step.graph.output(name)): str(step.wanted.index(state))
@@ -117,6 +121,7 @@ def plan(
         residuals=tuple(node for node in reads(step.adjoint) if node in computed),
         table=all(leaf.attr("kind") in ("input", "parameter") for leaf in sequence_leaves)
         and not set(sections.sequence.inputs) & set(sections.context.output_nodes),
+        low=low,
     )
 
 

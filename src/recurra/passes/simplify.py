@@ -5,7 +5,7 @@ Common subexpressions need no rule: nodes are interned, so equal ones are one no
 
 from collections.abc import Callable
 
-from recurra.ir import OPS, Dim, Graph, Node, apply, const, rebuild
+from recurra.ir import OPS, Dim, Graph, Group, Node, apply, const, rebuild
 
 Rule = Callable[[Node], Node | None]
 
@@ -209,10 +209,18 @@ def _concat(node: Node) -> Node | None:
 
 
 def _adjacent(a: Node, b: Node, axis: int) -> Node | None:
-    """The slice that two neighbouring slices of one node make together."""
+    """The slice that two neighbouring slices of one node make together; or the same elementwise
+    operation on such slices as one."""
     if is_zeros(a) and is_zeros(b):
         total = a.shape[axis] + b.shape[axis]
         return zeros((*a.shape[:axis], total, *a.shape[axis + 1 :]))
+    if a.op == b.op and OPS[a.op].group is Group.ELEMENTWISE and a.attrs == b.attrs:
+        if any(len(child.shape) != len(a.shape) for child in (*a.inputs, *b.inputs)):
+            return None
+        parts = [_adjacent(x, y, axis) for x, y in zip(a.inputs, b.inputs, strict=True)]
+        found = [part for part in parts if part is not None]
+        whole = len(found) == len(parts)
+        return simplest(apply(a.op, *found, **dict(a.attrs))) if whole else None
     both = a.op == b.op == "slice" and a.inputs == b.inputs
     if not both or not a.attr("axis") == b.attr("axis") == axis:
         return None

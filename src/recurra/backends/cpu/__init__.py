@@ -2,5 +2,21 @@
 
 from recurra.backends.cpu.backend import CpuBackend, unsuitable
 from recurra.backends.cpu.compiler import Compiler, found_compiler
+from recurra.backends.cpu.snapshot import Snapshot
+from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer, obstacle
+from recurra.backends.cpu.writing import Writer, Written
 
-__all__ = ["Compiler", "CpuBackend", "found_compiler", "unsuitable"]
+__all__ = [
+    "Compiler",
+    "CpuBackend",
+    "Snapshot",
+    "StepLayer",
+    "Stepper",
+    "Tokens",
+    "Writer",
+    "Written",
+    "affine_layer",
+    "found_compiler",
+    "obstacle",
+    "unsuitable",
+]

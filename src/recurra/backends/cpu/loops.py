@@ -1,40 +1,37 @@
 """A compiled time loop: memory for what it writes, and the call."""
 
 import ctypes
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from recurra.backends.cpu.compiler import load_library
 from recurra.backends.cpu.printer import print_loop
-from recurra.backends.cpu.schedule import Schedule, schedule
+from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule
+from recurra.backends.forks import settle_after_fork
 from recurra.backends.reference.loops import LoopResult
 from recurra.ir import Dim, Graph, Node
 
 _LONG = ctypes.c_long
 _POINTER = ctypes.c_void_p
-_L2_BYTES = 1 << 20
-_PANEL = 64  # scratch rows are rounded up to this many numbers, whatever the target's panels
-
-
-class _Input(ctypes.Structure):
-    _fields_ = (("data", _POINTER), ("step_stride", _LONG), ("row_stride", _LONG))
-
-
-class _Matrix(ctypes.Structure):
-    _fields_ = (
-        ("data", _POINTER),
-        ("row_stride", _LONG),
-        ("column_stride", _LONG),
-        ("packed", _POINTER),
-    )
-
-
-class _Carried(ctypes.Structure):
-    _fields_ = (("data", _POINTER), ("whole", _LONG))
+CACHE_BYTES = 1 << 20
+_PANEL = 64  # rows are rounded up to this many numbers, whatever the target's panels
+# Sequences times steps of a chunk. What a chunk computes should stay in the L2; sums that do not
+# fit there go through memory once a chunk, which larger ones make rarer.
+_ROWS_OF_SMALL, _ROWS_OF_LARGE = 256, 1024
+_SMALL_BYTES = 2 << 20
+_DEPTH = 1024  # MAX_DEPTH of runtime.hpp
+_BLOCK_ROWS = 192  # BLOCK_ROWS of it
+_TILE = 32  # what bfloat16.hpp rounds the depth of products up to
+_NUMBER_BYTES, _LONG_BYTES = 4, ctypes.sizeof(_LONG)
+_WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
+_KERNELS = Path(__file__).with_name("kernels.cpp")
+_TABLES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 class Call(ctypes.Structure):
@@ -45,17 +42,38 @@ class Call(ctypes.Structure):
         ("batch", _LONG),
         ("first", _LONG),
         ("direction", _LONG),
+        ("chunk", _LONG),
         ("sizes", _POINTER),
-        ("inputs", _POINTER),
+        ("arrays", _POINTER),
         ("matrices", _POINTER),
+        ("biases", _POINTER),
         ("carried", _POINTER),
-        ("records", _POINTER),
+        ("sums", _POINTER),
         ("scratch", _POINTER),
+        ("space", _POINTER),
+        ("space_size", _LONG),
+        ("ids", _POINTER),
         ("lengths", _POINTER),
         ("threads", _LONG),
         ("by_panel", _LONG),
         ("packed_already", _LONG),
+        ("kernels", _POINTER),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a run is to give besides the last carried values.
+
+    Attributes:
+        carried: which carried values of all steps, by position.
+        arrays: what is recorded or computed at every step.
+        sums: what is summed over all steps.
+    """
+
+    carried: Collection[int] = ()
+    arrays: Collection[Node] = ()
+    sums: Collection[Node] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +82,16 @@ class Prepared:
 
     Attributes:
         carried: [T + 1, B, size] or [2, B, size] each; see the struct `Carried` of runtime.hpp.
-        records: [T, B, size] each.
+        arrays: [T, B, size] each, what was wanted of them.
+        sums: by node, each in its own shape.
         alive: what the call points to.
     """
 
     function: Callable[..., None]
     call: Call
     carried: list[Tensor]
-    records: list[Tensor]
+    arrays: dict[Node, Tensor]
+    sums: dict[Node, Tensor]
     alive: tuple[object, ...]
 
     def launch(self) -> None:
@@ -79,8 +99,41 @@ class Prepared:
         self.function(ctypes.byref(self.call))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    """The working memory of a run: where each part begins, in bytes.
+
+    Attributes:
+        arrays: for each array that the loop computes, or that it is wanted (and so has memory of
+            its own) or that nobody wants it.
+        packed: for each matrix, or that nobody wants what is computed with it.
+        space_size: numbers a thread has for packing.
+        size: numbers of the whole.
+    """
+
+    chunk: int
+    by_panel: bool
+    arrays: tuple[int, ...]
+    packed: tuple[int, ...]
+    scratch: int
+    space: int
+    space_size: int
+    size: int
+
+
 class CompiledLoop:
-    """A loop body compiled to run all steps; the same interface as the reference's TimeLoop."""
+    """A loop body compiled to run all steps, with what can be computed for many steps at once.
+
+    Args:
+        body: its first outputs become `carried` in the next step, the others are recorded.
+        carried: the inputs of the body that come from the step before.
+        stepped: the inputs that have time in front.
+        sizes: the number behind each size name.
+        skip: whether nothing flows through a step past a sequence's end; see `TimeLoop`.
+        before: how inputs of the body are computed from what `run` gets.
+        after: what is computed from what the body records.
+        products: bfloat16 to round the operands of products to it; sums stay in float32.
+    """
 
     def __init__(
         self,
@@ -90,20 +143,46 @@ class CompiledLoop:
         sizes: Mapping[str, int],
         *,
         skip: bool,
+        before: Sequence[Bulk] = (),
+        after: Sequence[Bulk] = (),
+        products: torch.dtype = torch.float32,
     ) -> None:
-        self.plan: Schedule = schedule(body, carried, len(carried))
+        self.plan: Schedule = schedule(body, carried, len(carried), before=before, after=after)
         self._stepped = stepped
-        self._size_names = _size_names(body)
+        self._size_names = _size_names(body, before, after)
         self.source = print_loop("run", self.plan, self._size_names, skip=skip)
+        self._kernels = _kernels(products)
         self._function = load_library('#include "runtime.hpp"\n' + self.source)["run"]
         self._function.restype = None
         self._function.argtypes = (ctypes.POINTER(Call),)
-        self._extra = body.output_nodes[len(carried) :]
         # what follows from the sizes is worked out here, not at every call
-        self._widths = [_evaluated(node, sizes) for node in self._extra]
-        self._scratch = sum(_padded(dim.evaluate(sizes)) for dim in self.plan.scratch)
+        plan = self.plan
+        self._made = plan.arrays[len(plan.inputs) :]
+        self._widths = [_width(node, sizes) for node in self._made]
+        self._flat = {item.operand for item in (*before, *after)}
+        self._flat |= {item.right for item in after if item.right is not None}
+        self._flat = {resolve(node, set(plan.arrays))[0] for node in self._flat}
+        self._sum_shapes = {
+            node: tuple(dim.evaluate(sizes) for dim in node.shape) for node in plan.sums
+        }
+        self._scratch = sum(_padded(dim.evaluate(sizes)) for dim in plan.scratch)
         self._numbers = (_LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
-        self._largest = max((_bytes(matrix, sizes) for matrix in self.plan.matrices), default=0)
+        shapes = [tuple(dim.evaluate(sizes) for dim in matrix.shape) for matrix in plan.matrices]
+        self._halved = products is torch.bfloat16
+        self._packed = [_padded(rows) * self._stored(columns) for rows, columns in shapes]
+        self._deepest = max((self._stored(columns) for _, columns in shapes), default=0)
+        in_step = {product.matrix for phase in plan.phases for product in phase.products}
+        self._unless_wanted = {
+            plan.matrices.index(item.matrix): item.node for item in after if item.matrix is not None
+        }
+        for i in (*in_step, *(plan.matrices.index(b.matrix) for b in before if b.matrix)):
+            self._unless_wanted.pop(i, None)
+        self._largest = max((4 * math.prod(shapes[i]) for i in in_step), default=0)
+        summed = 4 * sum(math.prod(shape) for shape in self._sum_shapes.values())
+        self._chunk_rows = _ROWS_OF_SMALL if summed <= _SMALL_BYTES else _ROWS_OF_LARGE
+        self._widest = max((shape[0] for shape in self._sum_shapes.values()), default=0)
+        self._bulk = bool(before or after)
+        self._layouts: dict[tuple[object, ...], _Layout] = {}
 
     def run(
         self,
@@ -113,22 +192,41 @@ class CompiledLoop:
         *,
         history: Mapping[Node, Node],
         active: Tensor | None,
-        early: Callable[[slice], Mapping[Node, Tensor]] | None = None,
-        chunk: int | None = None,
+        arrays: Collection[Node] = (),
+        sums: Collection[Node] = (),
+        ids: Tensor | None = None,
+        tables: Collection[Node] = (),
     ) -> LoopResult:
-        """Run all steps; see `TimeLoop.run`. What is `early` is had for all steps at once."""
-        steps = len(order)
-        if early is not None:
-            values = {**values, **early(slice(0, steps))}
+        """Run all steps.
+
+        Args:
+            values: by node, what the body and what comes before it read; read where they lie.
+            first: the carried values before the first step, [B, size] each.
+            order: the steps in the order in which they run.
+            history: carried nodes to give at every step, each with the node of its next value,
+                given with it.
+            active: [T, B, 1] bool, False past a sequence's end; None when all steps are taken.
+            arrays: what else to give at every step.
+            sums: which sums to give, with the records.
+            ids: [T, B], the token ids that choose rows of `tables`.
+            tables: the inputs whose values are [V, size].
+        """
+        plan, steps = self.plan, len(order)
+        wanted = Wanted(
+            carried=[i for i, node in enumerate(plan.carried) if node in history],
+            arrays=arrays,
+            sums=sums,
+        )
         lengths = None if active is None else active.sum(0).reshape(-1)
-        whole = {i for i, node in enumerate(self.plan.carried) if node in history}
-        prepared = self.prepare(values, first, order, whole=whole, lengths=lengths)
+        prepared = self.prepare(
+            values, first, order, wanted=wanted, lengths=lengths, ids=ids, tables=tables
+        )
         prepared.launch()
-        found = dict(zip(self._extra, prepared.records, strict=True))
+        found: dict[Node, Tensor] = {**prepared.arrays, **prepared.sums}
         last = []
         ahead = 1 if order.step > 0 else 0
-        for i, (rows, node) in enumerate(zip(prepared.carried, self.plan.carried, strict=True)):
-            if i in whole:
+        for i, (rows, node) in enumerate(zip(prepared.carried, plan.carried, strict=True)):
+            if i in wanted.carried:
                 found[node] = rows[1 - ahead : 1 - ahead + steps]
                 found[history[node]] = rows[ahead : ahead + steps]
                 last.append(rows[steps if ahead else 0])
@@ -142,81 +240,190 @@ class CompiledLoop:
         first: Sequence[Tensor],
         order: range,
         *,
-        whole: Collection[int] = (),
+        wanted: Wanted | None = None,
         lengths: Tensor | None = None,
+        ids: Tensor | None = None,
+        tables: Collection[Node] = (),
         threads: int | None = None,
-    ) -> "Prepared":
+    ) -> Prepared:
         """Memory for a run and its call, which can be launched any number of times.
 
         Args:
             values: by node, for the inputs of the body; read where they lie, at every launch.
-            whole: which carried values keep those of all steps.
+            wanted: what to give; None for the last carried values and all records.
             lengths: [B], the steps of each sequence; None for all.
+            threads: None for as many as torch has.
         """
+        settle_after_fork()
         plan, steps, like = self.plan, len(order), first[0]
         batch, threads = like.shape[0], threads or torch.get_num_threads()
-        keep: list[Tensor] = []
-        inputs = (_Input * max(len(plan.inputs), 1))(
-            *(self._input(values[node], node in self._stepped, keep) for node in plan.inputs)
-        )
-        matrices = (_Matrix * max(len(plan.matrices), 1))(
-            *(self._matrix(_matrix_value(node, values), keep) for node in plan.matrices)
-        )
-        start = order.start if order.step < 0 else order.start - 1
+        if wanted is None:
+            wanted = Wanted(arrays=plan.arrays, sums=plan.sums)
+        layout = self._layout(steps, batch, threads, wanted)
+        work = like.new_empty(layout.size)
+        base = work.data_ptr()
+        alive: list[object] = [work, values]
+        numbers: list[int] = []
+        for node in plan.inputs:
+            numbers += self._input(node, values[node], steps, batch, node in tables, alive)
+        arrays: dict[Node, Tensor] = {}
+        for node, width, place in zip(self._made, self._widths, layout.arrays, strict=True):
+            if place == _WANTED:
+                arrays[node] = data = like.new_empty(steps, batch, width)
+                numbers += (data.data_ptr(), batch * width, width, 0, 0)
+            elif place == _UNWANTED:
+                numbers += (0, 0, 0, 0, 0)
+            else:
+                row = _padded(width)
+                numbers += (base + place, batch * row, row, 1, 0)
         carried = []
+        start = order.start if order.step < 0 else order.start - 1
+        places: list[int] = []
         for i, value in enumerate(first):
-            rows = value.new_empty(steps + 1 if i in whole else 2, batch, value.shape[-1])
-            rows[start + 1 if i in whole else 0].copy_(value)
+            whole = i in wanted.carried
+            rows = like.new_empty(steps + 1 if whole else 2, batch, value.shape[-1])
+            rows[start + 1 if whole else 0] = value
             carried.append(rows)
-        places = (_Carried * len(carried))(
-            *(_Carried(rows.data_ptr(), i in whole) for i, rows in enumerate(carried))
-        )
-        records = [like.new_empty(steps, batch, width) for width in self._widths]
-        pointers = (_POINTER * max(len(records), 1))(*(r.data_ptr() for r in records))
-        scratch = like.new_empty(max(batch * self._scratch, 1))
+            places += (rows.data_ptr(), whole)
+        matrices: list[int] = []
+        for node, at in zip(plan.matrices, layout.packed, strict=True):
+            if at == _UNWANTED:
+                matrices += (0, 0, 0, 0)
+                continue
+            value = _matrix_value(node, values)
+            alive.append(value)
+            matrices += (value.data_ptr(), *value.stride(), base + at)
+        biases = [values[node].contiguous() for node in plan.biases]
+        sums = {
+            node: like.new_zeros(shape)
+            for node, shape in self._sum_shapes.items()
+            if node in wanted.sums
+        }
+        targets = [sums[node].data_ptr() if node in sums else 0 for node in self._sum_shapes]
         if lengths is not None:
             lengths = lengths.to(torch.int64).contiguous()
-            keep.append(lengths)
-        call = Call(
-            steps=steps,
-            batch=batch,
-            first=order.start,
-            direction=order.step,
-            sizes=ctypes.addressof(self._numbers),
-            inputs=ctypes.addressof(inputs),
-            matrices=ctypes.addressof(matrices),
-            carried=ctypes.addressof(places),
-            records=ctypes.addressof(pointers),
-            scratch=scratch.data_ptr(),
-            lengths=lengths.data_ptr() if lengths is not None else None,
-            threads=threads,
-            by_panel=int(self._by_panel(batch, threads)),
-            packed_already=0,
+        if ids is not None:
+            ids = ids.contiguous()
+        parts = (numbers, matrices, [b.data_ptr() for b in biases], places, targets)
+        block = (_LONG * (sum(map(len, parts)) + 1))(
+            *numbers, *matrices, *parts[2], *places, *targets
         )
-        alive = (inputs, matrices, places, pointers, scratch, *keep)
-        return Prepared(self._function, call, carried, records, alive)
+        starts = itertools.accumulate((len(part) * _LONG_BYTES for part in parts[:-1]), initial=0)
+        arrays_at, matrices_at, biases_at, carried_at, sums_at = (
+            ctypes.addressof(block) + at for at in starts
+        )
+        call = Call(
+            steps,
+            batch,
+            order.start,
+            order.step,
+            layout.chunk,
+            ctypes.addressof(self._numbers),
+            arrays_at,
+            matrices_at,
+            biases_at,
+            carried_at,
+            sums_at,
+            base + layout.scratch,
+            base + layout.space,
+            layout.space_size,
+            None if ids is None else ids.data_ptr(),
+            None if lengths is None else lengths.data_ptr(),
+            threads,
+            int(layout.by_panel),
+            0,
+            self._kernels,
+        )
+        alive += (block, biases, lengths, ids)
+        return Prepared(self._function, call, carried, arrays, sums, tuple(alive))
+
+    def _layout(self, steps: int, batch: int, threads: int, wanted: Wanted) -> "_Layout":
+        """Where in its working memory a run of such a shape has what; found once for each."""
+        arrays = frozenset(wanted.arrays)
+        key = (steps, batch, threads, arrays, bool(wanted.sums))
+        if key not in self._layouts:
+            self._layouts[key] = self._new_layout(steps, batch, threads, arrays, bool(wanted.sums))
+        return self._layouts[key]
+
+    def _new_layout(
+        self, steps: int, batch: int, threads: int, wanted: frozenset[Node], summed: bool
+    ) -> "_Layout":
+        plan = self.plan
+        chunk = min(steps, -(-self._chunk_rows // batch)) if self._bulk else steps
+        by_panel = self._by_panel(batch, threads)
+        at = 0
+
+        def taken(numbers: int) -> int:
+            nonlocal at
+            start, at = at, at + _NUMBER_BYTES * _padded(numbers)
+            return start
+
+        late = {item.node for item in plan.after}
+        arrays: list[int] = []
+        for node, width in zip(self._made, self._widths, strict=True):
+            if node in wanted:
+                arrays.append(_WANTED)
+            elif node in late:
+                arrays.append(_UNWANTED)
+            else:
+                arrays.append(taken(chunk * batch * _padded(width)))
+        packed = [
+            _UNWANTED if self._unless_wanted.get(i, node) not in (*wanted, node) else taken(size)
+            for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
+        ]
+        columns = _padded(-(-self._widest // threads)) + 2 * _PANEL
+        space_size = columns * self._stored(min(chunk * batch, _DEPTH)) if summed else 0
+        if self._halved:  # operands of products are rounded there
+            rows = batch if by_panel else -(-batch // threads)
+            rows = max(rows, _BLOCK_ROWS if self._bulk else 0)
+            space_size = max(space_size, _padded(rows) * self._deepest)
+        space_size = _padded(space_size)
+        return _Layout(
+            chunk=max(chunk, 1),
+            by_panel=by_panel,
+            arrays=tuple(arrays),
+            packed=tuple(packed),
+            scratch=taken(batch * self._scratch),
+            space=taken(threads * space_size),
+            space_size=space_size,
+            size=at // _NUMBER_BYTES + _PANEL,
+        )
+
+    def _stored(self, depth: int) -> int:
+        """The room for so many numbers that a product sums over, in numbers of float32."""
+        return -(-depth // _TILE) * _TILE // 2 if self._halved else depth
 
     def _by_panel(self, batch: int, threads: int) -> bool:
         """Whether threads share the columns of each product, meeting after it, instead of each
         taking sequences of its own: for few sequences, and for weights that then fit its cache."""
-        return threads > 1 and (batch < 2 * threads or self._largest > _L2_BYTES)
+        return threads > 1 and (batch < 2 * threads or self._largest > CACHE_BYTES)
 
-    @staticmethod
-    def _input(value: Tensor, stepped: bool, keep: list[Tensor]) -> _Input:
-        if value.shape[-1] > 1 and value.stride(-1) != 1:
+    def _input(
+        self, node: Node, value: Tensor, steps: int, batch: int, table: bool, alive: list[object]
+    ) -> tuple[int, int, int, int, int]:
+        """An input as the struct `Array`."""
+        if table:
             value = value.contiguous()
-        keep.append(value)
+            alive.append(value)
+            return value.data_ptr(), 0, value.stride(0), 0, 1
+        if node in self._flat:
+            value = value.expand(steps, batch, value.shape[-1]).contiguous()
+        elif value.shape[-1] > 1 and value.stride(-1) != 1:
+            value = value.contiguous()
+        alive.append(value)
         strides = [0 if n == 1 else s for n, s in zip(value.shape, value.stride(), strict=True)]
-        step = strides[0] if stepped and value.dim() == 3 else 0
+        step = strides[0] if node in self._stepped and value.dim() == 3 else 0
         row = strides[-2] if value.dim() >= 2 else 0
-        return _Input(value.data_ptr(), step, row)
+        if node in self._flat:  # whatever a dimension of size 1 says
+            row = value.shape[-1]
+            step = batch * row
+        return value.data_ptr(), step, row, 0, 0
 
-    @staticmethod
-    def _matrix(value: Tensor, keep: list[Tensor]) -> _Matrix:
-        rows, columns = value.shape
-        packed = value.new_empty(_padded(rows) * columns)
-        keep += [value, packed]
-        return _Matrix(value.data_ptr(), value.stride(0), value.stride(1), packed.data_ptr())
+
+def _kernels(products: torch.dtype) -> int:
+    """The address of the table of products of one kind."""
+    library = load_library(_KERNELS.read_text())
+    return ctypes.addressof(_LONG.in_dll(library, _TABLES[products]))
 
 
 def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
@@ -224,21 +431,20 @@ def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
 
 
 def _padded(width: int) -> int:
-    return math.ceil(width / _PANEL) * _PANEL
+    return -(-width // _PANEL) * _PANEL
 
 
-def _bytes(matrix: Node, sizes: Mapping[str, int]) -> int:
-    rows, columns = (dim.evaluate(sizes) for dim in matrix.shape)
-    return 4 * rows * columns
-
-
-def _size_names(body: Graph) -> tuple[str, ...]:
-    """The size names that occur in the shapes and slices of a graph."""
-    nodes = (*body.inputs, *body.nodes())
+def _size_names(body: Graph, before: Sequence[Bulk], after: Sequence[Bulk]) -> tuple[str, ...]:
+    """The size names that occur in the shapes and slices of what is computed."""
+    nodes = [*body.inputs, *body.nodes()]
+    for item in (*before, *after):
+        given = (item.operand, item.matrix, item.right, item.bias)
+        nodes += [node for node in given if node is not None]
+    nodes += [child for node in nodes if node.op == "slice" for child in node.inputs]
     dims = [dim for node in nodes for dim in node.shape]
     dims += [value for node in nodes for _, value in node.attrs if isinstance(value, Dim)]
     return tuple(sorted({name for dim in dims for name in dim.names}))
 
 
-def _evaluated(node: Node, sizes: Mapping[str, int]) -> int:
+def _width(node: Node, sizes: Mapping[str, int]) -> int:
     return node.shape[0].evaluate(sizes) if node.shape else 1

@@ -1,6 +1,8 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
-from recurra.backends.cpu.schedule import Phase, Place, Schedule, resolve
+from dataclasses import dataclass, field
+
+from recurra.backends.cpu.schedule import Bulk, Phase, Place, Schedule, resolve
 from recurra.ir import Dim, Node
 
 _SPELLING = {
@@ -37,6 +39,28 @@ def print_loop(name: str, plan: Schedule, size_names: tuple[str, ...], *, skip: 
     return _Printer(name, plan, size_names, skip).text()
 
 
+@dataclass(slots=True)
+class _Group:
+    """A fused elementwise group on its way to text: names for values, rows and loads."""
+
+    size: Dim
+    inside: dict[Node, str]
+    pointers: dict[str, str] = field(default_factory=dict)
+    loads: dict[str, str] = field(default_factory=dict)
+    head: list[str] = field(default_factory=list)
+
+    def pointer(self, row: str) -> str:
+        """A name for the start of a row, which is found once and not for every vector."""
+        return self.pointers.setdefault(row, f"p{len(self.pointers)}")
+
+    def load(self, row: str) -> str:
+        """A name for the vector at j of a row."""
+        pointer = self.pointer(row)
+        name = f"m{pointer[1:]}"
+        self.loads.setdefault(pointer, f"const vf {name} = get<TAIL>({pointer} + j, n - j);")
+        return name
+
+
 class _Printer:
     def __init__(self, name: str, plan: Schedule, size_names: tuple[str, ...], skip: bool) -> None:
         self.name, self.plan, self.size_names, self.skip = name, plan, size_names, skip
@@ -67,19 +91,23 @@ class _Printer:
             self.line(f"float *const scratch{i} = c.scratch + {offset};")
             offset = f"(scratch{i} - c.scratch) + B * ld{i}"
         self.line("Barrier barrier;")
-        self.line("#pragma omp parallel num_threads((int)c.threads)")
-        self.open("{")
-        self.line("const int threads = omp_get_num_threads(), me = omp_get_thread_num();")
+        self.open("on_threads(c.threads, [&](const int threads, const int me) {")
         self.line("const long row0 = B * me / threads, row1 = B * (me + 1) / threads;")
+        self.line("[[maybe_unused]] const Thread thread(*c.kernels);")
+        self.line("[[maybe_unused]] float *const space = c.space + me * c.space_size;")
         self._print_packing()
-        self.open("for (long k = 0; k < c.steps; ++k) {")
-        self.line("const long t = c.first + k * c.direction;")
-        self._print_carried()
-        for phase in self.plan.phases:
-            self._print_phase(phase)
-        self._print_masking()
+        self.open("for (long k0 = 0; k0 < c.steps; k0 += c.chunk) {")
+        self.line("const long k1 = k0 + c.chunk < c.steps ? k0 + c.chunk : c.steps;")
+        self.line("const long t0 = c.direction > 0 ? c.first + k0 : c.first - k1 + 1;")
+        if self.plan.before or self.plan.after:
+            self.line("const Chunk chunk = {t0, t0 + k1 - k0, B, me, threads};")
+        self._print_bulk(self.plan.before)
+        self.open("for (long k = k0; k < k1; ++k) {")
+        self._print_step()
         self.close()
+        self._print_bulk(self.plan.after)
         self.close()
+        self.close("});")
         self.close()
         return "\n".join(self.lines) + "\n"
 
@@ -90,15 +118,47 @@ class _Printer:
         for i, matrix in enumerate(self.plan.matrices):
             rows, columns = (dim(size) for size in matrix.shape)
             self.line(
-                f"pack(c.matrices[{i}].data, c.matrices[{i}].row_stride, "
-                f"c.matrices[{i}].column_stride, {rows}, {columns}, "
-                f"panels({rows}) * me / threads, panels({rows}) * (me + 1) / threads, "
-                f"c.matrices[{i}].packed);"
+                f"c.kernels->pack(c.matrices[{i}], {rows}, {columns}, "
+                f"panels({rows}) * me / threads, panels({rows}) * (me + 1) / threads);"
             )
         self.line("barrier.wait(threads);")
         self.close()
 
-    def _print_carried(self) -> None:
+    def _print_bulk(self, work: tuple[Bulk, ...]) -> None:
+        """What is done for all steps of a chunk; threads meet before it and after it."""
+        if not work:
+            return
+        self.line("barrier.wait(threads);")
+        for item in work:
+            left, left_shift = self._operand_array(item.operand)
+            if item.matrix is not None:
+                rows, columns = (dim(size) for size in item.matrix.shape)
+                bias = "nullptr"
+                if item.bias is not None:
+                    bias = f"c.biases[{self.plan.biases.index(item.bias)}]"
+                self.line(
+                    f"c.kernels->bulk_product(chunk, {left}, {left_shift}, "
+                    f"c.matrices[{self.plan.matrices.index(item.matrix)}], {rows}, {columns}, "
+                    f"{bias}, c.arrays[{self.plan.arrays.index(item.node)}], space);"
+                )
+                continue
+            right, right_shift, columns = "nullptr", "0", "1"
+            if item.right is not None:
+                array, right_shift = self._operand_array(item.right)
+                right, columns = f"&{array}", _size(item.right)
+            self.line(
+                f"c.kernels->bulk_sum(chunk, {left}, {left_shift}, {_size(item.operand)}, {right}, "
+                f"{right_shift}, {columns}, c.sums[{self.plan.sums.index(item.node)}], "
+                f"space);"
+            )
+        self.line("barrier.wait(threads);")
+
+    def _operand_array(self, node: Node) -> tuple[str, str]:
+        base, start = resolve(node, set(self.plan.arrays))
+        return f"c.arrays[{self.plan.arrays.index(base)}]", dim(start)
+
+    def _print_step(self) -> None:
+        self.line("const long t = c.first + k * c.direction;")
         for i, node in enumerate(self.plan.carried):
             size = _size(node)
             self.line(f"const long at{i} = c.carried[{i}].whole ? t + (c.direction < 0) : (k & 1);")
@@ -107,6 +167,21 @@ class _Printer:
             )
             self.line(f"float *const previous{i} = c.carried[{i}].data + at{i} * B * {size};")
             self.line(f"float *const next{i} = c.carried[{i}].data + to{i} * B * {size};")
+        for i in sorted(self._arrays_in_step()):
+            self.line(f"float *const array{i} = at(c.arrays[{i}], t, t0);")
+        if self.plan.inputs:
+            self.line("const int64_t *const ids = c.ids ? c.ids + t * B : nullptr;")
+        for phase in self.plan.phases:
+            self._print_phase(phase)
+        self._print_masking()
+
+    def _arrays_in_step(self) -> set[int]:
+        """The arrays that a step reads or writes, not only what comes before and after steps."""
+        places = [p for n, p in self.plan.places.items() if n in self.given]
+        places += [place for stores in self.plan.stores.values() for place in stores]
+        places += list(self.plan.places.values())
+        places += [p for phase in self.plan.phases for _, p in (*phase.gathers, *phase.copies)]
+        return {place.index for place in places if place.kind == "array"}
 
     # ---- one phase
 
@@ -116,19 +191,23 @@ class _Printer:
             operand, start = resolve(product.operand, self.given)
             base, stride = self._base(self.plan.places[operand])
             shift = "" if start.is_zero else f" + {dim(start)}"
-            target = self.plan.places[product.node].index
+            target, target_stride = self._base(self.plan.places[product.node])
             self.line(f"// {rows} x {columns}")
             self.open("{")
             self.line(f"const long count = panels({rows});")
             self.line(
-                f"product({base}{shift}, {stride}, c.matrices[{product.matrix}].packed, {columns}, "
-                f"{rows}, c.by_panel ? 0 : row0, c.by_panel ? B : row1, "
+                f"c.kernels->product({base}{shift}, {stride}, "
+                f"c.matrices[{product.matrix}].packed, {columns}, {rows}, "
+                f"c.by_panel ? 0 : row0, c.by_panel ? B : row1, "
                 f"c.by_panel ? count * me / threads : 0, "
-                f"c.by_panel ? count * (me + 1) / threads : count, scratch{target}, ld{target});"
+                f"c.by_panel ? count * (me + 1) / threads : count, "
+                f"{target}, {target_stride}, space);"
             )
             self.close()
         if phase.products:
             self.line("if (c.by_panel) barrier.wait(threads);")
+        if not (phase.groups or phase.gathers or phase.reductions or phase.copies):
+            return
         self.open("for (long r = row0; r < row1; ++r) {")
         for size, nodes in phase.groups.items():
             self._print_group(size, nodes, phase)
@@ -146,25 +225,25 @@ class _Printer:
         return any(phase.products for phase in self.plan.phases)
 
     def _print_group(self, size: Dim, nodes: list[Node], phase: Phase) -> None:
-        inside = {node: f"v{i}" for i, node in enumerate(nodes)}
-        loads: dict[str, str] = {}
-        head: list[str] = []
+        group = _Group(size, {node: f"v{i}" for i, node in enumerate(nodes)})
         body: list[str] = []
-        for node, name in inside.items():
-            operands = [self._operand(child, size, inside, loads, head) for child in node.inputs]
+        for node, name in group.inside.items():
+            operands = [self._operand(child, group) for child in node.inputs]
             attrs = {key: _number(value) for key, value in node.attrs if isinstance(value, float)}
             body.append(f"const vf {name} = {_SPELLING[node.op].format(*operands, **attrs)};")
             body += [
-                f"put<TAIL>({self._row(place)} + j, {name}, n - j);"
+                f"put<TAIL>({group.pointer(self._row(place))} + j, {name}, n - j);"
                 for place in self.plan.stores.get(node, ())
             ]
         self.open("{")
         self.line(f"const long n = {dim(size)};")
-        for line in head:
+        for row, name in group.pointers.items():
+            self.line(f"float *const {name} = {row};")
+        for line in group.head:
             self.line(line)
         self.open("auto body = [&](auto tail, long j) __attribute__((always_inline)) {")
         self.line("constexpr bool TAIL = decltype(tail)::value;")
-        for line in (*loads.values(), *body):
+        for line in (*group.loads.values(), *body):
             self.line(line)
         self.close("};")
         self.line("long j = 0;")
@@ -172,16 +251,9 @@ class _Printer:
         self.line("if (j < n) body(std::true_type{}, j);")
         self.close()
 
-    def _operand(
-        self,
-        child: Node,
-        size: Dim,
-        inside: dict[Node, str],
-        loads: dict[str, str],
-        head: list[str],
-    ) -> str:
-        if child in inside:
-            return inside[child]
+    def _operand(self, child: Node, group: "_Group") -> str:
+        if child in group.inside:
+            return group.inside[child]
         number = self._number_of(child)
         if number is not None:
             return f"splat({number})"
@@ -191,16 +263,12 @@ class _Printer:
             number = self._number_of(base)
             if number is not None:
                 return f"splat({number})"
-        pointer = self._row(self.plan.places[base])
-        if not base.shape and size != Dim.of(1):
-            name = f"s{len(head)}"
-            head.append(f"const vf {name} = splat(*({pointer}));")
+        row = self._row(self.plan.places[base])
+        if not base.shape and group.size != Dim.of(1):
+            name = f"s{len(group.head)}"
+            group.head.append(f"const vf {name} = splat(*({row}));")
             return name
-        shift = "" if start.is_zero else f" + {dim(start)}"
-        address = f"{pointer}{shift} + j"
-        if address not in loads:
-            loads[address] = f"const vf m{len(loads)} = get<TAIL>({address}, n - j);"
-        return loads[address].split()[2]
+        return group.load(row if start.is_zero else f"{row} + {dim(start)}")
 
     def _number_of(self, node: Node) -> str | None:
         if node.op == "const":
@@ -239,10 +307,10 @@ class _Printer:
                 f"{size} * sizeof(float));"
             )
         if self.skip:
+            first = len(self.plan.inputs) + len(self.plan.before)
             for i, node in enumerate(self._records()):
-                size = _size(node)
-                row = f"c.records[{i}] + (t * B + r) * {size}"
-                self.line(f"std::memset({row}, 0, {size} * sizeof(float));")
+                row = self._row(Place("array", first + i))
+                self.line(f"std::memset({row}, 0, {_size(node)} * sizeof(float));")
         self.close()
         if self._has_products():
             self.line("if (c.lengths && c.by_panel) barrier.wait(threads);")
@@ -258,19 +326,17 @@ class _Printer:
         shift = "" if place.offset.is_zero else f" + {dim(place.offset)}"
         if place.kind == "scratch":
             return f"scratch{i}{shift}", f"ld{i}"
-        if place.kind == "input":
-            return (
-                f"c.inputs[{i}].data + t * c.inputs[{i}].step_stride{shift}",
-                f"c.inputs[{i}].row_stride",
-            )
-        if place.kind == "record":
-            size = _size(self._records()[i])
-            return f"c.records[{i}] + t * B * {size}{shift}", size
+        if place.kind == "array":
+            return f"array{i}{shift}", f"c.arrays[{i}].row"
         size = _size(self.plan.carried[i])
         return f"{place.kind}{i}{shift}", size
 
     def _row(self, place: Place) -> str:
+        """Where row r of a value lies at this step."""
         base, stride = self._base(place)
+        if place.kind == "array" and place.index < len(self.plan.inputs):
+            shift = "" if place.offset.is_zero else f" + {dim(place.offset)}"
+            return f"row_of(c.arrays[{place.index}], array{place.index}, ids, r){shift}"
         return f"{base} + r * {stride}"
 
 

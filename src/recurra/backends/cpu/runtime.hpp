@@ -1,22 +1,31 @@
-// What every generated kernel stands on: vectors and their functions, packed products, a barrier.
+// What every generated loop stands on: vectors and their functions, threads, and what it is called
+// with. Products are in kernels.cpp, which is compiled once for all loops.
 //
 // Letters: R rows (sequences of the batch), K columns of a matrix, N its rows, VL lanes of a
-// vector, PW columns of a packed panel. Only GCC/Clang vector extensions: no target's intrinsics
-// but for masked tails on AVX-512.
+// vector, PW rows of a packed panel. GCC/Clang vector extensions, and few of a target's intrinsics.
 #include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <omp.h>
 #include <sched.h>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
+// of the OpenMP library that torch has loaded: declared here, because not every compiler brings
+// omp.h, and called by name, because what Clang makes of a pragma only LLVM's own library has
+extern "C" {
+void GOMP_parallel(void (*function)(void *), void *data, unsigned threads, unsigned flags);
+int omp_get_num_threads(void);
+int omp_get_thread_num(void);
+}
+
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(LANES_WANTED)
+constexpr int VL = LANES_WANTED;
+#elif defined(__AVX512F__)
 constexpr int VL = 16;
 #elif defined(__AVX2__)
 constexpr int VL = 8;
@@ -317,112 +326,21 @@ INLINE float max_over(const float *p, long n) {
     return largest;
 }
 
-// ---- products ----------------------------------------------------------------------------------
-// A matrix [N, K] is packed into panels of PW rows, [N / PW][K][PW], the last one filled up with
-// zeros. A tile of up to 6 sequences by one panel stays in registers over the whole of K.
-
+// A matrix [N, K] is packed into panels of PW rows, the last one filled up with zeros.
 constexpr int NV = VL >= 8 ? (VL == 16 ? 4 : 2) : 4;
 constexpr int PW = NV * VL;
-constexpr int MAX_ROWS = 6;
-constexpr int AHEAD = 8;  // lines of a panel fetched before they are needed
-
-template <int R, int V>
-static void tile(const float *a, long a_stride, const float *w, long K, float *c, long c_stride) {
-    // few rows leave the multipliers waiting for each other: run two halves of K side by side
-    constexpr int CHAINS = R * V < 8 ? 2 : 1;
-    vf sum[CHAINS][R][V] = {};
-    long k = 0;
-    for (; k + CHAINS <= K; k += CHAINS)
-#pragma GCC unroll 2
-        for (int h = 0; h < CHAINS; ++h) {
-            const float *panel = w + (k + h) * PW;
-#pragma GCC unroll 4
-            for (int v = 0; v < V; ++v) __builtin_prefetch(panel + AHEAD * PW + v * VL);
-            vf b[V];
-#pragma GCC unroll 4
-            for (int v = 0; v < V; ++v) b[v] = *(const vf *)(panel + v * VL);
-#pragma GCC unroll 6
-            for (int r = 0; r < R; ++r) {
-                vf x = splat(a[r * a_stride + k + h]);
-#pragma GCC unroll 4
-                for (int v = 0; v < V; ++v) sum[h][r][v] += x * b[v];
-            }
-        }
-    for (; k < K; ++k)
-        for (int r = 0; r < R; ++r)
-            for (int v = 0; v < V; ++v)
-                sum[0][r][v] += splat(a[r * a_stride + k]) * *(const vf *)(w + k * PW + v * VL);
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) {
-            vf total = sum[0][r][v];
-            if constexpr (CHAINS == 2) total += sum[1][r][v];
-            store(c + r * c_stride + v * VL, total);
-        }
-}
-
-template <int V>
-static void tile_rows(int rows, const float *a, long a_stride, const float *w, long K, float *c,
-                      long c_stride) {
-    switch (rows) {
-    case 1: return tile<1, V>(a, a_stride, w, K, c, c_stride);
-    case 2: return tile<2, V>(a, a_stride, w, K, c, c_stride);
-    case 3: return tile<3, V>(a, a_stride, w, K, c, c_stride);
-    case 4: return tile<4, V>(a, a_stride, w, K, c, c_stride);
-    case 5: return tile<5, V>(a, a_stride, w, K, c, c_stride);
-    default: return tile<6, V>(a, a_stride, w, K, c, c_stride);
-    }
-}
 
 INLINE long panels(long N) { return (N + PW - 1) / PW; }
 
-// c[r, n] = sum over k of a[r, k] w[n, k], for rows [row0, row1) and panels [panel0, panel1)
-static void product(const float *a, long a_stride, const float *packed, long K, long N, long row0,
-                    long row1, long panel0, long panel1, float *c, long c_stride) {
-    const long rows = row1 - row0;
-    if (rows <= 0) return;
-    const long tiles = (rows + MAX_ROWS - 1) / MAX_ROWS;
-    for (long p = panel0; p < panel1; ++p) {
-        const float *w = packed + p * K * PW;
-        const long left = N - p * PW;
-        for (long i = 0; i < tiles; ++i) {
-            // tiles of nearly equal height, so that none is left with a single row
-            const long first = row0 + rows * i / tiles, last = row0 + rows * (i + 1) / tiles;
-            const float *from = a + first * a_stride;
-            float *to = c + first * c_stride + p * PW;
-            const int height = (int)(last - first);
-            if (left <= VL) tile_rows<1>(height, from, a_stride, w, K, to, c_stride);
-            else if (left <= 2 * VL) tile_rows<2>(height, from, a_stride, w, K, to, c_stride);
-            else tile_rows<NV>(height, from, a_stride, w, K, to, c_stride);
-        }
-    }
-}
-
-// pack rows [N, K] of a matrix with the given strides, panels [panel0, panel1)
-static void pack(const float *w, long row_stride, long column_stride, long N, long K, long panel0,
-                 long panel1, float *packed) {
-    for (long p = panel0; p < panel1; ++p) {
-        const long n = N - p * PW < PW ? N - p * PW : PW;
-        float *to = packed + p * K * PW;
-        const float *from = w + p * PW * row_stride;
-        if (row_stride == 1) {
-            for (long k = 0; k < K; ++k) {
-                std::memcpy(to + k * PW, from + k * column_stride, n * sizeof(float));
-                for (long i = n; i < PW; ++i) to[k * PW + i] = 0;
-            }
-        } else {
-            for (long k0 = 0; k0 < K; k0 += 16) {
-                const long k1 = k0 + 16 < K ? k0 + 16 : K;
-                for (long i = 0; i < n; ++i)
-                    for (long k = k0; k < k1; ++k)
-                        to[k * PW + i] = from[i * row_stride + k * column_stride];
-                for (long i = n; i < PW; ++i)
-                    for (long k = k0; k < k1; ++k) to[k * PW + i] = 0;
-            }
-        }
-    }
-}
-
 // ---- threads -----------------------------------------------------------------------------------
+
+// body(threads, me) on each thread of a team
+template <typename F> static void on_threads(long threads, F body) {
+    struct Team {
+        static void enter(void *body) { (*(F *)body)(omp_get_num_threads(), omp_get_thread_num()); }
+    };
+    GOMP_parallel(Team::enter, &body, (unsigned)threads, 0);
+}
 
 struct Barrier {
     std::atomic<int> waiting{0};
@@ -449,14 +367,16 @@ struct Barrier {
 
 // ---- what a generated loop is called with ------------------------------------------------------
 
-struct Input {
-    const float *data;
-    long step_stride, row_stride;  // in numbers; 0 where it does not change
+struct Array {  // a value at every step
+    float *data;
+    long step, row;  // in numbers; 0 where it does not change
+    long local;      // holds the steps of one chunk only
+    long gathered;   // data is a table, whose rows the token ids choose
 };
 struct Matrix {
     const float *data;
     long row_stride, column_stride;
-    float *packed;
+    void *packed;  // null where nobody wants what is computed with it
 };
 struct Carried {
     float *data;  // [T + 1, B, size], or [2, B, size] when only the last value is wanted
@@ -464,14 +384,60 @@ struct Carried {
 };
 struct Call {
     long steps, batch, first, direction;  // t runs from first by direction
+    long chunk;                           // steps between which everything meets
     const long *sizes;                    // the values of the cell's size names
-    const Input *inputs;
+    const Array *arrays;                  // what nobody wants has no data
     const Matrix *matrices;
+    const float *const *biases;
     const Carried *carried;
-    float *const *records;  // [T, B, size] each
+    float *const *sums;  // results of the whole run; null where nobody wants one
     float *scratch;
+    float *space;  // for packing, `space_size` numbers a thread
+    long space_size;
+    const int64_t *ids;      // [T, B], or null
     const int64_t *lengths;  // [B], or null
     long threads;
     long by_panel;  // split products by panel instead of sequences by thread
     long packed_already;
+    const struct Kernels *kernels;
 };
+
+struct Chunk {
+    long t0, t1, B;  // its steps are [t0, t1)
+    int me, threads;
+
+    long rows() const { return (t1 - t0) * B; }
+};
+
+// Products of one kind, and what stands around them. `space` is a thread's own, for what they pack.
+struct Kernels {
+    void (*enter)(), (*leave)();  // what a thread does before its first product, and after its last
+    // panels [panel0, panel1) of a matrix [N, K]
+    void (*pack)(const Matrix &matrix, long N, long K, long panel0, long panel1);
+    // c[r, n] = sum over k of a[r, k] w[n, k], for rows [row0, row1) and panels [panel0, panel1)
+    void (*product)(const float *a, long a_stride, const void *packed, long K, long N, long row0,
+                    long row1, long panel0, long panel1, float *c, long c_stride, float *space);
+    // to[t, b] = matrix from[t, b] + bias, for all steps of a chunk
+    void (*bulk_product)(const Chunk &chunk, const Array &from, long shift, const Matrix &matrix,
+                         long N, long K, const float *bias, const Array &to, float *space);
+    // out += the sum over a chunk of left right^T [N, K], or of left [N] without right
+    void (*bulk_sum)(const Chunk &chunk, const Array &left, long left_shift, long N,
+                     const Array *right, long right_shift, long K, float *out, float *space);
+};
+
+struct Thread {  // while it lives, its thread may call products
+    const Kernels &kernels;
+    explicit Thread(const Kernels &kernels) : kernels(kernels) { kernels.enter(); }
+    ~Thread() { kernels.leave(); }
+};
+
+namespace {
+
+INLINE float *at(const Array &array, long t, long t0) {
+    return array.data + (array.local ? t - t0 : t) * array.step;
+}
+INLINE float *row_of(const Array &array, float *base, const int64_t *ids, long r) {
+    return (array.gathered ? array.data + ids[r] * array.row : base + r * array.row);
+}
+
+}  // namespace

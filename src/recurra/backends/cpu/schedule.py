@@ -4,18 +4,21 @@ A step is a list of phases. A phase runs its products, then for each sequence it
 groups (all nodes of one size, fused in one pass over the features), what completes its
 concatenations, its reductions, and copies to the outputs.
 A value lives in registers unless something outside its group reads it.
+
+Steps run in chunks. Before the steps of a chunk come products for all of them at once, after them
+products and sums over all of them (of what a chunk computes, only what somebody wants leaves it).
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recurra.ir import OPS, Dim, Graph, Group, Node
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row of a value lies: in a buffer ("scratch", "record", "next", "input", "previous")
-    of some index, from an offset on."""
+    """Where a row of a value lies, from an offset on: in an "array" (one value at every step), in
+    "scratch", or in what is carried from the "previous" step to the "next"."""
 
     kind: str
     index: int
@@ -29,6 +32,26 @@ class Product:
     node: Node
     matrix: int
     operand: Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bulk:
+    """What is computed for all steps of a chunk at once, from values that are in memory.
+
+    With a matrix: matrix @ operand + bias, into an array. Else a sum over all steps and sequences,
+    of operand right^T or, without `right`, of the operand.
+    """
+
+    node: Node
+    operand: Node
+    matrix: Node | None = None
+    bias: Node | None = None
+    right: Node | None = None
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the result has no time, but is a sum over it."""
+        return self.matrix is None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +71,11 @@ class Schedule:
 
     Attributes:
         inputs: vectors and scalars that are read, not carried.
+        arrays: what has a value at every step: the inputs, then what is computed before the steps
+            of a chunk, what they record, and what is computed after them.
         matrices: matrices of the products, inputs of the graph or transposes of them.
+        biases: vectors that products before the steps add.
+        sums: what `after` adds up.
         places: where each value that is in memory lies; a value may be stored to several places.
         scratch: the size of each scratch buffer's rows.
     """
@@ -56,22 +83,62 @@ class Schedule:
     graph: Graph
     carried: tuple[Node, ...]
     inputs: tuple[Node, ...]
+    arrays: tuple[Node, ...]
     matrices: tuple[Node, ...]
+    biases: tuple[Node, ...]
+    before: tuple[Bulk, ...]
     phases: tuple[Phase, ...]
+    after: tuple[Bulk, ...]
     places: dict[Node, Place]
     stores: dict[Node, tuple[Place, ...]]
     scratch: tuple[Dim, ...]
 
+    @property
+    def sums(self) -> tuple[Node, ...]:
+        """What is added up over all steps, in the order of `after`."""
+        return tuple(bulk.node for bulk in self.after if bulk.is_sum)
 
-def schedule(graph: Graph, carried: Sequence[Node], num_next: int) -> Schedule:
+
+def schedule(
+    graph: Graph,
+    carried: Sequence[Node],
+    num_next: int,
+    *,
+    before: Sequence[Bulk] = (),
+    after: Sequence[Bulk] = (),
+) -> Schedule:
     """Schedule a loop body.
 
     Args:
         graph: the body; its first `num_next` outputs become `carried` in the next step, the others
             are recorded.
         carried: inputs of the graph that come from the step before.
+        before: how to compute inputs of the graph for all steps of a chunk.
+        after: what to compute from records and inputs of all steps of a chunk.
     """
-    return _Scheduler(graph, tuple(carried), num_next).result()
+    return _Scheduler(graph, tuple(carried), num_next, tuple(before), tuple(after)).result()
+
+
+def bulk(node: Node, given: Collection[Node]) -> Bulk | None:
+    """`node` as what a loop can compute for all steps at once from `given` values; None if not."""
+    if node.op == "add" and node not in given:
+        for product, bias in (node.inputs, node.inputs[::-1]):
+            if product.op == "matvec" and bias in given and product not in given:
+                found = bulk(product, given)
+                return None if found is None else replace(found, node=node, bias=bias)
+    if node.op == "matvec" and node not in given:
+        matrix, operand = node.inputs
+        base = matrix.inputs[0] if matrix.op == "transpose" and matrix not in given else matrix
+        known = base in given and resolve(operand, given)[0] in given
+        return Bulk(node=node, matrix=matrix, operand=operand) if known else None
+    if node.op in ("outer", "total") and all(_is_vector(child, given) for child in node.inputs):
+        operand, *right = node.inputs
+        return Bulk(node=node, operand=operand, right=right[0] if right else None)
+    return None
+
+
+def _is_vector(node: Node, given: Collection[Node]) -> bool:
+    return len(node.shape) == 1 and resolve(node, given)[0] in given
 
 
 def resolve(node: Node, given: Collection[Node]) -> tuple[Node, Dim]:
@@ -88,7 +155,14 @@ _NOTHING_TO_DO = ("slice", "const", "size", "transpose")
 
 
 class _Scheduler:
-    def __init__(self, graph: Graph, carried: tuple[Node, ...], num_next: int) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        carried: tuple[Node, ...],
+        num_next: int,
+        before: tuple[Bulk, ...],
+        after: tuple[Bulk, ...],
+    ) -> None:
         self.graph, self.carried = graph, carried
         self.nodes = [node for node in graph.nodes() if node.op not in _NOTHING_TO_DO]
         self.given = set(graph.inputs)
@@ -97,13 +171,28 @@ class _Scheduler:
         self.places: dict[Node, Place] = {}
         self.stores: dict[Node, list[Place]] = {}
         self.matrices: list[Node] = []
-        self.inputs = tuple(n for n in graph.inputs if n not in carried and len(n.shape) < 2)
+        self.before, self.after = before, after
+        made = tuple(item.node for item in before)
+        steps = {*graph.nodes(), *made}
+        read = [item.operand for item in (*before, *after)]
+        read += [item.right for item in after if item.right is not None]
+        given = {*graph.inputs, *steps}
+        bases = (resolve(node, given)[0] for node in read)
+        inputs = (node for node in (*graph.inputs, *bases) if len(node.shape) < 2)
+        self.inputs = tuple(n for n in dict.fromkeys(inputs) if n not in steps and n not in carried)
+        recorded = graph.output_nodes[num_next:]
+        products = (item.node for item in after if not item.is_sum)
+        self.arrays = (*self.inputs, *made, *recorded, *products)
+        for item in (*before, *after):
+            if item.matrix is not None:
+                self._matrix(item.matrix)
         for i, node in enumerate(carried):
             self.places[node] = Place("previous", i)
-        for i, node in enumerate(self.inputs):
-            self.places[node] = Place("input", i)
+        for i, node in enumerate((*self.inputs, *made)):
+            self.places[node] = Place("array", i)
+        first = len(self.inputs) + len(made)
         self.targets = [
-            (node, Place("next", i) if i < num_next else Place("record", i - num_next))
+            (node, Place("next", i) if i < num_next else Place("array", first + i - num_next))
             for i, node in enumerate(graph.output_nodes)
         ]
 
@@ -120,6 +209,10 @@ class _Scheduler:
             graph=self.graph,
             carried=self.carried,
             inputs=self.inputs,
+            arrays=self.arrays,
+            biases=tuple(dict.fromkeys(b.bias for b in self.before if b.bias is not None)),
+            before=self.before,
+            after=self.after,
             matrices=tuple(self.matrices),
             phases=tuple(phases),
             places=self.places,
@@ -177,8 +270,11 @@ class _Scheduler:
 
     def _place_operands(self) -> None:
         """Give scratch memory to what is read from outside its group."""
+        following = {node: place for node, place in reversed(self.targets) if place.kind == "next"}
         for node in self.nodes:
-            if node.op == "matvec" or OPS[node.op].group is Group.REDUCTION:
+            if node.op == "matvec":
+                self.places[node] = following.get(node) or self._new_scratch(node)
+            elif OPS[node.op].group is Group.REDUCTION:
                 self.places[node] = self._new_scratch(node)
         for node in reversed(self.nodes):  # a concatenation before its parts
             if node.op in ("concat", "pad"):
@@ -200,7 +296,7 @@ class _Scheduler:
     def _place_concat(self, node: Node) -> None:
         whole = self.places.get(node)
         if whole is None:
-            record = next((p for n, p in self.targets if n is node and p.kind == "record"), None)
+            record = next((p for n, p in self.targets if n is node and p.kind == "array"), None)
             whole = record or self._new_scratch(node)
             self.places[node] = whole
         at = whole.offset if node.op == "concat" else whole.offset + node.attr("before")
@@ -212,15 +308,16 @@ class _Scheduler:
 
     # ---- what
 
+    def _matrix(self, matrix: Node) -> int:
+        if matrix not in self.matrices:
+            self.matrices.append(matrix)
+        return self.matrices.index(matrix)
+
     def _put(self, node: Node, phase: Phase) -> None:
         if node.op == "matvec":
-            matrix = node.inputs[0]
-            if matrix not in self.matrices:
-                self.matrices.append(matrix)
-            operand = node.inputs[1]
-            phase.products.append(
-                Product(node=node, matrix=self.matrices.index(matrix), operand=operand)
-            )
+            matrix, operand = node.inputs
+            index = self._matrix(matrix)
+            phase.products.append(Product(node=node, matrix=index, operand=operand))
         elif OPS[node.op].group is Group.REDUCTION:
             phase.reductions.append(node)
         elif node.op not in ("concat", "pad"):

@@ -1,18 +1,24 @@
 """The reference backend: a plan run with torch operations. The oracle, and the fallback."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recurra.backends.reference.execute import Call, Executor, Values
+from recurra.backends.forks import settle_after_fork
+from recurra.backends.reference import operators
+from recurra.backends.reference.execute import Bound, Call, Executor, Values
+from recurra.backends.reference.fingerprint import fingerprint
+from recurra.backends.reference.gradients import Adjoint
+from recurra.backends.reference.padding import padded
 from recurra.backends.report import describe
 from recurra.ir import Node
 from recurra.lang import Cell
 from recurra.passes import Plan, plan
 
+_KINDS = ("input", "state", "context", "parameter")
 # a state's numbers over all steps above which fresh memory costs more than calls to torch
 _LEAN_ABOVE = 300_000
 
@@ -26,20 +32,28 @@ class ReferenceBackend:
     Args:
         gradients: "adjoint", or "autograd" to leave all derivatives to torch, which is slower and
             what the adjoint is tested against.
+        memory: "low" to keep states alone for the backward pass and compute the rest again.
     """
 
     name = "reference"
 
-    def __init__(self, cell: Cell, *, gradients: str = "adjoint") -> None:
+    def __init__(self, cell: Cell, *, gradients: str = "adjoint", memory: str = "normal") -> None:
         if gradients not in ("adjoint", "autograd"):
             raise ValueError(
                 f"ReferenceBackend: expected gradients 'adjoint' or 'autograd', got {gradients!r}. "
                 f"Choose one of them."
             )
         self.cell = cell
-        self.plan = _plan(cell, lean=False)
+        self._low = memory == "low"
+        self.plan = _plan(cell, lean=False, low=self._low)
         self._gradients = gradients
         self._executors: dict[tuple[Any, ...], Executor] = {}
+        self._key: str | None = None
+        leaves = cell.equations.inputs
+        of_kind = {kind: [n for n in leaves if n.attr("kind") == kind] for kind in _KINDS}
+        self._x = next(iter(of_kind["input"]), None)
+        self._others = (*of_kind["state"], *of_kind["context"], *of_kind["parameter"])
+        self._scalars = tuple(node for node in of_kind["parameter"] if not node.shape)
 
     def run(
         self,
@@ -68,30 +82,87 @@ class ReferenceBackend:
         Returns:
             y: [T, B, O], zero past `lengths`; the final states, [B, size] each.
         """
-        ids = x if not x.is_floating_point() else None
-        like = states[0]
+        values = [parameters[name] for name in self.cell.parameters]
+        given = [x, *states, *context, *values, *([] if embedding is None else [embedding])]
         if x.shape[0] == 0:
-            sizes = self._sizes(x, states, embedding, context, parameters)
-            return like.new_zeros(0, x.shape[1], self.cell.output_size.evaluate(sizes)), states
-        active = None if lengths is None else _active(lengths, x.shape[0])
-        if active is not None:
-            x = _filled(x, active)
-            ids = x if ids is not None else None
+            bound = self.bound(given, None, reverse=reverse, start=start)
+            return states[0].new_zeros(0, x.shape[1], bound.executor.output_size), states
+        if self._gradients == "adjoint" and operators.is_watched():
+            return operators.run(
+                operators.made_known(self),
+                x,
+                states,
+                values,
+                context=context,
+                embedding=embedding,
+                lengths=lengths,
+                reverse=reverse,
+                start=start,
+            )
+        x, active = padded(x, lengths)
+        given[0] = x
+        bound = self.bound(given, active, reverse=reverse, start=start)
+        executor, leaves, call = bound.executor, bound.leaves, bound.call
+        if self._gradients == "autograd":
+            y, finals, _ = executor.forward(leaves, call)
+        elif not _needs_gradient(leaves):
+            with torch.no_grad():
+                y, finals, _ = executor.forward(leaves, call)
+        else:
+            y, *finals = Adjoint.apply(executor, call, tuple(leaves), *leaves.values())  # type: ignore[misc]
+        return y, tuple(finals)
+
+    @property
+    def key(self) -> str:
+        """What this backend and its cell are called in traced graphs, in every process alike."""
+        if self._key is None:
+            plan = self.plan
+            digest = fingerprint([self.cell.equations, plan.loop.body, plan.reverse.body])
+            low = "-low" if plan.low else ""
+            self._key = f"{self.name}{low}:{self.cell.name}:{digest}"
+        return self._key
+
+    def check(self, x: Tensor, state: Tensor) -> None:
+        """Raise BackendError where this backend does not run such an input and state."""
+
+    def bound(
+        self,
+        leaves: Sequence[Tensor],
+        active: Tensor | None,
+        *,
+        reverse: bool,
+        start: int,
+        blank: bool = False,
+    ) -> Bound:
+        """A call, ready to run.
+
+        Args:
+            leaves: x, as `padded` gives it, the states, the context, the parameters in the order of
+                the cell, and the embedding if there is one.
+            active: [T, B, 1] bool, the steps inside their sequence; None means all.
+            blank: the call is traced, its tensors are fake: only shapes are wanted.
+        """
+        settle_after_fork()
+        x = leaves[0]
+        is_ids = not x.is_floating_point()
+        embedded = is_ids and len(leaves) > 1 + len(self._others)
+        nodes = (None if is_ids else self._x, *self._others, *([self._x] if embedded else []))
+        states = leaves[1 : 1 + len(self.cell.states)]
+        self.check(x, states[0])
+        values = {n: v for n, v in zip(nodes, leaves, strict=True) if n is not None}
+        executor = self._executor(values, self._variant(x, tuple(states)), states[0], blank)
+        for node in self._scalars:
+            values[node] = values[node].reshape(1)
         call = Call(
-            ids=ids,
-            one_hot=ids is not None and embedding is None,
+            ids=x if is_ids else None,
+            one_hot=is_ids and not embedded,
             active=active,
-            order=range(x.shape[0] - 1, -1, -1) if reverse else range(x.shape[0]),
+            steps=x.shape[0],
             batch=x.shape[1],
+            reverse=reverse,
             start=start,
         )
-        executor = self._executor(x, states, parameters, embedding, context)
-        leaves = self._leaves(x if ids is None else embedding, states, parameters, context)
-        if self._gradients == "autograd" or not _needs_gradient(leaves):
-            y, finals, _ = executor.forward(leaves, call)
-            return y, tuple(finals)
-        y, *finals = _Adjoint.apply(executor, call, tuple(leaves), *leaves.values())  # type: ignore[misc]
-        return y, tuple(finals)
+        return Bound(executor=executor, call=call, leaves=values, nodes=nodes)
 
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words."""
@@ -99,83 +170,39 @@ class ReferenceBackend:
 
     def _variant(self, x: Tensor, states: tuple[Tensor, ...]) -> bool:
         """Which of the cell's two plans suits a call: here, whether the lean one does."""
-        return x.shape[0] * max(state.numel() for state in states) > _LEAN_ABOVE
+        width = max(state.shape[-1] for state in states)
+        return bool(x.shape[0] * x.shape[1] * width > _LEAN_ABOVE)  # symbolic, in a trace
 
     def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        return Executor(_plan(self.cell, lean=variant), sizes, like)
+        return Executor(_plan(self.cell, lean=variant, low=self._low), sizes, like)
 
-    def _leaves(
-        self,
-        x: Tensor | None,
-        states: tuple[Tensor, ...],
-        parameters: Mapping[str, Tensor],
-        context: tuple[Tensor, ...],
-    ) -> Values:
-        leaves: Values = {}
-        for kind, values in (("input", (x,)), ("state", states), ("context", context)):
-            nodes = self.plan.leaves(kind)
-            for node, value in zip(nodes, values, strict=False):
-                if value is not None:
-                    leaves[node] = value
-        for node in self.plan.leaves("parameter"):
-            value = parameters[node.name]
-            leaves[node] = value if node.shape else value.reshape(1)
-        return leaves
-
-    def _sizes(
-        self,
-        x: Tensor,
-        states: tuple[Tensor, ...],
-        embedding: Tensor | None,
-        context: tuple[Tensor, ...],
-        parameters: Mapping[str, Tensor],
-    ) -> dict[str, int]:
-        """The number behind every size name, read off the tensors."""
-        shapes: list[tuple[Node, torch.Size]] = []
-        if x.is_floating_point():
-            shapes += [(node, x.shape[-1:]) for node in self.plan.leaves("input")]
-        elif embedding is not None:
-            shapes += [(node, embedding.shape[-1:]) for node in self.plan.leaves("input")]
-        shapes += [(n, s.shape[-1:]) for n, s in zip(self.plan.states, states, strict=True)]
-        contexts = self.plan.leaves("context")
-        shapes += [(n, c.shape[-1:]) for n, c in zip(contexts, context, strict=True)]
-        leaves = self.plan.leaves("parameter")
-        shapes += [(node, parameters[node.name].shape) for node in leaves]
-        return _solve(shapes)
-
-    def _executor(
-        self,
-        x: Tensor,
-        states: tuple[Tensor, ...],
-        parameters: Mapping[str, Tensor],
-        embedding: Tensor | None,
-        context: tuple[Tensor, ...],
-    ) -> Executor:
-        """The executor for these shapes; solving for the sizes is not for every call."""
-        given = x if x.is_floating_point() else embedding
-        widths = (None if given is None else given.shape[-1], *(s.shape[-1] for s in states))
-        shapes = tuple(parameters[node.name].shape for node in self.plan.leaves("parameter"))
-        others = tuple(c.shape[-1] for c in context)
-        variant = self._variant(x, states)
-        key = (variant, widths, others, shapes, states[0].dtype, states[0].device)
+    def _executor(self, values: Values, variant: bool, like: Tensor, blank: bool) -> Executor:
+        """The executor for tensors of these shapes; solving for the sizes is not for every call."""
+        shapes = tuple(v.shape[-len(n.shape) :] for n, v in values.items() if n.shape)
+        if blank:  # what it would keep are fake tensors
+            executor = self._new_executor(variant, _solve(values), like)
+            executor.blank = True
+            return executor
+        key = (variant, self._x in values, shapes, like.dtype, like.device)
         if key not in self._executors:
-            sizes = self._sizes(x, states, embedding, context, parameters)
-            self._executors[key] = self._new_executor(variant, sizes, states[0])
+            with torch.inference_mode(False):  # what it keeps may meet gradients later
+                executor = self._new_executor(variant, _solve(values), like)
+            self._executors[key] = executor
         return self._executors[key]
 
 
 @lru_cache(maxsize=512)
-def _plan(cell: Cell, *, lean: bool) -> Plan:
-    return plan(cell.equations, lean=lean)
+def _plan(cell: Cell, *, lean: bool, low: bool) -> Plan:
+    return plan(cell.equations, lean=lean, low=low)
 
 
-def _solve(shapes: list[tuple[Node, torch.Size]]) -> dict[str, int]:
-    """The sizes for which every node has the shape of its tensor."""
+def _solve(values: Mapping[Node, Tensor]) -> dict[str, int]:
+    """The sizes for which every node has the shape of its tensor, as far as they follow."""
     sizes: dict[str, int] = {}
     pending = [
-        (dim, length)
-        for node, shape in shapes
-        for dim, length in zip(node.shape, shape, strict=False)
+        (dim, int(length))  # which a trace may know by a symbol only
+        for node, value in values.items()
+        for dim, length in zip(node.shape[::-1], value.shape[::-1], strict=False)
     ]
     while pending:
         left = []
@@ -193,83 +220,5 @@ def _solve(shapes: list[tuple[Node, torch.Size]]) -> dict[str, int]:
     return sizes
 
 
-def _active(lengths: Tensor, steps: int) -> Tensor:
-    """[T, B, 1] bool: which steps are inside their sequence."""
-    index = torch.arange(steps, device=lengths.device)
-    return (index[:, None] < lengths[None, :]).unsqueeze(-1)
-
-
-def _filled(x: Tensor, active: Tensor) -> Tensor:
-    """`x` with each sequence's first step in its padding.
-
-    Padding may hold anything, NaN included, which must not reach a gradient through 0 * NaN; the
-    first step is a value that the cell takes (zero might not be: log(x)).
-    """
-    if x.is_floating_point():
-        return torch.where(active, x, x[:1].detach())
-    return torch.where(active.squeeze(-1), x, x[:1])
-
-
 def _needs_gradient(leaves: Values) -> bool:
     return torch.is_grad_enabled() and any(value.requires_grad for value in leaves.values())
-
-
-class _Adjoint(torch.autograd.Function):
-    """A run whose backward pass is the plan's adjoint."""
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, executor: Executor, call: Call, nodes: tuple[Node, ...], *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        leaves = dict(zip(nodes, tensors, strict=True))
-        y, finals, values = executor.forward(leaves, call, keep=True)
-        kept = [node for node in executor.backward_reads() if node in values]
-        ctx.executor, ctx.call, ctx.nodes, ctx.kept = executor, call, nodes, kept
-        # leaves are saved as they are, so that a second derivative finds them in the graph
-        ctx.save_for_backward(*tensors, *(values[node] for node in kept))
-        # a state that came back unchanged must be another tensor than the one that went in
-        given = {id(tensor) for tensor in tensors}
-        return (y, *(f.clone() if id(f) in given else f for f in finals))
-
-    @staticmethod
-    def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        executor, call, nodes = ctx.executor, ctx.call, ctx.nodes
-        saved = ctx.saved_tensors
-        tensors, kept = saved[: len(nodes)], saved[len(nodes) :]
-        leaves = dict(zip(nodes, tensors, strict=True))
-        needs = ctx.needs_input_grad[3:]
-        wanted = {node for node, needed in zip(nodes, needs, strict=True) if needed}
-        if torch.is_grad_enabled():
-            executor.check_second_derivative()
-            found = _replayed(executor, call, leaves, wanted, d_outputs)
-        else:
-            values = {**leaves, **dict(zip(ctx.kept, kept, strict=True))}
-            found = executor.backward(leaves, values, call, d_outputs[0], d_outputs[1:], wanted)
-        gradients = [
-            found[node].reshape(leaves[node].shape) if node in found and node in wanted else None
-            for node in nodes
-        ]
-        return (None, None, None, *gradients)
-
-
-def _replayed(
-    executor: Executor,
-    call: Call,
-    leaves: Values,
-    wanted: set[Node],
-    d_outputs: tuple[Tensor, ...],
-) -> Values:
-    """Cotangents that can be differentiated again, by torch's autograd."""
-    y, finals, _ = executor.forward(leaves, call)
-    chosen = [node for node in leaves if node in wanted]
-    seeded = [
-        (value, d) for value, d in zip((y, *finals), d_outputs, strict=True) if value.requires_grad
-    ]
-    found = torch.autograd.grad(
-        [value for value, _ in seeded],
-        [leaves[node] for node in chosen],
-        [d for _, d in seeded],
-        create_graph=True,
-        allow_unused=True,
-    )
-    return {node: d for node, d in zip(chosen, found, strict=True) if d is not None}

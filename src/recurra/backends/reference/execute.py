@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recurra.backends.reference.blank import blank_run
 from recurra.backends.reference.loops import AnyLoop, LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
 from recurra.ir import Graph, Node
@@ -32,28 +33,66 @@ class Call:
         ids: [T, B] int64 when the input is token ids, else None.
         one_hot: ids stand for one-hot vectors, not for rows of an embedding.
         active: [T, B, 1] bool, True inside each sequence's length; None when all are.
-        order: the steps in the order in which they run.
+        steps: T.
+        batch: B.
+        reverse: run from the last step to the first.
         start: index of the first step, for cells that read it.
     """
 
     ids: Tensor | None
     one_hot: bool
     active: Tensor | None
-    order: range
+    steps: int
     batch: int
+    reverse: bool
     start: int
+
+    @property
+    def order(self) -> range:
+        """The steps in the order in which they run."""
+        return range(self.steps - 1, -1, -1) if self.reverse else range(self.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A call with the executor that runs it.
+
+    Attributes:
+        leaves: the value of each input of the cell, by node.
+        nodes: the node of each tensor that came with the call, in order; None for one that is no
+            input of the cell, such as token ids.
+    """
+
+    executor: "Executor"
+    call: Call
+    leaves: Values
+    nodes: tuple[Node | None, ...]
+
+    def wanted(self, needs: Iterable[bool]) -> set[Node]:
+        """The nodes of the tensors that need a gradient."""
+        pairs = zip(self.nodes, needs, strict=True)
+        return {node for node, needed in pairs if needed and node is not None}
 
 
 class Executor:
-    """One plan at given sizes, dtype and device; its graphs become programs when first run."""
+    """One plan at given sizes, dtype and device; its graphs become programs when first run.
+
+    Threads may share it: what it keeps between calls is made whole before it is kept, and made
+    twice at worst.
+
+    Attributes:
+        blank: loops are not run, only their results allocated, which is enough to trace a call.
+    """
 
     def __init__(self, plan: Plan, sizes: Mapping[str, int], like: Tensor) -> None:
         self.plan = plan
+        self.blank = False
         self._sizes = dict(sizes)
         self._like = torch.empty(0, dtype=like.dtype, device=like.device)
         self._programs: dict[tuple[Graph, bool], Program] = {}
         self._on_the_way: dict[frozenset[Node], set[Node]] = {}
         self._loops: dict[Graph, AnyLoop] = {}
+        self._kept: dict[tuple[bool, bool, bool], tuple[Node, ...]] = {}
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
         self._x = next(iter(plan.leaves("input")), None)
         self._t = next(iter(plan.leaves("step")), None)
@@ -122,7 +161,8 @@ class Executor:
         key = (graph, identity)
         if key not in self._programs:
             x = self._x if identity else None
-            self._programs[key] = Program(graph, self._sizes, self._like, x)
+            with torch.inference_mode(False):  # its constants may meet gradients later
+                self._programs[key] = Program(graph, self._sizes, self._like, x)
         return self._programs[key]
 
     def _run_adjoint(
@@ -165,7 +205,7 @@ class Executor:
         values.update(looped.records)
         values.update(self._run(self._after[keep], values))
         y = values[plan.step.graph.output("output")]
-        y = y.expand(len(call.order), call.batch, y.shape[-1])
+        y = y.expand(call.steps, call.batch, y.shape[-1])
         if call.active is not None:
             y = torch.where(call.active, y, 0.0)
         return y, looped.carried, values if keep else {}
@@ -184,18 +224,24 @@ class Executor:
         """The leaves with what runs over time in its final form: x [T, B, I] and t [T, 1, 1]."""
         values = dict(leaves)
         if self._t is not None:
-            first, count = call.start, len(call.order)
-            index = torch.arange(first, first + count, device=self._like.device)
+            stop = call.start + call.steps
+            index = torch.arange(call.start, stop, device=self._like.device)
             values[self._t] = index.to(self._like.dtype).reshape(-1, 1, 1)
-        if call.ids is not None and self._x is not None:
-            needs_rows = not self.uses_table(leaves, call) or self._x in self.plan.loop.body.inputs
-            needs_rows = needs_rows or self._x in self.plan.loop.after.inputs
-            if needs_rows and call.one_hot:
-                hot = F.one_hot(call.ids, self._size(self._in()))
+        if self._x is not None and self._needs_rows(leaves, call):
+            assert call.ids is not None
+            if call.one_hot:
+                hot = F.one_hot(call.ids, self._size(self._x))
                 values[self._x] = hot.to(self._like.dtype)
-            elif needs_rows:
+            else:
                 values[self._x] = F.embedding(call.ids, leaves[self._x])
         return values
+
+    def _needs_rows(self, leaves: Mapping[Node, Tensor], call: Call) -> bool:
+        """Whether what token ids stand for is wanted at every step, not only in a table."""
+        if call.ids is None or self._x is None:
+            return False
+        read = (*self.plan.loop.body.inputs, *self.plan.loop.after.inputs)
+        return not self.uses_table(leaves, call) or self._x in read
 
     def _run_sequence(self, values: Values, leaves: Values, call: Call, keep: bool) -> Values:
         if not self.uses_table(leaves, call):
@@ -216,32 +262,38 @@ class Executor:
 
     def _loop(self, keep: bool, values: Values, call: Call) -> LoopResult:
         """The time loop, recording the states and what else `keep` and the output want."""
-        body, states = self._bodies[keep], self.plan.states
-        new_states = body.output_nodes[: len(states)]
-        wanted = {*self.plan.loop.after.inputs, *(self.plan.residuals if keep else ())}
-        history = {
-            old: new
-            for old, new in zip(states, new_states, strict=True)
-            if old in wanted or new in wanted
-        }
-        looped = self._time_loop(body, states, skip=False).run(
-            values,
-            [values[state] for state in states],
-            call.order,
-            history=history,
-            active=call.active,
-        )
+        states = self.plan.states
+        body, history = self._body_and_history(keep)
+        first = [values[state] for state in states]
+        if self.blank:
+            looped = blank_run(body, states, first, call.steps, history, self._size)
+        else:
+            loop = self._time_loop(body, states, skip=False)
+            looped = loop.run(values, first, call.order, history=history, active=call.active)
         # a new state that was computed before the loop keeps its value from there
         records = {node: v for node, v in looped.records.items() if node in self._in_loop}
         return replace(looped, records=records)
 
+    def _body_and_history(self, keep: bool) -> tuple[Graph, dict[Node, Node]]:
+        """The forward loop's body, and the states whose values at all steps somebody reads."""
+        body, states = self._bodies[keep], self.plan.states
+        wanted = {*self.plan.loop.after.inputs, *(self.plan.residuals if keep else ())}
+        pairs = zip(states, body.output_nodes[: len(states)], strict=True)
+        return body, {old: new for old, new in pairs if old in wanted or new in wanted}
+
     def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> AnyLoop:
         if body not in self._loops:
-            self._loops[body] = self._new_loop(body, carried, skip=skip)
+            with torch.inference_mode(False):
+                self._loops[body] = self._new_loop(body, carried, skip=skip)
         return self._loops[body]
 
     def _new_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> AnyLoop:
         return TimeLoop(body, carried, self._stepped, self._sizes, self._like, skip=skip)
+
+    @property
+    def output_size(self) -> int:
+        """O."""
+        return self._size(self.plan.step.graph.output("output"))
 
     def _size(self, node: Node) -> int:
         return node.shape[0].evaluate(self._sizes) if node.shape else 1
@@ -268,21 +320,67 @@ class Executor:
         values[plan.step.seeds[0]] = (
             d_y if call.active is None else torch.where(call.active, d_y, 0.0)
         )
-        values.update(self._run(self._early_fixed, values))
-        looped = self._reverse_loop(values, call, d_finals)
-        values.update(looped.records)
-        needed = self._needed(wanted)
-        found = self._run_adjoint(plan.reverse.after, plan.step.wanted, values, needed, False)
-        found.update(zip(plan.states, looped.carried, strict=True))
-        for part in (plan.sequence, plan.context, plan.once):
-            table = part is plan.sequence and self.uses_table(leaves, call)
+        if plan.low:
+            values.update(self._run_sequence(values, leaves, call, False))
+        needed, with_table = self._needed(wanted), self.uses_table(leaves, call)
+        found, sections = self._step_cotangents(values, call, d_finals, needed, with_table)
+        for part in sections:
+            table = part is plan.sequence and with_table
             rows = self._section_cotangents(part, leaves, values, found, call, needed, table)
             if table and self._x in found:
                 found[self._in()] = self._to_table(found[self._in()], leaves, call)
-            _accumulate(found, rows)
-        if call.ids is not None and self._x in found and not self.uses_table(leaves, call):
+            accumulate(found, rows)
+        if call.ids is not None and self._x in found and not with_table:
             found[self._in()] = self._to_table(found[self._in()], leaves, call)
         return {node: d for node, d in found.items() if node in wanted}
+
+    def _step_cotangents(
+        self,
+        values: Values,
+        call: Call,
+        d_finals: Sequence[Tensor],
+        needed: set[Node],
+        with_table: bool,
+    ) -> tuple[Values, tuple[Section, ...]]:
+        """The cotangents of what the step reads, and the sections they have still to go through.
+
+        `values` is updated with what those sections read.
+        """
+        plan = self.plan
+        values.update(self._run(self._early_fixed, values))
+        looped = self._reverse_loop(values, call, d_finals)
+        values.update(looped.records)
+        found = self._run_adjoint(plan.reverse.after, plan.step.wanted, values, needed, False)
+        found.update(zip(plan.states, looped.carried, strict=True))
+        return found, (plan.sequence, plan.context, plan.once)
+
+    def cotangents_or_zeros(
+        self, call: Call, d_y: Tensor | None, d_finals: Iterable[Tensor | None]
+    ) -> list[Tensor]:
+        """The cotangents of y and of the final states, zeros for those that are None."""
+        y = self.plan.step.graph.output("output")
+        if d_y is None:
+            d_y = self._zeros(y, (call.steps, call.batch))
+        states = zip(self.plan.states, d_finals, strict=True)
+        return [d_y, *(self._zeros(s, (call.batch,)) if d is None else d for s, d in states)]
+
+    def kept(self, leaves: Mapping[Node, Tensor], call: Call) -> tuple[Node, ...]:
+        """What `backward` reads besides the leaves: the values that a run hands on to it."""
+        table, rows = self.uses_table(leaves, call), self._needs_rows(leaves, call)
+        key = (table, rows, call.one_hot)
+        if key not in self._kept:
+            plan, sequence = self.plan, self.plan.sequence.graph
+            given = set(leaves) - set(plan.states)  # of states, those of all steps are read
+            if self._x is not None and rows:
+                given.discard(self._x)  # the leaf is the embedding, the value its rows
+            elif self._x is not None and call.one_hot:
+                given.add(self._x)  # the identity matrix, which is no one's value
+            if table:
+                given |= {*sequence.nodes()} - {*sequence.output_nodes}
+            if plan.low:
+                given |= {*sequence.output_nodes}
+            self._kept[key] = tuple(node for node in self.backward_reads() if node not in given)
+        return self._kept[key]
 
     def backward_reads(self) -> tuple[Node, ...]:
         """The values that `backward` reads."""
@@ -315,6 +413,8 @@ class Executor:
     def _reverse_loop(self, values: Values, call: Call, d_finals: Sequence[Tensor]) -> LoopResult:
         """The reverse loop: the cotangents of the first states, and what comes after reads."""
         body, leaves = self._reverse_body, self.plan.step.seeds[1:]
+        if self.blank:
+            return blank_run(body, leaves, d_finals, call.steps, {}, self._size)
         width = max(d.shape[-1] for d in d_finals)
 
         def early(steps: slice) -> Values:
@@ -345,7 +445,7 @@ class Executor:
         """The cotangents of a section's inputs, from those of its outputs in `found`."""
         lead: tuple[int, ...] = ()
         if part is not self.plan.once:
-            lead = (call.batch,) if part is self.plan.context else (len(call.order), call.batch)
+            lead = (call.batch,) if part is self.plan.context else (call.steps, call.batch)
         seeds: Values = {}
         for seed, node in zip(part.seeds, part.graph.output_nodes, strict=True):
             d = found.pop(node, None)
@@ -384,6 +484,7 @@ def _extended(part: Section) -> Graph:
     return section(outputs, known=part.graph.inputs)
 
 
-def _accumulate(into: Values, more: Values) -> None:
+def accumulate(into: Values, more: Values) -> None:
+    """Add cotangents to those that were found before."""
     for node, d in more.items():
         into[node] = into[node] + d if node in into else d

@@ -1,0 +1,297 @@
+"""Running a plan with compiled loops: what the loops do not take over runs by torch.
+
+A loop takes over, for some steps at a time, the products of the input before its steps and the
+sums that are the parameters' gradients after them, so that what is between stays in the cache.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from recurra.backends.cpu.loops import CompiledLoop
+from recurra.backends.cpu.schedule import Bulk, bulk, resolve
+from recurra.backends.reference.execute import Call, Executor, Values, accumulate
+from recurra.backends.reference.loops import LoopResult
+from recurra.errors import BackendError
+from recurra.ir import Graph, Node, substitute
+from recurra.passes import Plan, Section
+from recurra.passes.hoist import section
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tail:
+    """What follows the steps of the reverse loop.
+
+    Attributes:
+        outputs: pairs of a value and its cotangent; a value may have several, which add up.
+        in_loop: the cotangents that the loop itself computes, and how.
+        chained: whether the sequence section's part is in it.
+    """
+
+    outputs: tuple[tuple[Node, Node], ...]
+    in_loop: dict[Node, Bulk]
+    chained: bool
+
+
+class CpuExecutor(Executor):
+    """Sections by torch, loops compiled; float32 whatever the dtype of the leaves is.
+
+    Args:
+        products: bfloat16 to round the operands of products to it.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sizes: Mapping[str, int],
+        like: Tensor,
+        *,
+        products: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(plan, sizes, like)
+        self._products = products
+        self._reads = set(self.backward_reads())
+        self._heads = self._products_of_input()
+        self._rest = {keep: self._rest_of_sequence(keep) for keep in (False, True)}
+        self._whole_body, self._reverse_heads = self._reverse_parts()
+        self._tails = {table: self._tail(table) for table in (False, True)}
+        self._whole_body = self._with_operands_of_tails()
+        self._compiled: dict[tuple[Graph, tuple[Node, ...], int], CompiledLoop] = {}
+        self._left_to_torch: dict[tuple[bool, frozenset[Node]], Graph] = {}
+        fixed = self._early_fixed.nodes()
+        self._only_transposes = all(node.op == "transpose" for node in fixed)
+
+    def check_second_derivative(self) -> None:
+        """Compiled loops have first derivatives only."""
+        raise BackendError(
+            "backend 'cpu': expected a first derivative, got create_graph=True. "
+            "Use backend='reference' for second derivatives."
+        )
+
+    # ---- forward -------------------------------------------------------------------------------
+
+    def forward(
+        self, leaves: Values, call: Call, keep: bool = False
+    ) -> tuple[Tensor, list[Tensor], Values]:
+        """See `Executor.forward`; y and the states are in the dtype of the leaves."""
+        if self._products is torch.float32:
+            return super().forward(leaves, call, keep)
+        dtype = leaves[self.plan.states[0]].dtype
+        with torch.autocast("cpu", enabled=False):
+            y, finals, values = super().forward(_as_float32(leaves), call, keep)
+        return y.to(dtype), [final.to(dtype) for final in finals], values
+
+    def _products_of_input(self) -> dict[Node, Bulk]:
+        """What the forward loop computes for some steps at a time, of the sequence section."""
+        plan, graph = self.plan, self.plan.sequence.graph
+        elsewhere = {*plan.loop.before.inputs, *plan.loop.after.inputs}
+        elsewhere |= {child for node in graph.nodes() for child in node.inputs}
+        given = set(graph.inputs)
+        found = {n: bulk(n, given) for n in graph.output_nodes if n not in elsewhere}
+        return {node: item for node, item in found.items() if item is not None}
+
+    def _rest_of_sequence(self, keep: bool) -> Graph:
+        """What is left of the sequence section, with what `keep` wants of its inner values."""
+        graph = self._extended[self.plan.sequence, keep]
+        rest = [node for node in graph.output_nodes if node not in self._heads]
+        return section(rest, known=graph.inputs)
+
+    def _run_sequence(self, values: Values, leaves: Values, call: Call, keep: bool) -> Values:
+        if self.blank:
+            return super()._run_sequence(values, leaves, call, keep)
+        if not self.uses_table(leaves, call):
+            return self._run(self._rest[keep], values)
+        graph, plan = self.plan.sequence.graph, self.plan
+        table = self._run(graph, self._table_values(graph, values, leaves, call), call.one_hot)
+        assert call.ids is not None
+        at_every_step = {*self._reads, *plan.loop.before.inputs, *plan.loop.after.inputs}
+        return {
+            node: F.embedding(call.ids, rows) if node in at_every_step else rows
+            for node, rows in table.items()
+        }
+
+    def _loop(self, keep: bool, values: Values, call: Call) -> LoopResult:
+        if self.blank:
+            return super()._loop(keep, values, call)
+        states = self.plan.states
+        body, history = self._body_and_history(keep)
+        # what has no value yet is computed in the loop; a table has rows and no time
+        heads = [item for node, item in self._heads.items() if node not in values]
+        loop = self._compiled_loop(body, states, skip=False, before=heads)
+        wanted = body.output_nodes[len(states) :]
+        if keep:
+            wanted = (*wanted, *(item.node for item in heads if item.node in self._reads))
+        looped = loop.run(
+            values,
+            [values[state] for state in states],
+            call.order,
+            history=history,
+            active=call.active,
+            arrays=wanted,
+            **self._lookup(values, call),
+        )
+        made = {*self._in_loop, *self._heads}
+        return replace(looped, records={n: v for n, v in looped.records.items() if n in made})
+
+    def _lookup(self, values: Values, call: Call) -> dict[str, Any]:
+        """Arguments of a loop's run: which values are tables, without time, and of what ids."""
+        sequence = self.plan.sequence.graph.output_nodes
+        tables = {node for node in sequence if node in values and values[node].dim() == 2}
+        return {"ids": call.ids if tables else None, "tables": tables}
+
+    def _compiled_loop(
+        self,
+        body: Graph,
+        carried: Sequence[Node],
+        *,
+        skip: bool,
+        before: Sequence[Bulk] = (),
+        after: Sequence[Bulk] = (),
+    ) -> CompiledLoop:
+        key = (body, tuple(item.node for item in before), len(after))
+        if key not in self._compiled:
+            self._compiled[key] = CompiledLoop(
+                body,
+                carried,
+                self._stepped,
+                self._sizes,
+                skip=skip,
+                before=before,
+                after=after,
+                products=self._products,
+            )
+        return self._compiled[key]
+
+    # ---- backward ------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        leaves: Values,
+        kept: Values,
+        call: Call,
+        d_y: Tensor,
+        d_finals: Sequence[Tensor],
+        wanted: set[Node],
+    ) -> Values:
+        """See `Executor.backward`; each cotangent is in the dtype of its leaf."""
+        if self._products is torch.float32:
+            return super().backward(leaves, kept, call, d_y, d_finals, wanted)
+        finals = [d.float() for d in d_finals]
+        with torch.autocast("cpu", enabled=False):
+            found = super().backward(
+                _as_float32(leaves), _as_float32(kept), call, d_y.float(), finals, wanted
+            )
+        return {node: d.to(leaves[node].dtype) for node, d in found.items()}
+
+    def _tail(self, table: bool) -> _Tail:
+        """What follows the steps of the reverse loop, the sequence section's part included.
+
+        With a token table that part is not: it runs on the table's rows.
+        """
+        plan = self.plan
+        after = {plan.step.wanted[int(name)]: n for name, n in plan.reverse.after.outputs}
+        outputs = list(after.items())
+        sequence = plan.sequence
+        made = sequence.graph.output_nodes
+        chained = not table and all(node in after for node in made)
+        if chained:
+            seeds = dict(zip(sequence.seeds, (after[node] for node in made), strict=True))
+            linked = substitute(sequence.adjoint, seeds)
+            outputs = [(of, node) for of, node in outputs if of not in made]
+            outputs += [(sequence.wanted[int(name)], node) for name, node in linked.outputs]
+        body = self._whole_body
+        given = {*body.inputs, *body.nodes(), *self._reads, *self.plan.inputs}
+        found = {node: bulk(node, given) for _, node in outputs}
+        return _Tail(
+            outputs=tuple(outputs),
+            in_loop={node: item for node, item in found.items() if item is not None},
+            chained=chained,
+        )
+
+    def _step_cotangents(
+        self,
+        values: Values,
+        call: Call,
+        d_finals: Sequence[Tensor],
+        needed: set[Node],
+        with_table: bool,
+    ) -> tuple[Values, tuple[Section, ...]]:
+        if self.blank:
+            return super()._step_cotangents(values, call, d_finals, needed, with_table)
+        plan, tail = self.plan, self._tails[with_table]
+        if not self._only_transposes:
+            values.update(self._run(self._early_fixed, values))
+        computed = [node for of, node in tail.outputs if of in needed]
+        in_loop = {node for node in computed if node in tail.in_loop}
+        by_torch = self._by_torch(tail, needed)
+        body = self._whole_body
+        heads = [item for n, item in self._heads.items() if n in body.inputs and n not in values]
+        loop = self._compiled_loop(
+            body,
+            plan.step.seeds[1:],
+            skip=True,
+            before=(*heads, *self._reverse_heads),
+            after=tuple(tail.in_loop.values()),
+        )
+        looped = loop.run(
+            values,
+            d_finals,
+            call.order[::-1],
+            history={},
+            active=call.active,
+            arrays={*by_torch.inputs, *in_loop},
+            sums=in_loop,
+            **self._lookup(values, call),
+        )
+        values.update(looped.records)
+        values.update(self._run(by_torch, values))
+        found: Values = {}
+        for of, node in tail.outputs:
+            if of in needed:
+                accumulate(found, {of: values[node]})
+        found.update(zip(plan.states, looped.carried, strict=True))
+        left = () if tail.chained else (plan.sequence,)
+        return found, (*left, plan.context, plan.once)
+
+    def _reverse_parts(self) -> tuple[Graph, list[Bulk]]:
+        """The reverse loop's body with all that could run before it for every step, but for the
+        products, which do so for some steps at a time."""
+        body, early = self._reverse_body, self._early_stepped
+        known = {*body.inputs, *early.inputs}.difference(early.output_nodes)
+        whole = section(body.output_nodes, known=known, names=body.outputs)
+        given = set(whole.inputs).difference(self.plan.step.seeds[1:])
+        found = [bulk(node, given) for node in whole.nodes() if node.op == "matvec"]
+        heads = [item for item in found if item is not None]
+        known |= {item.node for item in heads}
+        return section(whole.output_nodes, known=known, names=whole.outputs), heads
+
+    def _with_operands_of_tails(self) -> Graph:
+        """The reverse loop's body, recording also what is summed after its steps."""
+        body = self._whole_body
+        known = {*body.inputs, *body.nodes()}
+        items = [item for tail in self._tails.values() for item in tail.in_loop.values()]
+        read = [node for item in items for node in (item.operand, item.right) if node is not None]
+        bases = dict.fromkeys(resolve(node, known)[0] for node in read)
+        computed = set(body.nodes()).difference(body.output_nodes)
+        missing = [node for node in bases if node in computed]
+        more = ((f"operand{i}", node) for i, node in enumerate(missing))
+        return Graph(inputs=body.inputs, outputs=(*body.outputs, *more))
+
+    def _by_torch(self, tail: _Tail, needed: set[Node]) -> Graph:
+        """The graph of the needed cotangents that the loop does not compute."""
+        key = (tail.chained, frozenset(needed))
+        if key not in self._left_to_torch:
+            nodes = [n for of, n in tail.outputs if of in needed and n not in tail.in_loop]
+            body = self._whole_body
+            known = {*body.inputs, *body.output_nodes, *self._reads, *self.plan.inputs}
+            known = {node for node in known if node.op != "transpose"} | {self.plan.step.seeds[0]}
+            self._left_to_torch[key] = section(dict.fromkeys(nodes), known=known)
+        return self._left_to_torch[key]
+
+
+def _as_float32(values: Mapping[Node, Tensor]) -> Values:
+    return {n: v.float() if v.dtype is torch.bfloat16 else v for n, v in values.items()}

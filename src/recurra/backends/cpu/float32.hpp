@@ -1,0 +1,169 @@
+// Products of float32.
+//
+// A packed matrix is [N / PW][K][PW]. A tile of up to 6 rows of the other operand by one panel stays
+// in registers over the whole of K.
+
+namespace {
+
+constexpr int MAX_ROWS = 6;
+constexpr int AHEAD = 8;  // lines of a panel fetched before they are needed
+
+// to[:n] = (to[:n] if add) + bias + total, for at most a vector
+INLINE void put_sum(float *to, vf total, long n, bool add, const float *bias) {
+    if (n >= VL) {
+        if (bias) total += load(bias);
+        store(to, add ? load(to) + total : total);
+    } else {
+        if (bias) total += load_first(bias, n);
+        store_first(to, add ? load_first(to, n) + total : total, n);
+    }
+}
+
+// c[r, :] = (c[r, :] if add) + bias + sum over k of a[r, k] w[k, :], for R rows and V vectors of
+// columns, of which the first n are there. a[r, k] is at a[r * a_stride + k] or, for operands that
+// are packed by columns (KS > 1), at a[r + k * KS].
+template <int R, int V, int KS>
+static void tile(const float *a, long a_stride, const float *w, long K, float *c, long c_stride,
+                 long n, bool add, const float *bias) {
+    // few rows leave the multipliers waiting for each other: run two halves of K side by side
+    constexpr int CHAINS = R * V < 8 ? 2 : 1;
+    const auto element = [&](int r, long k) { return KS == 1 ? a[r * a_stride + k] : a[r + k * KS]; };
+    vf sum[CHAINS][R][V] = {};
+    long k = 0;
+    for (; k + CHAINS <= K; k += CHAINS)
+#pragma GCC unroll 2
+        for (int h = 0; h < CHAINS; ++h) {
+            const float *panel = w + (k + h) * PW;
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) __builtin_prefetch(panel + AHEAD * PW + v * VL);
+            vf b[V];
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) b[v] = *(const vf *)(panel + v * VL);
+#pragma GCC unroll 6
+            for (int r = 0; r < R; ++r) {
+                vf x = splat(element(r, k + h));
+#pragma GCC unroll 4
+                for (int v = 0; v < V; ++v) sum[h][r][v] += x * b[v];
+            }
+        }
+    for (; k < K; ++k)
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                sum[0][r][v] += splat(element(r, k)) * *(const vf *)(w + k * PW + v * VL);
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) {
+            vf total = sum[0][r][v];
+            if constexpr (CHAINS == 2) total += sum[1][r][v];
+            put_sum(c + r * c_stride + v * VL, total, n - v * VL, add, bias ? bias + v * VL : bias);
+        }
+}
+
+template <int V, int KS>
+static void tile_rows(int rows, const float *a, long a_stride, const float *w, long K, float *c,
+                      long c_stride, long n, bool add, const float *bias) {
+    switch (rows) {
+    case 1: return tile<1, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
+    case 2: return tile<2, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
+    case 3: return tile<3, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
+    case 4: return tile<4, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
+    case 5: return tile<5, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
+    default: return tile<6, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
+    }
+}
+
+// a tile of as many vectors as there are columns left
+template <int KS>
+static void tile_columns(int rows, const float *a, long a_stride, const float *w, long K, float *c,
+                         long c_stride, long n, bool add, const float *bias) {
+    const long vectors = (n + VL - 1) / VL;
+    if (vectors >= NV) tile_rows<NV, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
+    else if (vectors == 1) tile_rows<1, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
+    else if (vectors == 2) tile_rows<2, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
+    else tile_rows<3, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
+}
+
+// [rows, n] at `from` into [rows, width], the columns that are not there as zeros
+INLINE void pack_columns(const float *from, long stride, long rows, long n, long width, float *to) {
+    for (long r = 0; r < rows; ++r, from += stride, to += width) {
+        long j = 0;
+        for (; j + VL <= n; j += VL) store(to + j, load(from + j));
+        if (j < n) store(to + j, load_first(from + j, n - j)), j += VL;
+        for (; j < width; j += VL) store(to + j, vf{});
+    }
+}
+
+constexpr long BLOCK_COLUMNS = 48;
+
+// Products of float32. `space` is a thread's own, for what it packs.
+struct Float32 {
+    static void enter() {}
+    static void leave() {}
+
+    // pack panels [panel0, panel1) of a matrix [N, K]
+    static void pack(const Matrix &matrix, long N, long K, long panel0, long panel1) {
+        const long row_stride = matrix.row_stride, column_stride = matrix.column_stride;
+        const float *const w = matrix.data;
+        float *const packed = (float *)matrix.packed;
+        if (!packed) return;  // nobody wants what is computed with it
+        for (long p = panel0; p < panel1; ++p) {
+            const long n = N - p * PW < PW ? N - p * PW : PW;
+            float *to = packed + p * K * PW;
+            const float *from = w + p * PW * row_stride;
+            if (row_stride == 1) {
+                for (long k = 0; k < K; ++k) {
+                    std::memcpy(to + k * PW, from + k * column_stride, n * sizeof(float));
+                    for (long i = n; i < PW; ++i) to[k * PW + i] = 0;
+                }
+            } else {
+                for (long k0 = 0; k0 < K; k0 += 16) {
+                    const long k1 = k0 + 16 < K ? k0 + 16 : K;
+                    for (long i = 0; i < n; ++i)
+                        for (long k = k0; k < k1; ++k)
+                            to[k * PW + i] = from[i * row_stride + k * column_stride];
+                    for (long i = n; i < PW; ++i)
+                        for (long k = k0; k < k1; ++k) to[k * PW + i] = 0;
+                }
+            }
+        }
+    }
+
+    // c[r, n] = sum over k of a[r, k] w[n, k], for rows [row0, row1) and panels [panel0, panel1)
+    static void product(const float *a, long a_stride, const void *packed, long K, long N, long row0,
+                        long row1, long panel0, long panel1, float *c, long c_stride, float *,
+                        bool add = false, const float *bias = nullptr) {
+        const long rows = row1 - row0;
+        if (rows <= 0) return;
+        const long tiles = (rows + MAX_ROWS - 1) / MAX_ROWS;
+        for (long p = panel0; p < panel1; ++p)
+            for (long i = 0; i < tiles; ++i) {
+                // tiles of nearly equal height, so that none is left with a single row
+                const long first = row0 + rows * i / tiles, last = row0 + rows * (i + 1) / tiles;
+                tile_columns<1>((int)(last - first), a + first * a_stride, a_stride, (const float *)packed + p * K * PW,
+                                K, c + first * c_stride + p * PW, c_stride, N - p * PW, add,
+                                bias ? bias + p * PW : nullptr);
+            }
+    }
+
+    // out[n, k] += sum over rows of left[r, n] right[r, k], for columns [first, last) of left
+    static void outer(const float *left, long left_row, long first, long last, const float *right,
+                      long right_row, long rows, long K, float *out, float *space) {
+        float *const columns = space;
+        long blocks = 0;
+        for (long n = first; n < last; n += BLOCK_COLUMNS, ++blocks)
+            pack_columns(left + n, left_row, rows, last - n < BLOCK_COLUMNS ? last - n : BLOCK_COLUMNS,
+                         BLOCK_COLUMNS, columns + blocks * rows * BLOCK_COLUMNS);
+        float *const panel = columns + blocks * rows * BLOCK_COLUMNS;
+        for (long k = 0; k < K; k += PW) {
+            const long there = K - k < PW ? K - k : PW;
+            pack_columns(right + k, right_row, rows, there, PW, panel);
+            for (long n = first; n < last; n += MAX_ROWS) {
+                const long block = (n - first) / BLOCK_COLUMNS, inside = (n - first) % BLOCK_COLUMNS;
+                const int height = (int)(last - n < MAX_ROWS ? last - n : MAX_ROWS);
+                tile_columns<BLOCK_COLUMNS>(height, columns + block * rows * BLOCK_COLUMNS + inside, 0,
+                                            panel, rows, out + n * K + k, K, there, true, nullptr);
+            }
+        }
+    }
+};
+
+}  // namespace

@@ -1,0 +1,165 @@
+// What runs compiled loops one step at a time: the layers of a step, and the loop that writes text.
+//
+// Letters: B sequences of the batch, V tokens of the vocabulary.
+
+#include <algorithm>
+#include <numeric>
+
+// One input of the first layer, looked up by token id.
+struct Lookup {
+    long input;          // which of the first layer's arrays
+    const float *table;  // [V, width]
+    float *rows;         // [B, width] to gather into; null for one sequence, which reads the table
+    long width;
+};
+
+struct Layer {
+    void (*run)(const Call *);
+    Call *call;              // of one step, which goes from slot 0 to slot 1 of `carried`, or back
+    long x;                  // which of its arrays is the layer's input; -1 for none, or looked up
+    float *step_index;       // where it reads the index of the step; null where it does not
+    const float *output[2];  // [B, O], after a step forth and after a step back
+};
+
+struct Steps {
+    const Layer *layers;
+    const Lookup *lookups;
+    long num_layers, num_lookups, batch;
+    long vocabulary;   // tokens that can be looked up
+    long output_size;  // of the last layer
+    long index;        // of the next step
+    long slot;         // 0 or 1: where the states lie now
+};
+
+// How tokens are drawn; see decoding/sampler.py, which defines it.
+struct Writer {
+    Steps *steps;         // of one sequence; its output is the scores [V]
+    float temperature;    // 0 takes the highest score
+    long top_k;           // V for all
+    double top_p;         // 1 or more for all
+    float *weights;       // [V]
+    int32_t *candidates;  // [V]
+};
+
+namespace {
+
+void set_input(const Layer &layer, long which, const float *data) {
+    const_cast<Array *>(layer.call->arrays)[which].data = const_cast<float *>(data);
+}
+
+// the output of the last layer; x is null where the first layer's input was looked up
+const float *advance(Steps *s, const float *x) {
+    for (long i = 0; i < s->num_layers; ++i) {
+        const Layer &layer = s->layers[i];
+        if (layer.x >= 0) set_input(layer, layer.x, x);
+        if (layer.step_index) *layer.step_index = (float)s->index;
+        // every step runs at t = 0, where the direction alone says which slot is read and written
+        layer.call->direction = s->slot ? -1 : 1;
+        layer.run(layer.call);
+        x = layer.output[s->slot];
+    }
+    s->slot ^= 1;
+    s->index += 1;
+    return x;
+}
+
+bool look_up(Steps *s, const int64_t *ids) {
+    for (long r = 0; r < s->batch; ++r)
+        if (ids[r] < 0 || ids[r] >= s->vocabulary) return false;
+    for (long i = 0; i < s->num_lookups; ++i) {
+        const Lookup &l = s->lookups[i];
+        if (!l.rows) {
+            set_input(s->layers[0], l.input, l.table + ids[0] * l.width);
+            continue;
+        }
+        for (long r = 0; r < s->batch; ++r)
+            std::memcpy(l.rows + r * l.width, l.table + ids[r] * l.width,
+                        l.width * sizeof(float));
+    }
+    return true;
+}
+
+void give(const Steps *s, const float *output, float *y) {
+    std::memcpy(y, output, s->batch * s->output_size * sizeof(float));
+}
+
+// e^((score - best) / temperature) of every token
+void weigh(const float *scores, float best, float temperature, long V, float *weights) {
+    const auto weight = [&](vf score) { return v_exp((score - best) / splat(temperature)); };
+    long j = 0;
+    for (; j + VL <= V; j += VL) store(weights + j, weight(load(scores + j)));
+    if (j < V) store_first(weights + j, weight(load_first(scores + j, V - j)), V - j);
+}
+
+// set to 0 the weights of all tokens but the top_k likeliest, and of these the top_p share
+void keep_likeliest(const Writer *w, const float *scores, long V) {
+    const auto likelier = [&](int32_t a, int32_t b) {
+        return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+    };
+    int32_t *const first = w->candidates, *last = first + V;
+    std::iota(first, last, 0);
+    if (w->top_k < V) {
+        std::nth_element(first, first + w->top_k, last, likelier);
+        for (int32_t *id = first + w->top_k; id < last; ++id) w->weights[*id] = 0;
+        last = first + w->top_k;
+    }
+    if (w->top_p < 1) {
+        double total = 0, share = 0;
+        for (int32_t *id = first; id < last; ++id) total += w->weights[*id];
+        const auto less_likely = [&](int32_t a, int32_t b) { return likelier(b, a); };
+        std::make_heap(first, last, less_likely);
+        for (; first < last && share < w->top_p * total; --last) {
+            share += w->weights[*first];
+            std::pop_heap(first, last, less_likely);
+        }
+        for (int32_t *id = first; id < last; ++id) w->weights[*id] = 0;
+    }
+}
+
+// the first token with which the weights add up to more than `uniform` of their sum
+long pick(const float *weights, long V, double uniform) {
+    double total = 0, sum = 0;
+    for (long i = 0; i < V; ++i) total += weights[i];
+    for (long i = 0; i < V; ++i) {
+        sum += weights[i];
+        if (sum > uniform * total) return i;
+    }
+    return V - 1;  // not reached: uniform is below 1
+}
+
+}  // namespace
+
+// One step: y [B, O] from features x [B, I].
+extern "C" void step(Steps *s, const float *x, float *y) { give(s, advance(s, x), y); }
+
+// One step: y [B, O] from token ids [B]. Returns 0, with nothing done, when one is out of range.
+extern "C" long step_on_ids(Steps *s, const int64_t *ids, float *y) {
+    if (!look_up(s, ids)) return 0;
+    give(s, advance(s, nullptr), y);
+    return 1;
+}
+
+// Reads `token`, draws one by uniforms[0], reads that, and so on: `count` tokens, to ids. Stops
+// early at scores without a finite largest one, which goes to *largest. Returns how many it drew.
+extern "C" long write_tokens(Writer *w, int64_t token, const double *uniforms, long count,
+                             int64_t *ids, float *largest) {
+    const long V = w->steps->output_size;
+    for (long n = 0; n < count; ++n) {
+        if (!look_up(w->steps, &token)) return n;
+        const float *scores = advance(w->steps, nullptr);
+        const float best = max_over(scores, V);
+        if (!std::isfinite(best)) {
+            *largest = best;
+            return n;
+        }
+        if (w->temperature == 0) {
+            token = std::find(scores, scores + V, best) - scores;
+        } else {
+            weigh(scores, best, w->temperature, V, w->weights);
+            if (w->top_k < V || w->top_p < 1) keep_likeliest(w, scores, V);
+            token = pick(w->weights, V, uniforms[n]);
+        }
+        ids[n] = token;
+    }
+    return count;
+}

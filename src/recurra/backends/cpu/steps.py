@@ -1,0 +1,393 @@
+"""Layers one step at a time: weights packed once, then one call of C++ for each step.
+
+Letters: B sequences, I input, O output, V tokens of a vocabulary.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurra.backends.cpu.compiler import found_compiler, load_library
+from recurra.backends.cpu.loops import CompiledLoop, Prepared, Wanted
+from recurra.backends.reference.program import Program
+from recurra.ir import Graph, Node
+from recurra.lang import Cell, cell
+from recurra.passes import Step, whole_step
+
+GENERATE = Path(__file__).with_name("generate.hpp")
+_LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
+_LARGEST_TABLE = 16 << 20  # numbers; looking a row up never costs more, but making the table does
+# Of weights, from which threads share a step: what outgrows one core. A second thread would
+# save a little sooner, but where another program has its core, waiting for it costs milliseconds.
+_SHARED_BYTES = 1280 << 10
+_SHARED_LAYER_BYTES = 128 << 10  # of one layer's, then
+_DTYPES = (torch.float32, torch.bfloat16)  # of parameters; states and sums are float32
+
+Values = dict[Node, Tensor]
+
+
+class _Lookup(ctypes.Structure):
+    _fields_ = (("input", _LONG), ("table", _POINTER), ("rows", _POINTER), ("width", _LONG))
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        ("run", _POINTER),
+        ("call", _POINTER),
+        ("x", _LONG),
+        ("step_index", _POINTER),
+        ("output", _POINTER * 2),
+    )
+
+
+class _Steps(ctypes.Structure):
+    _fields_ = (
+        ("layers", _POINTER),
+        ("lookups", _POINTER),
+        ("num_layers", _LONG),
+        ("num_lookups", _LONG),
+        ("batch", _LONG),
+        ("vocabulary", _LONG),
+        ("output_size", _LONG),
+        ("index", _LONG),
+        ("slot", _LONG),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepLayer:
+    """One layer: a cell, the number behind each of its size names, its parameters by name."""
+
+    cell: Cell
+    sizes: Mapping[str, int]
+    parameters: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tokens:
+    """That the first layer reads token ids: rows of `embedding` [V, I], one-hot without one."""
+
+    embedding: Tensor | None = None
+
+
+def obstacle(tensors: Iterable[Tensor]) -> str | None:
+    """Why layers with these parameters cannot be compiled to run step by step; None if they can."""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    for tensor in tensors:
+        if tensor.device.type != "cpu":
+            return f"the layer is on the device {tensor.device}"
+        if tensor.dtype not in _DTYPES:
+            return f"the layer is of {tensor.dtype}, not of float32 or bfloat16"
+        if tensor.is_inference():
+            return "the layer was made in inference mode, where changes are not counted"
+    return None if found_compiler() else "no C++ compiler was found; see `recurra doctor`"
+
+
+@cell(state="unused", output=True, sizes={"W": ("O", "I"), "b": "O", "unused": "1"})
+def _affine(x, unused, W, b):  # pyright: ignore[reportMissingParameterType]
+    """An output layer as a cell, so that it is one more layer of a step."""
+    return W @ x + b, unused
+
+
+def affine_layer(weight: Tensor, bias: Tensor | None) -> StepLayer:
+    """W x + b as a layer; it has one state of one number, which it never reads."""
+    rows, columns = weight.shape
+    bias = weight.new_zeros(rows) if bias is None else bias
+    return StepLayer(
+        cell=_affine, sizes={"I": columns, "O": rows}, parameters={"W": weight, "b": bias}
+    )
+
+
+class Stepper:
+    """Layers compiled to run one step, with the values that the parameters have now.
+
+    Args:
+        layers: each reads the output of the one before.
+        states: for each layer its states, [B, size] each; copied.
+        context: [B, C] each, what stays constant through time, read by all layers.
+        tokens: given where the input is token ids.
+        start: index of the first step, for cells that read it.
+        threads: how many to use at most.
+        weights: of which dtype the matrices are packed; states and sums are float32 always.
+
+    Attributes:
+        step: runs a step, called with two addresses: of features [B, I] float32, and of where the
+            output [B, O] goes.
+        step_on_ids: the same for token ids [B] int64; gives 0, with nothing done, when one is
+            outside the vocabulary.
+
+    Raises:
+        BackendError: when nothing can be compiled.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[StepLayer],
+        states: Sequence[Sequence[Tensor]],
+        *,
+        context: Sequence[Tensor] = (),
+        tokens: Tokens | None = None,
+        start: int = 0,
+        threads: int = 1,
+        weights: torch.dtype = torch.float32,
+    ) -> None:
+        self.library = load_library('#include "runtime.hpp"\n' + GENERATE.read_text())
+        # memory that may be written again in any mode
+        with torch.inference_mode(False), torch.no_grad():
+            first, *others = layers
+            self._layers = [
+                _Made(first, states[0], context, tokens, weights),
+                *(
+                    _Made(*pair, context, None, weights)
+                    for pair in zip(others, states[1:], strict=True)
+                ),
+            ]
+            self.weight_bytes = sum(layer.weight_bytes for layer in self._layers)
+            shared = threads if self.weight_bytes >= _SHARED_BYTES else 1
+            for layer in self._layers:
+                layer.prepare(shared if layer.weight_bytes >= _SHARED_LAYER_BYTES else 1)
+        self._link(states[0][0].shape[0], start)
+
+    def _link(self, batch: int, start: int) -> None:
+        """Lay the layers out as generate.hpp knows them."""
+        made = self._layers
+        self._c_layers = (_Layer * len(made))(*(layer.as_struct() for layer in made))
+        lookups = made[0].lookups()
+        self._c_lookups = (_Lookup * max(len(lookups), 1))(*lookups)
+        self._steps = _Steps(
+            layers=ctypes.addressof(self._c_layers),
+            lookups=ctypes.addressof(self._c_lookups),
+            num_layers=len(made),
+            num_lookups=len(lookups),
+            batch=batch,
+            vocabulary=made[0].vocabulary,
+            output_size=made[-1].output_size,
+            index=start,
+            slot=0,
+        )
+        self.address = ctypes.addressof(self._steps)
+        step, step_on_ids = self.library["step"], self.library["step_on_ids"]
+        step.restype, step_on_ids.restype = None, _LONG
+        step.argtypes = step_on_ids.argtypes = (_POINTER,) * 3
+        # no methods: a call in Python more would be a tenth of a small layer's step
+        self.step: Callable[[int, int], None] = partial(step, self.address)
+        self.step_on_ids: Callable[[int, int], int] = partial(step_on_ids, self.address)
+
+    @property
+    def output_size(self) -> int:
+        """O."""
+        return self._steps.output_size
+
+    @property
+    def index(self) -> int:
+        """The index of the next step."""
+        return self._steps.index
+
+    def states(self) -> list[tuple[Tensor, ...]]:
+        """For each layer its states after the last step, [B, size] each."""
+        slot = self._steps.slot
+        return [tuple(rows[slot].clone() for rows in layer.carried) for layer in self._layers]
+
+    def restart(self, states: Sequence[Sequence[Tensor]], start: int = 0) -> None:
+        """Go on from other states, at the step of index `start`."""
+        self._steps.slot, self._steps.index = 0, start
+        for layer, values in zip(self._layers, states, strict=True):
+            for rows, value in zip(layer.carried, values, strict=True):
+                rows[0].copy_(value)
+
+    def explain(self) -> str:
+        """What runs, in words."""
+        counts = [f"{layer.weight_bytes / 1024:,.0f} KiB" for layer in self._layers]
+        lines = [
+            f"compiled, a step a call: {' + '.join(counts)} of weights packed once, "
+            f"threads: {', '.join(str(layer.threads) for layer in self._layers)}"
+        ]
+        lines += [f"  {line}" for line in self._layers[0].explain_tokens()]
+        return "\n".join(lines)
+
+
+class _Made:
+    """One layer's loop, with everything it reads."""
+
+    def __init__(
+        self,
+        layer: StepLayer,
+        states: Sequence[Tensor],
+        context: Sequence[Tensor],
+        tokens: Tokens | None,
+        weights: torch.dtype,
+    ) -> None:
+        self._layer, self._states, self._tokens = layer, tuple(states), tokens
+        self._x = next(iter(_leaves(layer.cell, "input")), None)
+        self._like = torch.empty(0, dtype=torch.float32, device="cpu")
+        one_hot = tokens is not None and tokens.embedding is None
+        rows = self._size(self._x) if one_hot and self._x is not None else 0
+        if tokens is not None and tokens.embedding is not None:
+            rows = tokens.embedding.shape[0]
+        self.vocabulary = rows
+        self._step = self._chosen_step(rows)
+        self._values = self._known_values(context)
+        self._tables = self._lookup_tables() if tokens is not None else {}
+        table = bool(self._step.rows.outputs)
+        self._loop = _loop(layer.cell, table, tuple(layer.sizes.items()), weights)
+        matrices = self._loop.plan.matrices
+        self.weight_bytes = sum(weights.itemsize * self._size(matrix) for matrix in matrices)
+        self.threads = 1
+
+    # ---- values
+
+    def _size(self, node: Node) -> int:
+        """How many numbers a value has for one sequence."""
+        count = 1
+        for dim in node.shape:
+            count *= dim.evaluate(self._layer.sizes)
+        return count
+
+    def _chosen_step(self, vocabulary: int) -> Step:
+        """The step with a table of the vocabulary, where there can be one and it is not too big."""
+        if self._tokens is not None:
+            step = _step(self._layer.cell, table=True)
+            if step is not None:
+                width = sum(self._size(node) for node in step.rows.output_nodes)
+                if vocabulary * width <= _LARGEST_TABLE:
+                    return step
+        step = _step(self._layer.cell, table=False)
+        assert step is not None, "a step without a table is always possible"
+        return step
+
+    def _known_values(self, context: Sequence[Tensor]) -> Values:
+        """The values of parameters, of the context, and of what depends on these alone."""
+        values: Values = {}
+        for node in _leaves(self._layer.cell, "parameter"):
+            value = self._layer.parameters[node.name].detach().to(self._like)
+            values[node] = value if node.shape else value.reshape(1)
+        for node, value in zip(_leaves(self._layer.cell, "context"), context, strict=True):
+            values[node] = value.detach().to(self._like)
+        for graph in (self._step.once, self._step.context):
+            values.update(self._run(graph, values))
+        return values
+
+    def _run(self, graph: Graph, values: Values, identity: Node | None = None) -> Values:
+        if not graph.outputs:
+            return {}
+        program = Program(graph, self._layer.sizes, self._like, identity)
+        found = program([values[node] for node in graph.inputs])
+        return dict(zip(graph.output_nodes, found, strict=True))
+
+    def _lookup_tables(self) -> Values:
+        """By input of the body that depends on the token: its value for each token, [V, size]."""
+        assert self._tokens is not None
+        x, embedding = self._x, self._tokens.embedding
+        if x is None:
+            return {}
+        rows = torch.eye(self.vocabulary) if embedding is None else embedding.detach()
+        values = {**self._values, x: rows.to(self._like)}
+        identity = x if embedding is None else None
+        tables = self._run(self._step.rows, values, identity)
+        if x in self._step.body.inputs:
+            tables[x] = values[x]
+        return {node: table.contiguous() for node, table in tables.items()}
+
+    # ---- the call
+
+    def prepare(self, threads: int) -> None:
+        """Take memory and pack the weights."""
+        self.threads = threads
+        batch = self._states[0].shape[0]
+        values = dict(self._values)
+        self._buffers: Values = {}
+        for node in self._loop.plan.inputs:
+            if node not in values:  # the input, the index of the step, rows of tables
+                shape = (batch, self._size(node)) if not _is_index(node) else (1,)
+                self._buffers[node] = values[node] = self._like.new_zeros(shape)
+        first = [state.detach().to(self._like) for state in self._states]
+        self._prepared: Prepared = self._loop.prepare(
+            values,
+            first,
+            range(1),
+            wanted=Wanted(carried=range(len(first)), arrays=self._loop.plan.arrays),
+            threads=threads,
+        )
+        call = self._prepared.call
+        call.steps = 0  # nothing but packing
+        self._prepared.launch()
+        call.steps, call.packed_already = 1, 1
+
+    @property
+    def carried(self) -> list[Tensor]:
+        """The states before and after a step, [2, B, size] each."""
+        return self._prepared.carried
+
+    @property
+    def output_size(self) -> int:
+        """O."""
+        return self._size(self._step.output)
+
+    def as_struct(self) -> _Layer:
+        """The layer as generate.hpp knows it."""
+        nexts = self._step.body.output_nodes[: len(self._step.states)]
+        if self._step.output in nexts:
+            rows = self.carried[nexts.index(self._step.output)]
+            after = (rows[1].data_ptr(), rows[0].data_ptr())
+        else:
+            after = (self._prepared.arrays[self._step.output].data_ptr(),) * 2
+        index = next((value for node, value in self._buffers.items() if _is_index(node)), None)
+        x = self._x if self._tokens is None and self._x in self._buffers else None
+        function: Any = self._prepared.function
+        return _Layer(
+            run=ctypes.cast(function, _POINTER),
+            call=ctypes.addressof(self._prepared.call),
+            x=-1 if x is None else self._loop.plan.inputs.index(x),
+            step_index=None if index is None else index.data_ptr(),
+            output=after,
+        )
+
+    def lookups(self) -> list[_Lookup]:
+        """What is looked up by token."""
+        batch = self._states[0].shape[0]
+        return [
+            _Lookup(
+                input=self._loop.plan.inputs.index(node),
+                table=table.data_ptr(),
+                rows=self._buffers[node].data_ptr() if batch > 1 else None,
+                width=table.shape[1],
+            )
+            for node, table in self._tables.items()
+        ]
+
+    def explain_tokens(self) -> Iterable[str]:
+        """What token ids become, in words."""
+        if self._step.rows.outputs:
+            numbers = sum(table.numel() for table in self._tables.values())
+            yield f"token ids: rows of a table of {numbers * 4 / 1024:,.0f} KiB"
+        elif self._tokens is not None:
+            yield "token ids: rows of the embedding; the input's product runs in each step"
+
+
+def _is_index(node: Node) -> bool:
+    return node.op == "input" and node.attr("kind") == "step"
+
+
+def _leaves(cell: Cell, kind: str) -> tuple[Node, ...]:
+    return tuple(node for node in cell.equations.inputs if node.attr("kind") == kind)
+
+
+@lru_cache(maxsize=512)
+def _step(cell: Cell, *, table: bool) -> Step | None:
+    return whole_step(cell.equations, table=table)
+
+
+@lru_cache(maxsize=512)
+def _loop(
+    cell: Cell, table: bool, sizes: tuple[tuple[str, int], ...], weights: torch.dtype
+) -> CompiledLoop:
+    step = _step(cell, table=table)
+    assert step is not None
+    return CompiledLoop(step.body, step.states, set(), dict(sizes), skip=False, products=weights)

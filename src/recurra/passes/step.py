@@ -1,0 +1,74 @@
+"""step: a cell's equations as one whole step, for a target that is given its input step by step.
+
+once -> context (-> rows) -> body
+
+Nothing can be computed for all steps at once here. For token ids, what depends on the input alone
+can still be computed for each token of the vocabulary, and looked up.
+"""
+
+from dataclasses import dataclass
+
+from recurra.ir import Graph, Node
+from recurra.passes.hoist import hoist
+from recurra.passes.plan import forward_graph
+from recurra.passes.rates import leaf_rates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """One step of a cell, cut by how often a value changes.
+
+    Attributes:
+        states: the leaves that the step carries; the first outputs of `body` are their next values,
+            in order.
+        once: what depends on the parameters alone.
+        context: what depends on context inputs too.
+        rows: what depends on the input too, for each token of a vocabulary; empty without a table.
+        body: what runs in each step.
+        output: the node of the cell's output, an output of `body`.
+    """
+
+    states: tuple[Node, ...]
+    once: Graph
+    context: Graph
+    rows: Graph
+    body: Graph
+    output: Node
+
+
+def whole_step(equations: Graph, *, table: bool = False) -> Step | None:
+    """A cell's step for a target that fuses elementwise work.
+
+    Args:
+        equations: as `Cell.equations`.
+        table: what the input alone decides is to be looked up by token. None is returned where
+            that depends on more than the token, such as the context or the index of the step.
+    """
+    graph = forward_graph(equations, wide=False)
+    sections = hoist(graph, leaf_rates(graph), lean=True, products=table)
+    if table and not _depends_on_token(sections.sequence, sections.context):
+        return None
+    states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
+    step = sections.step
+    # a state that the step never reads is carried all the same
+    unread = tuple(state for state in states if state not in step.inputs)
+    outputs = [(state.name, step.output(state.name)) for state in states]
+    output = step.output("output")
+    if all(node is not output for _, node in outputs):
+        outputs.append(("output", output))
+    return Step(
+        states=states,
+        once=sections.once,
+        context=sections.context,
+        rows=sections.sequence,
+        body=Graph(inputs=(*step.inputs, *unread), outputs=tuple(outputs)),
+        output=output,
+    )
+
+
+def _depends_on_token(rows: Graph, context: Graph) -> bool:
+    """Whether the input and the parameters are all that `rows` are computed from."""
+    if set(rows.inputs) & set(context.output_nodes):
+        return False
+    kinds = {leaf.attr("kind") for leaf in rows.inputs if leaf.op == "input"}
+    return kinds <= {"input", "parameter"}

@@ -1,0 +1,407 @@
+"""From C++ source to a loaded library: compilers, targets, the cache, and all that may go wrong."""
+
+import ctypes
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+import recurra as rc
+from compiled import Call, compare
+from oracle import Case, results
+from recurra import cells
+from recurra.backends import ReferenceBackend
+from recurra.backends.choose import AutoBackend
+from recurra.backends.cpu import CpuBackend, found_compiler, loops
+from recurra.backends.cpu import compiler as compiling
+from recurra.errors import BackendError, BuildError
+from recurra.nn.machine import _cpu, vector_unit
+
+SOURCE = '#include "runtime.hpp"\nextern "C" int answer() { return 41 + 1; }\n'
+ASK = (
+    "from recurra.backends.cpu.compiler import load_library\n"
+    f"print(load_library({SOURCE!r})['answer']())"
+)
+CASE = Case(T=5, B=7, sizes={"I": 9, "H": 37}, lengths=(5, 1, 3, 2, 5, 5, 4))
+COMPILERS = {
+    "g++": shutil.which("g++"),
+    "clang++": shutil.which("clang++"),
+    "zig": f"{sys.executable} -m ziglang c++" if find_spec("ziglang") else None,
+}
+
+needs_compiler = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
+pytestmark = needs_compiler
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache folder, and nothing loaded."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("RECURRA_CACHE", str(folder))
+    compiling._loaded.cache_clear()
+    yield folder
+    compiling._loaded.cache_clear()
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The compiler behind a script that notes each build, and waits while a file `wait` exists."""
+    compiler = found_compiler()
+    assert compiler is not None
+    script, log, wait = tmp_path / "c++", tmp_path / "builds", tmp_path / "wait"
+    real = shlex.join(compiler.command)
+    script.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *cell.cpp*) echo $$ >> {log} ;; *) exec {real} "$@" ;; esac\n'
+        f"while [ -e {wait} ]; do sleep 0.05; done\n"
+        f'exec {real} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    return log
+
+
+def answer() -> int:
+    return compiling.load_library(SOURCE)["answer"]()
+
+
+def asking(**options: object) -> "subprocess.Popen[str]":
+    """Another process that builds, or finds, the same library."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", ASK], **pipes, **options)  # type: ignore[call-overload]
+
+
+def fake_compiler(path: Path, then: str) -> str:
+    """A compiler that answers to --version, and does `then` when it is to build."""
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "fake 1.0" && exit 0\n{then}\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+# ---- compilers and targets -----------------------------------------------------------------------
+
+
+@pytest.mark.medium
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", COMPILERS)
+def test_compilers_build_the_same_cell(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = COMPILERS[name]
+    if command is None:
+        pytest.skip(f"{name} is not installed")
+    monkeypatch.setenv("CXX", command)
+    compiler = found_compiler()
+    assert compiler is not None
+    assert compiler.source == "CXX"
+    for threads in (1, 2):
+        compare(cells.gru, Call(case=CASE, threads=threads))
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("cell", ["lstm", "mut1", "driven_system"])
+@pytest.mark.parametrize("target", ["avx2", "generic", "scalar"])
+def test_targets_build_the_same_cell(
+    target: str, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_target(target, monkeypatch)
+    of = cells.get(cell)
+    for case in (CASE, Case(T=3, B=18, sizes={"I": 2, "H": 70}, reverse=True)):
+        sizes = {**dict.fromkeys(of.size_names, 4), **case.sizes}
+        compare(of, Call(case=Case(**{**vars(case), "sizes": sizes}), threads=2))
+
+
+@pytest.mark.parametrize(
+    ("target", "lanes"), [("native", None), ("avx2", 8), ("generic", 4), ("scalar", 1)]
+)
+def test_target_sets_the_width_of_a_vector(
+    target: str, lanes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_target(target, monkeypatch)
+    source = '#include "runtime.hpp"\nextern "C" int lanes() { return VL; }\n'
+    found = compiling.load_library(source)["lanes"]()
+    assert found == lanes if lanes else found in (4, 8, 16)
+
+
+def use_target(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build for a target from here on; skips where this machine could not run that."""
+    if target == "avx2" and vector_unit(_cpu()[1])[1] < 256:
+        pytest.skip("needs a CPU with AVX2")
+    monkeypatch.setenv("RECURRA_TARGET", target)
+
+
+def test_unknown_target_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECURRA_TARGET", "avx9")
+    with pytest.raises(BackendError, match=r"RECURRA_TARGET: expected one of native.*'avx9'"):
+        answer()
+
+
+def test_further_flags_make_another_library(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = '#include "runtime.hpp"\n#ifndef SET\n#define SET 1\n#endif\n'
+    source = head + 'extern "C" int n() { return SET; }\n'
+    assert compiling.load_library(source)["n"]() == 1
+    monkeypatch.setenv("RECURRA_CXXFLAGS", "-DSET=2 -O1")
+    assert compiling.load_library(source)["n"]() == 2
+    assert len(list(cache.glob("*.so"))) == 2
+
+
+NEON = {
+    "g++": shutil.which("aarch64-linux-gnu-g++"),
+    "zig": COMPILERS["zig"] and f"{COMPILERS['zig']} -target aarch64-linux-gnu",
+}
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("command", NEON.values(), ids=list(NEON))
+def test_kernels_compile_for_neon(
+    command: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as an object file: it cannot run here."""
+    if command is None:
+        pytest.skip("no such compiler for aarch64")
+    sources: list[str] = []
+    real = loops.load_library
+    monkeypatch.setattr(loops, "load_library", lambda text: sources.append(text) or real(text))
+    for of in (cells.gru, cells.peephole_lstm):
+        results(CpuBackend(of), CASE.tensors(of, torch.float32))
+    assert len(sources) >= 2
+    assert all("on_threads(c.threads" in text for text in sources if "extern const Kernels" not in text)
+    assert not any("#pragma omp" in text for text in sources)
+    for i, text in enumerate(sources):
+        source = tmp_path / f"{i}.cpp"
+        source.write_text(compiling.with_headers(text))
+        made = source.with_suffix(".o")
+        subprocess.run(
+            [*command.split(), *compiling._FLAGS, "-c", source, "-o", made], check=True, timeout=60
+        )
+        assert made.stat().st_size > 0
+
+
+def test_kernels_run_on_the_threads_asked_for() -> None:
+    source = (
+        '#include "runtime.hpp"\nextern "C" int team(long n) {\n    std::atomic<int> seen{0};\n'
+        "    on_threads(n, [&](int threads, int me) { seen += threads * 10 + me; });\n"
+        "    return seen;\n}\n"
+    )
+    team = compiling.load_library(source)["team"]
+    assert [team(ctypes.c_long(n)) for n in (1, 2, 3)] == [10, 41, 93]
+
+
+def test_compiler_that_does_not_answer_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/c++ -O9")
+    with caplog.at_level(logging.WARNING, "recurra"):
+        compiler = found_compiler()
+        assert found_compiler() is compiler
+    assert compiler is None or compiler.source != "CXX"
+    assert caplog.text.count("/nowhere/c++ -O9") == 1
+
+
+def test_without_a_compiler_the_reference_runs_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compiling, "find_spec", lambda _: None)
+    assert found_compiler() is None
+    with pytest.raises(BackendError, match=r"found none\. Install one: pip install ziglang"):
+        answer()
+    auto = AutoBackend(cells.rnn)
+    inputs = CASE.tensors(cells.rnn, torch.float32)
+    with caplog.at_level(logging.WARNING, "recurra"):
+        for _ in range(3):
+            y, _ = inputs.run(auto)
+    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.rnn))[0])
+    assert auto.name == "reference"
+    assert "no C++ compiler" in auto.explain({"I": 9, "H": 37})
+    assert caplog.text.count("no C++ compiler was found; see `recurra doctor`") == 1
+    assert "pip install ziglang" in str(rc.doctor())
+
+
+# ---- the cache -----------------------------------------------------------------------------------
+
+
+def test_damaged_library_is_built_again(cache: Path) -> None:
+    assert answer() == 42
+    (library,) = cache.glob("*.so")
+    whole = library.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:-1] + b"?"):
+        library.unlink()  # the one that is loaded must not change under its process
+        library.write_bytes(damaged)
+        compiling._loaded.cache_clear()
+        assert answer() == 42
+        assert len(library.read_bytes()) == len(whole)
+
+
+@pytest.mark.medium
+def test_two_processes_build_once(cache: Path, counted: Path) -> None:
+    counted.with_name("wait").touch()
+    both = [asking(), asking()]
+    wait_for(counted)
+    time.sleep(0.5)  # the other one is at the lock by now, or comes to it later
+    counted.with_name("wait").unlink()
+    for process in both:
+        said, failed = process.communicate(timeout=60)
+        assert said == "42\n", failed
+    assert len(counted.read_text().split()) == 1
+    assert len(list(cache.glob("*.so"))) == 1
+
+
+def test_threads_build_once(cache: Path, counted: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: answer(), range(4))) == [42] * 4
+    assert len(counted.read_text().split()) == 1
+
+
+@pytest.mark.medium
+def test_process_that_is_killed_while_it_builds_leaves_nothing(cache: Path, counted: Path) -> None:
+    counted.with_name("wait").touch()
+    killed = asking(start_new_session=True)
+    wait_for(counted)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert not list(cache.glob("*.so"))
+    assert [path for path in cache.iterdir() if path.is_dir()]
+    counted.with_name("wait").unlink()
+    assert answer() == 42
+    assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".sha256", ".so"]
+
+
+def wait_for(file: Path) -> None:
+    end = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < end, f"{file} has not come"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("where", ["a file/cache", "/proc/recurra"])
+def test_folder_that_cannot_be_made_gives_way(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").write_text("not a folder")
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / where))
+    compiling._loaded.cache_clear()
+    assert compiling.cache_folder() == compiling._temporary_cache()
+    assert answer() == 42
+
+
+def test_library_is_found_in_a_folder_that_cannot_be_written(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written() -> Path:
+        raise AssertionError("it was there")
+
+    assert answer() == 42
+    compiling._loaded.cache_clear()
+    monkeypatch.setattr(compiling, "cache_folder", written)
+    assert answer() == 42
+
+
+# ---- builds that fail ----------------------------------------------------------------------------
+
+
+def test_source_is_kept_when_it_does_not_compile(cache: Path) -> None:
+    with pytest.raises(BuildError, match="the command was") as caught:
+        compiling.load_library('extern "C" int broken( {\n')
+    (kept,) = cache.glob("*.cpp")
+    assert str(kept) in str(caught.value)
+    assert "broken" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ("echo 'internal error: out of cheese' >&2; exit 4", "out of cheese"),
+        ("kill -SEGV $$", "the command was"),
+        ("exit 0", "No such file"),  # it says that all is well, and made nothing
+        ("while [ $# -gt 1 ]; do [ $1 = -o ] && echo junk > $2; shift; done", "invalid ELF|short"),
+    ],
+    ids=["fails", "crashes", "makes nothing", "makes junk"],
+)
+def test_compiler_that_fails_is_a_build_error_and_auto_goes_on(
+    then: str,
+    said: str,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path / "fake", then))
+    with pytest.raises(BuildError, match=said):
+        answer()
+    auto = AutoBackend(cells.rnn)
+    inputs = CASE.tensors(cells.rnn, torch.float32)
+    with caplog.at_level(logging.WARNING, "recurra"):
+        y, _ = inputs.run(auto)
+    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.rnn))[0])
+    assert auto.name == "reference"
+    assert len(caplog.records) == 1
+
+
+def test_full_disk_is_a_build_error_and_auto_goes_on(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiling, "_build", full)
+    inputs = CASE.tensors(cells.rnn, torch.float32)
+    with pytest.raises(BuildError, match=r"No space left on device.*RECURRA_CACHE"):
+        inputs.run(CpuBackend(cells.rnn))
+    auto = AutoBackend(cells.rnn)
+    y, _ = inputs.run(auto)
+    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.rnn))[0])
+    assert auto.name == "reference"
+    assert "No space left" in auto.explain({"I": 9, "H": 37})
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kibibytes", [0, 4, 64])
+def test_file_that_cannot_grow_is_a_build_error(kibibytes: int, cache: Path) -> None:
+    """A disk that is full at the source, at the object file, or nowhere before the library."""
+    limited = (
+        "import resource, signal\nfrom recurra.errors import BuildError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({kibibytes * 1024},) * 2)\n"
+        f"try:\n    exec({ASK!r})\nexcept BuildError as error:\n    print('BuildError')\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", limited], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert said.stdout == ("42\n" if kibibytes == 64 else "BuildError\n"), said.stderr
+    assert answer() == 42, "once there is room"
+
+
+# ---- sanitizers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    "-fsanitize" not in os.environ.get("RECURRA_CXXFLAGS", ""), reason="run by make sanitize"
+)
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [("p[n] = 1;", "heap-buffer-overflow"), ("p[0] = (float)(n << (n + 60));", "shift exponent")],
+    ids=["address", "undefined"],
+)
+def test_sanitizer_finds_what_it_is_run_for(statement: str, said: str) -> None:
+    source = f'#include "runtime.hpp"\nextern "C" void wrong(float *p, long n) {{ {statement} }}\n'
+    program = (
+        "import ctypes, torch\nfrom recurra.backends.cpu.compiler import load_library\n"
+        f"x = torch.zeros(8)\nload_library({source!r})['wrong'](ctypes.c_void_p(x.data_ptr()), "
+        "ctypes.c_long(8))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode != 0
+    assert said in done.stderr

@@ -1,0 +1,73 @@
+"""What `explain()` says of a plan."""
+
+import random
+
+import pytest
+
+from random_cells import random_call, random_cell
+from recurra import cells
+from recurra.backends import report
+from recurra.lang import Cell
+from recurra.passes import Plan, plan
+
+SIZES = {"I": 4, "H": 6}
+
+
+@pytest.fixture(autouse=True)
+def _known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "product_rate", lambda threads: 1e9)
+
+
+def planned(of: Cell) -> Plan:
+    return plan(of.equations, wide=False, fused=True)
+
+
+def test_gru_in_words() -> None:
+    text = report.describe(cells.gru, planned(cells.gru), SIZES)
+    assert text.startswith("cell gru: I = 4, H = 6\n")
+    for line in (
+        "W_xr, W_xz, W_xh -> [18, 4]",
+        "W_hr, W_hz -> [12, 6]",
+        "for all steps at once: (W_xr, W_xz, W_xh) [18, 4] @ x, and 1 elementwise operation",
+        "(W_hr, W_hz) [12, 6] @ h",
+        "W_hh [6, 6] @ (sigmoid(…) * h)",
+        "(W_hr, W_hz).T [6, 12] @ cotangents",
+        "weight gradient [12, 6], one product over all steps",
+        "for token ids: the product with the input is a table, a row for each token",
+    ):
+        assert f"    {line}\n" in text, line
+
+
+def test_numbers_of_the_plain_network() -> None:
+    text = report.describe(cells.rnn, planned(cells.rnn), SIZES)
+    forward = 2 * (6 * 4 + 6 * 6)
+    assert f"{forward} operations forward, {2 * forward} backward, a step of a sequence" in text
+    # 100 steps of 32 sequences at 1 GF/s
+    assert "take at least 384 us forward, 768 us backward" in text
+    kept = sum(6 for _ in planned(cells.rnn).residuals)
+    assert f"in float32 {4 * kept} B a step of a sequence" in text
+
+
+def test_threads_in_words() -> None:
+    def words(threads: int, hidden: int) -> str:
+        sizes = {"I": 4, "H": hidden}
+        of = planned(cells.rnn)
+        return report.describe_threads(of, sizes, threads=threads, cache_bytes=1 << 20)
+
+    assert words(1, 6) == "  1 thread: runs the loop"
+    assert "with 4 sequences or more take sequences of their own" in words(2, 6)
+    assert "the largest matrix, [1000, 1000], has 4 MB" in words(2, 1000)
+
+
+@pytest.mark.medium
+def test_every_cell_has_words() -> None:
+    found = [(cells.get(name), dict(SIZES)) for name in cells.names()]
+    for seed in range(40):
+        rng = random.Random(seed)
+        of = random_cell(rng)
+        found.append((of, dict(random_call(of, rng).case.sizes)))
+    for of, sizes in found:
+        sizes = {**dict.fromkeys(of.size_names, 4), **sizes}
+        text = report.describe(of, planned(of), sizes)
+        assert "kept for backward:" in text
+        assert "operations forward" in text
