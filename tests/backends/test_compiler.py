@@ -174,7 +174,9 @@ def test_kernels_compile_for_neon(
     for of in (cells.gru, cells.peephole_lstm):
         results(CpuBackend(of), CASE.tensors(of, torch.float32))
     assert len(sources) >= 2
-    assert all("on_threads(c.threads" in text for text in sources if "extern const Kernels" not in text)
+    assert all(
+        "on_threads(c.threads" in text for text in sources if "extern const Kernels" not in text
+    )
     assert not any("#pragma omp" in text for text in sources)
     for i, text in enumerate(sources):
         source = tmp_path / f"{i}.cpp"

@@ -63,7 +63,9 @@ def test_no_gradients_gives_the_same_output() -> None:
 
 def test_other_dtypes_are_refused_by_name_and_run_by_auto() -> None:
     inputs = CASES["small"].tensors(cells.rnn)
-    with pytest.raises(BackendError, match=r"float32 or bfloat16 on the CPU, got torch.float64.*reference"):
+    with pytest.raises(
+        BackendError, match=r"float32 or bfloat16 on the CPU, got torch.float64.*reference"
+    ):
         inputs.run(load(cells.rnn, "cpu"))
     expected = results(ReferenceBackend(cells.rnn), CASES["small"].tensors(cells.rnn))
     found = results(load(cells.rnn), CASES["small"].tensors(cells.rnn))

@@ -183,6 +183,8 @@ static void panel_product16(const bf16 *a, long rows, const bf16 *w, long K, flo
 
 // as Float32, with operands rounded to bfloat16
 struct BFloat16 {
+    static long depth(long, long) { return 1024; }  // so fast that memory is what they wait for
+
     static void enter() {
 #if defined(RECURRA_AMX)
         if (has_tiles()) _tile_loadconfig(&TILE_SHAPES);
@@ -227,17 +229,23 @@ struct BFloat16 {
         }
     }
 
-    static void product(const float *a, long a_stride, const void *packed, long K, long N, long row0,
-                        long row1, long panel0, long panel1, float *c, long c_stride, float *space,
-                        bool add = false, const float *bias = nullptr) {
-        const long rows = row1 - row0, depth = in_tiles(K);
-        if (rows <= 0 || panel0 >= panel1) return;
+    static void product(const float *a, long a_stride, const void *packed, long K, Range rows,
+                        const Columns &columns, float *c, long c_stride, float *space,
+                        const float *bias) {
+        if (rows.empty() || columns.each.empty()) return;
+        const long depth = in_tiles(K);
         bf16 *const rounded_rows = (bf16 *)space;
-        round_rows(a + row0 * a_stride, a_stride, rows, K, rounded_rows);
-        for (long p = panel0; p < panel1; ++p)
-            panel_product16(rounded_rows, rows, (const bf16 *)packed + p * depth * PW, depth,
-                            c + row0 * c_stride + p * PW, c_stride, N - p * PW, add,
-                            bias ? bias + p * PW : bias);
+        round_rows(a + rows.first * a_stride, a_stride, rows.size(), K, rounded_rows);
+        for (long i = 0; i < columns.parts; ++i) {
+            const Range own = columns.part(i);
+            for (long p = own.first / PW; p * PW < own.last; ++p) {
+                const Range there = own.within(p * PW, (p + 1) * PW);
+                const bf16 *w = (const bf16 *)packed + p * depth * PW + 2 * (there.first - p * PW);
+                panel_product16(rounded_rows, rows.size(), w, depth,
+                                c + rows.first * c_stride + there.first, c_stride, there.size(), false,
+                                bias ? bias + there.first : bias);
+            }
+        }
     }
 
     // columns of left as rows of bfloat16 [n, depth]
@@ -285,9 +293,11 @@ struct BFloat16 {
         }
     }
 
-    // out[n, k] += sum over rows of left[r, n] right[r, k], for columns [first, last) of left
-    static void outer(const float *left, long left_row, long first, long last, const float *right,
+    // out[n, k] += sum over rows of left[r, n] right[r, k], for some columns of left
+    static void outer(const float *left, long left_row, Range own, const float *right,
                       long right_row, long rows, long K, float *out, float *space) {
+        const long first = own.first, last = own.last;
+        if (own.empty()) return;
         const long depth = in_tiles(rows);
         bf16 *const columns = (bf16 *)space, *const panel = columns + (last - first + 31) / 32 * 32 * depth;
         pack_left(left + first, left_row, rows, last - first, columns);

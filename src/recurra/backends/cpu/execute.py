@@ -55,6 +55,8 @@ class CpuExecutor(Executor):
         super().__init__(plan, sizes, like)
         self._products = products
         self._reads = set(self.backward_reads())
+        # what the backward pass finds kept, and does not compute again
+        self._keeps = self._reads.difference(plan.sequence.graph.output_nodes if plan.low else ())
         self._heads = self._products_of_input()
         self._rest = {keep: self._rest_of_sequence(keep) for keep in (False, True)}
         self._whole_body, self._reverse_heads = self._reverse_parts()
@@ -108,7 +110,7 @@ class CpuExecutor(Executor):
         graph, plan = self.plan.sequence.graph, self.plan
         table = self._run(graph, self._table_values(graph, values, leaves, call), call.one_hot)
         assert call.ids is not None
-        at_every_step = {*self._reads, *plan.loop.before.inputs, *plan.loop.after.inputs}
+        at_every_step = {*self._keeps, *plan.loop.before.inputs, *plan.loop.after.inputs}
         return {
             node: F.embedding(call.ids, rows) if node in at_every_step else rows
             for node, rows in table.items()
@@ -124,7 +126,7 @@ class CpuExecutor(Executor):
         loop = self._compiled_loop(body, states, skip=False, before=heads)
         wanted = body.output_nodes[len(states) :]
         if keep:
-            wanted = (*wanted, *(item.node for item in heads if item.node in self._reads))
+            wanted = (*wanted, *(item.node for item in heads if item.node in self._keeps))
         looped = loop.run(
             values,
             [values[state] for state in states],

@@ -6,6 +6,7 @@
 namespace {
 
 constexpr int MAX_ROWS = 6;
+constexpr long LARGE_SUM = 2 << 20;
 constexpr int AHEAD = 8;  // lines of a panel fetched before they are needed
 
 // to[:n] = (to[:n] if add) + bias + total, for at most a vector
@@ -96,6 +97,10 @@ constexpr long BLOCK_COLUMNS = 48;
 
 // Products of float32. `space` is a thread's own, for what it packs.
 struct Float32 {
+    // rows that are summed before the sum goes to memory: what they take should stay in the L2, but
+    // the larger the sum, the more is its own way to memory
+    static long depth(long N, long K) { return N * K <= LARGE_SUM ? 128 : 512; }
+
     static void enter() {}
     static void leave() {}
 
@@ -127,26 +132,35 @@ struct Float32 {
         }
     }
 
-    // c[r, n] = sum over k of a[r, k] w[n, k], for rows [row0, row1) and panels [panel0, panel1)
-    static void product(const float *a, long a_stride, const void *packed, long K, long N, long row0,
-                        long row1, long panel0, long panel1, float *c, long c_stride, float *,
-                        bool add = false, const float *bias = nullptr) {
-        const long rows = row1 - row0;
-        if (rows <= 0) return;
-        const long tiles = (rows + MAX_ROWS - 1) / MAX_ROWS;
-        for (long p = panel0; p < panel1; ++p)
-            for (long i = 0; i < tiles; ++i) {
-                // tiles of nearly equal height, so that none is left with a single row
-                const long first = row0 + rows * i / tiles, last = row0 + rows * (i + 1) / tiles;
-                tile_columns<1>((int)(last - first), a + first * a_stride, a_stride, (const float *)packed + p * K * PW,
-                                K, c + first * c_stride + p * PW, c_stride, N - p * PW, add,
-                                bias ? bias + p * PW : nullptr);
-            }
+    // c[r, n] = bias + sum over k of a[r, k] w[n, k]; columns begin at a multiple of VL
+    static void product(const float *a, long a_stride, const void *packed, long K, Range rows,
+                        const Columns &columns, float *c, long c_stride, float *, const float *bias) {
+        if (rows.empty()) return;
+        for (long i = 0; i < columns.parts; ++i)
+            product(a, a_stride, packed, K, rows, columns.part(i), c, c_stride, bias);
     }
 
-    // out[n, k] += sum over rows of left[r, n] right[r, k], for columns [first, last) of left
-    static void outer(const float *left, long left_row, long first, long last, const float *right,
+    static void product(const float *a, long a_stride, const void *packed, long K, Range rows,
+                        Range columns, float *c, long c_stride, const float *bias) {
+        if (columns.empty()) return;
+        const long tiles = (rows.size() + MAX_ROWS - 1) / MAX_ROWS;
+        for (long p = columns.first / PW; p * PW < columns.last; ++p) {
+            const Range there = columns.within(p * PW, (p + 1) * PW);
+            const float *w = (const float *)packed + p * K * PW + (there.first - p * PW);
+            for (long i = 0; i < tiles; ++i) {
+                // tiles of nearly equal height, so that none is left with a single row
+                const Range own = rows.part(i, tiles);
+                tile_columns<1>((int)own.size(), a + own.first * a_stride, a_stride, w, K,
+                                c + own.first * c_stride + there.first, c_stride, there.size(), false,
+                                bias ? bias + there.first : bias);
+            }
+        }
+    }
+
+    // out[n, k] += sum over rows of left[r, n] right[r, k], for some columns of left
+    static void outer(const float *left, long left_row, Range own, const float *right,
                       long right_row, long rows, long K, float *out, float *space) {
+        const long first = own.first, last = own.last;
         float *const columns = space;
         long blocks = 0;
         for (long n = first; n < last; n += BLOCK_COLUMNS, ++blocks)

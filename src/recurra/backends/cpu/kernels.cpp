@@ -6,7 +6,6 @@
 namespace {
 
 constexpr long BLOCK_ROWS = 192;  // operands of a block stay in L2 while all panels pass
-constexpr long MAX_DEPTH = 1024;  // rows summed before the sum goes to memory
 
 // to[t, b] = matrix from[t, b] + bias
 template <typename Products>
@@ -15,25 +14,27 @@ static void bulk_product(const Chunk &chunk, const Array &from, long shift, cons
     if (!to.data) return;
     const float *a = at(from, chunk.t0, chunk.t0) + shift;
     float *c = at(to, chunk.t0, chunk.t0);
-    const long rows = chunk.rows(), count = panels(N);
-    if (rows < 2 * MAX_ROWS * chunk.threads)
-        return Products::product(a, from.row, matrix.packed, K, N, 0, rows, count * chunk.me / chunk.threads,
-                       count * (chunk.me + 1) / chunk.threads, c, to.row, space, false, bias);
-    const long last = rows * (chunk.me + 1) / chunk.threads;
-    for (long i = rows * chunk.me / chunk.threads; i < last; i += BLOCK_ROWS)
-        Products::product(a, from.row, matrix.packed, K, N, i, i + BLOCK_ROWS < last ? i + BLOCK_ROWS : last, 0,
-                count, c, to.row, space, false, bias);
+    const long rows = chunk.rows();
+    const Share &share = chunk.share;
+    const bool in_parts = share.unit && N % share.unit == 0;
+    const bool by_column = in_parts || rows < 2 * MAX_ROWS * share.threads;
+    const Share how = {share.me, share.threads, by_column, in_parts ? share.unit : 0};
+    const Columns columns = how.columns(N);
+    const Range own = by_column ? Range{0, rows} : share.rows(rows);
+    for (long i = own.first; i < own.last; i += BLOCK_ROWS)
+        Products::product(a, from.row, matrix.packed, K, Range{i, i + BLOCK_ROWS}.within(0, own.last),
+                          columns, c, to.row, space, bias);
 }
 
-// out[n, k] += sum over t, b of left[t, b, n] right[t, b, k], for columns [first, last) of left;
-// right is null for a sum of left alone
-static void narrow_sum(const Chunk &chunk, const float *left, long left_row, long first, long last,
+// out[n, k] += sum over t, b of left[t, b, n] right[t, b, k], for some columns of left; right
+// is null for a sum of left alone
+static void narrow_sum(const Chunk &chunk, const float *left, long left_row, Range columns,
                        const float *right, long right_row, long K, float *out) {
     const long rows = chunk.rows();
     for (long k = 0; k < K; ++k)
-        for (long n = first; n < last; n += NV * VL) {
+        for (long n = columns.first; n < columns.last; n += NV * VL) {
             vf sum[NV] = {};
-            const long there = last - n < NV * VL ? last - n : NV * VL;
+            const long there = columns.last - n < NV * VL ? columns.last - n : NV * VL;
             for (long r = 0; r < rows; ++r) {
                 const vf x = splat(right ? right[r * right_row + k] : 1.0f);
                 const float *from = left + r * left_row + n;
@@ -52,24 +53,31 @@ template <typename Products>
 static void bulk_sum(const Chunk &chunk, const Array &left, long left_shift, long N,
                      const Array *right, long right_shift, long K, float *out, float *space) {
     if (!out) return;
-    const long tiles = (N + MAX_ROWS - 1) / MAX_ROWS, rows = chunk.rows();
-    const long first = tiles * chunk.me / chunk.threads * MAX_ROWS;
-    const long end = tiles * (chunk.me + 1) / chunk.threads * MAX_ROWS, last = end < N ? end : N;
+    const Share &share = chunk.share;
+    Columns own = share.columns(N);
+    if (own.parts == 1) {
+        const Range tiles = Range{0, (N + MAX_ROWS - 1) / MAX_ROWS}.part(share.me, share.threads);
+        own.each = Range{tiles.first * MAX_ROWS, tiles.last * MAX_ROWS}.within(0, N);
+    }
     const float *a = at(left, chunk.t0, chunk.t0) + left_shift;
     const float *b = right ? at(*right, chunk.t0, chunk.t0) + right_shift : nullptr;
-    if (K <= 4)
-        return narrow_sum(chunk, a, left.row, first, last, b, right ? right->row : 0, K, out);
-    for (long r0 = 0; r0 < rows; r0 += MAX_DEPTH) {
-        const long depth = rows - r0 < MAX_DEPTH ? rows - r0 : MAX_DEPTH;
-        Products::outer(a + r0 * left.row, left.row, first, last, b + r0 * right->row, right->row, depth,
-                        K, out, space);
+    const long rows = chunk.rows(), most = Products::depth(N, K);
+    for (long i = 0; i < own.parts; ++i) {
+        const Range columns = own.part(i);
+        if (K <= 4) {
+            narrow_sum(chunk, a, left.row, columns, b, right ? right->row : 0, K, out);
+            continue;
+        }
+        for (long r0 = 0; r0 < rows; r0 += most)
+            Products::outer(a + r0 * left.row, left.row, columns, b + r0 * right->row, right->row,
+                            rows - r0 < most ? rows - r0 : most, K, out, space);
     }
 }
 
 template <typename Products>
-static void one_product(const float *a, long a_stride, const void *packed, long K, long N, long row0,
-                        long row1, long panel0, long panel1, float *c, long c_stride, float *space) {
-    Products::product(a, a_stride, packed, K, N, row0, row1, panel0, panel1, c, c_stride, space);
+static void one_product(const float *a, long a_stride, const void *packed, long K, long N, Range rows,
+                        const Columns &columns, float *c, long c_stride, float *space) {
+    Products::product(a, a_stride, packed, K, rows, columns, c, c_stride, space, nullptr);
 }
 
 template <typename Products>

@@ -23,10 +23,10 @@ CACHE_BYTES = 1 << 20
 _PANEL = 64  # rows are rounded up to this many numbers, whatever the target's panels
 # Sequences times steps of a chunk. What a chunk computes should stay in the L2; sums that do not
 # fit there go through memory once a chunk, which larger ones make rarer.
-_ROWS_OF_SMALL, _ROWS_OF_LARGE = 256, 1024
-_SMALL_BYTES = 2 << 20
-_DEPTH = 1024  # MAX_DEPTH of runtime.hpp
-_BLOCK_ROWS = 192  # BLOCK_ROWS of it
+_CHUNK_ROWS, _CHUNK_ROWS_OF_LARGE = 256, 1024
+_LARGE_SUM = 2 << 20  # LARGE_SUM of float32.hpp
+_MAX_DEPTH = 1024  # rows that are packed at once, at most
+_BLOCK_ROWS = 192  # BLOCK_ROWS of kernels.cpp
 _TILE = 32  # what bfloat16.hpp rounds the depth of products up to
 _NUMBER_BYTES, _LONG_BYTES = 4, ctypes.sizeof(_LONG)
 _WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
@@ -178,8 +178,8 @@ class CompiledLoop:
         for i in (*in_step, *(plan.matrices.index(b.matrix) for b in before if b.matrix)):
             self._unless_wanted.pop(i, None)
         self._largest = max((4 * math.prod(shapes[i]) for i in in_step), default=0)
-        summed = 4 * sum(math.prod(shape) for shape in self._sum_shapes.values())
-        self._chunk_rows = _ROWS_OF_SMALL if summed <= _SMALL_BYTES else _ROWS_OF_LARGE
+        large = any(math.prod(shape) > _LARGE_SUM for shape in self._sum_shapes.values())
+        self._chunk_rows = _CHUNK_ROWS_OF_LARGE if large or self._halved else _CHUNK_ROWS
         self._widest = max((shape[0] for shape in self._sum_shapes.values()), default=0)
         self._bulk = bool(before or after)
         self._layouts: dict[tuple[object, ...], _Layout] = {}
@@ -372,7 +372,7 @@ class CompiledLoop:
             for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
         ]
         columns = _padded(-(-self._widest // threads)) + 2 * _PANEL
-        space_size = columns * self._stored(min(chunk * batch, _DEPTH)) if summed else 0
+        space_size = columns * self._stored(min(chunk * batch, _MAX_DEPTH)) if summed else 0
         if self._halved:  # operands of products are rounded there
             rows = batch if by_panel else -(-batch // threads)
             rows = max(rows, _BLOCK_ROWS if self._bulk else 0)

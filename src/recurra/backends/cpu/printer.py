@@ -92,7 +92,13 @@ class _Printer:
             offset = f"(scratch{i} - c.scratch) + B * ld{i}"
         self.line("Barrier barrier;")
         self.open("on_threads(c.threads, [&](const int threads, const int me) {")
-        self.line("const long row0 = B * me / threads, row1 = B * (me + 1) / threads;")
+        unit = "0" if self.plan.unit is None else dim(self.plan.unit)
+        self.line(f"const long unit = c.by_panel && {unit} % VL == 0 ? {unit} : 0;")
+        self.line("const Share share = {me, threads, c.by_panel != 0, unit};")
+        self.line("const long row0 = share.rows(B).first, row1 = share.rows(B).last;")
+        self.line(
+            "[[maybe_unused]] const Range all_or_own = c.by_panel ? Range{0, B} : share.rows(B);"
+        )
         self.line("[[maybe_unused]] const Thread thread(*c.kernels);")
         self.line("[[maybe_unused]] float *const space = c.space + me * c.space_size;")
         self._print_packing()
@@ -100,7 +106,7 @@ class _Printer:
         self.line("const long k1 = k0 + c.chunk < c.steps ? k0 + c.chunk : c.steps;")
         self.line("const long t0 = c.direction > 0 ? c.first + k0 : c.first - k1 + 1;")
         if self.plan.before or self.plan.after:
-            self.line("const Chunk chunk = {t0, t0 + k1 - k0, B, me, threads};")
+            self.line("const Chunk chunk = {t0, t0 + k1 - k0, B, share};")
         self._print_bulk(self.plan.before)
         self.open("for (long k = k0; k < k1; ++k) {")
         self._print_step()
@@ -193,22 +199,21 @@ class _Printer:
             shift = "" if start.is_zero else f" + {dim(start)}"
             target, target_stride = self._base(self.plan.places[product.node])
             self.line(f"// {rows} x {columns}")
-            self.open("{")
-            self.line(f"const long count = panels({rows});")
             self.line(
                 f"c.kernels->product({base}{shift}, {stride}, "
-                f"c.matrices[{product.matrix}].packed, {columns}, {rows}, "
-                f"c.by_panel ? 0 : row0, c.by_panel ? B : row1, "
-                f"c.by_panel ? count * me / threads : 0, "
-                f"c.by_panel ? count * (me + 1) / threads : count, "
+                f"c.matrices[{product.matrix}].packed, {columns}, {rows}, all_or_own, "
+                f"share.columns({rows}), "
                 f"{target}, {target_stride}, space);"
             )
-            self.close()
-        if phase.products:
-            self.line("if (c.by_panel) barrier.wait(threads);")
         if not (phase.groups or phase.gathers or phase.reductions or phase.copies):
+            self.line("if (c.by_panel) barrier.wait(threads);")
             return
-        self.open("for (long r = row0; r < row1; ++r) {")
+        if phase.products:
+            self.line("if (c.by_panel && !unit) barrier.wait(threads);")
+        if self.plan.unit is None:
+            self.open("for (long r = row0; r < row1; ++r) {")
+        else:
+            self.open("for (long r = unit ? 0 : row0; r < (unit ? B : row1); ++r) {")
         for size, nodes in phase.groups.items():
             self._print_group(size, nodes, phase)
         for node, place in phase.gathers:
@@ -246,9 +251,13 @@ class _Printer:
         for line in (*group.loads.values(), *body):
             self.line(line)
         self.close("};")
-        self.line("long j = 0;")
-        self.line("for (; j + VL <= n; j += VL) body(std::false_type{}, j);")
-        self.line("if (j < n) body(std::true_type{}, j);")
+        own = "Range{0, n}"
+        if self.plan.unit is not None:
+            own = f"unit ? share.columns(n).each : {own}"
+        self.line(f"const Range own = {own};")
+        self.line("long j = own.first;")
+        self.line("for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);")
+        self.line("if (j < own.last) body(std::true_type{}, j);")
         self.close()
 
     def _operand(self, child: Node, group: "_Group") -> str:

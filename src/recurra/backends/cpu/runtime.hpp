@@ -332,6 +332,46 @@ constexpr int PW = NV * VL;
 
 INLINE long panels(long N) { return (N + PW - 1) / PW; }
 
+struct Range {  // [first, last)
+    long first, last;
+
+    long size() const { return last - first; }
+    bool empty() const { return last <= first; }
+    Range part(long i, long parts) const {
+        return {first + size() * i / parts, first + size() * (i + 1) / parts};
+    }
+    Range within(long low, long high) const {
+        return {first > low ? first : low, last < high ? last : high};
+    }
+};
+
+struct Columns {  // some of a matrix's rows, which are columns of what it computes
+    Range each;
+    long parts, apart;  // so many ranges, the first of them is `each`
+
+    Range part(long i) const { return {each.first + i * apart, each.last + i * apart}; }
+};
+
+// What one of a team of threads does: sequences of its own or, `by_panel`, columns of its own of all
+// sequences. With `unit` the columns are the same features of every part of that size (the gates of
+// a cell), so that a thread goes on with what it has computed.
+struct Share {
+    int me, threads;
+    bool by_panel;
+    long unit;
+
+    static Range vectors(long N, int me, int threads) {
+        const Range own = Range{0, (N + VL - 1) / VL}.part(me, threads);
+        return Range{own.first * VL, own.last * VL}.within(0, N);
+    }
+    Range rows(long B) const { return Range{0, B}.part(me, threads); }
+    Columns columns(long N) const {
+        if (!by_panel) return {{0, N}, 1, 0};
+        if (unit && N % unit == 0) return {vectors(unit, me, threads), N / unit, unit};
+        return {vectors(N, me, threads), 1, 0};
+    }
+};
+
 // ---- threads -----------------------------------------------------------------------------------
 
 // body(threads, me) on each thread of a team
@@ -404,7 +444,7 @@ struct Call {
 
 struct Chunk {
     long t0, t1, B;  // its steps are [t0, t1)
-    int me, threads;
+    Share share;
 
     long rows() const { return (t1 - t0) * B; }
 };
@@ -414,9 +454,9 @@ struct Kernels {
     void (*enter)(), (*leave)();  // what a thread does before its first product, and after its last
     // panels [panel0, panel1) of a matrix [N, K]
     void (*pack)(const Matrix &matrix, long N, long K, long panel0, long panel1);
-    // c[r, n] = sum over k of a[r, k] w[n, k], for rows [row0, row1) and panels [panel0, panel1)
-    void (*product)(const float *a, long a_stride, const void *packed, long K, long N, long row0,
-                    long row1, long panel0, long panel1, float *c, long c_stride, float *space);
+    // c[r, n] = sum over k of a[r, k] w[n, k], for some rows and columns
+    void (*product)(const float *a, long a_stride, const void *packed, long K, long N, Range rows,
+                    const Columns &columns, float *c, long c_stride, float *space);
     // to[t, b] = matrix from[t, b] + bias, for all steps of a chunk
     void (*bulk_product)(const Chunk &chunk, const Array &from, long shift, const Matrix &matrix,
                          long N, long K, const float *bias, const Array &to, float *space);

@@ -78,6 +78,9 @@ class Schedule:
         sums: what `after` adds up.
         places: where each value that is in memory lies; a value may be stored to several places.
         scratch: the size of each scratch buffer's rows.
+        unit: the one size of all elementwise work, where every product is made of parts of that
+            size that are read as such: then features can be shared out, each with all that
+            is computed of it. None where they cannot.
     """
 
     graph: Graph
@@ -92,6 +95,7 @@ class Schedule:
     places: dict[Node, Place]
     stores: dict[Node, tuple[Place, ...]]
     scratch: tuple[Dim, ...]
+    unit: Dim | None
 
     @property
     def sums(self) -> tuple[Node, ...]:
@@ -218,7 +222,24 @@ class _Scheduler:
             places=self.places,
             stores={node: tuple(places) for node, places in self.stores.items()},
             scratch=tuple(self.scratch),
+            unit=self._unit(phases),
         )
+
+    def _unit(self, phases: Sequence[Phase]) -> Dim | None:
+        sizes = {size for phase in phases for size in phase.groups}
+        whole_rows = any(p.reductions or p.gathers or p.copies for p in phases)
+        if len(sizes) != 1 or whole_rows:
+            return None
+        (unit,) = sizes
+        products = {product.node for phase in phases for product in phase.products}
+        if not all(_is_multiple(node.shape[0], unit) for node in products):
+            return None
+        for node in self.nodes:
+            for child in node.inputs:
+                base, start = resolve(child, self.given)
+                if base in products and node.op != "matvec" and not _is_multiple(start, unit):
+                    return None
+        return unit
 
     # ---- when
 
@@ -359,6 +380,15 @@ class _Zeros:
         from recurra.ir import apply
 
         return apply("expand", 0.0, shape=(size,))
+
+
+def _is_multiple(size: Dim, unit: Dim) -> bool:
+    if size.is_zero:
+        return True
+    (_, first), *_ = (*size.terms, ("", size.constant))
+    (_, whole), *_ = (*unit.terms, ("", unit.constant))
+    factor = first / whole if whole else first * 0
+    return factor.denominator == 1 and unit * factor == size
 
 
 def _width(node: Node) -> Dim:
