@@ -293,9 +293,10 @@ struct BFloat16 {
         }
     }
 
-    // out[n, k] += sum over rows of left[r, n] right[r, k], for some columns of left
+    // out[n, k] = (out[n, k] if add) + sum over rows of left[r, n] right[r, k], for some columns of left
     static void outer(const float *left, long left_row, Range own, const float *right,
-                      long right_row, long rows, long K, float *out, float *space) {
+                      long right_row, long rows, long K, float *out, bool add,
+                      float *space) {
         const long first = own.first, last = own.last;
         if (own.empty()) return;
         const long depth = in_tiles(rows);
@@ -303,7 +304,7 @@ struct BFloat16 {
         pack_left(left + first, left_row, rows, last - first, columns);
         for (long k = 0; k < K; k += PW) {
             pack_right(right + k, right_row, rows, K - k < PW ? K - k : PW, panel);
-            panel_product16(columns, last - first, panel, depth, out + first * K + k, K, K - k, true,
+            panel_product16(columns, last - first, panel, depth, out + first * K + k, K, K - k, add,
                             nullptr);
         }
     }

@@ -36,6 +36,28 @@ class _Tail:
     in_loop: dict[Node, Bulk]
     chained: bool
 
+    @property
+    def after(self) -> tuple[Bulk, ...]:
+        """What the loop computes after its steps."""
+        return tuple(self.in_loop.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What of a tail one set of wanted cotangents takes.
+
+    Attributes:
+        outputs: as of the tail, those that are asked for.
+        in_loop: which of them the loop computes.
+        by_torch: the graph of the others.
+        arrays: what the loop is to give at every step.
+    """
+
+    outputs: tuple[tuple[Node, Node], ...]
+    in_loop: frozenset[Node]
+    by_torch: Graph
+    arrays: frozenset[Node]
+
 
 class CpuExecutor(Executor):
     """Sections by torch, loops compiled; float32 whatever the dtype of the leaves is.
@@ -63,7 +85,7 @@ class CpuExecutor(Executor):
         self._tails = {table: self._tail(table) for table in (False, True)}
         self._whole_body = self._with_operands_of_tails()
         self._compiled: dict[tuple[Graph, tuple[Node, ...], int], CompiledLoop] = {}
-        self._left_to_torch: dict[tuple[bool, frozenset[Node]], Graph] = {}
+        self._asked_before: dict[tuple[bool, frozenset[Node]], _Asked] = {}
         fixed = self._early_fixed.nodes()
         self._only_transposes = all(node.op == "transpose" for node in fixed)
 
@@ -219,7 +241,7 @@ class CpuExecutor(Executor):
         values: Values,
         call: Call,
         d_finals: Sequence[Tensor],
-        needed: set[Node],
+        needed: frozenset[Node],
         with_table: bool,
     ) -> tuple[Values, tuple[Section, ...]]:
         if self.blank:
@@ -227,9 +249,7 @@ class CpuExecutor(Executor):
         plan, tail = self.plan, self._tails[with_table]
         if not self._only_transposes:
             values.update(self._run(self._early_fixed, values))
-        computed = [node for of, node in tail.outputs if of in needed]
-        in_loop = {node for node in computed if node in tail.in_loop}
-        by_torch = self._by_torch(tail, needed)
+        asked = self._asked(tail, needed)
         body = self._whole_body
         heads = [item for n, item in self._heads.items() if n in body.inputs and n not in values]
         loop = self._compiled_loop(
@@ -237,7 +257,7 @@ class CpuExecutor(Executor):
             plan.step.seeds[1:],
             skip=True,
             before=(*heads, *self._reverse_heads),
-            after=tuple(tail.in_loop.values()),
+            after=tail.after,
         )
         looped = loop.run(
             values,
@@ -245,16 +265,15 @@ class CpuExecutor(Executor):
             call.order[::-1],
             history={},
             active=call.active,
-            arrays={*by_torch.inputs, *in_loop},
-            sums=in_loop,
+            arrays=asked.arrays,
+            sums=asked.in_loop,
             **self._lookup(values, call),
         )
         values.update(looped.records)
-        values.update(self._run(by_torch, values))
+        values.update(self._run(asked.by_torch, values))
         found: Values = {}
-        for of, node in tail.outputs:
-            if of in needed:
-                accumulate(found, {of: values[node]})
+        for of, node in asked.outputs:
+            accumulate(found, {of: values[node]})
         found.update(zip(plan.states, looped.carried, strict=True))
         left = () if tail.chained else (plan.sequence,)
         return found, (*left, plan.context, plan.once)
@@ -283,16 +302,24 @@ class CpuExecutor(Executor):
         more = ((f"operand{i}", node) for i, node in enumerate(missing))
         return Graph(inputs=body.inputs, outputs=(*body.outputs, *more))
 
-    def _by_torch(self, tail: _Tail, needed: set[Node]) -> Graph:
-        """The graph of the needed cotangents that the loop does not compute."""
-        key = (tail.chained, frozenset(needed))
-        if key not in self._left_to_torch:
-            nodes = [n for of, n in tail.outputs if of in needed and n not in tail.in_loop]
+    def _asked(self, tail: _Tail, needed: frozenset[Node]) -> _Asked:
+        """What of a tail the needed cotangents take."""
+        key = (tail.chained, needed)
+        if key not in self._asked_before:
+            outputs = [(of, node) for of, node in tail.outputs if of in needed]
+            in_loop = frozenset(node for _, node in outputs if node in tail.in_loop)
+            rest = dict.fromkeys(node for _, node in outputs if node not in in_loop)
             body = self._whole_body
             known = {*body.inputs, *body.output_nodes, *self._reads, *self.plan.inputs}
             known = {node for node in known if node.op != "transpose"} | {self.plan.step.seeds[0]}
-            self._left_to_torch[key] = section(dict.fromkeys(nodes), known=known)
-        return self._left_to_torch[key]
+            by_torch = section(rest, known=known)
+            self._asked_before[key] = _Asked(
+                outputs=tuple(outputs),
+                in_loop=in_loop,
+                by_torch=by_torch,
+                arrays=in_loop.union(by_torch.inputs),
+            )
+        return self._asked_before[key]
 
 
 def _as_float32(values: Mapping[Node, Tensor]) -> Values:

@@ -157,9 +157,10 @@ struct Float32 {
         }
     }
 
-    // out[n, k] += sum over rows of left[r, n] right[r, k], for some columns of left
+    // out[n, k] = (out[n, k] if add) + sum over rows of left[r, n] right[r, k], for some columns of left
     static void outer(const float *left, long left_row, Range own, const float *right,
-                      long right_row, long rows, long K, float *out, float *space) {
+                      long right_row, long rows, long K, float *out, bool add,
+                      float *space) {
         const long first = own.first, last = own.last;
         float *const columns = space;
         long blocks = 0;
@@ -174,7 +175,7 @@ struct Float32 {
                 const long block = (n - first) / BLOCK_COLUMNS, inside = (n - first) % BLOCK_COLUMNS;
                 const int height = (int)(last - n < MAX_ROWS ? last - n : MAX_ROWS);
                 tile_columns<BLOCK_COLUMNS>(height, columns + block * rows * BLOCK_COLUMNS + inside, 0,
-                                            panel, rows, out + n * K + k, K, there, true, nullptr);
+                                            panel, rows, out + n * K + k, K, there, add, nullptr);
             }
         }
     }

@@ -26,10 +26,11 @@ static void bulk_product(const Chunk &chunk, const Array &from, long shift, cons
                           columns, c, to.row, space, bias);
 }
 
-// out[n, k] += sum over t, b of left[t, b, n] right[t, b, k], for some columns of left; right
+// out[n, k] = (out[n, k] if add) + sum over t, b of left[t, b, n] right[t, b, k], for some columns of left; right
 // is null for a sum of left alone
 static void narrow_sum(const Chunk &chunk, const float *left, long left_row, Range columns,
-                       const float *right, long right_row, long K, float *out) {
+                       const float *right, long right_row, long K, float *out,
+                       bool add) {
     const long rows = chunk.rows();
     for (long k = 0; k < K; ++k)
         for (long n = columns.first; n < columns.last; n += NV * VL) {
@@ -43,15 +44,19 @@ static void narrow_sum(const Chunk &chunk, const float *left, long left_row, Ran
                     else if (v * VL < there) sum[v] += x * load_first(from + v * VL, there - v * VL);
                 }
             }
-            for (long j = 0; j < there; ++j) out[(n + j) * K + k] += sum[j / VL][j % VL];
+            for (long j = 0; j < there; ++j) {
+                float *const to = out + (n + j) * K + k;
+                *to = (add ? *to : 0.0f) + sum[j / VL][j % VL];
+            }
         }
 }
 
-// out += the sum over a chunk of outer products left right^T [N, K], or of left [N] without right.
+// out = (out if add) + the sum over a chunk of outer products left right^T [N, K], or of left [N].
 // Each thread has columns of left of its own.
 template <typename Products>
 static void bulk_sum(const Chunk &chunk, const Array &left, long left_shift, long N,
-                     const Array *right, long right_shift, long K, float *out, float *space) {
+                     const Array *right, long right_shift, long K, float *out, bool add,
+                     float *space) {
     if (!out) return;
     const Share &share = chunk.share;
     Columns own = share.columns(N);
@@ -65,12 +70,13 @@ static void bulk_sum(const Chunk &chunk, const Array &left, long left_shift, lon
     for (long i = 0; i < own.parts; ++i) {
         const Range columns = own.part(i);
         if (K <= 4) {
-            narrow_sum(chunk, a, left.row, columns, b, right ? right->row : 0, K, out);
+            narrow_sum(chunk, a, left.row, columns, b, right ? right->row : 0, K, out,
+                       add);
             continue;
         }
         for (long r0 = 0; r0 < rows; r0 += most)
             Products::outer(a + r0 * left.row, left.row, columns, b + r0 * right->row, right->row,
-                            rows - r0 < most ? rows - r0 : most, K, out, space);
+                            rows - r0 < most ? rows - r0 : most, K, out, add || r0 > 0, space);
     }
 }
 

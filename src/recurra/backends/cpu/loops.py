@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import math
+from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -295,7 +296,7 @@ class CompiledLoop:
             matrices += (value.data_ptr(), *value.stride(), base + at)
         biases = [values[node].contiguous() for node in plan.biases]
         sums = {
-            node: like.new_zeros(shape)
+            node: like.new_empty(shape)
             for node, shape in self._sum_shapes.items()
             if node in wanted.sums
         }
@@ -305,12 +306,10 @@ class CompiledLoop:
         if ids is not None:
             ids = ids.contiguous()
         parts = (numbers, matrices, [b.data_ptr() for b in biases], places, targets)
-        block = (_LONG * (sum(map(len, parts)) + 1))(
-            *numbers, *matrices, *parts[2], *places, *targets
-        )
-        starts = itertools.accumulate((len(part) * _LONG_BYTES for part in parts[:-1]), initial=0)
-        arrays_at, matrices_at, biases_at, carried_at, sums_at = (
-            ctypes.addressof(block) + at for at in starts
+        block = array("q", itertools.chain(*parts, (0,)))
+        sizes = (_LONG_BYTES * len(part) for part in parts[:-1])
+        arrays_at, matrices_at, biases_at, carried_at, sums_at = itertools.accumulate(
+            sizes, initial=block.buffer_info()[0]
         )
         call = Call(
             steps,
@@ -406,6 +405,10 @@ class CompiledLoop:
             value = value.contiguous()
             alive.append(value)
             return value.data_ptr(), 0, value.stride(0), 0, 1
+        if value.dim() == 3 and value.is_contiguous() and value.shape[:2] == (steps, batch):
+            alive.append(value)
+            row = value.shape[2]
+            return value.data_ptr(), batch * row, row, 0, 0
         if node in self._flat:
             value = value.expand(steps, batch, value.shape[-1]).contiguous()
         elif value.shape[-1] > 1 and value.stride(-1) != 1:

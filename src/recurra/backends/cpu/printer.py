@@ -154,7 +154,7 @@ class _Printer:
                 right, columns = f"&{array}", _size(item.right)
             self.line(
                 f"c.kernels->bulk_sum(chunk, {left}, {left_shift}, {_size(item.operand)}, {right}, "
-                f"{right_shift}, {columns}, c.sums[{self.plan.sums.index(item.node)}], "
+                f"{right_shift}, {columns}, c.sums[{self.plan.sums.index(item.node)}], k0 > 0, "
                 f"space);"
             )
         self.line("barrier.wait(threads);")

@@ -460,9 +460,10 @@ struct Kernels {
     // to[t, b] = matrix from[t, b] + bias, for all steps of a chunk
     void (*bulk_product)(const Chunk &chunk, const Array &from, long shift, const Matrix &matrix,
                          long N, long K, const float *bias, const Array &to, float *space);
-    // out += the sum over a chunk of left right^T [N, K], or of left [N] without right
+    // out = (out if add) + the sum over a chunk of left right^T [N, K], or of left [N] without right
     void (*bulk_sum)(const Chunk &chunk, const Array &left, long left_shift, long N,
-                     const Array *right, long right_shift, long K, float *out, float *space);
+                     const Array *right, long right_shift, long K, float *out, bool add,
+                     float *space);
 };
 
 struct Thread {  // while it lives, its thread may call products

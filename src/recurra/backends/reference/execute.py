@@ -90,7 +90,7 @@ class Executor:
         self._sizes = dict(sizes)
         self._like = torch.empty(0, dtype=like.dtype, device=like.device)
         self._programs: dict[tuple[Graph, bool], Program] = {}
-        self._on_the_way: dict[frozenset[Node], set[Node]] = {}
+        self._on_the_way: dict[frozenset[Node], frozenset[Node]] = {}
         self._loops: dict[Graph, AnyLoop] = {}
         self._kept: dict[tuple[bool, bool, bool], tuple[Node, ...]] = {}
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
@@ -166,7 +166,12 @@ class Executor:
         return self._programs[key]
 
     def _run_adjoint(
-        self, part: Graph, wanted: Sequence[Node], values: Values, needed: set[Node], identity: bool
+        self,
+        part: Graph,
+        wanted: Sequence[Node],
+        values: Values,
+        needed: frozenset[Node],
+        identity: bool,
     ) -> Values:
         """The cotangents that an adjoint gives of the inputs `wanted`, those in `needed` only."""
         names = frozenset(name for name, _ in part.outputs if wanted[int(name)] in needed)
@@ -339,7 +344,7 @@ class Executor:
         values: Values,
         call: Call,
         d_finals: Sequence[Tensor],
-        needed: set[Node],
+        needed: frozenset[Node],
         with_table: bool,
     ) -> tuple[Values, tuple[Section, ...]]:
         """The cotangents of what the step reads, and the sections they have still to go through.
@@ -400,14 +405,14 @@ class Executor:
             )
         )
 
-    def _needed(self, wanted: set[Node]) -> set[Node]:
+    def _needed(self, wanted: set[Node]) -> frozenset[Node]:
         """The nodes on a way from a wanted leaf."""
         key = frozenset(wanted)
         if key not in self._on_the_way:
             needed = wanted
             for part in (self.plan.once, self.plan.context, self.plan.sequence):
                 needed = dependents(part.graph, needed)
-            self._on_the_way[key] = needed
+            self._on_the_way[key] = frozenset(needed)
         return self._on_the_way[key]
 
     def _reverse_loop(self, values: Values, call: Call, d_finals: Sequence[Tensor]) -> LoopResult:
@@ -439,7 +444,7 @@ class Executor:
         values: Values,
         found: Values,
         call: Call,
-        needed: set[Node],
+        needed: frozenset[Node],
         table: bool,
     ) -> Values:
         """The cotangents of a section's inputs, from those of its outputs in `found`."""
