@@ -8,13 +8,14 @@ cell that magnifies what is small, its own results move as much when its inputs 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest import mock
 
 import torch
 from torch import Tensor
 
 from oracle import Case, Inputs, Results, results
 from recurra.backends import ReferenceBackend
-from recurra.backends.cpu import CpuBackend, unsuitable
+from recurra.backends.cpu import CpuBackend, loops, unsuitable
 from recurra.lang import Cell
 
 # float32: of the largest number in a result; bfloat16: of its norm
@@ -42,6 +43,9 @@ class Call:
         strided: the input and the matrices lie in memory the other way round.
         frozen: names of leaves that need no gradient.
         inference: also without any gradient, which keeps less.
+        memory: as `load` takes it.
+        chunk_rows: sequences times steps that a loop takes at once.
+        cache_bytes: larger matrices are shared out by columns.
     """
 
     case: Case = field(default_factory=Case)
@@ -50,6 +54,9 @@ class Call:
     strided: bool = False
     frozen: tuple[str, ...] = ()
     inference: bool = False
+    memory: str = "normal"
+    chunk_rows: int = 256
+    cache_bytes: int = 1 << 20
 
     def inputs(self, cell: Cell, dtype: torch.dtype, rounding: float = 0.0) -> Inputs:
         """The tensors of the call, each number off by about `rounding` of it."""
@@ -81,11 +88,12 @@ def compare(cell: Cell, call: Call, message: str = "", *, strict: bool = True) -
     """
     reference = ReferenceBackend(cell)
     expected = results(reference, call.inputs(cell, torch.float64))
-    with _threads(call.threads):
-        found = results(CpuBackend(cell), call.inputs(cell, call.dtype))
+    backend = CpuBackend(cell, memory=call.memory)
+    with _threads(call.threads), _sizes(call):
+        found = results(backend, call.inputs(cell, call.dtype))
         if call.inference:
             with torch.no_grad():
-                y, finals = call.inputs(cell, call.dtype).run(CpuBackend(cell))
+                y, finals = call.inputs(cell, call.dtype).run(backend)
             found |= {"y, inference": y}
             found |= {f"final {i}, inference": value for i, value in enumerate(finals)}
             expected |= {n: expected[n.split(",")[0]] for n in found if n.endswith("inference")}
@@ -129,6 +137,14 @@ def _allowed(expected: Tensor, dtype: torch.dtype) -> float:
         return 0.0
     size = expected.abs().max() if dtype is torch.float32 else expected.norm()
     return TOLERANCES[dtype] * (1.0 + float(size))
+
+
+@contextmanager
+def _sizes(call: Call) -> Iterator[None]:
+    """The sizes by which loops cut their work, as the call has them."""
+    rows = {"_CHUNK_ROWS": call.chunk_rows, "_CHUNK_ROWS_OF_LARGE": call.chunk_rows}
+    with mock.patch.multiple(loops, CACHE_BYTES=call.cache_bytes, **rows):
+        yield
 
 
 @contextmanager

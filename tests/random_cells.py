@@ -114,6 +114,9 @@ def random_call(cell: Cell, rng: random.Random) -> Call:
         strided=rng.random() < 0.25,
         frozen=tuple(n for n in names if rng.random() < 0.5) if rng.random() < 0.2 else (),
         inference=rng.random() < 0.2,
+        memory=rng.choice(("normal", "normal", "low")),
+        chunk_rows=rng.choice((256, 256, 20, 3)),
+        cache_bytes=rng.choice((1 << 20, 0)),
     )
 
 

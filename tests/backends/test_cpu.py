@@ -58,6 +58,35 @@ def test_no_gradients_gives_the_same_output() -> None:
     torch.testing.assert_close(again, y)
 
 
+@pytest.mark.medium
+@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("sequences", [1, 11])
+def test_chunks_and_shared_columns(name: str, sequences: int) -> None:
+    of = cells.get(name)
+    sizes = {**dict.fromkeys(of.size_names, 4), "I": 5, "H": 48}
+    case = Case(T=7, B=sequences, sizes=sizes)
+    for chunk_rows in (1, 20):
+        compare(of, Call(case=case, threads=2, chunk_rows=chunk_rows, cache_bytes=0))
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("name", ["lstm", "torch_gru", "mut1", "peephole_lstm"])
+def test_products_of_bfloat16(name: str, case: Case) -> None:
+    compare(cells.get(name), Call(case=case, dtype=torch.bfloat16, threads=2, chunk_rows=20))
+
+
+def test_autocast_rounds_products_and_gives_float32() -> None:
+    case = Case(T=9, B=6, sizes={"I": 20, "H": 40})
+    expected = results(ReferenceBackend(cells.gru), case.tensors(cells.gru))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = results(CpuBackend(cells.gru), case.tensors(cells.gru, torch.float32))
+    for name, value in expected.items():
+        far = float((found[name] - value).norm() / value.norm())
+        assert found[name].dtype is torch.float32
+        assert 1e-5 < far < 2e-2, name
+
+
 # ---- what it refuses, and what may go wrong ------------------------------------------------------
 
 
