@@ -16,6 +16,7 @@ from benchmarks.report import document, line, save, table, verdict
 from recurra.backends import keep_freed_memory
 
 MET, FAILED, MISSED = 0, 1, 2
+_WIDTH_OF_FILES = 160  # of the table where there is no terminal to ask
 
 EPILOG = """\
 Every benchmark first checks that its sides compute the same, at small sizes and again at each
@@ -109,7 +110,7 @@ def _list() -> int:
 
 
 def _run(chosen: list[Benchmark], settings: Settings, folder: Path) -> int:
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
     now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = folder / f"{'quick' if settings.quick else 'bench'}-{now}.json"
     results: dict[str, list[Row]] = {}

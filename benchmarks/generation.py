@@ -129,7 +129,7 @@ def _row(job: str, unit: str, steps: int, rounds: Rounds, mine: str, target: flo
 
 
 def _generation(settings: Settings) -> Iterator[Row]:
-    length = 50 if settings.quick else 300
+    length = 200 if settings.quick else 2000
     for (num_layers, hidden_size), target in MODELS.items():
         models = _models(num_layers, hidden_size)
         _check_text(models, length)

@@ -22,6 +22,9 @@ from recurra.passes import Plan, Section
 from recurra.passes.hoist import section
 
 
+_MADE_ANYWHERE = ("transpose", "const", "size")  # costs nothing, and is in no memory
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tail:
     """What follows the steps of the reverse loop.
@@ -167,6 +170,11 @@ class CpuExecutor(Executor):
         tables = {node for node in sequence if node in values and values[node].dim() == 2}
         return {"ids": call.ids if tables else None, "tables": tables}
 
+    def _gathered(self, values: Values, call: Call, nodes: Sequence[Node]) -> Values:
+        """The values with those of `nodes` that are tables looked up for every step."""
+        tables = self._lookup(values, call)["tables"].intersection(nodes)
+        return {**values, **{node: F.embedding(call.ids, values[node]) for node in tables}}
+
     def _compiled_loop(
         self,
         body: Graph,
@@ -227,8 +235,7 @@ class CpuExecutor(Executor):
             linked = substitute(sequence.adjoint, seeds)
             outputs = [(of, node) for of, node in outputs if of not in made]
             outputs += [(sequence.wanted[int(name)], node) for name, node in linked.outputs]
-        body = self._whole_body
-        given = {*body.inputs, *body.nodes(), *self._reads, *self.plan.inputs}
+        given = {*_in_memory(self._whole_body), *self._reads, *self.plan.inputs}
         found = {node: bulk(node, given) for _, node in outputs}
         return _Tail(
             outputs=tuple(outputs),
@@ -251,7 +258,8 @@ class CpuExecutor(Executor):
             values.update(self._run(self._early_fixed, values))
         asked = self._asked(tail, needed)
         body = self._whole_body
-        heads = [item for n, item in self._heads.items() if n in body.inputs and n not in values]
+        read = {*body.inputs, *asked.by_torch.inputs}
+        heads = [item for n, item in self._heads.items() if n in read and n not in values]
         loop = self._compiled_loop(
             body,
             plan.step.seeds[1:],
@@ -270,7 +278,9 @@ class CpuExecutor(Executor):
             **self._lookup(values, call),
         )
         values.update(looped.records)
-        values.update(self._run(asked.by_torch, values))
+        values.update(
+            self._run(asked.by_torch, self._gathered(values, call, asked.by_torch.inputs))
+        )
         found: Values = {}
         for of, node in asked.outputs:
             accumulate(found, {of: values[node]})
@@ -293,7 +303,7 @@ class CpuExecutor(Executor):
     def _with_operands_of_tails(self) -> Graph:
         """The reverse loop's body, recording also what is summed after its steps."""
         body = self._whole_body
-        known = {*body.inputs, *body.nodes()}
+        known = _in_memory(body)
         items = [item for tail in self._tails.values() for item in tail.in_loop.values()]
         read = [node for item in items for node in (item.operand, item.right) if node is not None]
         bases = dict.fromkeys(resolve(node, known)[0] for node in read)
@@ -311,7 +321,8 @@ class CpuExecutor(Executor):
             rest = dict.fromkeys(node for _, node in outputs if node not in in_loop)
             body = self._whole_body
             known = {*body.inputs, *body.output_nodes, *self._reads, *self.plan.inputs}
-            known = {node for node in known if node.op != "transpose"} | {self.plan.step.seeds[0]}
+            known = {node for node in known if node.op not in _MADE_ANYWHERE}
+            known.add(self.plan.step.seeds[0])
             by_torch = section(rest, known=known)
             self._asked_before[key] = _Asked(
                 outputs=tuple(outputs),
@@ -320,6 +331,11 @@ class CpuExecutor(Executor):
                 arrays=in_loop.union(by_torch.inputs),
             )
         return self._asked_before[key]
+
+
+def _in_memory(body: Graph) -> set[Node]:
+    """What a loop's body reads or may record; slices are views of it."""
+    return {*body.inputs, *(node for node in body.nodes() if node.op != "slice")}
 
 
 def _as_float32(values: Mapping[Node, Tensor]) -> Values:

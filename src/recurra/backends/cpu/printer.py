@@ -1,5 +1,6 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from recurra.backends.cpu.schedule import Bulk, Phase, Place, Schedule, resolve
@@ -136,7 +137,9 @@ class _Printer:
             return
         self.line("barrier.wait(threads);")
         for item in work:
-            left, left_shift = self._operand_array(item.operand)
+            # what comes before the steps reads inputs, even where a step records the same
+            known = self.plan.inputs if item in self.plan.before else self.plan.arrays
+            left, left_shift = self._operand_array(item.operand, known)
             if item.matrix is not None:
                 rows, columns = (dim(size) for size in item.matrix.shape)
                 bias = "nullptr"
@@ -150,7 +153,7 @@ class _Printer:
                 continue
             right, right_shift, columns = "nullptr", "0", "1"
             if item.right is not None:
-                array, right_shift = self._operand_array(item.right)
+                array, right_shift = self._operand_array(item.right, known)
                 right, columns = f"&{array}", _size(item.right)
             self.line(
                 f"c.kernels->bulk_sum(chunk, {left}, {left_shift}, {_size(item.operand)}, {right}, "
@@ -159,8 +162,8 @@ class _Printer:
             )
         self.line("barrier.wait(threads);")
 
-    def _operand_array(self, node: Node) -> tuple[str, str]:
-        base, start = resolve(node, set(self.plan.arrays))
+    def _operand_array(self, node: Node, known: Collection[Node]) -> tuple[str, str]:
+        base, start = resolve(node, known)
         return f"c.arrays[{self.plan.arrays.index(base)}]", dim(start)
 
     def _print_step(self) -> None:

@@ -127,7 +127,8 @@ def bulk(node: Node, given: Collection[Node]) -> Bulk | None:
     """`node` as what a loop can compute for all steps at once from `given` values; None if not."""
     if node.op == "add" and node not in given:
         for product, bias in (node.inputs, node.inputs[::-1]):
-            if product.op == "matvec" and bias in given and product not in given:
+            given_bias = bias in given and bias.shape == product.shape
+            if product.op == "matvec" and product not in given and given_bias:
                 found = bulk(product, given)
                 return None if found is None else replace(found, node=node, bias=bias)
     if node.op == "matvec" and node not in given:
@@ -180,7 +181,7 @@ class _Scheduler:
         steps = {*graph.nodes(), *made}
         read = [item.operand for item in (*before, *after)]
         read += [item.right for item in after if item.right is not None]
-        given = {*graph.inputs, *steps}
+        given = {*graph.inputs, *(node for node in steps if node.op != "slice")}
         bases = (resolve(node, given)[0] for node in read)
         inputs = (node for node in (*graph.inputs, *bases) if len(node.shape) < 2)
         self.inputs = tuple(n for n in dict.fromkeys(inputs) if n not in steps and n not in carried)
