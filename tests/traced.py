@@ -100,6 +100,8 @@ SCENARIOS = {
     "ids, no table": Scenario(cell="gru", ids=70, embedding=70),
     "stepped": Scenario(cell=stepped, layer={"bidirectional": True}),
     "context": Scenario(cell=two_contexts, layer={"sizes": {"C_u": 2, "C_v": 4}}, context=(2, 4)),
+    "low memory": Scenario(cell="gru", layer={"memory": "low"}, lengths=(6, 2, 3, 1)),
+    "low memory, a table": Scenario(cell="lstm", ids=7, embedding=7, layer={"memory": "low"}),
     "no input": Scenario(cell="driven_system", with_state=True),
     "passed on": Scenario(cell=passes_states_on, with_state=True),
 }
@@ -280,6 +282,29 @@ def compiled_second_derivative_is_refused() -> None:
     (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="double backward"):
         torch.autograd.grad(first.sum(), x)
+
+
+def compiled_in_bfloat16() -> None:
+    """Outputs and gradients in the dtype of the layer, as in eager mode."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    layer = rc.GRU(3, 5, num_layers=2, dtype=torch.bfloat16)
+    x = torch.randn(6, 4, 3, dtype=torch.bfloat16, requires_grad=True)
+    leaves = [*layer.parameters(), x]
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    found, expected = results(compiled, leaves, x), results(layer, leaves, x)
+    assert {value.dtype for value in found} == {torch.bfloat16}
+    assert_close(found, expected, TOLERANCE)
+
+
+def compiled_dtype_is_refused() -> None:
+    """A backend asked for by name does not run what it cannot, traced or not."""
+    torch._dynamo.reset()
+    layer = rc.GRU(3, 5, dtype=torch.float64, backend="cpu")
+    x = torch.randn(6, 4, 3, dtype=torch.float64)
+    for call in (layer, torch.compile(layer, fullgraph=True, backend="aot_eager")):
+        with pytest.raises(Exception, match="expected float32 or bfloat16 on the CPU"):
+            call(x)
 
 
 def exported() -> None:

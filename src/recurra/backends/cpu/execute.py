@@ -21,7 +21,6 @@ from recurra.ir import Graph, Node, substitute
 from recurra.passes import Plan, Section
 from recurra.passes.hoist import section
 
-
 _MADE_ANYWHERE = ("transpose", "const", "size")  # costs nothing, and is in no memory
 
 
