@@ -172,7 +172,10 @@ class CpuExecutor(Executor):
     def _gathered(self, values: Values, call: Call, nodes: Sequence[Node]) -> Values:
         """The values with those of `nodes` that are tables looked up for every step."""
         tables = self._lookup(values, call)["tables"].intersection(nodes)
-        return {**values, **{node: F.embedding(call.ids, values[node]) for node in tables}}
+        ids = call.ids
+        if ids is None:  # without token ids there are no tables
+            return values
+        return {**values, **{node: F.embedding(ids, values[node]) for node in tables}}
 
     def _compiled_loop(
         self,
