@@ -97,6 +97,7 @@ def test_forked(function: Callable[[str], None], backend: str) -> None:
 
 
 @pytest.mark.medium
+@pytest.mark.timeout(330)  # two processes that compile everything, beside another test
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 def test_data_parallel(tmp_path: Path, compiled: bool) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -104,7 +105,7 @@ def test_data_parallel(tmp_path: Path, compiled: bool) -> None:
             pool.submit(traced.data_parallel, rank, str(tmp_path), compiled) for rank in (0, 1)
         ]
         for rank in ranks:
-            rank.result(timeout=110)
+            rank.result(timeout=300)
 
 
 # ---- the operators themselves --------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <sched.h>
+#include <unistd.h>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -395,7 +396,8 @@ struct Barrier {
             return;
         }
         for (int spins = 0; round.load(std::memory_order_acquire) == mine; ++spins) {
-            if (spins > 20000) sched_yield();  // somebody else needs the core
+            if (spins > 22000) usleep(50);  // whoever we wait for has no core
+            else if (spins > 20000) sched_yield();  // somebody else needs this one
 #if defined(__x86_64__) || defined(__i386__)
             else __builtin_ia32_pause();
 #endif
