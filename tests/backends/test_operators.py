@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
@@ -158,7 +158,7 @@ def arguments(backend: str, name: str) -> tuple[Any, ...]:
 def test_torchs_own_checks_of_an_operator(backend: str, name: str) -> None:
     """Schema, fake shapes, autograd registration, and nothing returned that shares memory."""
     given = arguments(backend, name)
-    torch.library.opcheck(
+    library.opcheck(
         torch.ops.recurra.forward.default,
         given,
         test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
@@ -167,7 +167,7 @@ def test_torchs_own_checks_of_an_operator(backend: str, name: str) -> None:
         y, finals, kept = torch.ops.recurra.forward(*given)
     needs = [leaf.requires_grad for leaf in given[0]]
     call = (*given[:-1], kept, torch.ones_like(y), [None for _ in finals], needs)
-    torch.library.opcheck(
+    library.opcheck(
         torch.ops.recurra.backward.default, call, test_utils=("test_schema", "test_faketensor")
     )
     memory = [value.untyped_storage().data_ptr() for value in (*given[0], y, *finals, *kept)]

@@ -1,4 +1,4 @@
-"""Plans into running code: reference (torch operations, the oracle) so far; `load` chooses."""
+"""Plans into running code: reference (torch, the oracle) and cpu (C++); `load` chooses."""
 
 from recurra.backends.choose import Backend, load, names, traced_keys, traced_run
 from recurra.backends.forks import settle_after_fork

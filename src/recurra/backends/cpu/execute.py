@@ -21,6 +21,8 @@ from recurra.ir import Graph, Node, substitute
 from recurra.passes import Plan, Section
 from recurra.passes.hoist import section
 
+_Nodes = tuple[Node, ...]
+
 _MADE_ANYWHERE = ("transpose", "const", "size")  # costs nothing, and is in no memory
 
 
@@ -86,7 +88,7 @@ class CpuExecutor(Executor):
         self._whole_body, self._reverse_heads = self._reverse_parts()
         self._tails = {table: self._tail(table) for table in (False, True)}
         self._whole_body = self._with_operands_of_tails()
-        self._compiled: dict[tuple[Graph, tuple[Node, ...], int], CompiledLoop] = {}
+        self._compiled: dict[tuple[Graph, _Nodes, _Nodes], CompiledLoop] = {}
         self._asked_before: dict[tuple[bool, frozenset[Node]], _Asked] = {}
         fixed = self._early_fixed.nodes()
         self._only_transposes = all(node.op == "transpose" for node in fixed)
@@ -186,7 +188,7 @@ class CpuExecutor(Executor):
         before: Sequence[Bulk] = (),
         after: Sequence[Bulk] = (),
     ) -> CompiledLoop:
-        key = (body, tuple(item.node for item in before), len(after))
+        key = (body, tuple(item.node for item in before), tuple(item.node for item in after))
         if key not in self._compiled:
             self._compiled[key] = CompiledLoop(
                 body,

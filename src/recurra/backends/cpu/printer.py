@@ -218,7 +218,7 @@ class _Printer:
         else:
             self.open("for (long r = unit ? 0 : row0; r < (unit ? B : row1); ++r) {")
         for size, nodes in phase.groups.items():
-            self._print_group(size, nodes, phase)
+            self._print_group(size, nodes)
         for node, place in phase.gathers:
             self._print_copy(node, place)
         for node in phase.reductions:
@@ -232,7 +232,7 @@ class _Printer:
     def _has_products(self) -> bool:
         return any(phase.products for phase in self.plan.phases)
 
-    def _print_group(self, size: Dim, nodes: list[Node], phase: Phase) -> None:
+    def _print_group(self, size: Dim, nodes: list[Node]) -> None:
         group = _Group(size, {node: f"v{i}" for i, node in enumerate(nodes)})
         body: list[str] = []
         for node, name in group.inside.items():

@@ -118,6 +118,7 @@ class Stepper:
         weights: of which dtype the matrices are packed; states and sums are float32 always.
 
     Attributes:
+        functions: those of generate.hpp, by name.
         step: runs a step, called with two addresses: of features [B, I] float32, and of where the
             output [B, O] goes.
         step_on_ids: the same for token ids [B] int64; gives 0, with nothing done, when one is
@@ -138,7 +139,7 @@ class Stepper:
         threads: int = 1,
         weights: torch.dtype = torch.float32,
     ) -> None:
-        self.library = load_library('#include "runtime.hpp"\n' + GENERATE.read_text())
+        self.functions = load_library('#include "runtime.hpp"\n' + GENERATE.read_text())
         # memory that may be written again in any mode
         with torch.inference_mode(False), torch.no_grad():
             first, *others = layers
@@ -173,7 +174,7 @@ class Stepper:
             slot=0,
         )
         self.address = ctypes.addressof(self._steps)
-        step, step_on_ids = self.library["step"], self.library["step_on_ids"]
+        step, step_on_ids = self.functions["step"], self.functions["step_on_ids"]
         step.restype, step_on_ids.restype = None, _LONG
         step.argtypes = step_on_ids.argtypes = (_POINTER,) * 3
         # no methods: a call in Python more would be a tenth of a small layer's step

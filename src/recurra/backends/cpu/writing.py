@@ -44,7 +44,7 @@ class Writer:
 
     def __init__(self, stepper: Stepper) -> None:
         self._stepper, vocabulary = stepper, stepper.output_size
-        self._write = stepper.library["write_tokens"]
+        self._write = stepper.functions["write_tokens"]
         self._write.restype = _LONG
         self._write.argtypes = (_POINTER, ctypes.c_int64, _POINTER, _LONG, _POINTER, _POINTER)
         self._weights = torch.empty(vocabulary)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recurra.backends.reference.blank import blank_run
-from recurra.backends.reference.loops import AnyLoop, LoopResult, TimeLoop
+from recurra.backends.reference.loops import LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
 from recurra.ir import Graph, Node
 from recurra.passes import Plan, Section
@@ -91,7 +91,7 @@ class Executor:
         self._like = torch.empty(0, dtype=like.dtype, device=like.device)
         self._programs: dict[tuple[Graph, bool], Program] = {}
         self._on_the_way: dict[frozenset[Node], frozenset[Node]] = {}
-        self._loops: dict[Graph, AnyLoop] = {}
+        self._loops: dict[Graph, TimeLoop] = {}
         self._kept: dict[tuple[bool, bool, bool], tuple[Node, ...]] = {}
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
         self._x = next(iter(plan.leaves("input")), None)
@@ -286,14 +286,13 @@ class Executor:
         pairs = zip(states, body.output_nodes[: len(states)], strict=True)
         return body, {old: new for old, new in pairs if old in wanted or new in wanted}
 
-    def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> AnyLoop:
+    def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> TimeLoop:
         if body not in self._loops:
             with torch.inference_mode(False):
-                self._loops[body] = self._new_loop(body, carried, skip=skip)
+                self._loops[body] = TimeLoop(
+                    body, carried, self._stepped, self._sizes, self._like, skip=skip
+                )
         return self._loops[body]
-
-    def _new_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> AnyLoop:
-        return TimeLoop(body, carried, self._stepped, self._sizes, self._like, skip=skip)
 
     @property
     def output_size(self) -> int:

@@ -6,7 +6,7 @@ as straight lines instead of being interpreted node by node.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,25 +39,6 @@ class Record:
         if self._whole is not None:
             return self._whole[first : first + count]
         return torch.stack([row for row in self.rows[first : first + count] if row is not None])
-
-
-@runtime_checkable
-class AnyLoop(Protocol):
-    """A loop body over all steps, however it runs; see `TimeLoop.run`."""
-
-    def run(
-        self,
-        values: Mapping[Node, Tensor],
-        first: Sequence[Tensor],
-        order: range,
-        *,
-        history: Mapping[Node, Node],
-        active: Tensor | None,
-        early: Callable[[slice], Mapping[Node, Tensor]] | None = None,
-        chunk: int | None = None,
-    ) -> LoopResult:
-        """Run the body for every step in `order`."""
-        ...
 
 
 class TimeLoop:

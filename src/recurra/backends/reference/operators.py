@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from recurra.backends.reference.execute import Bound
@@ -175,14 +175,14 @@ def _allocated(like: Tensor) -> Tensor:
 
 _Result = tuple[Tensor, list[Tensor], list[Tensor]]
 
-torch.library.define(
+library.define(
     "recurra::forward",
     f"({_Asked.schema}, bool keep) -> (Tensor y, Tensor[] finals, Tensor[] kept)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 
 
-@torch.library.impl("recurra::forward", "default")
+@library.impl("recurra::forward", "default")
 def _forward(*arguments: Any) -> _Result:
     *call, keep = arguments
     asked = _Asked(*call)
@@ -192,7 +192,7 @@ def _forward(*arguments: Any) -> _Result:
     return apart(y), [apart(final) for final in finals], kept
 
 
-@torch.library.register_fake("recurra::forward")
+@library.register_fake("recurra::forward")
 def _forward_shapes(*arguments: Any) -> _Result:
     *call, keep = arguments
     y, finals, kept = _Asked(*call).forward(keep, blank=True)
@@ -236,13 +236,11 @@ def _differentiable(
     ]
 
 
-torch.library.register_autograd(
-    "recurra::forward", _differentiate, setup_context=_keep_for_backward
-)
+library.register_autograd("recurra::forward", _differentiate, setup_context=_keep_for_backward)
 
 # ---- backward ------------------------------------------------------------------------------------
 
-torch.library.define(
+library.define(
     "recurra::backward",
     # d_y and d_finals are None where nothing depends on the value; of the leaves, those that are
     # needed get a cotangent each
@@ -251,7 +249,7 @@ torch.library.define(
 )
 
 
-@torch.library.impl("recurra::backward", "default")
+@library.impl("recurra::backward", "default")
 def _backward(*arguments: Any) -> list[Tensor]:
     *call, kept, d_y, d_finals, needs = arguments
     asked = _Asked(*call)
@@ -270,7 +268,7 @@ def _backward(*arguments: Any) -> list[Tensor]:
     return results
 
 
-@torch.library.register_fake("recurra::backward")
+@library.register_fake("recurra::backward")
 def _backward_shapes(*arguments: Any) -> list[Tensor]:
     leaves, needs = arguments[0], arguments[-1]
     return [_allocated(leaf) for leaf, needed in zip(leaves, needs, strict=True) if needed]
