@@ -11,8 +11,13 @@ from recurra.passes.rates import Rate, rates
 from recurra.passes.simplify import cut, simplest
 
 
-def narrow(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
-    """The graph with slices in the loop pushed down to products and to what comes from outside."""
+def narrow(graph: Graph, given: Mapping[Node, Rate], in_loop: Rate = Rate.STEP) -> Graph:
+    """The graph with slices in the loop pushed down to products and to what comes from outside.
+
+    Args:
+        given: the rates of the graph's inputs.
+        in_loop: the lowest rate of what the loop computes.
+    """
     rate_of = rates(graph, given)
     new_rate: dict[Node, Rate] = {node: rate_of[node] for node in graph.inputs}
 
@@ -22,7 +27,7 @@ def narrow(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
             return sliced
         (base,) = sliced.inputs
         fused = OPS[base.op].group is Group.ELEMENTWISE and len(base.shape) == 1
-        if not fused or new_rate.get(base) is not Rate.STEP:
+        if not fused or new_rate.get(base, Rate.ONCE) < in_loop:
             return sliced
         at = sliced.attr("start")
         parts = [pushed(child, at, size) if child.shape else child for child in base.inputs]

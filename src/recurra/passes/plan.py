@@ -125,8 +125,14 @@ def plan(
     )
 
 
-def forward_graph(equations: Graph, *, wide: bool = True) -> Graph:
-    """A cell's equations after every pass that rewrites the forward graph, each checked."""
+def forward_graph(equations: Graph, *, wide: bool = True, in_loop: Rate = Rate.STEP) -> Graph:
+    """A cell's equations after every pass that rewrites the forward graph, each checked.
+
+    Args:
+        equations: as `Cell.equations`.
+        wide: see `plan`.
+        in_loop: the lowest rate of what the loop will compute.
+    """
     verify(equations, Stage.CELL)
     given = leaf_rates(equations)
     passes: list[Callable[[Graph], Graph]] = [
@@ -137,7 +143,7 @@ def forward_graph(equations: Graph, *, wide: bool = True) -> Graph:
         lambda graph: merge(graph, given),
         simplify,
     ]
-    passes.append(widen if wide else lambda graph: narrow(graph, given))
+    passes.append(widen if wide else lambda graph: narrow(graph, given, in_loop))
     passes.append(lambda graph: arrange(graph, given))
     graph = equations
     for rewrite in passes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from recurra.ir import Graph, Node
 from recurra.passes.hoist import hoist
 from recurra.passes.plan import forward_graph
-from recurra.passes.rates import leaf_rates
+from recurra.passes.rates import Rate, leaf_rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,7 +44,7 @@ def whole_step(equations: Graph, *, table: bool = False) -> Step | None:
         table: what the input alone decides is to be looked up by token. None is returned where
             that depends on more than the token, such as the context or the index of the step.
     """
-    graph = forward_graph(equations, wide=False)
+    graph = forward_graph(equations, wide=False, in_loop=Rate.STEP if table else Rate.SEQUENCE)
     sections = hoist(graph, leaf_rates(graph), lean=True, products=table)
     if table and not _depends_on_token(sections.sequence, sections.context):
         return None

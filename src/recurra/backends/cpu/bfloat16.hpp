@@ -230,15 +230,16 @@ struct BFloat16 {
     }
 
     static void product(const float *a, long a_stride, const void *packed, long K, Range rows,
-                        const Columns &columns, float *c, long c_stride, float *space,
-                        const float *bias) {
+                        const Columns &columns, bool descending, float *c, long c_stride,
+                        float *space, const float *bias) {
         if (rows.empty() || columns.each.empty()) return;
         const long depth = in_tiles(K);
         bf16 *const rounded_rows = (bf16 *)space;
         round_rows(a + rows.first * a_stride, a_stride, rows.size(), K, rounded_rows);
         for (long i = 0; i < columns.parts; ++i) {
-            const Range own = columns.part(i);
-            for (long p = own.first / PW; p * PW < own.last; ++p) {
+            const Range own = columns.part(i, descending), own_panels = panels_of(own);
+            for (long j = 0; j < own_panels.size(); ++j) {
+                const long p = own_panels.at(j, descending);
                 const Range there = own.within(p * PW, (p + 1) * PW);
                 const bf16 *w = (const bf16 *)packed + p * depth * PW + 2 * (there.first - p * PW);
                 panel_product16(rounded_rows, rows.size(), w, depth,

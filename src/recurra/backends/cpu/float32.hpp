@@ -134,17 +134,20 @@ struct Float32 {
 
     // c[r, n] = bias + sum over k of a[r, k] w[n, k]; columns begin at a multiple of VL
     static void product(const float *a, long a_stride, const void *packed, long K, Range rows,
-                        const Columns &columns, float *c, long c_stride, float *, const float *bias) {
+                        const Columns &columns, bool descending, float *c, long c_stride, float *,
+                        const float *bias) {
         if (rows.empty()) return;
         for (long i = 0; i < columns.parts; ++i)
-            product(a, a_stride, packed, K, rows, columns.part(i), c, c_stride, bias);
+            product(a, a_stride, packed, K, rows, columns.part(i, descending), descending, c,
+                    c_stride, bias);
     }
 
     static void product(const float *a, long a_stride, const void *packed, long K, Range rows,
-                        Range columns, float *c, long c_stride, const float *bias) {
-        if (columns.empty()) return;
+                        Range columns, bool descending, float *c, long c_stride, const float *bias) {
         const long tiles = (rows.size() + MAX_ROWS - 1) / MAX_ROWS;
-        for (long p = columns.first / PW; p * PW < columns.last; ++p) {
+        const Range own_panels = panels_of(columns);
+        for (long j = 0; j < own_panels.size(); ++j) {
+            const long p = own_panels.at(j, descending);
             const Range there = columns.within(p * PW, (p + 1) * PW);
             const float *w = (const float *)packed + p * K * PW + (there.first - p * PW);
             for (long i = 0; i < tiles; ++i) {

@@ -21,9 +21,10 @@ static void bulk_product(const Chunk &chunk, const Array &from, long shift, cons
     const Share how = {share.me, share.threads, by_column, in_parts ? share.unit : 0};
     const Columns columns = how.columns(N);
     const Range own = by_column ? Range{0, rows} : share.rows(rows);
-    for (long i = own.first; i < own.last; i += BLOCK_ROWS)
+    bool descending = false;
+    for (long i = own.first; i < own.last; i += BLOCK_ROWS, descending = !descending)
         Products::product(a, from.row, matrix.packed, K, Range{i, i + BLOCK_ROWS}.within(0, own.last),
-                          columns, c, to.row, space, bias);
+                          columns, descending, c, to.row, space, bias);
 }
 
 // out[n, k] = (out[n, k] if add) + sum over t, b of left[t, b, n] right[t, b, k], for some columns of left; right
@@ -68,7 +69,7 @@ static void bulk_sum(const Chunk &chunk, const Array &left, long left_shift, lon
     const float *b = right ? at(*right, chunk.t0, chunk.t0) + right_shift : nullptr;
     const long rows = chunk.rows(), most = Products::depth(N, K);
     for (long i = 0; i < own.parts; ++i) {
-        const Range columns = own.part(i);
+        const Range columns = own.part(i, false);
         if (K <= 4) {
             narrow_sum(chunk, a, left.row, columns, b, right ? right->row : 0, K, out,
                        add);
@@ -82,8 +83,9 @@ static void bulk_sum(const Chunk &chunk, const Array &left, long left_shift, lon
 
 template <typename Products>
 static void one_product(const float *a, long a_stride, const void *packed, long K, long N, Range rows,
-                        const Columns &columns, float *c, long c_stride, float *space) {
-    Products::product(a, a_stride, packed, K, rows, columns, c, c_stride, space, nullptr);
+                        const Columns &columns, bool descending, float *c, long c_stride,
+                        float *space) {
+    Products::product(a, a_stride, packed, K, rows, columns, descending, c, c_stride, space, nullptr);
 }
 
 template <typename Products>

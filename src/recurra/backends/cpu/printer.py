@@ -168,6 +168,9 @@ class _Printer:
 
     def _print_step(self) -> None:
         self.line("const long t = c.first + k * c.direction;")
+        if self._has_products():
+            # a step goes through its matrices from where the step before has ended
+            self.line("const bool descending = (k & 1) != (c.direction < 0);")
         for i, node in enumerate(self.plan.carried):
             size = _size(node)
             self.line(f"const long at{i} = c.carried[{i}].whole ? t + (c.direction < 0) : (k & 1);")
@@ -195,7 +198,13 @@ class _Printer:
     # ---- one phase
 
     def _print_phase(self, phase: Phase) -> None:
-        for product in phase.products:
+        several = len(phase.products) > 1
+        if several:
+            count = len(phase.products)
+            self.open(f"for (int i = 0; i < {count}; ++i) switch (Range{{0, {count}}}.at(i, descending)) {{")
+        for i, product in enumerate(phase.products):
+            if several:
+                self.line(f"case {i}:")
             rows, columns = (dim(size) for size in self.plan.matrices[product.matrix].shape)
             operand, start = resolve(product.operand, self.given)
             base, stride = self._base(self.plan.places[operand])
@@ -205,9 +214,13 @@ class _Printer:
             self.line(
                 f"c.kernels->product({base}{shift}, {stride}, "
                 f"c.matrices[{product.matrix}].packed, {columns}, {rows}, all_or_own, "
-                f"share.columns({rows}), "
+                f"share.columns({rows}), descending, "
                 f"{target}, {target_stride}, space);"
             )
+            if several:
+                self.line("break;")
+        if several:
+            self.close()
         if not (phase.groups or phase.gathers or phase.reductions or phase.copies):
             self.line("if (c.by_panel) barrier.wait(threads);")
             return

@@ -344,13 +344,22 @@ struct Range {  // [first, last)
     Range within(long low, long high) const {
         return {first > low ? first : low, last < high ? last : high};
     }
+    // the i-th of it, from the other end when `descending`
+    long at(long i, bool descending) const { return descending ? last - 1 - i : first + i; }
 };
+
+INLINE Range panels_of(Range columns) {
+    return columns.empty() ? Range{0, 0} : Range{columns.first / PW, panels(columns.last)};
+}
 
 struct Columns {  // some of a matrix's rows, which are columns of what it computes
     Range each;
     long parts, apart;  // so many ranges, the first of them is `each`
 
-    Range part(long i) const { return {each.first + i * apart, each.last + i * apart}; }
+    Range part(long i, bool descending) const {
+        const long at = apart * Range{0, parts}.at(i, descending);
+        return {each.first + at, each.last + at};
+    }
 };
 
 // What one of a team of threads does: sequences of its own or, `by_panel`, columns of its own of all
@@ -456,9 +465,10 @@ struct Kernels {
     void (*enter)(), (*leave)();  // what a thread does before its first product, and after its last
     // panels [panel0, panel1) of a matrix [N, K]
     void (*pack)(const Matrix &matrix, long N, long K, long panel0, long panel1);
-    // c[r, n] = sum over k of a[r, k] w[n, k], for some rows and columns
+    // c[r, n] = sum over k of a[r, k] w[n, k], for some rows and columns; `descending` goes through
+    // w from its end: where w outgrows the cache, its end is what the product before has left there
     void (*product)(const float *a, long a_stride, const void *packed, long K, long N, Range rows,
-                    const Columns &columns, float *c, long c_stride, float *space);
+                    const Columns &columns, bool descending, float *c, long c_stride, float *space);
     // to[t, b] = matrix from[t, b] + bias, for all steps of a chunk
     void (*bulk_product)(const Chunk &chunk, const Array &from, long shift, const Matrix &matrix,
                          long N, long K, const float *bias, const Array &to, float *space);
