@@ -132,9 +132,9 @@ def _kept(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
     ]
     again = _computed(plan.reverse.before) | _computed(plan.reverse.body)
     again &= _computed(plan.loop.body) | _computed(plan.sequence.graph)
-    again = {node for node in again if OPS[node.op].group is Group.ELEMENTWISE}
-    if again:
-        lines.append(f"computed again instead: {_kinds(again)}")
+    kinds = sorted(node.op for node in again if OPS[node.op].group is Group.ELEMENTWISE)
+    if kinds:
+        lines.append(f"computed again instead: {_counted(kinds)}")
     return lines
 
 
@@ -232,10 +232,13 @@ def _operand_of_operand(node: Node) -> str:
 
 def _kinds(nodes: Iterable[Node]) -> str:
     """Values by what makes them: "2 sigmoid, tanh, a sum, h"."""
-    names = Counter(node.name if node.op == "input" else node.op for node in nodes)
+    return _counted(node.name if node.op == "input" else node.op for node in nodes)
+
+
+def _counted(names: Iterable[str]) -> str:
     return ", ".join(
         f"{count} {_PLURALS.get(name, name)}" if count > 1 else _SINGULARS.get(name, name)
-        for name, count in names.items()
+        for name, count in Counter(names).items()
     )
 
 

@@ -23,13 +23,56 @@ INLINE vi rounded(vf a) {
 }
 // pairs (low, high) in one lane each
 INLINE vi paired(vf low, vf high) {
+#if defined(__AVX512BF16__)
+    const __m512i low16 = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)low));
+    const __m512i high16 = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)high));
+    return (vi)_mm512_or_si512(low16, _mm512_slli_epi32(high16, 16));
+#else
     return ((rounded(low) >> 16) & 0xffff) | (rounded(high) & splat_int((int32_t)0xffff0000));
+#endif
 }
 INLINE bf16 rounded(float a) {
     uint32_t bits;
     std::memcpy(&bits, &a, 4);
     if (a != a) return (bf16)((bits >> 16) | 0x40);
     return (bf16)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// a square of VL by VL numbers, its rows as columns
+INLINE void transpose(vi square[VL]) {
+#if defined(__AVX512F__)
+    __m512i twos[16], fours[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        twos[i] = _mm512_unpacklo_epi32((__m512i)square[i], (__m512i)square[i + 1]);
+        twos[i + 1] = _mm512_unpackhi_epi32((__m512i)square[i], (__m512i)square[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4)
+        for (int half = 0; half < 2; ++half) {
+            fours[i + 2 * half] = _mm512_unpacklo_epi64(twos[i + half], twos[i + half + 2]);
+            fours[i + 2 * half + 1] = _mm512_unpackhi_epi64(twos[i + half], twos[i + half + 2]);
+        }
+    // fours[4 g + c] has, of rows 4 g to 4 g + 3, the columns c, 4 + c, 8 + c and 12 + c
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c) {
+        const __m512i even0 = _mm512_shuffle_i32x4(fours[c], fours[4 + c], 0x88);
+        const __m512i odd0 = _mm512_shuffle_i32x4(fours[c], fours[4 + c], 0xdd);
+        const __m512i even1 = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0x88);
+        const __m512i odd1 = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], 0xdd);
+        square[c] = (vi)_mm512_shuffle_i32x4(even0, even1, 0x88);
+        square[4 + c] = (vi)_mm512_shuffle_i32x4(odd0, odd1, 0x88);
+        square[8 + c] = (vi)_mm512_shuffle_i32x4(even0, even1, 0xdd);
+        square[12 + c] = (vi)_mm512_shuffle_i32x4(odd0, odd1, 0xdd);
+    }
+#else
+    for (int i = 0; i < VL; ++i)
+        for (int j = 0; j < i; ++j) {
+            const int32_t other = square[i][j];
+            square[i][j] = square[j][i];
+            square[j][i] = other;
+        }
+#endif
 }
 
 // rows [R, K] of float32 as bfloat16 [R, in_tiles(K)]
@@ -249,29 +292,37 @@ struct BFloat16 {
         }
     }
 
-    // columns of left as rows of bfloat16 [n, depth]
-    static void pack_left(const float *from, long stride, long rows, long n, bf16 *to) {
+    // some columns of left [rows, N] as rows of bfloat16 [n, depth]; gives where they end
+    static float *pack_left(const float *left, long left_row, const Columns &own, long rows,
+                            float *space) {
         const long depth = in_tiles(rows);
-        for (long j = 0; j < n; ++j)
-            for (long r = rows; r < depth; ++r) to[j * depth + r] = 0;
-        long r = 0;
-        for (; r + 1 < rows; r += 2) {
-            const float *low = from + r * stride, *high = low + stride;
-            long j = 0;
-            for (; j + VL <= n; j += VL) {
-                const vi pairs = paired(load(low + j), load(high + j));
-                for (int i = 0; i < VL; ++i) {
-                    const int32_t pair = pairs[i];
-                    std::memcpy(to + (j + i) * depth + r, &pair, 4);
-                }
-            }
-            for (; j < n; ++j) {
-                to[j * depth + r] = rounded(low[j]);
-                to[j * depth + r + 1] = rounded(high[j]);
-            }
+        bf16 *to = (bf16 *)space;
+        for (long i = 0; i < own.parts; ++i) {
+            const Range part = own.part(i, false);
+            pack_left(left + part.first, left_row, rows, part.size(), depth, to);
+            to += part.size() * depth;
         }
-        if (r < rows)
-            for (long j = 0; j < n; ++j) to[j * depth + r] = rounded(from[r * stride + j]);
+        return (float *)(to + 32 * depth);  // a tile reads as many rows, whether there or not
+    }
+
+    static void pack_left(const float *from, long stride, long rows, long n, long depth, bf16 *to) {
+        for (long r = 0; r < depth; r += 2 * VL)
+            for (long j = 0; j < n; j += VL) {
+                vi pairs[VL];  // of rows, which become pairs of columns
+                for (long i = 0; i < VL; ++i) {
+                    const long low = r + 2 * i, there = n - j;
+                    pairs[i] = paired(row_or_zeros(from, stride, low, rows, j, there),
+                                      row_or_zeros(from, stride, low + 1, rows, j, there));
+                }
+                transpose(pairs);
+                for (long i = 0; i < VL && j + i < n; ++i)
+                    std::memcpy(to + (j + i) * depth + r, &pairs[i], sizeof pairs[i]);
+            }
+    }
+    static vf row_or_zeros(const float *from, long stride, long r, long rows, long j, long there) {
+        if (r >= rows) return vf{};
+        const float *at = from + r * stride + j;
+        return there >= VL ? load(at) : load_first(at, there);
     }
 
     // the first n columns of right in pairs of rows [depth / 2][PW][2]
@@ -294,19 +345,20 @@ struct BFloat16 {
         }
     }
 
-    // out[n, k] = (out[n, k] if add) + sum over rows of left[r, n] right[r, k], for some columns of left
-    static void outer(const float *left, long left_row, Range own, const float *right,
-                      long right_row, long rows, long K, float *out, bool add,
-                      float *space) {
-        const long first = own.first, last = own.last;
-        if (own.empty()) return;
+    // as Float32::outer
+    static void outer(const float *packed, const Columns &own, const float *right, long right_row,
+                      long rows, long K, float *out, bool add, float *space) {
         const long depth = in_tiles(rows);
-        bf16 *const columns = (bf16 *)space, *const panel = columns + (last - first + 31) / 32 * 32 * depth;
-        pack_left(left + first, left_row, rows, last - first, columns);
+        bf16 *const panel = (bf16 *)space;
         for (long k = 0; k < K; k += PW) {
             pack_right(right + k, right_row, rows, K - k < PW ? K - k : PW, panel);
-            panel_product16(columns, last - first, panel, depth, out + first * K + k, K, K - k, add,
-                            nullptr);
+            const bf16 *columns = (const bf16 *)packed;
+            for (long i = 0; i < own.parts; ++i) {
+                const Range part = own.part(i, false);
+                panel_product16(columns, part.size(), panel, depth, out + part.first * K + k, K, K - k,
+                                add, nullptr);
+                columns += part.size() * depth;
+            }
         }
     }
 };

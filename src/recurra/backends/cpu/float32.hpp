@@ -83,14 +83,12 @@ static void tile_columns(int rows, const float *a, long a_stride, const float *w
     else tile_rows<3, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
 }
 
-// [rows, n] at `from` into [rows, width], the columns that are not there as zeros
-INLINE void pack_columns(const float *from, long stride, long rows, long n, long width, float *to) {
-    for (long r = 0; r < rows; ++r, from += stride, to += width) {
-        long j = 0;
-        for (; j + VL <= n; j += VL) store(to + j, load(from + j));
-        if (j < n) store(to + j, load_first(from + j, n - j)), j += VL;
-        for (; j < width; j += VL) store(to + j, vf{});
-    }
+// n numbers into `width` of them, those that are not there as zeros
+INLINE void pack_row(const float *from, long n, long width, float *to) {
+    long j = 0;
+    for (; j + VL <= n; j += VL) store(to + j, load(from + j));
+    if (j < n) store(to + j, load_first(from + j, n - j)), j += VL;
+    for (; j < width; j += VL) store(to + j, vf{});
 }
 
 constexpr long BLOCK_COLUMNS = 48;
@@ -160,25 +158,45 @@ struct Float32 {
         }
     }
 
-    // out[n, k] = (out[n, k] if add) + sum over rows of left[r, n] right[r, k], for some columns of left
-    static void outer(const float *left, long left_row, Range own, const float *right,
-                      long right_row, long rows, long K, float *out, bool add,
-                      float *space) {
-        const long first = own.first, last = own.last;
-        float *const columns = space;
-        long blocks = 0;
-        for (long n = first; n < last; n += BLOCK_COLUMNS, ++blocks)
-            pack_columns(left + n, left_row, rows, last - n < BLOCK_COLUMNS ? last - n : BLOCK_COLUMNS,
-                         BLOCK_COLUMNS, columns + blocks * rows * BLOCK_COLUMNS);
-        float *const panel = columns + blocks * rows * BLOCK_COLUMNS;
+    // some columns of left [rows, N] in blocks [rows, BLOCK_COLUMNS]; gives where they end
+    static float *pack_left(const float *left, long left_row, const Columns &own, long rows,
+                            float *to) {
+        float *end = to;
+        for (long r = 0; r < rows; ++r, left += left_row) {
+            float *block = to + r * BLOCK_COLUMNS;
+            for (long i = 0; i < own.parts; ++i) {
+                const Range part = own.part(i, false);
+                for (long n = part.first; n < part.last; n += BLOCK_COLUMNS) {
+                    const long there = Range{n, n + BLOCK_COLUMNS}.within(0, part.last).size();
+                    pack_row(left + n, there, BLOCK_COLUMNS, block);
+                    block += rows * BLOCK_COLUMNS;
+                }
+            }
+            end = block - r * BLOCK_COLUMNS;
+        }
+        return end;
+    }
+
+    // out[n, k] = (out[n, k] if add) + sum over rows of left[r, n] right[r, k], for the columns of
+    // left that `packed` has
+    static void outer(const float *packed, const Columns &own, const float *right, long right_row,
+                      long rows, long K, float *out, bool add, float *panel) {
         for (long k = 0; k < K; k += PW) {
             const long there = K - k < PW ? K - k : PW;
-            pack_columns(right + k, right_row, rows, there, PW, panel);
-            for (long n = first; n < last; n += MAX_ROWS) {
-                const long block = (n - first) / BLOCK_COLUMNS, inside = (n - first) % BLOCK_COLUMNS;
-                const int height = (int)(last - n < MAX_ROWS ? last - n : MAX_ROWS);
-                tile_columns<BLOCK_COLUMNS>(height, columns + block * rows * BLOCK_COLUMNS + inside, 0,
-                                            panel, rows, out + n * K + k, K, there, add, nullptr);
+            for (long r = 0; r < rows; ++r)
+                pack_row(right + r * right_row + k, there, PW, panel + r * PW);
+            const float *block = packed;
+            for (long i = 0; i < own.parts; ++i) {
+                const Range part = own.part(i, false);
+                for (long n = part.first; n < part.last; n += BLOCK_COLUMNS) {
+                    const Range columns = Range{n, n + BLOCK_COLUMNS}.within(0, part.last);
+                    for (long c = n; c < columns.last; c += MAX_ROWS) {
+                        const int height = (int)Range{c, c + MAX_ROWS}.within(0, columns.last).size();
+                        tile_columns<BLOCK_COLUMNS>(height, block + c - n, 0, panel, rows,
+                                                    out + c * K + k, K, there, add, nullptr);
+                    }
+                    block += rows * BLOCK_COLUMNS;
+                }
             }
         }
     }

@@ -27,12 +27,9 @@ static void bulk_product(const Chunk &chunk, const Array &from, long shift, cons
                           columns, descending, c, to.row, space, bias);
 }
 
-// out[n, k] = (out[n, k] if add) + sum over t, b of left[t, b, n] right[t, b, k], for some columns of left; right
-// is null for a sum of left alone
-static void narrow_sum(const Chunk &chunk, const float *left, long left_row, Range columns,
-                       const float *right, long right_row, long K, float *out,
-                       bool add) {
-    const long rows = chunk.rows();
+// as Products::outer, of left itself, for few columns of right; without right for the sum of left
+static void narrow_sum(const float *left, long left_row, Range columns, const float *right,
+                       long right_row, long rows, long K, float *out, bool add) {
     for (long k = 0; k < K; ++k)
         for (long n = columns.first; n < columns.last; n += NV * VL) {
             vf sum[NV] = {};
@@ -45,39 +42,53 @@ static void narrow_sum(const Chunk &chunk, const float *left, long left_row, Ran
                     else if (v * VL < there) sum[v] += x * load_first(from + v * VL, there - v * VL);
                 }
             }
+            float totals[NV * VL];
+            for (int v = 0; v < NV; ++v) store(totals + v * VL, sum[v]);
             for (long j = 0; j < there; ++j) {
                 float *const to = out + (n + j) * K + k;
-                *to = (add ? *to : 0.0f) + sum[j / VL][j % VL];
+                *to = (add ? *to : 0.0f) + totals[j];
             }
         }
 }
 
-// out = (out if add) + the sum over a chunk of outer products left right^T [N, K], or of left [N].
-// Each thread has columns of left of its own.
+constexpr long NARROW = 4;  // columns of right for which packing does not pay
+
+// Each thread has columns of left of its own, which are packed once for all sums.
 template <typename Products>
-static void bulk_sum(const Chunk &chunk, const Array &left, long left_shift, long N,
-                     const Array *right, long right_shift, long K, float *out, bool add,
-                     float *space) {
-    if (!out) return;
+static void bulk_sums(const Chunk &chunk, const Array &left, long shift, long N, const Sum *sums,
+                      long num_sums, bool add, float *space) {
     const Share &share = chunk.share;
     Columns own = share.columns(N);
     if (own.parts == 1) {
         const Range tiles = Range{0, (N + MAX_ROWS - 1) / MAX_ROWS}.part(share.me, share.threads);
         own.each = Range{tiles.first * MAX_ROWS, tiles.last * MAX_ROWS}.within(0, N);
     }
-    const float *a = at(left, chunk.t0, chunk.t0) + left_shift;
-    const float *b = right ? at(*right, chunk.t0, chunk.t0) + right_shift : nullptr;
-    const long rows = chunk.rows(), most = Products::depth(N, K);
-    for (long i = 0; i < own.parts; ++i) {
-        const Range columns = own.part(i, false);
-        if (K <= 4) {
-            narrow_sum(chunk, a, left.row, columns, b, right ? right->row : 0, K, out,
-                       add);
-            continue;
+    if (own.each.empty()) return;
+    long widest = 0;
+    for (const Sum *sum = sums; sum < sums + num_sums; ++sum)
+        if (sum->out && sum->K > widest) widest = sum->K;
+    if (!widest) return;
+    const long rows = chunk.rows(), depth = Products::depth(N, widest);
+    const float *a = at(left, chunk.t0, chunk.t0) + shift;
+    for (long r0 = 0; r0 < rows; r0 += depth, a += depth * left.row) {
+        const long there = rows - r0 < depth ? rows - r0 : depth;
+        float *const panel =
+            widest > NARROW ? Products::pack_left(a, left.row, own, there, space) : nullptr;
+        for (const Sum *sum = sums; sum < sums + num_sums; ++sum) {
+            if (!sum->out) continue;
+            const bool more = add || r0 > 0;
+            const long right_row = sum->right ? sum->right->row : 0;
+            const float *right = nullptr;
+            if (sum->right)
+                right = at(*sum->right, chunk.t0, chunk.t0) + sum->shift + r0 * right_row;
+            if (sum->K > NARROW) {
+                Products::outer(space, own, right, right_row, there, sum->K, sum->out, more, panel);
+                continue;
+            }
+            for (long i = 0; i < own.parts; ++i)
+                narrow_sum(a, left.row, own.part(i, false), right, right_row, there, sum->K, sum->out,
+                           more);
         }
-        for (long r0 = 0; r0 < rows; r0 += most)
-            Products::outer(a + r0 * left.row, left.row, columns, b + r0 * right->row, right->row,
-                            rows - r0 < most ? rows - r0 : most, K, out, add || r0 > 0, space);
     }
 }
 
@@ -91,7 +102,7 @@ static void one_product(const float *a, long a_stride, const void *packed, long 
 template <typename Products>
 constexpr Kernels table = {Products::enter,         Products::leave,
                            Products::pack,          one_product<Products>,
-                           bulk_product<Products>,  bulk_sum<Products>};
+                           bulk_product<Products>,  bulk_sums<Products>};
 
 }  // namespace
 

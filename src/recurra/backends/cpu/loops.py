@@ -182,6 +182,8 @@ class CompiledLoop:
         large = any(math.prod(shape) > _LARGE_SUM for shape in self._sum_shapes.values())
         self._chunk_rows = _CHUNK_ROWS_OF_LARGE if large or self._halved else _CHUNK_ROWS
         self._widest = max((shape[0] for shape in self._sum_shapes.values()), default=0)
+        unit = 0 if plan.unit is None else plan.unit.evaluate(sizes)
+        self._parts = max(self._widest // unit if unit else 0, 1)  # of columns that a thread packs
         self._bulk = bool(before or after)
         self._layouts: dict[tuple[object, ...], _Layout] = {}
 
@@ -370,7 +372,7 @@ class CompiledLoop:
             _UNWANTED if self._unless_wanted.get(i, node) not in (*wanted, node) else taken(size)
             for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
         ]
-        columns = _padded(-(-self._widest // threads)) + 2 * _PANEL
+        columns = _padded(-(-self._widest // threads)) + (self._parts + 1) * _PANEL
         space_size = columns * self._stored(min(chunk * batch, _MAX_DEPTH)) if summed else 0
         if self._halved:  # operands of products are rounded there
             rows = batch if by_panel else -(-batch // threads)

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from recurra.backends.cpu.schedule import Bulk, Phase, Place, Schedule, resolve
+from recurra.backends.cpu.schedule import Bulk, Phase, Place, Product, Schedule, resolve
 from recurra.ir import Dim, Node
 
 _SPELLING = {
@@ -139,28 +139,44 @@ class _Printer:
         for item in work:
             # what comes before the steps reads inputs, even where a step records the same
             known = self.plan.inputs if item in self.plan.before else self.plan.arrays
-            left, left_shift = self._operand_array(item.operand, known)
-            if item.matrix is not None:
-                rows, columns = (dim(size) for size in item.matrix.shape)
-                bias = "nullptr"
-                if item.bias is not None:
-                    bias = f"c.biases[{self.plan.biases.index(item.bias)}]"
-                self.line(
-                    f"c.kernels->bulk_product(chunk, {left}, {left_shift}, "
-                    f"c.matrices[{self.plan.matrices.index(item.matrix)}], {rows}, {columns}, "
-                    f"{bias}, c.arrays[{self.plan.arrays.index(item.node)}], space);"
-                )
+            if item.matrix is None:
                 continue
-            right, right_shift, columns = "nullptr", "0", "1"
-            if item.right is not None:
-                array, right_shift = self._operand_array(item.right, known)
-                right, columns = f"&{array}", _size(item.right)
+            left, left_shift = self._operand_array(item.operand, known)
+            rows, columns = (dim(size) for size in item.matrix.shape)
+            bias = "nullptr"
+            if item.bias is not None:
+                bias = f"c.biases[{self.plan.biases.index(item.bias)}]"
             self.line(
-                f"c.kernels->bulk_sum(chunk, {left}, {left_shift}, {_size(item.operand)}, {right}, "
-                f"{right_shift}, {columns}, c.sums[{self.plan.sums.index(item.node)}], k0 > 0, "
-                f"space);"
+                f"c.kernels->bulk_product(chunk, {left}, {left_shift}, "
+                f"c.matrices[{self.plan.matrices.index(item.matrix)}], {rows}, {columns}, "
+                f"{bias}, c.arrays[{self.plan.arrays.index(item.node)}], space);"
             )
+        sums: dict[Node, list[Bulk]] = {}
+        for item in work:
+            if item.is_sum:
+                sums.setdefault(item.operand, []).append(item)
+        for operand, items in sums.items():
+            self._print_sums(operand, items)
         self.line("barrier.wait(threads);")
+
+    def _print_sums(self, operand: Node, items: list[Bulk]) -> None:
+        """Sums over a chunk with the same left operand, which is packed once for all."""
+        left, left_shift = self._operand_array(operand, self.plan.arrays)
+        self.open("{")
+        self.open("const Sum sums[] = {")
+        for item in items:
+            right, shift, columns = "nullptr", "0", "1"
+            if item.right is not None:
+                array, shift = self._operand_array(item.right, self.plan.arrays)
+                right, columns = f"&{array}", _size(item.right)
+            out = f"c.sums[{self.plan.sums.index(item.node)}]"
+            self.line(f"{{{right}, {shift}, {columns}, {out}}},")
+        self.close("};")
+        self.line(
+            f"c.kernels->bulk_sums(chunk, {left}, {left_shift}, {_size(operand)}, sums, "
+            f"{len(items)}, k0 > 0, space);"
+        )
+        self.close()
 
     def _operand_array(self, node: Node, known: Collection[Node]) -> tuple[str, str]:
         base, start = resolve(node, known)
@@ -198,28 +214,16 @@ class _Printer:
     # ---- one phase
 
     def _print_phase(self, phase: Phase) -> None:
-        several = len(phase.products) > 1
-        if several:
-            count = len(phase.products)
-            self.open(f"for (int i = 0; i < {count}; ++i) switch (Range{{0, {count}}}.at(i, descending)) {{")
-        for i, product in enumerate(phase.products):
-            if several:
-                self.line(f"case {i}:")
-            rows, columns = (dim(size) for size in self.plan.matrices[product.matrix].shape)
-            operand, start = resolve(product.operand, self.given)
-            base, stride = self._base(self.plan.places[operand])
-            shift = "" if start.is_zero else f" + {dim(start)}"
-            target, target_stride = self._base(self.plan.places[product.node])
-            self.line(f"// {rows} x {columns}")
-            self.line(
-                f"c.kernels->product({base}{shift}, {stride}, "
-                f"c.matrices[{product.matrix}].packed, {columns}, {rows}, all_or_own, "
-                f"share.columns({rows}), descending, "
-                f"{target}, {target_stride}, space);"
-            )
-            if several:
-                self.line("break;")
-        if several:
+        count = len(phase.products)
+        if count == 1:
+            self._print_product(phase.products[0])
+        elif count:
+            turn = f"Range{{0, {count}}}.at(i, descending)"
+            self.open(f"for (long i = 0; i < {count}; ++i) switch ({turn}) {{")
+            for i, product in enumerate(phase.products):
+                self.open(f"case {i}:")
+                self._print_product(product)
+                self.close("break;")
             self.close()
         if not (phase.groups or phase.gathers or phase.reductions or phase.copies):
             self.line("if (c.by_panel) barrier.wait(threads);")
@@ -241,6 +245,19 @@ class _Printer:
         self.close()
         if self._has_products():
             self.line("if (c.by_panel) barrier.wait(threads);")
+
+    def _print_product(self, product: Product) -> None:
+        rows, columns = (dim(size) for size in self.plan.matrices[product.matrix].shape)
+        operand, start = resolve(product.operand, self.given)
+        base, stride = self._base(self.plan.places[operand])
+        shift = "" if start.is_zero else f" + {dim(start)}"
+        target, target_stride = self._base(self.plan.places[product.node])
+        self.line(f"// {rows} x {columns}")
+        self.line(
+            f"c.kernels->product({base}{shift}, {stride}, "
+            f"c.matrices[{product.matrix}].packed, {columns}, {rows}, all_or_own, "
+            f"share.columns({rows}), descending, {target}, {target_stride}, space);"
+        )
 
     def _has_products(self) -> bool:
         return any(phase.products for phase in self.plan.phases)

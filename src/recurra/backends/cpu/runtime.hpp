@@ -98,25 +98,33 @@ INLINE vf power_of_two(vi n) { return (vf)((n + 127) << 23); }
 // the nearest integer, for |a| < 2^31; a conversion, which no compiler flag can optimise away
 INLINE vi nearest(vf a) { return __builtin_convertvector(a + with_sign_of(splat(0.5f), a), vi); }
 
-// the polynomial part of e^r, |r| <= ln 2 / 2
-INLINE vf exp_reduced(vf r) {
+// a - m ln 2, with ln 2 in two parts of which the first has few digits
+INLINE vf exp_remainder(vf a, vf m) { return a - m * 0.693359375f + m * 2.12194440e-4f; }
+
+// e^r - 1 for |r| <= ln 2 / 2
+INLINE vf exp_less_one_reduced(vf r) {
     vf p = splat(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    return p * (r * r) + r + 1.0f;
+    return p * (r * r) + r;
 }
 
 #if defined(__AVX512F__)
+INLINE vf nearest_whole(vf a) {
+    return (vf)_mm512_roundscale_ps((__m512)a, _MM_FROUND_NO_EXC);
+}
+INLINE vf power_of_two(vf m) { return (vf)_mm512_scalef_ps((__m512)splat(1.0f), (__m512)m); }
+
 INLINE vf v_exp(vf a) {
     // of two operands these instructions give the second where one is NaN: a NaN passes through
     __m512 low = _mm512_max_ps((__m512)splat(-110.0f), (__m512)a);
     vf x = (vf)_mm512_min_ps((__m512)splat(100.0f), low);
-    vf m = (vf)_mm512_roundscale_ps((__m512)(x * 1.44269504088896341f), _MM_FROUND_NO_EXC);
-    vf r = x - m * 0.693359375f + m * 2.12194440e-4f;
-    return (vf)_mm512_scalef_ps((__m512)exp_reduced(r), (__m512)m);
+    vf m = nearest_whole(x * 1.44269504088896341f);
+    vf y = exp_less_one_reduced(exp_remainder(x, m)) + 1.0f;
+    return (vf)_mm512_scalef_ps((__m512)y, (__m512)m);
 }
 // n / d for d from 1 to 1e9: an estimate and two corrections take less than the division
 INLINE vf quotient(vf n, vf d) {
@@ -126,6 +134,8 @@ INLINE vf quotient(vf n, vf d) {
     return q + reciprocal * (n - d * q);
 }
 #else
+INLINE vf nearest_whole(vf a) { return __builtin_convertvector(nearest(a), vf); }
+INLINE vf power_of_two(vf m) { return power_of_two(__builtin_convertvector(m, vi)); }
 INLINE vf quotient(vf n, vf d) { return n / d; }
 
 INLINE vf v_exp(vf a) {
@@ -134,8 +144,7 @@ INLINE vf v_exp(vf a) {
     x = x != x ? splat(0.0f) : x;
     vi n = nearest(x * 1.44269504088896341f);
     vf m = __builtin_convertvector(n, vf);
-    vf r = x - m * 0.693359375f + m * 2.12194440e-4f;
-    vf p = exp_reduced(r);
+    vf p = exp_less_one_reduced(exp_remainder(x, m)) + 1.0f;
     // in two steps, because 2^n itself may be subnormal or too large
     vi half = n >> 1;
     vf y = p * power_of_two(half) * power_of_two(n - half);
@@ -149,19 +158,12 @@ INLINE vf v_sigmoid(vf a) {
     return a != a ? a : quotient(numerator, 1.0f + e);
 }
 
+// (e^2a - 1) / (e^2a + 1), from 2^m (e^r - 1) + (2^m - 1), which keeps small numbers
 INLINE vf v_tanh(vf a) {
-    vf x = v_abs(a);
-    vf z = a * a;
-    vf p = splat(-5.70498872745e-3f);
-    p = p * z + 2.06390887954e-2f;
-    p = p * z - 5.37397155531e-2f;
-    p = p * z + 1.33314422036e-1f;
-    p = p * z - 3.33332819422e-1f;
-    vf small = p * z * a + a;
-    vf limited = x < 10.0f ? x : splat(10.0f);  // beyond it tanh is 1 in float32
-    vf big = with_sign_of(1.0f - quotient(splat(2.0f), v_exp(2.0f * limited) + 1.0f), a);
-    vf y = x < 0.625f ? small : big;
-    return a != a ? a : y;
+    vf x = 2.0f * v_clamp(a, -9.02f, 9.02f);  // beyond it tanh is 1 in float32
+    vf m = nearest_whole(x * 1.44269504088896341f), power = power_of_two(m);
+    vf less = power * exp_less_one_reduced(exp_remainder(x, m)) + (power - 1.0f);
+    return quotient(less, less + 2.0f);
 }
 
 INLINE vf v_log(vf a) {
@@ -460,6 +462,12 @@ struct Chunk {
     long rows() const { return (t1 - t0) * B; }
 };
 
+struct Sum {  // over the steps and sequences of a chunk
+    const Array *right;  // null for the sum of the left operand alone, and then K is 1
+    long shift, K;
+    float *out;  // [N, K], or null where nobody wants it
+};
+
 // Products of one kind, and what stands around them. `space` is a thread's own, for what they pack.
 struct Kernels {
     void (*enter)(), (*leave)();  // what a thread does before its first product, and after its last
@@ -472,10 +480,9 @@ struct Kernels {
     // to[t, b] = matrix from[t, b] + bias, for all steps of a chunk
     void (*bulk_product)(const Chunk &chunk, const Array &from, long shift, const Matrix &matrix,
                          long N, long K, const float *bias, const Array &to, float *space);
-    // out = (out if add) + the sum over a chunk of left right^T [N, K], or of left [N] without right
-    void (*bulk_sum)(const Chunk &chunk, const Array &left, long left_shift, long N,
-                     const Array *right, long right_shift, long K, float *out, bool add,
-                     float *space);
+    // out = (out if add) + the sum of left right^T [N, K], for each of some sums with the same left
+    void (*bulk_sums)(const Chunk &chunk, const Array &left, long shift, long N, const Sum *sums,
+                      long num_sums, bool add, float *space);
 };
 
 struct Thread {  // while it lives, its thread may call products
