@@ -170,6 +170,13 @@ def normalised(x, h, c, W, U, g, b):
 
 
 @cell
+def whole_and_parts(x, h, W, U, a, b):
+    both = U @ h
+    p, q = split(both, 2)
+    return tanh(p + a) * sigmoid(q + b + W @ x) + 0.3 * mean(both) * h
+
+
+@cell
 def halves(x, h, W, U):
     a, b = split(h, 2)
     p, q = split(W @ x, 2)

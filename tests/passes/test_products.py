@@ -7,7 +7,7 @@ import pytest
 
 from recurra import cells
 from recurra.ir import Dim, Graph, Node, apply, leaf
-from recurra.lang import Cell, cell, concat, sigmoid, split, tanh
+from recurra.lang import Cell, cell, concat, mean, sigmoid, split, tanh
 from recurra.passes import forward_graph
 from recurra.passes.arrange import arrange, spread
 from recurra.passes.products import merge, separate
@@ -128,6 +128,19 @@ def test_product_that_is_read_twice_is_computed_once() -> None:
     (product,) = products(forward_graph(cell(shared).equations))
     V = leaf("parameter", "V", (H, I))
     assert product.inputs == (apply("concat", W, V, axis=0), X)
+
+
+def test_rows_of_a_product_that_is_read_whole_are_parts_of_it() -> None:
+    """As layer normalisation reads it; stacking W with its own rows would compute them twice."""
+
+    def normalised(x, h, W, U, a, b):
+        gates = W @ x
+        p, q = split(gates, 2)
+        return tanh(p + a) * h + (q + b) * mean(gates) + U @ x
+
+    (product,) = products(forward_graph(cell(normalised).equations))
+    W, U = leaf("parameter", "W", (H * 2, I)), leaf("parameter", "U", (H, I))
+    assert product.inputs == (apply("concat", W, U, axis=0), X)
 
 
 def test_products_of_parameters_are_left() -> None:

@@ -8,18 +8,26 @@ import torch
 logger = logging.getLogger("recurra")
 
 
-class _Fork:
-    """Whether this process was forked from one that had this module."""
+class Forks:
+    """How this process came to be.
 
-    happened = False
+    Attributes:
+        count: the forks since this module was imported, on the way to this process.
+        unsettled: whether it was forked and has not computed since.
+    """
+
+    count = 0
+    unsettled = False
 
     @classmethod
     def note(cls) -> None:
-        cls.happened = True
+        """Called in the child."""
+        cls.count += 1
+        cls.unsettled = True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Fork.note)
+    os.register_at_fork(after_in_child=Forks.note)
 
 
 def settle_after_fork() -> None:
@@ -28,9 +36,9 @@ def settle_after_fork() -> None:
     A thread count that is set later holds: where the parent had not used its threads, new ones
     work. Workers of a DataLoader have one thread from the start.
     """
-    if torch.compiler.is_compiling() or not _Fork.happened:
+    if torch.compiler.is_compiling() or not Forks.unsettled:
         return
-    _Fork.happened = False
+    Forks.unsettled = False
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         logger.warning(

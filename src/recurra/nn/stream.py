@@ -62,6 +62,7 @@ class Stream:
         self.batch_size = batch_size
         self._context = checks.checked_context(home, context, layer.cell.context, shapes)
         self._table, self._decoder = embedding, decoder
+        self._others = tuple(other for other in (embedding, decoder) if other is not None)
         if weights not in (None, torch.float32, torch.bfloat16):
             raise ValueError(
                 f"{layer.where}.stream: expected weights of torch.float32 or torch.bfloat16, got "
@@ -177,10 +178,10 @@ class Stream:
     def _tensors(self) -> list[Any]:
         """All that is packed."""
         tensors: list[Any] = [*self.layer._parameters.values()]
-        for other in (self._table, self._decoder):
+        for other in self._others:
             if isinstance(other, nn.Module):
                 tensors += (t for t in other._parameters.values() if t is not None)
-            elif other is not None:
+            else:
                 tensors.append(other)
         return tensors
 

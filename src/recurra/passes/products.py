@@ -74,6 +74,19 @@ class _Affine(NamedTuple):
     bias: Node | None
 
 
+class _Slot(NamedTuple):
+    """Where a product of `vector` lies in the one of all `members`, and what is still to be added.
+
+    Attributes:
+        bias: of a product with some rows of a member's matrix, which has the rows without it.
+    """
+
+    vector: Node
+    members: list[_Affine]
+    start: Dim
+    bias: Node | None = None
+
+
 def merge(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
     """The graph with one product for each vector that several matrices multiply."""
     rate_of, uses = rates(graph, given), use_counts(graph)
@@ -88,15 +101,30 @@ def merge(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
         covered.add(product)
         groups.setdefault(product.inputs[1], []).append(affine)
     position = {node: i for i, node in enumerate(graph.inputs)}
-    slots: dict[Node, tuple[Node, list[_Affine], Dim]] = {}
-    for vector, members in groups.items():
-        if len(members) > 1:
-            members.sort(key=lambda member: _written_order(member.matrix, position))
-            start = Dim()
-            for member in members:
-                slots[member.node] = (vector, members, start)
-                start = start + member.node.shape[0]
+    slots: dict[Node, _Slot] = {}
+    for vector, all_members in groups.items():
+        if len(all_members) == 1:
+            continue
+        whole = {member.matrix for member in all_members if member.bias is None}
+        inside = [member for member in all_members if _rows_of(member.matrix) in whole]
+        members = [member for member in all_members if member not in inside]
+        members.sort(key=lambda member: _written_order(member.matrix, position))
+        start, starts = Dim(), {}
+        for member in members:
+            slots[member.node] = _Slot(vector, members, start)
+            if member.bias is None:
+                starts[member.matrix] = start
+            start = start + member.node.shape[0]
+        for member in inside:
+            at = starts[member.matrix.inputs[0]] + member.matrix.attr("start")
+            slots[member.node] = _Slot(vector, members, at, member.bias)
     return _replaced(graph, slots)
+
+
+def _rows_of(matrix: Node) -> Node | None:
+    """The matrix of which this one is some rows; None where it is no such part."""
+    is_rows = matrix.op == "slice" and matrix.attr("axis") == 0
+    return matrix.inputs[0] if is_rows else None
 
 
 def _is_product(node: Node) -> bool:
@@ -129,14 +157,16 @@ def _written_order(matrix: Node, position: Mapping[Node, int]) -> tuple[int, flo
     return position.get(matrix, len(position)), start
 
 
-def _replaced(graph: Graph, slots: Mapping[Node, tuple[Node, list[_Affine], Dim]]) -> Graph:
+def _replaced(graph: Graph, slots: Mapping[Node, _Slot]) -> Graph:
     new: dict[Node, Node] = {}
 
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         if node in slots:
-            vector, members, start = slots[node]
+            vector, members, start, bias = slots[node]
             merged = _merged(new.get(vector, vector), members, new)
             result = cut(merged, 0, start, node.shape[0])
+            if bias is not None:
+                result = simplest(apply("add", result, new.get(bias, bias)))
         else:
             result = simplest(apply(node.op, *inputs, **dict(node.attrs))) if inputs else node
         new[node] = result

@@ -1,11 +1,12 @@
 """Whether tensors still hold what they held when something was made from them."""
 
-import os
 from collections.abc import Iterable
 from operator import attrgetter
 
 import torch
 from torch import Tensor
+
+from recurra.backends.forks import Forks
 
 _address = Tensor.data_ptr
 _version = attrgetter("_version")
@@ -25,7 +26,7 @@ class Snapshot:
         self._addresses = [*map(_address, tensors)]
         self._versions = [*map(_version, tensors)]
         self._threads = torch.get_num_threads()
-        self._process = os.getpid()
+        self._forks = Forks.count
 
     def holds(self, tensors: list[Tensor]) -> bool:
         """Whether these are the same tensors, unchanged, to be computed with the same threads."""
@@ -34,7 +35,7 @@ class Snapshot:
                 [*map(_address, tensors)] == self._addresses
                 and [*map(_version, tensors)] == self._versions
                 and torch.get_num_threads() == self._threads
-                and os.getpid() == self._process  # threads stay behind when a process forks
+                and Forks.count == self._forks  # threads stay behind when a process forks
             )
         except (RuntimeError, TypeError):  # tensors that have no version, or no memory
             return False
