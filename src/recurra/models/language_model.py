@@ -21,6 +21,7 @@ from recurra.lang import Cell
 from recurra.models.saving import Model, cell_config
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_sizes
+from recurra.nn.dropout import dropout
 from recurra.nn.stream import Stream
 
 State = Tensor | tuple[Tensor, ...]
@@ -127,7 +128,8 @@ class LanguageModel(Model):
         """
         table = self._dropped(self.embedding.weight)  # [V, E]
         y, final = self.recurrent(ids, state, embedding=table)  # [T, B, H]
-        y = functional.dropout(y, self.dropout, self.training)  # [T, B, H]
+        if self.training:
+            y = dropout(y, self.dropout)  # [T, B, H]
         return self.decoder(y), final  # [T, B, V]
 
     def _dropped(self, table: Tensor) -> Tensor:

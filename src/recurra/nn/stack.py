@@ -10,12 +10,12 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recurra import backends
 from recurra.lang import Cell
 from recurra.nn import checks
 from recurra.nn.checks import Home
+from recurra.nn.dropout import dropout
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -230,10 +230,14 @@ class CellStack(nn.Module):
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if dropout > 0 and layer + 1 < self.num_layers:
-                x = functional.dropout(x, dropout)
+                x = self._dropped(x, dropout)
         if len(finals) == 1:
             return x, tuple(final.unsqueeze(0) for final in finals[0])
         return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+
+    def _dropped(self, x: Tensor, p: float) -> Tensor:
+        """What one layer hands to the next in training."""
+        return dropout(x, p)
 
     def _runner(self, device: torch.device) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
         """What runs one layer and direction: the backend, or an operator where Python is traced."""

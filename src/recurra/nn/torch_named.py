@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from recurra.nn.recurrent import Recurrent
@@ -52,6 +53,9 @@ class _TorchNamed(Recurrent):
 
     def flatten_parameters(self) -> None:
         """Nothing: kept because programs written for torch.nn call it."""
+
+    def _dropped(self, x: Tensor, p: float) -> Tensor:
+        return functional.dropout(x, p)  # a seed drops what it drops in torch.nn
 
     def extra_repr(self) -> str:
         """The arguments as torch.nn prints them, those at their defaults left out."""
