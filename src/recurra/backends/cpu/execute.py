@@ -23,7 +23,7 @@ from recurra.passes.hoist import section
 
 _Nodes = tuple[Node, ...]
 
-_MADE_ANYWHERE = ("transpose", "const", "size")  # costs nothing, and is in no memory
+_NUMBERS = ("const", "size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +325,7 @@ class CpuExecutor(Executor):
             rest = dict.fromkeys(node for _, node in outputs if node not in in_loop)
             body = self._whole_body
             known = {*body.inputs, *body.output_nodes, *self._reads, *self.plan.inputs}
-            known = {node for node in known if node.op not in _MADE_ANYWHERE}
+            known = {node for node in known if not _is_made_anywhere(node)}
             known.add(self.plan.step.seeds[0])
             by_torch = section(rest, known=known)
             self._asked_before[key] = _Asked(
@@ -335,6 +335,13 @@ class CpuExecutor(Executor):
                 arrays=in_loop.union(by_torch.inputs),
             )
         return self._asked_before[key]
+
+
+def _is_made_anywhere(node: Node) -> bool:
+    """Whether a value costs nothing, and is in no memory."""
+    if node.op == "expand":
+        return node.inputs[0].op in _NUMBERS
+    return node.op in ("transpose", *_NUMBERS)
 
 
 def _in_memory(body: Graph) -> set[Node]:

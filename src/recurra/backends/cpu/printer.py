@@ -341,6 +341,10 @@ class _Printer:
         self.line(f"std::memcpy({target}, {source}{shift}, {size} * sizeof(float));")
 
     def _print_masking(self) -> None:
+        # rows are masked whole, whoever has computed which features of them
+        apart = "c.by_panel" if self._has_products() else "unit"
+        if not self._has_products():  # else threads have met already
+            self.line("if (c.lengths && unit) barrier.wait(threads);")
         self.open("if (c.lengths) for (long r = row0; r < row1; ++r) if (t >= c.lengths[r]) {")
         for i, node in enumerate(self.plan.carried):
             size = _size(node)
@@ -354,8 +358,7 @@ class _Printer:
                 row = self._row(Place("array", first + i))
                 self.line(f"std::memset({row}, 0, {_size(node)} * sizeof(float));")
         self.close()
-        if self._has_products():
-            self.line("if (c.lengths && c.by_panel) barrier.wait(threads);")
+        self.line(f"if (c.lengths && {apart}) barrier.wait(threads);")
 
     def _records(self) -> tuple[Node, ...]:
         return self.plan.graph.output_nodes[len(self.plan.carried) :]
