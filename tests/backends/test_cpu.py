@@ -9,6 +9,7 @@ from recurra import cells
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.cpu import CpuBackend, found_compiler
 from recurra.errors import BackendError
+from recurra.lang import cell, layer_norm, mean, sigmoid, sin, softmax, split, tanh
 
 pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 
@@ -106,3 +107,28 @@ def test_second_derivative_names_the_backend_that_has_it() -> None:
     y, _ = inputs.run(CpuBackend(cells.rnn))
     with pytest.raises(BackendError, match="backend='reference'"):
         torch.autograd.grad(y.sum(), [inputs.x], create_graph=True)
+
+
+# ---- what random cells have found ----------------------------------------------------------------
+
+
+@cell
+def without_products(x, h, W, u):
+    return sin(W @ x) + u * h
+
+
+def test_threads_that_share_features_mask_whole_rows() -> None:
+    case = Case(T=60, B=5, sizes={"I": 7, "H": 16}, lengths=(60, 3, 31, 44, 9))
+    compare(without_products, Call(case=case, threads=3))
+
+
+@cell(state=("s", "h"), sizes={"s": "1", "a": "I", "U": ("H", "H"), "V": ("H", "H")})
+def pooled(x, s, h, W, b, a, U, V):
+    p, q, r = split(W @ x + b, 3)
+    normal = tanh(layer_norm(sin(p), bias=tanh(q), gain=sin(r), eps=0.1))
+    s = tanh(mean(sin(x + x * a)) + mean(softmax(normal)) * s)
+    return s, tanh(V @ sigmoid(U @ p + r))
+
+
+def test_number_of_features_is_no_value_to_keep() -> None:
+    compare(pooled, Call(case=Case(T=3, B=35, sizes={"I": 6, "H": 7})))
