@@ -32,15 +32,15 @@ def sigmoid(a: np.ndarray) -> np.ndarray:
 # the function in float64, and the error allowed, in units of the last place of the true value
 FUNCTIONS: dict[str, tuple[Function, float]] = {
     "exp": (np.exp, 2.0),
-    "expm1": (np.expm1, 4.0),
+    "expm1": (np.expm1, 3.0),
     "log": (np.log, 2.0),
     "sqrt": (np.sqrt, 1.0),
-    "sigmoid": (sigmoid, 4.0),
+    "sigmoid": (sigmoid, 3.0),
     "tanh": (np.tanh, 3.0),
-    "softplus": (softplus, 4.0),
-    "erf": (lambda a: _erf(a).astype(np.float64), 4.0),
-    "sin": (np.sin, 4.0),
-    "cos": (np.cos, 4.0),
+    "softplus": (softplus, 3.0),
+    "erf": (lambda a: _erf(a).astype(np.float64), 3.0),
+    "sin": (np.sin, 3.0),
+    "cos": (np.cos, 3.0),
 }
 
 
