@@ -5,6 +5,7 @@ own functions, and Python runs the equations as they are written, unbatched, W @
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,8 +51,9 @@ def _concat(*vectors: Any) -> Tensor:
     return torch.cat(vectors[0] if isinstance(vectors[0], list | tuple) else vectors)
 
 
-def _split(v: Tensor, parts: int) -> tuple[Tensor, ...]:
+def _split(v: Tensor, parts: int, dim: int = 0) -> tuple[Tensor, ...]:
     assert v.shape[0] % parts == 0
+    assert dim in (0, -1)
     return v.chunk(parts)
 
 
@@ -113,6 +115,22 @@ def _names(code: CodeType) -> set[str]:
     """The global names that the code reads, inner functions and comprehensions included."""
     inner = (const for const in code.co_consts if isinstance(const, CodeType))
     return set(code.co_names).union(*map(_names, inner))
+
+
+def written(cell: Cell) -> Callable[..., Any]:
+    """A function of the lines that the cell prints: for a cell that was made of another."""
+    body = str(cell).partition("\n\n")[2]
+    names = [node.name for node in cell.equations.inputs] + list(cell.constants)
+    scope: dict[str, Any] = {name: getattr(lang, name) for name in lang.__all__}
+    exec(f"def {cell.name}({', '.join(names)}):\n{body}", scope)
+    return scope[cell.name]
+
+
+def fitted(cell: Cell, sizes: Mapping[str, int]) -> Cell:
+    """The cell with as many heads as go into H, where it has heads."""
+    if "heads" not in cell.constants:
+        return cell
+    return cell.with_constants(heads=math.gcd(cell.constants["heads"], sizes["H"]))
 
 
 # ---- what a cell is run on -----------------------------------------------------------------------
@@ -229,7 +247,8 @@ class Eager:
 
     def __init__(self, cell: Cell, sizes: Mapping[str, int] | None = None) -> None:
         self.cell, self.sizes = cell, dict(sizes or {})
-        self.function = in_torch(cell.function)
+        composed = hasattr(cell.function, "names_its_values")
+        self.function = in_torch(written(cell) if composed else cell.function)
         self.constants = dict(cell.constants)
         self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
 
@@ -287,6 +306,8 @@ class Eager:
                 values[cell.input] = x[t]
             if cell.step is not None:
                 values[cell.step] = torch.tensor(float(index[t]), dtype=states[0].dtype)
+            for name, heads in cell.heads.items():
+                values[name] = torch.block_diag(*values[name].chunk(heads))
             for name in self.scalars:
                 values[name] = values[name].reshape(())
             returned = self.function(**values)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compiled import Call, compare
-from oracle import Case, assert_same, results
+from oracle import Case, assert_same, fitted, results
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.cpu import CpuBackend, found_compiler
@@ -26,6 +26,10 @@ CASES = {
 }
 
 
+# A random state may be nearly zero, which its own recurrence never gives.
+DIVIDE_BY_A_STATE = {"slstm"}
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 @pytest.mark.parametrize("name", cells.names())
@@ -34,7 +38,8 @@ def test_cell_of_the_registry(name: str, case: Case) -> None:
     if of.input is None and case.ids is not None:
         pytest.skip("the cell takes no input")
     sizes = {**dict.fromkeys(of.size_names, 4), **case.sizes}
-    compare(of, Call(case=Case(**{**vars(case), "sizes": sizes})))
+    call = Call(case=Case(**{**vars(case), "sizes": sizes}))
+    compare(fitted(of, sizes), call, strict=name not in DIVIDE_BY_A_STATE)
 
 
 def test_threads_and_one_thread_agree() -> None:
@@ -67,7 +72,8 @@ def test_chunks_and_shared_columns(name: str, sequences: int) -> None:
     sizes = {**dict.fromkeys(of.size_names, 4), "I": 5, "H": 48}
     case = Case(T=7, B=sequences, sizes=sizes)
     for chunk_rows in (1, 20):
-        compare(of, Call(case=case, threads=2, chunk_rows=chunk_rows, cache_bytes=0))
+        call = Call(case=case, threads=2, chunk_rows=chunk_rows, cache_bytes=0)
+        compare(of, call, strict=name not in DIVIDE_BY_A_STATE)
 
 
 @pytest.mark.medium

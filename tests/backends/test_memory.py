@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import recurra as rc
 from compiled import Call, compare
-from oracle import Case, assert_same, results
+from oracle import Case, assert_same, fitted, results
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.cpu import found_compiler
@@ -30,7 +30,8 @@ def test_compiled_cells_agree_with_the_reference(name: str, call: Call) -> None:
         pytest.skip("the cell takes no input")
     sizes = {**dict.fromkeys(of.size_names, 4), **call.case.sizes}
     case = Case(**{**vars(call.case), "sizes": sizes})
-    compare(of, Call(**{**vars(call), "case": case, "memory": "low"}))
+    low = Call(**{**vars(call), "case": case, "memory": "low"})
+    compare(fitted(of, sizes), low, strict=name != "slstm")  # which divides by a random state
 
 
 @pytest.mark.parametrize("name", ["lstm", "mut1", "torch_gru"])

@@ -4,17 +4,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from benchmarks.peers import torchrecurrent_layers
 from torch import Tensor
 
 from recurra import cells
 from recurra.backends import load
 from recurra.lang import Cell
+from transcriptions import STEPS, Parameters, States
 
-SIZES = {"I": 3, "H": 5, "P": 2}
+SIZES = {"I": 3, "H": 8, "P": 2, "C": 4}
 TIME, BATCH = 4, 2
-
-Parameters = dict[str, Tensor]
-States = tuple[Tensor, ...]
 
 
 def shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
@@ -51,103 +50,13 @@ def gradients(results: States, inputs: list[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(loss, inputs)
 
 
-def linear(parameters: Parameters, to: str, **values: Tensor) -> Tensor:
-    """The sum of W_{from,to} value over the named values, plus b_to: one gate's argument."""
-    total = parameters[f"b_{to}"]
-    for name, value in values.items():
-        total = total + torch.einsum("oi,bi->bo", parameters[f"W_{name}{to}"], value)
-    return total
-
-
-def weigh(matrix: Tensor, value: Tensor) -> Tensor:
-    return torch.einsum("oi,bi->bo", matrix, value)
-
-
-# ---- one step of each cell, transcribed from its source ------------------------------------------
-
-
-def step_dynamical_system(p: Parameters, x: Tensor, s: Tensor) -> States:
-    return (torch.tanh(weigh(p["W"], s) + p["b"]),)
-
-
-def step_driven_system(p: Parameters, x: Tensor, s: Tensor) -> States:
-    return (torch.tanh(weigh(p["W"], s) + weigh(p["U"], x) + p["b"]),)
-
-
-def step_rnn(p: Parameters, x: Tensor, h: Tensor) -> States:
-    return (torch.tanh(linear(p, "h", x=x, h=h)),)
-
-
-def step_rnn_relu(p: Parameters, x: Tensor, h: Tensor) -> States:
-    return (linear(p, "h", x=x, h=h).clamp_min(0),)
-
-
-def step_naive_memory(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
-    new_c = weigh(p["W"], c) + weigh(p["W_g"], torch.tanh(linear(p, "g", x=x, h=h)))
-    return torch.tanh(new_c), new_c
-
-
-def step_lstm_1997(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
-    i, o = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "io")
-    new_c = c + i * torch.tanh(linear(p, "g", x=x, h=h))
-    return o * torch.tanh(new_c), new_c
-
-
-def step_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
-    i, f, o = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "ifo")
-    new_c = f * c + i * torch.tanh(linear(p, "g", x=x, h=h))
-    return o * torch.tanh(new_c), new_c
-
-
-def step_lstm_stacked(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
-    H = h.shape[1]
-    gates = weigh(p["W"], torch.cat([x, h], dim=1)) + p["b"]
-    i, f, o = (torch.sigmoid(gates[:, k * H : (k + 1) * H]) for k in range(3))
-    new_c = f * c + i * torch.tanh(gates[:, 3 * H :])
-    return o * torch.tanh(new_c), new_c
-
-
-def step_peephole_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
-    i, f = (torch.sigmoid(linear(p, gate, x=x, h=h) + p[f"p_{gate}"] * c) for gate in "if")
-    new_c = f * c + i * torch.tanh(linear(p, "g", x=x, h=h))
-    o = torch.sigmoid(linear(p, "o", x=x, h=h) + p["p_o"] * new_c)
-    return o * torch.tanh(new_c), new_c
-
-
-def step_gru(p: Parameters, x: Tensor, h: Tensor) -> States:
-    r, z = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "rz")
-    return (torch.lerp(torch.tanh(linear(p, "h", x=x, h=r * h)), h, z),)
-
-
-def step_mut1(p: Parameters, x: Tensor, h: Tensor) -> States:
-    z = torch.sigmoid(linear(p, "z", x=x))
-    r = torch.sigmoid(linear(p, "r", x=x, h=h))
-    candidate = torch.tanh(linear(p, "h", h=r * h) + torch.tanh(weigh(p["W_xh"], x)))
-    return (torch.lerp(h, candidate, z),)
-
-
-def step_mut2(p: Parameters, x: Tensor, h: Tensor) -> States:
-    z, r = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "zr")
-    return (torch.lerp(h, torch.tanh(linear(p, "h", x=x, h=r * h)), z),)
-
-
-def step_mut3(p: Parameters, x: Tensor, h: Tensor) -> States:
-    z = torch.sigmoid(linear(p, "z", x=x, h=torch.tanh(h)))
-    r = torch.sigmoid(linear(p, "r", x=x, h=h))
-    return (torch.lerp(h, torch.tanh(linear(p, "h", x=x, h=r * h)), z),)
-
-
-STEPS: dict[str, Callable[..., States]] = {
-    name.removeprefix("step_"): step for name, step in globals().items() if name.startswith("step_")
-}
-
 # torch.nn itself is the independent word on the cells in its notation.
 MODULES: dict[str, Callable[[bool], torch.nn.RNNBase]] = {
-    "torch_rnn_tanh": lambda bias: torch.nn.RNN(3, 5, bias=bias),
-    "torch_rnn_relu": lambda bias: torch.nn.RNN(3, 5, nonlinearity="relu", bias=bias),
-    "torch_lstm": lambda bias: torch.nn.LSTM(3, 5, bias=bias),
-    "torch_lstm_projected": lambda bias: torch.nn.LSTM(3, 5, proj_size=2, bias=bias),
-    "torch_gru": lambda bias: torch.nn.GRU(3, 5, bias=bias),
+    "torch_rnn_tanh": lambda bias: torch.nn.RNN(3, 8, bias=bias),
+    "torch_rnn_relu": lambda bias: torch.nn.RNN(3, 8, nonlinearity="relu", bias=bias),
+    "torch_lstm": lambda bias: torch.nn.LSTM(3, 8, bias=bias),
+    "torch_lstm_projected": lambda bias: torch.nn.LSTM(3, 8, proj_size=2, bias=bias),
+    "torch_gru": lambda bias: torch.nn.GRU(3, 8, bias=bias),
 }
 
 
@@ -168,7 +77,8 @@ def test_each_cell_is_an_attribute_and_says_its_source(name: str) -> None:
 
 
 def test_every_cell_is_checked_against_another_source() -> None:
-    checked = {*STEPS, *MODULES, *(f"{name}_no_bias" for name in MODULES)}
+    of_torch = {*MODULES, *(f"{name}_no_bias" for name in MODULES)}
+    checked = {*STEPS, *of_torch, *torchrecurrent_layers.PEERS}
     assert checked == set(cells.names())
 
 
@@ -178,8 +88,8 @@ def test_a_misspelt_name_gets_the_nearest_names() -> None:
     assert "Did you mean lstm" in str(caught.value)
 
 
-def test_a_name_like_no_other_gets_all_names() -> None:
-    with pytest.raises(ValueError, match=r"got 'zebra'\. Use one of driven_system, .*torch_rnn"):
+def test_a_name_like_no_other_gets_where_all_names_are() -> None:
+    with pytest.raises(ValueError, match=r"got 'zebra'\. See all: recurra\.cells\.names\(\)"):
         cells.get("zebra")
 
 
@@ -193,7 +103,8 @@ def test_one_step_equals_the_transcription(name: str) -> None:
     expected = STEPS[name](parameters, x[0], *states)
     y, *final = run(cell, x, states, parameters)
     torch.testing.assert_close(y[0], expected[0])
-    torch.testing.assert_close(tuple(final), expected)
+    # an output that is no state stands before the states
+    torch.testing.assert_close(tuple(final), expected[len(expected) - len(states) :])
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
@@ -237,7 +148,7 @@ def test_stacked_lstm_equals_the_gate_form() -> None:
 def test_peephole_lstm_with_zero_peepholes_is_the_lstm() -> None:
     x, states = random(TIME, BATCH, 3), draw_states(cells.lstm)
     parameters = draw_parameters(cells.lstm)
-    peepholes = {f"p_{gate}": torch.zeros(5, dtype=torch.float64) for gate in "ifo"}
+    peepholes = {f"p_{gate}": torch.zeros(8, dtype=torch.float64) for gate in "ifo"}
     torch.testing.assert_close(
         run(cells.peephole_lstm, x, states, {**parameters, **peepholes}),
         run(cells.lstm, x, states, parameters),
@@ -248,9 +159,9 @@ def test_lstm_that_never_forgets_is_the_lstm_of_1997() -> None:
     x, states = random(TIME, BATCH, 3), draw_states(cells.lstm_1997)
     parameters = draw_parameters(cells.lstm_1997)
     forget = {
-        "W_xf": torch.zeros(5, 3, dtype=torch.float64),
-        "W_hf": torch.zeros(5, 5, dtype=torch.float64),
-        "b_f": torch.full((5,), 50.0, dtype=torch.float64),
+        "W_xf": torch.zeros(8, 3, dtype=torch.float64),
+        "W_hf": torch.zeros(8, 8, dtype=torch.float64),
+        "b_f": torch.full((8,), 50.0, dtype=torch.float64),
     }
     torch.testing.assert_close(
         run(cells.lstm, x, states, {**parameters, **forget}),

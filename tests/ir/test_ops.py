@@ -98,6 +98,9 @@ EVALUATE: dict[str, Callable[..., Tensor]] = {
     "var": _plain(lambda v: torch.var(v, correction=0)),
     "softmax": _plain(lambda v: torch.softmax(v, -1)),
     "layer_norm": _layer_norm,
+    "blocks_product": lambda node, blocks, v: (
+        torch.block_diag(*blocks.chunk(node.attr("heads"))) @ v
+    ),
     "leaky_relu": lambda node, v: F.leaky_relu(v, node.attr("slope")),
     "elu": lambda node, v: F.elu(v, node.attr("alpha")),
     "gelu": _plain(F.gelu),
@@ -190,6 +193,10 @@ SAMPLES: dict[str, tuple[Node, ...]] = {
     "mean": (apply("mean", V),),
     "var": (apply("var", V),),
     "softmax": (apply("softmax", V),),
+    "blocks_product": (
+        apply("blocks_product", value_leaf("B", H, H / 2), V, heads=2),
+        apply("blocks_product", value_leaf("B", H, H), V, heads=1),
+    ),
     "layer_norm": (
         apply("layer_norm", V, eps=1e-5, gain=False, bias=False),
         apply("layer_norm", V, U, eps=1e-2, gain=True, bias=False),

@@ -10,6 +10,7 @@ import pytest
 from recurra import cells
 from recurra.ir.diagram import Kind, make_diagram
 from recurra.ir.layout import arrange
+from recurra.ir.names import plain_symbol
 from recurra.lang import cell, split, tanh, where
 
 
@@ -33,9 +34,14 @@ def test_every_cell_can_be_drawn(name: str) -> None:
     drawn = cells.get(name)
     written = texts(drawn.graph().svg)
     assert written[0] == name
-    assert {f"{state}_t−1" for state in drawn.states} <= set(written)
-    assert {f"{state}_t" for state in drawn.states} <= set(written)
-    assert set(drawn.parameters) <= set(written)
+    assert {symbol(state, "t−1") for state in drawn.states} <= set(written)
+    assert {symbol(state, "t") for state in drawn.states} <= set(written)
+    assert {symbol(parameter) for parameter in drawn.parameters} <= set(written)
+
+
+def symbol(name: str, time: str | None = None) -> str:
+    """A name as `texts` finds it: the letter, and what stands below it."""
+    return "_".join(part for part in plain_symbol(name, time) if part)
 
 
 def test_boxes_of_mut1() -> None:

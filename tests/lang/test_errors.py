@@ -238,7 +238,8 @@ def test_matrix_given_to_a_function_of_vectors(function: Callable[..., Any]) -> 
         u = W @ x + h
         return u * function(W, *parts)  # <-
 
-    assert_says(error_of(f), "expected a vector, got W of shape [H, I]", "Multiply a matrix")
+    kinds = {"sum": "expected a vector, got W of shape [H, I]", "split": "expected dim=0 (the rows"}
+    assert_says(error_of(f), kinds[function.__name__], "Multiply a matrix")
 
 
 def test_product_with_a_scalar() -> None:
@@ -480,19 +481,21 @@ def test_init_of_a_state() -> None:
     assert_says(error_of(f, init={"h": 1.0}), "init: expected one of W, got 'h'")
 
 
-@pytest.mark.parametrize("size", ["2H", "", "H+I", "?0", "-1", ("H", "2I")])
-def test_size_that_is_no_name(size: Any) -> None:
+@pytest.mark.parametrize("size", ["", "2.5", "H H", "H - I", "?0", "-1", "I * H", ("H", "2 I I")])
+def test_size_that_is_no_size(size: Any) -> None:
     def f(x, h, W):
         return tanh(W @ x + h)
 
-    assert_says(error_of(f, sizes={"W": size}), "sizes: expected a name", f"{size!r}")
+    assert_says(
+        error_of(f, sizes={"W": size}), f"sizes: 'W' got {size!r}: expected ", "Write sizes as"
+    )
 
 
 def test_matrix_size_for_a_state() -> None:
     def f(x, h, W):
         return tanh(W @ x + h)
 
-    assert_says(error_of(f, sizes={"h": ("H", "H")}), "must be a parameter")
+    assert_says(error_of(f, sizes={"h": ("H", "H")}), "expected one size, or two for a parameter")
 
 
 def test_no_state() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from recurra.ir import OPS, Graph, Group, Node
 from recurra.lang import Cell
-from recurra.passes import Plan
+from recurra.passes import Plan, is_linear
 
 _PRODUCTS = ("matvec", "matmul", "outer")
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
@@ -35,6 +35,8 @@ _RATE_SIZE = 768
 def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
     """What a plan does, section by section, with the sizes put in."""
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
+    if is_linear(cell.equations):
+        lines.append("  linear in the state, unit by unit: a scan over time, whatever the sizes")
     for title, entries in (
         ("merged, so that what multiplies the same vector is one product", _merged(plan, sizes)),
         ("out of the time loop", _hoisted(plan, sizes)),

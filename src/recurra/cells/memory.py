@@ -5,7 +5,7 @@ candidate g; W_ab the matrix from a to b, p_a the peephole vector from the memor
 and c are those of the step before.
 """
 
-from recurra.lang import cell, concat, sigmoid, split, tanh
+from recurra.lang import cell, concat, exp, maximum, relu, sigmoid, split, tanh
 
 
 @cell(state=("h", "c"), sizes={"b_g": "H"})
@@ -97,3 +97,145 @@ def peephole_lstm(
     o = sigmoid(W_xo @ x + W_ho @ h + p_o * c + b_o)
     h = o * tanh(c)
     return h, c
+
+
+@cell(state=("h", "c"))
+def ran(x, h, c, W_xc, W_xi, W_hi, b_i, W_xf, W_hf, b_f):
+    """Recurrent additive network: the memory is a weighted sum of the inputs, nothing else.
+
+    Source: Lee, Levy, Zettlemoyer (2017), "Recurrent Additive Networks", arXiv:1705.07393, eq. (1).
+    """
+    i = sigmoid(W_xi @ x + W_hi @ h + b_i)
+    f = sigmoid(W_xf @ x + W_hf @ h + b_f)
+    c = i * (W_xc @ x) + f * c
+    return tanh(c), c
+
+
+@cell(state=("h", "c"), sizes={"W_xm": ("H", "I")}, init={"b_f": 1.0})
+def multiplicative_lstm(
+    x, h, c, W_xm, W_hm, W_xi, W_mi, b_i, W_xf, W_mf, b_f, W_xo, W_mo, b_o, W_xg, W_mg, b_g
+):
+    """mLSTM: the input chooses the recurrent transition, by a product of two projections.
+
+    Source: Krause, Lu, Murray, Renals (2016), "Multiplicative LSTM for sequence modelling",
+    arXiv:1609.07959, eq. (9)-(14).
+    """
+    m = (W_xm @ x) * (W_hm @ h)
+    i = sigmoid(W_xi @ x + W_mi @ m + b_i)
+    f = sigmoid(W_xf @ x + W_mf @ m + b_f)
+    o = sigmoid(W_xo @ x + W_mo @ m + b_o)
+    g = tanh(W_xg @ x + W_mg @ m + b_g)
+    c = f * c + i * g
+    return o * tanh(c), c
+
+
+@cell(state=("h", "c"), init={"b_f": 1.0})
+def residual_lstm(
+    x,
+    h,
+    c,
+    W_xi,
+    W_hi,
+    p_i,
+    b_i,
+    W_xf,
+    W_hf,
+    p_f,
+    b_f,
+    W_xo,
+    W_ho,
+    p_o,
+    b_o,
+    W_xg,
+    W_hg,
+    b_g,
+    W_p,
+    W_r,
+):
+    """LSTM with a shortcut from the input to the output, behind the memory's own projection.
+
+    Source: Kim, El-Khamy, Lee (2017), "Residual LSTM: Design of a Deep Recurrent Architecture for
+    Distant Speech Recognition", Interspeech, arXiv:1701.03360, eq. (10)-(16).
+    """
+    i = sigmoid(W_xi @ x + W_hi @ h + p_i * c + b_i)
+    f = sigmoid(W_xf @ x + W_hf @ h + p_f * c + b_f)
+    g = tanh(W_xg @ x + W_hg @ h + b_g)
+    c = f * c + i * g
+    o = sigmoid(W_xo @ x + W_ho @ h + p_o * c + b_o)
+    h = o * (W_p @ tanh(c) + W_r @ x)
+    return h, c
+
+
+@cell(state=("h", "c"), init={"b_f": 1.0})
+def wmc_lstm(
+    x, h, c, W_xi, W_hi, W_ci, b_i, W_xf, W_hf, W_cf, b_f, W_xo, W_ho, W_co, b_o, W_xg, W_hg, b_g
+):
+    """LSTM with working memory connections: gates see the whole memory, squashed, by matrices.
+
+    Source: Landi, Baraldi, Cornia, Cucchiara (2021), "Working Memory Connections for LSTM", Neural
+    Networks 144, 334-341, arXiv:2109.00020, eq. (9)-(14).
+    """
+    i = sigmoid(W_xi @ x + W_hi @ h + tanh(W_ci @ c) + b_i)
+    f = sigmoid(W_xf @ x + W_hf @ h + tanh(W_cf @ c) + b_f)
+    g = tanh(W_xg @ x + W_hg @ h + b_g)
+    c = f * c + i * g
+    o = sigmoid(W_xo @ x + W_ho @ h + tanh(W_co @ c) + b_o)
+    h = o * tanh(c)
+    return h, c
+
+
+@cell(state=("v", "c"), output=True, init={"b_f": 1.0})
+def mc_lstm(
+    x, v, c, W_xi, W_vi, b_i, W_xf, W_vf, b_f, W_xo, W_vo, b_o, W_xm, W_vm, b_m, W_xg, W_vg, b_g
+):
+    """LSTM with a memory controller: the gates read v, which is not the output.
+
+    Source: a paper of a workshop on sequence modelling (NIPS, 2017), as torchrecurrent 0.2.5 gives
+    its equations; the paper itself was not at hand.
+    """
+    i = sigmoid(W_xi @ x + W_vi @ v + b_i)
+    f = sigmoid(W_xf @ x + W_vf @ v + b_f)
+    o = sigmoid(W_xo @ x + W_vo @ v + b_o)
+    m = sigmoid(W_xm @ x + W_vm @ v + b_m)
+    g = tanh(W_xg @ x + W_vg @ v + b_g)
+    c = f * c + i * g
+    return o * tanh(c), m * tanh(c), c
+
+
+@cell(state=("h", "c"), sizes={"W": ("8 * H", "I"), "U": ("8 * H", "H"), "b": "8 * H"})
+def nas(x, h, c, W, U, b):
+    """The cell that a network trained by reinforcement learning composed for language modelling.
+
+    Source: Zoph, Le (2017), "Neural Architecture Search with Reinforcement Learning", ICLR,
+    arXiv:1611.01578, figure 8; in the order of sums that TensorFlow's NASCell has.
+    """
+    a1, a2, a3, a4, a5, a6, a7, a8 = split(W @ x + U @ h + b, 8)
+    left = tanh(tanh(sigmoid(a1) * relu(a2)) + c)
+    c = left * tanh(sigmoid(a3) + relu(a4))
+    right = tanh(tanh(tanh(a5) * sigmoid(a6)) + sigmoid(tanh(a7) + sigmoid(a8)))
+    return tanh(c * right), c
+
+
+@cell(
+    state=("h", "c", "n", "m"),
+    heads={"R_z": "heads", "R_i": "heads", "R_f": "heads", "R_o": "heads"},
+)
+def slstm(x, h, c, n, m, W_z, R_z, b_z, W_i, R_i, b_i, W_f, R_f, b_f, W_o, R_o, b_o, heads=4):
+    """sLSTM: exponential gates, a normaliser n, and a stabiliser m that keeps them in range.
+
+    Memories mix within a head alone: the recurrent matrices are block-diagonal.
+
+    Source: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter, Hochreiter
+    (2024), "xLSTM: Extended Long Short-Term Memory", NeurIPS, arXiv:2405.04517, eq. (8)-(17), with
+    the exponential forget gate of eq. (14).
+    """
+    z = tanh(W_z @ x + R_z @ h + b_z)
+    log_i = W_i @ x + R_i @ h + b_i
+    log_f = W_f @ x + R_f @ h + b_f
+    o = sigmoid(W_o @ x + R_o @ h + b_o)
+    m_new = maximum(log_f + m, log_i)
+    i = exp(log_i - m_new)
+    f = exp(log_f + m - m_new)
+    c = f * c + i * z
+    n = f * n + i
+    return o * (c / n), c, n, m_new

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from types import ModuleType
 
-from recurra.cells import gated, memory, simple, torch_notation
+from recurra.cells import continuous, gated, light, linear, memory, odyssey, simple, torch_notation
 from recurra.lang import Cell
 
 
@@ -17,7 +17,7 @@ def _collect(*families: ModuleType) -> dict[str, Cell]:
     return by_name
 
 
-_CELLS = _collect(simple, memory, gated, torch_notation)
+_CELLS = _collect(simple, gated, light, memory, odyssey, continuous, linear, torch_notation)
 
 
 def names() -> tuple[str, ...]:
@@ -29,10 +29,10 @@ def get(name: str) -> Cell:
     """The cell of that name.
 
     Raises:
-        ValueError: when no cell has it; the message lists the names nearest to it, or all of them.
+        ValueError: when no cell has it; the message lists the names nearest to it.
     """
     if name in _CELLS:
         return _CELLS[name]
     nearest = get_close_matches(name, _CELLS, n=3) if isinstance(name, str) else []
-    hint = f"Did you mean {', '.join(nearest)}?" if nearest else f"Use one of {', '.join(_CELLS)}."
+    hint = f"Did you mean {', '.join(nearest)}?" if nearest else "See all: recurra.cells.names()."
     raise ValueError(f"cells.get: expected a cell name, got {name!r}. {hint}")

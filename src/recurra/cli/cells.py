@@ -1,7 +1,7 @@
 """`recurra cells`: the cells that can be named, and the equations of each."""
 
-import re
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -9,7 +9,13 @@ import typer
 def show_cells(
     name: Annotated[str | None, typer.Argument(help="Show the equations of this cell.")] = None,
     latex: Annotated[
-        bool, typer.Option("--latex", help="Equations as LaTeX, for an align environment.")
+        bool, typer.Option("--latex", help="Equations as LaTeX alone, for an align environment.")
+    ] = False,
+    graph: Annotated[
+        Path | None, typer.Option(help="Write the cell's graph to this file, .svg or .dot.")
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="All cells with their equations, as docs/cells.md.")
     ] = False,
     input_size: Annotated[int, typer.Option(help="I, for which the table counts parameters.")] = 64,
     hidden_size: Annotated[
@@ -18,16 +24,25 @@ def show_cells(
 ) -> None:
     """List the cells, or show the equations of one.
 
-    Examples: recurra cells; recurra cells gru; recurra cells gru --latex
+    Examples: recurra cells; recurra cells gru; recurra cells gru --latex; recurra cells gru --graph
+    gru.svg
     """
     from recurra import cells
+    from recurra.cli import catalogue
 
     if name is not None:
         cell = cells.get(name)
-        typer.echo(cell.latex() if latex else f"{cell}\n\n{cell.doc}")
+        typer.echo(cell.latex() if latex else f"{cell}\n\n{cell.doc}\n\n{cell.latex()}")
+        if graph is not None:
+            cell.graph().save(graph)
+            typer.echo(f"the graph is in {graph}", err=True)
+    elif graph is not None:
+        raise ValueError("recurra cells: expected a NAME with --graph, got none. Name one cell.")
     elif latex:
         for each in cells.names():
             typer.echo(f"% {each}\n{cells.get(each).latex()}\n")
+    elif markdown:
+        typer.echo("\n".join(catalogue.markdown(input_size, hidden_size)))
     else:
         _print_table(input_size, hidden_size)
 
@@ -37,37 +52,27 @@ def _print_table(input_size: int, hidden_size: int) -> None:
     from rich.table import Table
 
     from recurra import cells
+    from recurra.cli import catalogue
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("cell", no_wrap=True)
-    table.add_column("states", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
+    for heading in ("cell", "year", "states", "matrices", "parameters", "linear"):
+        is_number = heading in ("matrices", "parameters")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     table.add_column("source")
     for name in cells.names():
-        cell = cells.get(name)
-        count = _count_parameters(cell, input_size, hidden_size)
-        table.add_row(name, ", ".join(cell.states), count, _source(cell.doc))
+        row = catalogue.facts(cells.get(name), input_size, hidden_size)
+        table.add_row(
+            row.name,
+            row.year,
+            ", ".join(row.states),
+            str(row.matrices),
+            f"{row.parameters:,}",
+            "yes" if row.linear else "",
+            row.source,
+        )
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"parameters at I = {input_size}, H = {hidden_size}; recurra cells NAME for more")
-
-
-def _count_parameters(cell: Any, input_size: int, hidden_size: int) -> str:
-    """The number of parameters; sizes of the cell's own (a projection) count as half of H."""
-    sizes = {name: max(1, hidden_size // 2) for name in cell.size_names}
-    sizes |= {"I": input_size, "H": hidden_size}
-    total = 0
-    for shape in cell.parameters.values():
-        entries = 1
-        for size in shape:
-            entries *= size.evaluate(sizes)
-        total += entries
-    return f"{total:,}"
-
-
-def _source(doc: str) -> str:
-    """Who described the cell, as its docstring says: up to the year, or the first comma."""
-    match = re.search(r"Source:\s*(.*)", doc, re.DOTALL)
-    source = " ".join(match.group(1).split()) if match else ""
-    dated = re.match(r"[^.;]*?\(\d{4}\)", source)
-    return dated.group() if dated else re.split(r"[,;] |\.(?: |$)", source)[0]
+    console.print(
+        f"parameters at I = {input_size}, H = {hidden_size}; linear: in the state, unit by unit; "
+        f"recurra cells NAME for more"
+    )

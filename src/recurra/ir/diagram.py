@@ -22,6 +22,7 @@ _SIGNS = {
     "pow": "^",
     "sigmoid": "σ",
     "matvec": "@",
+    "blocks_product": "@",
     "transpose": "ᵀ",
     "minimum": "min",
     "maximum": "max",
@@ -125,7 +126,7 @@ def _merged(graph: Graph) -> set[Node]:
     """Nodes drawn as a part of their reader: sums within sums, and transposed weights."""
     counts, merged = use_counts(graph), set[Node]()
     for node in graph.nodes():
-        if node.op == "matvec" and node.inputs[0].op == "transpose" and _weight(node):
+        if _weight(node) and node.inputs[0].op == "transpose":
             merged.add(node.inputs[0])
         if node.op == "add" and not _has_number(node):
             merged.update(
@@ -139,7 +140,7 @@ def _merged(graph: Graph) -> set[Node]:
 
 def _operands(node: Node, merged: set[Node]) -> list[Node]:
     """What arrows come from; the terms of merged sums in their order."""
-    if node.op == "matvec" and _weight(node):
+    if _weight(node):
         return [node.inputs[1]]
     operands: list[Node] = []
     for child in node.inputs:
@@ -148,7 +149,9 @@ def _operands(node: Node, merged: set[Node]) -> list[Node]:
 
 
 def _weight(node: Node) -> Label | None:
-    """The parameter that a product multiplies by, as a label; None if it is no parameter."""
+    """The parameter that a product multiplies by, as a label; None if there is none."""
+    if node.op not in ("matvec", "blocks_product"):
+        return None
     matrix = node.inputs[0]
     is_transposed = matrix.op == "transpose"
     matrix = matrix.inputs[0] if is_transposed else matrix
@@ -180,7 +183,7 @@ def _input_box(node: Node, graph: Graph) -> Box:
 def _operation_box(node: Node, graph: Graph) -> Box:
     name = graph.names.get(node) if node not in graph.output_nodes else None
     caption = _symbol(name) if name else None
-    weight = _weight(node) if node.op == "matvec" else None
+    weight = _weight(node)
     if weight:
         return Box(kind=Kind.PARAMETER, label=weight, caption=caption)
     if node.op == "slice" and caption:

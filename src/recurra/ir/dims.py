@@ -3,9 +3,13 @@
 Names that begin with "?" are unknowns, which exist only while a cell is being traced.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+
+_NAME = r"[^\W\d]\w*"
+_TERM = re.compile(rf"(?:(\d+|{_NAME}) *\* *)?(\d+|{_NAME})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,27 @@ class Dim:
     def of(value: int) -> "Dim":
         """The number `value` as a size."""
         return Dim(constant=Fraction(value))
+
+    @staticmethod
+    def parse(text: str, numbers: Mapping[str, int] | None = None) -> "Dim":
+        """The size that `text` says: a sum of names and numbers, each with a factor or none.
+
+        "P", "8", "4 * H", "I + H" and, with `numbers` {"delay": 5}, "delay * H".
+
+        Raises:
+            ValueError: when `text` is no such sum.
+        """
+        known = {name: Dim.of(value) for name, value in (numbers or {}).items()}
+        total = Dim()
+        for part in text.split("+"):
+            term = _TERM.fullmatch(part.strip())
+            if term is None:
+                raise ValueError(f"expected a size such as 'P', '4 * H' or 'I + H', got {text!r}.")
+            size, factor = (Dim.named(name).substitute(known) for name in (term[2], term[1] or "1"))
+            if factor.terms:
+                raise ValueError(f"expected a whole number before the * in {text!r}, got {factor}.")
+            total = total + size * factor.constant
+        return total
 
     def _combined(self, other: "Dim", sign: int) -> "Dim":
         coefficients = dict(self.terms)

@@ -261,6 +261,29 @@ def _expand_softmax(y: Node) -> Node:
     return apply("div", weights, apply("sum", weights))
 
 
+def _blocks_product_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
+    matrix, operand = shapes
+    if len(matrix) != 2 or len(operand) != 1 or matrix[1] * attrs["heads"] != operand[0]:
+        raise ValueError(f"{shape_text(matrix)} are no blocks for {shape_text(operand)}")
+    return (matrix[0],)
+
+
+def _expand_blocks_product(y: Node) -> Node:
+    """Block k of the rows times part k of the vector."""
+    matrix, operand = y.inputs
+    heads = y.attr("heads")
+    rows, columns = matrix.shape[0] / heads, matrix.shape[1]
+    parts = [
+        apply(
+            "matvec",
+            apply("slice", matrix, axis=0, start=rows * k, size=rows),
+            apply("slice", operand, axis=0, start=columns * k, size=columns),
+        )
+        for k in range(heads)
+    ]
+    return apply("concat", *parts, axis=0) if heads > 1 else parts[0]
+
+
 def _expand_leaky_relu(y: Node) -> Node:
     (v,) = y.inputs
     return apply("where", apply("gt", v, 0.0), v, _mul(v, y.attr("slope")))
@@ -359,15 +382,22 @@ def _comparison(name: str, value: Callable[[float, float], bool], text: str, lat
 
 
 def _composite(
-    name: str, expand: Callable[[Node], Node], *, shape: Any = _same_shape, latex: str | None = None
+    name: str,
+    expand: Callable[[Node], Node],
+    *,
+    shape: Any = _same_shape,
+    text: str | None = None,
+    latex: str | None = None,
+    precedence: int = 4,
 ) -> Op:
     return Op(
         name=name,
         group=Group.COMPOSITE,
         shape=shape,
         expand=expand,
-        text=f"{name}({{all}})",
+        text=text or f"{name}({{all}})",
         latex=latex or rf"\operatorname{{{{{name}}}}}({{all}})",
+        precedence=precedence,
     )
 
 
@@ -587,6 +617,14 @@ _COMPOSITES = [
     _composite("elu", _expand_elu),
     _composite("gelu", _expand_gelu),
     _composite("silu", _expand_silu),
+    _composite(
+        "blocks_product",  # a block-diagonal matrix, its blocks one below the other, times a vector
+        _expand_blocks_product,
+        shape=_blocks_product_shape,
+        text="{0} @ {1}",
+        latex="{0} {1}",
+        precedence=2,
+    ),
 ]
 
 OPS: dict[str, Op] = {op.name: op for op in (*_LEAVES, *_UNARY, *_BINARY, *_OTHERS, *_COMPOSITES)}

@@ -29,7 +29,8 @@ def text(name: str, graph: Graph) -> str:
         if statement.is_split:
             comma = "," if len(statement.targets) == 1 else ""
             whole, parts = writer.operand(statement.value), len(statement.targets)
-            lines.append(f"{targets}{comma} = split({whole}, {parts})")
+            rows = ", dim=0" if len(statement.value.shape) == 2 else ""
+            lines.append(f"{targets}{comma} = split({whole}, {parts}{rows})")
         else:
             lines.append(f"{targets} = {writer.value(statement.value)}")
     lines.append("return " + ", ".join(writer.operand(node) for node in listing.results))
@@ -68,10 +69,16 @@ def latex(name: str, graph: Graph) -> str:
 
 def _header(graph: Graph) -> list[str]:
     """One line for each kind of input and each size."""
+    blocks = {
+        node.inputs[0]: node.attr("heads") for node in graph.nodes() if node.op == "blocks_product"
+    }
     names: dict[tuple[str, str], list[str]] = {}
     for node, label in _input_labels(graph).items():
         kind = node.attr("kind") if node.op == "input" else "given"
-        names.setdefault((_HEADINGS.get(kind, kind), shape_text(node.shape)), []).append(label)
+        size = shape_text(node.shape)
+        if node in blocks:
+            size += f" ({blocks[node]} blocks)"
+        names.setdefault((_HEADINGS.get(kind, kind), size), []).append(label)
     width = max(map(len, _HEADINGS.values()))
     lines, above = [], ""
     for (heading, size), labels in names.items():

@@ -113,6 +113,7 @@ class LatexWriter(TextWriter):
         return min(own, 4) if own in (1, 2) else super()._needed(node, place)
 
     def _number(self, value: float) -> str:
+        value = float(f"{value:.12g}")  # 1 - 0.95 is 0.05 to a reader
         if abs(value) == float("inf"):
             return r"\infty" if value > 0 else r"-\infty"
         mantissa, _, exponent = super()._number(value).partition("e")

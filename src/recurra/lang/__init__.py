@@ -2,6 +2,7 @@
 
 from recurra.ir import Dim
 from recurra.lang.cell import Cell, cell
+from recurra.lang.compose import replace
 from recurra.lang.functions import (
     abs,
     chunk,
@@ -53,6 +54,7 @@ __all__ = [
     "mean",
     "minimum",
     "relu",
+    "replace",
     "sigmoid",
     "sign",
     "silu",

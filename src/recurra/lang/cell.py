@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from recurra.errors import CellError
 from recurra.ir import Dim, Graph, Node, Stage, picture, show, verify
-from recurra.lang.signature import Options, Signature, Sizes
+from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
 
 
@@ -24,7 +24,8 @@ class Cell:
         step: the name of the step index, "t", or None.
         parameters: symbolic shape by name, in the order of the signature: () is a learned scalar.
         constants: the arguments with a default value.
-        init: constant initial values by parameter name.
+        heads: the number of blocks of each block-diagonal matrix.
+        init: how parameters start, by name: a number, or the name of a rule.
         size_names: the sizes that a layer must give: I and H first, then the cell's own.
         equations: the graph; its outputs are "output", then one named like each state.
     """
@@ -40,6 +41,7 @@ class Cell:
         self.context = options.context
         self.step = signature.step
         self.constants = signature.constants
+        self.heads = signature.heads
         self.init = dict(options.init)
         traced = trace_equations(self.name, function, signature, options)
         self.equations = verify(traced, Stage.CELL)
@@ -109,7 +111,8 @@ def cell(
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
-    init: Mapping[str, float] | None = None,
+    init: Mapping[str, float | str] | None = None,
+    heads: Heads | None = None,
     output: bool = False,
 ) -> Callable[[Callable[..., Any]], Cell]: ...
 def cell(
@@ -119,7 +122,8 @@ def cell(
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
-    init: Mapping[str, float] | None = None,
+    init: Mapping[str, float | str] | None = None,
+    heads: Heads | None = None,
     output: bool = False,
 ) -> Cell | Callable[[Callable[..., Any]], Cell]:
     """Make a cell of a function that is written as the equations of one step.
@@ -135,7 +139,11 @@ def cell(
         context: names of inputs that have one value for a whole sequence.
         sizes: size names for arguments that are not of the usual size: {"r": "P"}; "1" makes a
             parameter a learned scalar; ("P", "H") sizes a matrix.
-        init: constant initial values of parameters: {"b_f": 1.0}.
+        init: how parameters start: a constant, {"b_f": 1.0}, or the name of a rule of
+            `recurra.nn.initial`, {"W_hh": "orthogonal"}.
+        heads: block-diagonal matrices and how many blocks each has, as a number or the name of a
+            constant: {"R_z": "heads"}. Of such a matrix only the blocks exist, [rows, columns / n],
+            and it multiplies vectors alone.
         output: the function returns an output before the states, instead of the first state
             being the output.
     Raises:
@@ -147,6 +155,7 @@ def cell(
         sizes=dict(sizes or {}),
         init=dict(init or {}),
         output=output,
+        heads=dict(heads or {}),
     )
     if function is None:
         return lambda f: _define(f, options)

@@ -13,6 +13,7 @@ from recurra.lang.symbols import (
     FUNCTIONS,
     TORCH_FUNCTIONS,
     Symbol,
+    as_matrix,
     as_vector,
     elementwise,
     lift,
@@ -173,17 +174,22 @@ def concat(*vectors: Any, dim: int = -1) -> Symbol:
 
 @_language(torch.chunk, _T.chunk)
 def split(v: Any, parts: int, dim: int = -1) -> tuple[Symbol, ...]:
-    """A vector cut into `parts` vectors of equal size."""
+    """A vector cut into `parts` equal vectors; a matrix, with dim=0, into equal blocks of rows."""
     trace = trace_of((v,), "split")
     symbol = lift(v, trace)
-    whole = as_vector(symbol, "split")
+    is_matrix = symbol.shape is not None and len(symbol.shape) == 2
+    if dim not in ((0,) if is_matrix else (0, -1)):
+        expected = "dim=0 (the rows of a matrix)" if is_matrix else "dim=-1 (the features)"
+        trace.fail(f"split: expected {expected}, got {dim!r}. Multiply a matrix by a vector first.")
+    whole, *columns = as_matrix(symbol) if is_matrix else (as_vector(symbol, "split"),)
     if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
         trace.fail(f"split: expected a number of parts >= 1, got {parts!r}. Give a whole number.")
     size = trace.unknown(f"the parts of split({symbol.text}, {parts})")
     if not trace.unify(whole, size * parts):
         trace.fail(f"split: {trace.resolve(whole)} cannot be cut into {parts} equal parts.")
+    shape = (size, *columns)
     return tuple(
-        Symbol(trace, "slice", (symbol,), {"axis": 0, "start": size * i, "size": size}, (size,))
+        Symbol(trace, "slice", (symbol,), {"axis": 0, "start": size * i, "size": size}, shape)
         for i in range(parts)
     )
 

@@ -8,9 +8,11 @@ from types import CodeType
 from typing import Any, NoReturn
 
 from recurra.errors import CellError
+from recurra.ir import Dim
 from recurra.lang.where import Where
 
-Sizes = Mapping[str, str | tuple[str, str]]
+Sizes = Mapping[str, str | tuple[str | Dim, ...]]
+Heads = Mapping[str, int | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +22,9 @@ class Options:
     states: tuple[str, ...]
     context: tuple[str, ...]
     sizes: Sizes
-    init: Mapping[str, float]
+    init: Mapping[str, float | str]
     output: bool
+    heads: Heads = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def with_constants(self, constants: Mapping[str, Any]) -> "Options":
@@ -50,8 +53,9 @@ class Signature:
         known = {*names} - {self.step}
         self._check_options("sizes", options.sizes, known)
         self._check_options("init", options.init, set(self.parameters))
-        for name, size in options.sizes.items():
-            self._check_size(name, size)
+        self._check_options("heads", options.heads, set(self.parameters))
+        self.sizes = {name: self._size(name, size) for name, size in options.sizes.items()}
+        self.heads = {name: self._heads(name, given) for name, given in options.heads.items()}
 
     def _fail(self, text: str) -> NoReturn:
         code = code_of(self.function)
@@ -92,14 +96,27 @@ class Signature:
                     f"{name!r}. Use the name of an argument."
                 )
 
-    def _check_size(self, name: str, size: object) -> None:
+    def _size(self, name: str, size: Any) -> tuple[Dim, ...]:
+        """The shape that `sizes` gives an argument; "1" is a scalar's."""
         parts = size if isinstance(size, tuple) else (size,)
-        named = all(isinstance(p, str) and (p.isidentifier() or p.isdecimal()) for p in parts)
-        if not named or len(parts) not in ((1, 2) if name in self.parameters else (1,)):
+        whole = {key: value for key, value in self.constants.items() if type(value) is int}
+        try:
+            if len(parts) not in ((1, 2) if name in self.parameters else (1,)):
+                raise ValueError("expected one size, or two for a parameter that is a matrix.")
+            dims = tuple(p if isinstance(p, Dim) else Dim.parse(p, whole) for p in parts)
+        except (TypeError, ValueError) as error:
+            self._fail(f"sizes: {name!r} got {size!r}: {error} Write sizes as 'P' or '4 * H'.")
+        return () if dims == (Dim.of(1),) else dims
+
+    def _heads(self, name: str, given: object) -> int:
+        """The number of blocks of a block-diagonal matrix, given as it is or by a constant."""
+        number = self.constants.get(given) if isinstance(given, str) else given
+        if type(number) is not int or number < 1:
             self._fail(
-                f"sizes: expected a name such as 'P' or a number such as '8' for {name!r} (two of "
-                f"them for a matrix, which must be a parameter), got {size!r}. Give one name."
+                f"heads: expected a whole number >= 1 for {name!r}, or the name of a constant that "
+                f"is one, got {given!r}. Give the number of blocks."
             )
+        return number
 
 
 def code_of(function: Callable[..., Any]) -> CodeType:

@@ -106,7 +106,7 @@ class Symbol:
     @property
     def T(self) -> "Symbol":  # noqa: N802 - the field's notation
         """The transpose of a matrix."""
-        rows, columns = as_matrix(self)
+        rows, columns = _whole_matrix(self)
         return Symbol(self.trace, "transpose", (self,), {}, (columns, rows))
 
     # -- what the user may not write, and what to write instead
@@ -293,11 +293,19 @@ def trace_of(values: tuple[object, ...], function: str) -> Trace:
 # ---- operations --------------------------------------------------------------------------------
 
 
+_NEUTRAL_NUMBERS = {"mul": 1.0, "add": 0.0}
+
+
 def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
     """An operation applied element by element; scalars broadcast."""
     trace = trace_of(values, op)
     symbols = tuple(lift(value, trace) for value in values)
-    return Symbol(trace, op, symbols, attrs, _common_shape(op, symbols))
+    shape = _common_shape(op, symbols)
+    neutral = _NEUTRAL_NUMBERS.get(op)
+    for number, other in (symbols, symbols[::-1]) if neutral is not None else ():
+        if number.op == "const" and number.attrs["value"] == neutral:
+            return other  # a constant that a cell leaves at 1 or 0 is not worth a line
+    return Symbol(trace, op, symbols, attrs, shape)
 
 
 def _common_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
@@ -340,12 +348,17 @@ def product(left: object, right: object) -> Symbol:
     """Matrix times vector, or matrix times matrix."""
     trace = trace_of((left, right), "@")
     matrix, operand = lift(left, trace), lift(right, trace)
+    heads = trace.heads.get(matrix.label or "")
+    if heads is not None:
+        return _blocks_product(matrix, operand, heads)
     rows, columns = as_matrix(matrix)
     shape = _set_shape(operand, 1)
     if not shape:
         trace.fail(
             f"@: expected a vector or matrix on the right, got the scalar {operand.text}. Use *."
         )
+    if len(shape) == 2:
+        _whole_matrix(operand)
     if not trace.unify(columns, shape[0]):
         trace.fail(
             f"@: expected {matrix.text} with {trace.resolve(shape[0])} columns, to multiply "
@@ -353,3 +366,27 @@ def product(left: object, right: object) -> Symbol:
             f"Use another matrix, or set sizes={{...}} of the cell."
         )
     return Symbol(trace, "matvec", (matrix, operand), {}, (rows, *shape[1:]))
+
+
+def _blocks_product(matrix: Symbol, operand: Symbol, heads: int) -> Symbol:
+    """Block-diagonal matrix times vector; of the matrix only its blocks are there, [rows, size]."""
+    trace = matrix.trace
+    rows, block = as_matrix(matrix)
+    size = as_vector(operand, f"{matrix.text} @ (which has {heads} heads)")
+    if not trace.unify(block * heads, size):
+        trace.fail(
+            f"@: expected {matrix.text} with {heads} blocks of {trace.resolve(size / heads)} "
+            f"columns, to multiply {_described(operand)}, got blocks of {trace.resolve(block)}. "
+            f"Use another matrix, or set sizes={{...}} of the cell."
+        )
+    return Symbol(trace, "blocks_product", (matrix, operand), {"heads": heads}, (rows,))
+
+
+def _whole_matrix(symbol: Symbol) -> tuple[Dim, Dim]:
+    """The rows and columns of a matrix that is not block-diagonal."""
+    if symbol.label in symbol.trace.heads:
+        symbol.trace.fail(
+            f"expected the block-diagonal matrix {symbol.text} left of @, with a vector on the "
+            f"right. Take it out of heads={{...}} to use it in another way."
+        )
+    return as_matrix(symbol)

@@ -1,7 +1,8 @@
 """One run of a cell's equations on symbols: leaves, size unknowns, and their unification."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from recurra.errors import CellError
 from recurra.ir import Dim, Shape
@@ -11,8 +12,10 @@ from recurra.lang.where import Where, here
 class Trace:
     """What is known so far about the sizes in the equations of one cell."""
 
-    def __init__(self, cell: str) -> None:
+    def __init__(self, cell: str, heads: Mapping[str, int] | None = None) -> None:
         self.cell = cell
+        self.heads = dict(heads or {})  # the number of blocks of block-diagonal parameters
+        self.names: dict[Any, str] = {}  # what composed cells call their symbols
         self._known: dict[str, Dim] = {}
         self._origin: dict[str, str] = {}
 

@@ -16,7 +16,7 @@ def trace_equations(
     name: str, function: Callable[..., Any], signature: Signature, options: Options
 ) -> Graph:
     """The graph of a cell's equations, every size in it resolved."""
-    trace = Trace(name)
+    trace = Trace(name, signature.heads)
     leaves = _leaf_symbols(trace, signature, options)
     returned, local_names = _run(function, {**leaves, **signature.constants}, trace)
     code = code_of(function)
@@ -34,9 +34,9 @@ def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[
         shapes[signature.input] = (Dim.named("I"),)
     shapes.update({state: (Dim.named("H"),) for state in options.states})
     shapes.update({name: (trace.unknown(f"context {name}"),) for name in options.context})
-    for name, size in options.sizes.items():
-        parts = (size,) if isinstance(size, str) else size
-        shapes[name] = () if parts == ("1",) else tuple(Dim.named(part) for part in parts)
+    for name in signature.heads:  # whatever it stands left of, a matrix
+        shapes[name] = (trace.unknown(f"the rows of {name}"), trace.unknown(f"a block of {name}"))
+    shapes.update(signature.sizes)
     return {
         name: Symbol(trace, "input", (), {}, shape, label=name) for name, shape in shapes.items()
     }
@@ -59,7 +59,7 @@ def _run(
 
     token = ACTIVE.set(trace)
     # a profiler that is running is left alone: then the intermediate values have no names
-    watching = sys.getprofile() is None
+    watching = sys.getprofile() is None and not hasattr(function, "names_its_values")
     if watching:
         sys.setprofile(watch)
     try:
@@ -81,7 +81,7 @@ def _run(
         if watching:
             sys.setprofile(None)
         ACTIVE.reset(token)
-    return returned, local_names
+    return returned, local_names | trace.names
 
 
 def _innermost(error: BaseException, function: Callable[..., Any], cell_name: str) -> Where:

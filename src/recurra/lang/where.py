@@ -31,10 +31,20 @@ class Where:
 
 def here(cell: str) -> Where:
     """The innermost line on the stack that is the user's."""
+    frame = _users_frame()
+    return Where(frame.f_code.co_filename, frame.f_lineno, cell)
+
+
+def users_module() -> str:
+    """The name of the module that this line is in."""
+    return _users_frame().f_globals.get("__name__", "")
+
+
+def _users_frame() -> FrameType:
     frame = sys._getframe(1)
     while frame.f_back is not None and _module(frame).startswith(_NOT_THE_USERS):
         frame = frame.f_back
-    return Where(frame.f_code.co_filename, frame.f_lineno, cell)
+    return frame
 
 
 def _module(frame: FrameType) -> str:

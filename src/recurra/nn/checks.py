@@ -70,6 +70,16 @@ def check_size_names(where: str, cell: Cell, given: Mapping[str, int]) -> None:
     check_sizes(where, **given)
 
 
+def check_init_names(where: str, cell: Cell, given: Mapping[str, object]) -> None:
+    """`given` names parameters of `cell`."""
+    for name in given:
+        if name not in cell.parameters:
+            raise ValueError(
+                f"{where}: init: expected one of {', '.join(cell.parameters)}, got {name!r}. "
+                f"Use the name of a parameter of the cell."
+            )
+
+
 def check_dropout(where: str, name: str, dropout: float) -> None:
     """A dropout probability lies in 0..1."""
     if not 0.0 <= dropout <= 1.0:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from recurra import backends
 from recurra.lang import Cell
-from recurra.nn import checks
+from recurra.nn import checks, initial
 from recurra.nn.layout import Layout, arranged
 from recurra.nn.stack import CellStack, State, one_or_all
 from recurra.nn.stream import Stream
@@ -24,7 +24,7 @@ class Recurrent(CellStack):
 
     Layer k reads the output of layer k-1, whose directions are concatenated on features, forward
     first. Parameters are named `<parameter of the cell>_l<layer>`, with `_reverse` after it for the
-    reverse direction, and start at the cell's own constants, else uniform in +-1/sqrt(H).
+    reverse direction, and start by the cell's own rules, else uniform in +-1/sqrt(H).
 
     Args:
         cell: the cell, or the name of a registered one (`recurra.cells.names()`).
@@ -38,6 +38,8 @@ class Recurrent(CellStack):
         memory: "low" keeps only the states for the backward pass and computes the rest again, which
             takes about a third longer.
         sizes: the cell's size names besides I and H, such as {"P": 32} for a projection.
+        init: how parameters start, by the cell's names, in place of the cell's own rules: a number,
+            "orthogonal", "identity", or a function of `recurra.nn.initial`.
 
     Raises:
         ValueError: when a size, probability, cell name or backend name is wrong.
@@ -59,6 +61,7 @@ class Recurrent(CellStack):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         sizes: Mapping[str, int] | None = None,
+        init: Mapping[str, initial.Rule] | None = None,
     ) -> None:
         super().__init__(
             cell,
@@ -72,6 +75,7 @@ class Recurrent(CellStack):
             dtype=dtype,
             device=device,
             sizes=sizes,
+            init=init,
         )
         self.batch_first = batch_first
 

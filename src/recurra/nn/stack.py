@@ -3,7 +3,6 @@
 Letters: T time, B batch, I input, O output, S size of a state, L layers, D directions (1 or 2).
 """
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from recurra import backends
 from recurra.lang import Cell
-from recurra.nn import checks
+from recurra.nn import checks, initial
 from recurra.nn.checks import Home
 from recurra.nn.dropout import dropout
 
@@ -40,6 +39,7 @@ class CellStack(nn.Module):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         sizes: Mapping[str, int] | None = None,
+        init: Mapping[str, initial.Rule] | None = None,
     ) -> None:
         super().__init__()
         self.cell = checks.resolved_cell(type(self).__name__, cell)
@@ -51,6 +51,7 @@ class CellStack(nn.Module):
         self.backend = backend
         self.memory = memory
         self.sizes = dict(sizes or {})
+        self.init = dict(init or {})
         self._check_arguments(dtype)
         self.layer_sizes = tuple(self._each_layer_sizes())
         self._check_state_sizes()
@@ -72,6 +73,7 @@ class CellStack(nn.Module):
                 f"Layers of such a cell cannot be connected."
             )
         checks.check_size_names(where, self.cell, self.sizes)
+        checks.check_init_names(where, self.cell, self.init)
         checks.check_dropout(where, "dropout", self.dropout)
         checks.check_dtype(where, dtype)
         if self.dropout > 0 and self.num_layers == 1:
@@ -116,15 +118,12 @@ class CellStack(nn.Module):
                     self.register_parameter(_full_name(name, layer, direction), parameter)
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew: the cell's own constants, else uniform in +-1/sqrt(H)."""
-        bound = 1 / math.sqrt(self.hidden_size)
+        """Draw all parameters anew: by `init`, by the cell's own rules, else +-1/sqrt(H)."""
+        rules = {**self.cell.init, **self.init}
         for layer in range(self.num_layers):
             for direction in range(self.num_directions):
-                for name, parameter in self.parameters_of(layer, direction).items():
-                    if name in self.cell.init:
-                        nn.init.constant_(parameter, self.cell.init[name])
-                    else:
-                        nn.init.uniform_(parameter, -bound, bound)
+                parameters = self.parameters_of(layer, direction)
+                initial.draw(parameters, rules, self.hidden_size, self.where)
 
     @property
     def where(self) -> str:

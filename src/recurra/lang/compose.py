@@ -1,0 +1,220 @@
+"""Cells made of cells: the equations of one, traced again with something in them changed.
+
+What comes out is a Cell like any other: it prints, it has a LaTeX form, the compiler sees one
+recurrence, and it can be composed again.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recurra.errors import CellError
+from recurra.ir import OPS, Dim, Group, Node, Shape, shape_text
+from recurra.lang.cell import Cell
+from recurra.lang.signature import Options
+from recurra.lang.symbols import Symbol, elementwise, lift, trace_of
+from recurra.lang.trace import Trace
+from recurra.lang.where import users_module
+
+Edit = Callable[[Node, Symbol, "Values"], Symbol]
+
+
+class Values:
+    """The values of a cell's equations by name, as symbols of the cell that is being made.
+
+    `values.f` is the value that the equations call f; of an input that they assign anew, `c = ...`,
+    the new one, and `values.old("c")` the old.
+    """
+
+    def __init__(self, cell: Cell, given: Mapping[str, Symbol], trace: Trace, edit: Edit) -> None:
+        self._cell, self._trace, self._edit = cell, trace, edit
+        self._given = dict(given)
+        self._sizes = {name: trace.unknown(f"{name} of {cell.name}") for name in cell.size_names}
+        self._symbols = {node: self._leaf(node) for node in cell.equations.inputs}
+        self._named = {name: node for node, name in cell.equations.names.items()}
+
+    def _leaf(self, node: Node) -> Symbol:
+        """What was given for an input of the cell, its size made equal to the input's own."""
+        symbol = self._given[node.name]
+        if symbol.op == "const":
+            return symbol
+        wanted = self._here(node.shape)
+        found: Shape = wanted if symbol.shape is None else symbol.shape
+        symbol.shape = found
+        same_rank = len(found) == len(wanted)
+        if not same_rank or not all(map(self._trace.unify, found, wanted)):
+            self._trace.fail(
+                f"{self._cell.name}: expected {node.name} of shape {shape_text(node.shape)}, got "
+                f"{symbol.text} of shape {shape_text(self._trace.resolve_shape(found))}. "
+                f"Use another value."
+            )
+        return symbol
+
+    def _here(self, shape: Shape) -> Shape:
+        """A shape of the cell, in the sizes of the one that is being made."""
+        return tuple(dim.substitute(self._sizes) for dim in shape)
+
+    def __getattr__(self, name: str) -> Symbol:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in self._named:
+            return self.of(self._named[name])
+        return self.old(name)
+
+    def old(self, name: str) -> Symbol:
+        """The input, state or parameter of that name."""
+        if name not in self._given:
+            known = ", ".join([*self._named, *self._given])
+            self._trace.fail(f"expected a value of {self._cell.name}, got {name!r}. Use {known}.")
+        return self._given[name]
+
+    def of(self, node: Node) -> Symbol:
+        """The symbol for a node of the cell's equations, made when it is first asked for."""
+        if node not in self._symbols:
+            inputs = tuple(self.of(child) for child in node.inputs)
+            self._symbols[node] = self._edit(node, self._made(node, inputs), self)
+        return self._symbols[node]
+
+    def _made(self, node: Node, inputs: tuple[Symbol, ...]) -> Symbol:
+        """The node's operation on `inputs`; what numbers have made trivial is not written."""
+        if node.op == "mul":
+            for factor in inputs:
+                if factor.op == "const" and factor.attrs["value"] == 0.0:
+                    return factor
+        if OPS[node.op].group is Group.ELEMENTWISE:
+            return elementwise(node.op, *inputs, **dict(node.attrs))
+        attrs = {
+            key: value.substitute(self._sizes) if isinstance(value, Dim) else value
+            for key, value in node.attrs
+        }
+        return Symbol(self._trace, node.op, inputs, attrs, self._here(node.shape))
+
+    def returned(self) -> tuple[Symbol, ...]:
+        """What the cell's function returned; its values keep their names, in their order."""
+        for node, name in self._cell.equations.names.items():
+            symbol = self.of(node)
+            if symbol.op != "const":
+                self._trace.names.setdefault(symbol, name)
+        outputs = self._cell.equations.outputs
+        own = outputs if self._cell.options.output else outputs[1:]
+        return tuple(self.of(node) for _, node in own)
+
+
+def composed(
+    base: Cell,
+    name: str,
+    doc: str,
+    edit: Edit,
+    *,
+    numbers: Mapping[str, float] | None = None,
+) -> Cell:
+    """The cell whose equations are those of `base`, each value as `edit` leaves it.
+
+    Args:
+        base: the cell; its inputs, states, constants and sizes are the new one's too, and so are
+            those of its parameters that the new equations read.
+        name: the new cell's.
+        doc: the new cell's docstring.
+        edit: takes a node of the equations of `base`, its symbol, and all values; gives the symbol
+            that takes its place.
+        numbers: numbers for parameters of `base`.
+    """
+    known = dict(numbers or {})
+    module = users_module()  # where the cell is kept under its name, for pickle
+    first = _traced(base, name, doc, edit, known, module)
+    read = {child for node in first.equations.nodes() for child in node.inputs}
+    unread = {
+        node.name: 0.0
+        for node in first.equations.inputs
+        if node.attr("kind") == "parameter" and node not in read
+    }
+    return _traced(base, name, doc, edit, known | unread, module) if unread else first
+
+
+def _traced(
+    base: Cell, name: str, doc: str, edit: Edit, numbers: Mapping[str, float], module: str
+) -> Cell:
+    kept = {node.name: node for node in base.equations.inputs if node.name not in numbers}
+    defaults = {**dict.fromkeys(kept, inspect.Parameter.empty), **base.constants}
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+            for key, default in defaults.items()
+        ]
+    )
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        constants = {key: given.arguments.pop(key) for key in base.constants}
+        changed = base.with_constants(**constants) if constants != base.constants else base
+        trace = trace_of(tuple(given.arguments.values()), name)
+        known = {key: lift(value, trace) for key, value in numbers.items()}
+        returned = Values(changed, {**given.arguments, **known}, trace, edit).returned()
+        first, *others = returned
+        return returned if others else first
+
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__name__ = function.__qualname__ = name
+    function.__doc__, function.__module__ = doc, module
+    function.names_its_values = True  # type: ignore[attr-defined] - not by its local variables
+    return Cell(
+        function,
+        Options(
+            states=base.states,
+            context=base.context,
+            sizes={key: _size(node) for key, node in kept.items() if key != base.step},
+            init={key: rule for key, rule in base.init.items() if key in kept},
+            output=base.options.output,
+            heads={key: count for key, count in base.options.heads.items() if key in kept},
+        ),
+    )
+
+
+def _size(node: Node) -> tuple[Dim, ...]:
+    return node.shape or (Dim.of(1),)
+
+
+def replace(
+    base: Cell, name: str, doc: str = "", /, **values: int | float | Callable[[Values], Any]
+) -> Cell:
+    """A cell with some of its values replaced: what is left when a gate is taken away.
+
+    ```python
+    coupled = replace(cells.lstm, "coupled", f=lambda v: 1 - v.i)
+    no_output_gate = replace(cells.lstm, "no_output_gate", o=1)
+    ```
+
+    Args:
+        base: the cell to change.
+        name: the new cell's.
+        doc: the new cell's docstring; without it that of `base`.
+        values: what takes the place of each named value or parameter of `base`: a number, or a
+            function of the cell's values, which stand in it under their names. Parameters that
+            nothing reads any more are gone.
+
+    Raises:
+        CellError: when `base` has no value of a name.
+    """
+    named = set(base.equations.names.values())
+    for key in values:
+        if key not in named and key not in base.parameters:
+            raise CellError(
+                f"replace: expected a value or a parameter of {base.name}, got {key!r}. "
+                f"Use one of {', '.join([*sorted(named), *base.parameters])}."
+            )
+    numbers: dict[str, float] = {}
+    for key in base.parameters:
+        value = values.pop(key, None)
+        if callable(value):
+            raise CellError(f"replace: expected a number for the parameter {key}, got a function.")
+        if value is not None:
+            numbers[key] = float(value)
+
+    def edit(node: Node, symbol: Symbol, of: Values) -> Symbol:
+        value = values.get(base.equations.names.get(node, ""))
+        if value is None:
+            return symbol
+        return lift(value(of) if callable(value) else value, symbol.trace)
+
+    return composed(base, name, doc or base.doc, edit, numbers=numbers)

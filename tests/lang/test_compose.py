@@ -1,0 +1,95 @@
+"""Cells made of cells: `replace`."""
+
+import pickle
+
+import pytest
+
+from recurra import cells
+from recurra.errors import CellError
+from recurra.lang import Dim, cell, replace, sigmoid, tanh
+
+coupled = replace(cells.lstm, "coupled", f=lambda v: 1 - v.i)
+
+
+def test_the_change_stands_among_the_other_equations() -> None:
+    assert str(coupled).partition("\n\n")[2].splitlines() == [
+        "    i = sigmoid(W_xi @ x + W_hi @ h + b_i)",
+        "    f = 1 - i",
+        "    o = sigmoid(W_xo @ x + W_ho @ h + b_o)",
+        "    g = tanh(W_xg @ x + W_hg @ h + b_g)",
+        "    c = f * c + i * g",
+        "    h = o * tanh(c)",
+        "    return h, c",
+    ]
+
+
+def test_what_nothing_reads_any_more_is_gone() -> None:
+    assert set(cells.lstm.parameters) - set(coupled.parameters) == {"W_xf", "W_hf", "b_f"}
+    assert coupled.init == {}
+
+
+def test_it_is_the_cell_that_one_would_write() -> None:
+    @cell(state=("h", "c"))
+    def written(x, h, c, W_xi, W_hi, b_i, W_xo, W_ho, b_o, W_xg, W_hg, b_g):
+        i = sigmoid(W_xi @ x + W_hi @ h + b_i)
+        o = sigmoid(W_xo @ x + W_ho @ h + b_o)
+        c = (1 - i) * c + i * tanh(W_xg @ x + W_hg @ h + b_g)
+        return o * tanh(c), c
+
+    assert coupled.equations.outputs == written.equations.outputs
+
+
+def test_numbers_leave_no_trivial_arithmetic() -> None:
+    never_forgets = replace(cells.lstm, "never_forgets", f=1)
+    assert "    c = c + i * g" in str(never_forgets).splitlines()
+    assert never_forgets.equations.outputs == cells.lstm_1997.equations.outputs
+
+
+def test_a_parameter_becomes_a_number() -> None:
+    no_peepholes = replace(cells.peephole_lstm, "no_peepholes", p_i=0, p_f=0, p_o=0.0)
+    assert no_peepholes.equations.outputs == cells.lstm.equations.outputs
+
+
+def test_old_and_new_value_of_one_name() -> None:
+    late = replace(cells.lstm, "late", h=lambda v: v.o * tanh(v.old("c")))
+    lines = [line.strip() for line in str(late).splitlines()]
+    assert lines[-3:] == ["h = o * tanh(c)", "c = f * c + i * g", "return h, c"]
+    early = replace(cells.lstm, "early", h=lambda v: v.o * tanh(v.c))
+    assert early.equations.outputs == cells.lstm.equations.outputs
+
+
+def test_sizes_constants_and_options_stay() -> None:
+    slow = replace(cells.taugru, "slow", g=0.5)
+    assert slow.state_sizes == (Dim.named("H"), Dim.named("H") * 5)
+    assert slow.with_constants(weight=2.0).constants == {"delay": 5, "weight": 2.0}
+    heads = replace(cells.slstm, "no_output_gate", o=1)
+    assert heads.heads == {"R_z": 4, "R_i": 4, "R_f": 4}
+    assert replace(cells.tlstm, "open", o=1).options.output
+
+
+def test_it_is_replaced_again_and_used_in_a_cell() -> None:
+    twice = replace(coupled, "twice", o=1)
+    assert twice.name == "twice"
+    assert "W_xo" not in twice.parameters
+
+    @cell(state=("h", "c"))
+    def residual(x, h, c, W_xi, W_hi, b_i, W_xg, W_hg, b_g, W):
+        y, c = twice(x, h, c, W_xi, W_hi, b_i, W_xg, W_hg, b_g)
+        return y + W @ x, c
+
+    assert [str(size) for size in residual.parameters["W_xi"]] == ["H", "I"]
+
+
+def test_it_survives_pickling_where_it_is_kept() -> None:
+    assert pickle.loads(pickle.dumps(cells.lstm_cifg)).equations is not None
+    again = pickle.loads(pickle.dumps(cells.taugru.with_constants(delay=2)))
+    assert again.constants["delay"] == 2
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(CellError, match=r"expected a value or a parameter of lstm, got 'k'"):
+        replace(cells.lstm, "odd", k=1)
+    with pytest.raises(CellError, match="expected a value of lstm, got 'forget'"):
+        replace(cells.lstm, "odd", f=lambda v: 1 - v.forget)
+    with pytest.raises(CellError, match="a number for the parameter b_f, got a function"):
+        replace(cells.lstm, "odd", b_f=lambda v: v.b_i)

@@ -1,0 +1,283 @@
+"""One step of each cell, transcribed from its source with torch's operations alone.
+
+p holds the cell's parameters by name; x is [B, I] and every state [B, H]. No code is shared with
+the cells themselves.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Parameters = dict[str, Tensor]
+States = tuple[Tensor, ...]
+
+
+def linear(parameters: Parameters, to: str, **values: Tensor) -> Tensor:
+    """The sum of W_{from,to} value over the named values, plus b_to: one gate's argument."""
+    total = parameters[f"b_{to}"]
+    for name, value in values.items():
+        total = total + torch.einsum("oi,bi->bo", parameters[f"W_{name}{to}"], value)
+    return total
+
+
+def weigh(matrix: Tensor, value: Tensor) -> Tensor:
+    return torch.einsum("oi,bi->bo", matrix, value)
+
+
+def step_dynamical_system(p: Parameters, x: Tensor, s: Tensor) -> States:
+    return (torch.tanh(weigh(p["W"], s) + p["b"]),)
+
+
+def step_driven_system(p: Parameters, x: Tensor, s: Tensor) -> States:
+    return (torch.tanh(weigh(p["W"], s) + weigh(p["U"], x) + p["b"]),)
+
+
+def step_rnn(p: Parameters, x: Tensor, h: Tensor) -> States:
+    return (torch.tanh(linear(p, "h", x=x, h=h)),)
+
+
+def step_rnn_relu(p: Parameters, x: Tensor, h: Tensor) -> States:
+    return (linear(p, "h", x=x, h=h).clamp_min(0),)
+
+
+def step_naive_memory(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
+    new_c = weigh(p["W"], c) + weigh(p["W_g"], torch.tanh(linear(p, "g", x=x, h=h)))
+    return torch.tanh(new_c), new_c
+
+
+def step_lstm_1997(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
+    i, o = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "io")
+    new_c = c + i * torch.tanh(linear(p, "g", x=x, h=h))
+    return o * torch.tanh(new_c), new_c
+
+
+def step_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
+    i, f, o = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "ifo")
+    new_c = f * c + i * torch.tanh(linear(p, "g", x=x, h=h))
+    return o * torch.tanh(new_c), new_c
+
+
+def step_lstm_stacked(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
+    H = h.shape[1]
+    gates = weigh(p["W"], torch.cat([x, h], dim=1)) + p["b"]
+    i, f, o = (torch.sigmoid(gates[:, k * H : (k + 1) * H]) for k in range(3))
+    new_c = f * c + i * torch.tanh(gates[:, 3 * H :])
+    return o * torch.tanh(new_c), new_c
+
+
+def step_peephole_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
+    i, f = (torch.sigmoid(linear(p, gate, x=x, h=h) + p[f"p_{gate}"] * c) for gate in "if")
+    new_c = f * c + i * torch.tanh(linear(p, "g", x=x, h=h))
+    o = torch.sigmoid(linear(p, "o", x=x, h=h) + p["p_o"] * new_c)
+    return o * torch.tanh(new_c), new_c
+
+
+def step_gru(p: Parameters, x: Tensor, h: Tensor) -> States:
+    r, z = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "rz")
+    return (torch.lerp(torch.tanh(linear(p, "h", x=x, h=r * h)), h, z),)
+
+
+def step_mut1(p: Parameters, x: Tensor, h: Tensor) -> States:
+    z = torch.sigmoid(linear(p, "z", x=x))
+    r = torch.sigmoid(linear(p, "r", x=x, h=h))
+    candidate = torch.tanh(linear(p, "h", h=r * h) + torch.tanh(weigh(p["W_xh"], x)))
+    return (torch.lerp(h, candidate, z),)
+
+
+def step_mut2(p: Parameters, x: Tensor, h: Tensor) -> States:
+    z, r = (torch.sigmoid(linear(p, gate, x=x, h=h)) for gate in "zr")
+    return (torch.lerp(h, torch.tanh(linear(p, "h", x=x, h=r * h)), z),)
+
+
+def step_mut3(p: Parameters, x: Tensor, h: Tensor) -> States:
+    z = torch.sigmoid(linear(p, "z", x=x, h=torch.tanh(h)))
+    r = torch.sigmoid(linear(p, "r", x=x, h=h))
+    return (torch.lerp(h, torch.tanh(linear(p, "h", x=x, h=r * h)), z),)
+
+
+def step_irnn(p: Parameters, x: Tensor, h: Tensor) -> States:
+    return step_rnn_relu(p, x, h)
+
+
+def step_scrn(p: Parameters, x: Tensor, h: Tensor, s: Tensor) -> States:
+    new_s = 0.05 * weigh(p["B"], x) + 0.95 * s
+    new_h = torch.sigmoid(weigh(p["P"], new_s) + weigh(p["A"], x) + weigh(p["R"], h))
+    return torch.cat([new_h, new_s], dim=1), new_h, new_s
+
+
+def step_lem(p: Parameters, x: Tensor, y: Tensor, z: Tensor) -> States:
+    dt, dt_bar = (torch.sigmoid(linear(p, gate, x=x, h=y)) for gate in "de")
+    new_z = torch.lerp(z, torch.tanh(linear(p, "c", x=x, h=y)), dt)
+    return torch.lerp(y, torch.tanh(linear(p, "h", x=x, c=new_z)), dt_bar), new_z
+
+
+def step_rhn(p: Parameters, x: Tensor, s: Tensor) -> States:
+    H = s.shape[1]
+    for level in range(3):
+        rows = slice(level * H, (level + 1) * H)
+        candidate = weigh(p["R_h"][rows], s) + p["b_h"][rows]
+        transform = weigh(p["R_t"][rows], s) + p["b_t"][rows]
+        if level == 0:
+            candidate = candidate + weigh(p["W_h"], x)
+            transform = transform + weigh(p["W_t"], x)
+        s = torch.lerp(s, torch.tanh(candidate), torch.sigmoid(transform))
+    return (s,)
+
+
+def block_diagonal(blocks: Tensor, heads: int) -> Tensor:
+    return torch.block_diag(*blocks.chunk(heads))
+
+
+def step_slstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor, n: Tensor, m: Tensor) -> States:
+    z, i, f, o = (
+        weigh(p[f"W_{gate}"], x) + weigh(block_diagonal(p[f"R_{gate}"], 4), h) + p[f"b_{gate}"]
+        for gate in "zifo"
+    )
+    # eq. (8)-(14) as they stand, without the stabiliser, on the memory that m had scaled down
+    c, n = c * m.exp(), n * m.exp()
+    c, n = f.exp() * c + i.exp() * torch.tanh(z), f.exp() * n + i.exp()
+    new_m = torch.maximum(f + m, i)
+    return torch.sigmoid(o) * c / n, c / new_m.exp(), n / new_m.exp(), new_m
+
+
+# ---- the Odyssey
+
+
+def odyssey(
+    p: Parameters,
+    x: Tensor,
+    y: Tensor,
+    c: Tensor,
+    *,
+    without: str = "",
+    squash: str = "gh",
+    coupled: bool = False,
+) -> States:
+    """The vanilla LSTM without some of its gates (held at 1), or without g or h."""
+
+    def gate(name: str, memory: Tensor) -> Tensor:
+        if name in without:
+            return torch.ones_like(memory)
+        peephole = p[f"p_{name}"] * memory if f"p_{name}" in p else 0
+        total = weigh(p[f"W_{name}"], x) + weigh(p[f"R_{name}"], y) + p[f"b_{name}"]
+        return torch.sigmoid(total + peephole)
+
+    z = weigh(p["W_z"], x) + weigh(p["R_z"], y) + p["b_z"]
+    z = torch.tanh(z) if "g" in squash else z
+    i = gate("i", c)
+    f = 1 - i if coupled else gate("f", c)
+    new_c = z * i + c * f
+    return (torch.tanh(new_c) if "h" in squash else new_c) * gate("o", new_c), new_c
+
+
+def step_vanilla_lstm(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    return odyssey(p, x, y, c)
+
+
+def step_lstm_nig(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    return odyssey(p, x, y, c, without="i")
+
+
+def step_lstm_nfg(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    return odyssey(p, x, y, c, without="f")
+
+
+def step_lstm_nog(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    return odyssey(p, x, y, c, without="o")
+
+
+def step_lstm_niaf(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    return odyssey(p, x, y, c, squash="h")
+
+
+def step_lstm_noaf(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    return odyssey(p, x, y, c, squash="g")
+
+
+def step_lstm_np(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    assert not any(name.startswith("p_") for name in p)
+    return odyssey(p, x, y, c)
+
+
+def step_lstm_cifg(p: Parameters, x: Tensor, y: Tensor, c: Tensor) -> States:
+    return odyssey(p, x, y, c, coupled=True)
+
+
+def step_lstm_fgr(
+    p: Parameters, x: Tensor, y: Tensor, c: Tensor, i: Tensor, f: Tensor, o: Tensor
+) -> States:
+    H = y.shape[1]
+    old_gates = {"i": i, "f": f, "o": o}
+    rows = {name: slice(k * H, (k + 1) * H) for k, name in enumerate("zifo")}
+    total = {
+        name: weigh(p["W"][at], x) + weigh(p["R"][at], y) + p["b"][at] for name, at in rows.items()
+    }
+    for to, name in enumerate("ifo"):
+        for start, old in enumerate("ifo"):
+            block = p["R_gates"][to * H : (to + 1) * H, start * H : (start + 1) * H]
+            total[name] = total[name] + weigh(block, old_gates[old])
+    new_i, new_f = (torch.sigmoid(total[name] + p[f"p_{name}"] * c) for name in "if")
+    new_c = torch.tanh(total["z"]) * new_i + c * new_f
+    new_o = torch.sigmoid(total["o"] + p["p_o"] * new_c)
+    return torch.tanh(new_c) * new_o, new_c, new_i, new_f, new_o
+
+
+# ---- linear in the state
+
+
+def affine(p: Parameters, x: Tensor, to: str) -> Tensor:
+    return weigh(p[f"W_{to}"], x) + p[f"b_{to}"]
+
+
+def step_mingru(p: Parameters, x: Tensor, h: Tensor) -> States:
+    return (torch.lerp(h, affine(p, x, "h"), torch.sigmoid(affine(p, x, "z"))),)
+
+
+def step_minlstm(p: Parameters, x: Tensor, h: Tensor) -> States:
+    f, i = (torch.sigmoid(affine(p, x, gate)) for gate in "fi")
+    return ((f * h + i * affine(p, x, "h")) / (f + i),)
+
+
+def windows(p: Parameters, x: Tensor, x_old: Tensor, names: str) -> list[Tensor]:
+    """z, then the gates: convolutions of width two."""
+    totals = [affine(p, x, name) + weigh(p[f"V_{name}"], x_old) for name in names]
+    return [torch.tanh(totals[0]), *map(torch.sigmoid, totals[1:])]
+
+
+def step_qrnn_fo(p: Parameters, x: Tensor, c: Tensor, x_old: Tensor) -> States:
+    z, f, o = windows(p, x, x_old, "zfo")
+    new_c = torch.lerp(z, c, f)
+    return o * new_c, new_c, x
+
+
+def step_qrnn_ifo(p: Parameters, x: Tensor, c: Tensor, x_old: Tensor) -> States:
+    z, f, i, o = windows(p, x, x_old, "zfio")
+    new_c = f * c + i * z
+    return o * new_c, new_c, x
+
+
+def step_sru(p: Parameters, x: Tensor, c: Tensor) -> States:
+    f, r = (torch.sigmoid(affine(p, x, gate)) for gate in "fr")
+    new_c = torch.lerp(weigh(p["W"], x), c, f)
+    return torch.lerp(weigh(p["W_h"], x), torch.tanh(new_c), r), new_c
+
+
+def step_sru_2018(p: Parameters, x: Tensor, c: Tensor) -> States:
+    f, r = (torch.sigmoid(affine(p, x, gate) + p[f"v_{gate}"] * c) for gate in "fr")
+    new_c = torch.lerp(weigh(p["W"], x), c, f)
+    return torch.lerp(weigh(p["W_h"], x), new_c, r), new_c
+
+
+def step_rg_lru(p: Parameters, x: Tensor, h: Tensor) -> States:
+    u = weigh(p["W"], x)
+    r, i = (
+        torch.sigmoid(weigh(block_diagonal(p[f"W_{gate}"], 4), u) + p[f"b_{gate}"]) for gate in "ri"
+    )
+    a = torch.sigmoid(p["decay"]) ** (8 * r)
+    return (a * h + (1 - a**2).sqrt() * (i * u),)
+
+
+STEPS: dict[str, Callable[..., States]] = {
+    name.removeprefix("step_"): step for name, step in globals().items() if name.startswith("step_")
+}
