@@ -43,7 +43,7 @@ def layer_of(cell: Cell, shape: Shape, backend: str = "auto") -> rc.Recurrent:
     return layer
 
 
-def _named(results: Results, before: str, after: str) -> Results:
+def named(results: Results, before: str, after: str) -> Results:
     """The results with the layer's own decoration of parameter names taken off."""
     return {name.removeprefix(before).removesuffix(after): v for name, v in results.items()}
 
@@ -66,9 +66,9 @@ class _Sides:
 
     def check(self) -> None:
         """Hold every side against the plain loop."""
-        expected = _named(self._job.results(self._loop), "weights.", "")
+        expected = named(self._job.results(self._loop), "weights.", "")
         found = {
-            "recurra": _named(self._job.results(self._layer), "", "_l0"),
+            "recurra": named(self._job.results(self._layer), "", "_l0"),
             JAX: self._jax.results(),
         }
         if self._library is not None:
@@ -134,8 +134,8 @@ def _hoisting(job: Job) -> tuple[rc.Recurrent, PlainLoop]:
     cell = rc.cells.mut1
     layer = layer_of(cell, job.shape, backend="reference")
     loop = PlainLoop(cell.name, layer.parameters_of(0), job.shape.H)
-    expected = _named(job.results(loop), "weights.", "")
-    found = _named(job.results(layer), "", "_l0")
+    expected = named(job.results(loop), "weights.", "")
+    found = named(job.results(layer), "", "_l0")
     check_agreement(f"{cell.name} {job.shape}", expected, {"recurra": found})
     return layer, loop
 

@@ -14,11 +14,12 @@ from types import CodeType, FunctionType
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recurra import lang
+from recurra import cells, lang
 from recurra.backends.reference import ReferenceBackend, backend, execute
 from recurra.ir import Dim
 from recurra.lang import Cell
@@ -133,6 +134,31 @@ def fitted(cell: Cell, sizes: Mapping[str, int]) -> Cell:
     return cell.with_constants(heads=math.gcd(cell.constants["heads"], sizes["H"]))
 
 
+# Cells that between them have all that a compiled loop can meet: every kind of state and product.
+_CORE = {
+    *("driven_system", "dynamical_system", "gru", "lstm", "lstm_1997", "lstm_fgr", "lstm_stacked"),
+    *("mut1", "mut2", "mut3", "naive_memory", "peephole_lstm", "qrnn_fo", "rhn", "rnn", "rnn_relu"),
+    *("slstm", "taugru", "torch_gru", "torch_lstm", "torch_lstm_projected", "torch_rnn_tanh"),
+}
+
+
+def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
+    """Parameters (name, case): every registered cell with every case.
+
+    Cells that are not of the core are tried on the cases of `always`; on the others, slowly.
+    """
+    return [
+        pytest.param(
+            name,
+            case,
+            id=f"{name}-{label}",
+            marks=() if name in _CORE or label in always else pytest.mark.slow,
+        )
+        for name in cells.names()
+        for label, case in cases.items()
+    ]
+
+
 # ---- what a cell is run on -----------------------------------------------------------------------
 
 
@@ -144,6 +170,7 @@ class Inputs:
     states: tuple[Tensor, ...]
     parameters: dict[str, Tensor]
     context: tuple[Tensor, ...] = ()
+    masks: tuple[Tensor, ...] = ()
     embedding: Tensor | None = None
     lengths: Tensor | None = None
     reverse: bool = False
@@ -156,7 +183,7 @@ class Inputs:
             self.x,
             self.states,
             self.parameters,
-            context=self.context,
+            context=(*self.context, *self.masks),
             embedding=self.embedding,
             **options,
         )
@@ -212,6 +239,14 @@ class Case:
             parameters[name] = draw(scale, *shape(dims))
         states = tuple(draw(0.7, self.B, *shape((dim,))) for dim in cell.state_sizes)
         context = tuple(draw(0.8, self.B, *shape((dim,))) for dim in cell.context_sizes)
+        lead = {"step": (self.T, self.B), "sequence": (self.B,), "call": ()}
+        masks = []
+        for node in cell.equations.inputs:
+            if node.name in cell.masks:
+                mask = cell.masks[node.name]
+                own = shape(mask.shape) or (1,)
+                numbers = torch.rand(*lead[mask.each], *own, generator=generator)
+                masks.append((numbers < mask.rate).to(dtype) * mask.scale)
         x, embedding = draw(0.9, self.T, self.B, size), None
         if self.ids is not None:
             rows = self.vocabulary if self.ids == "embedding" else size
@@ -228,6 +263,7 @@ class Case:
             states=states,
             parameters=parameters,
             context=context,
+            masks=tuple(masks),
             embedding=embedding,
             lengths=lengths,
             reverse=self.reverse,
@@ -275,7 +311,8 @@ class Eager:
         finals: list[list[Tensor]] = []
         for b in range(B):
             steps = range(T if lengths is None else int(lengths[b]))
-            own = {name: value[b] for name, value in zip(self.cell.context, context, strict=True)}
+            own = dict(zip(self.cell.context, (value[b] for value in context), strict=False))
+            own |= self._masks(context[len(self.cell.context) :], b)
             outputs, last = self._sequence(
                 x[:, b],
                 [state[b] for state in states],
@@ -290,6 +327,17 @@ class Eager:
         y = torch.stack([torch.stack(row) for row in rows], dim=1)
         return y, tuple(torch.stack(values) for values in zip(*finals, strict=True))
 
+    def _masks(self, masks: Sequence[Tensor], b: int) -> dict[str, Any]:
+        """The masks of one sequence: a list of one for each step, or one for all."""
+        names = [node.name for node in self.cell.equations.inputs if node.name in self.cell.masks]
+        found: dict[str, Any] = {}
+        for name, value in zip(names, masks, strict=True):
+            each = self.cell.masks[name].each
+            found[name] = (
+                value if each == "call" else value[b] if each == "sequence" else value[:, b]
+            )
+        return found
+
     def _sequence(
         self,
         x: Tensor,
@@ -302,12 +350,17 @@ class Eager:
         for t in steps:
             values: dict[str, Any] = {**self.constants, **fixed}
             values.update(zip(cell.states, states, strict=True))
+            for name, mask in cell.masks.items():
+                if mask.each == "step":
+                    values[name] = values[name][t]
             if cell.input is not None:
                 values[cell.input] = x[t]
             if cell.step is not None:
                 values[cell.step] = torch.tensor(float(index[t]), dtype=states[0].dtype)
             for name, heads in cell.heads.items():
-                values[name] = torch.block_diag(*values[name].chunk(heads))
+                for each in (name, f"drop_{name}"):  # a mask of its entries too
+                    if each in values:
+                        values[each] = torch.block_diag(*values[each].chunk(heads))
             for name in self.scalars:
                 values[name] = values[name].reshape(())
             returned = self.function(**values)

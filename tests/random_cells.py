@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 import recurra.lang
 from compiled import DTYPES, Call
 from oracle import Case
+from recurra import cells, compose
 from recurra.errors import CellError
 from recurra.lang import Cell
 
@@ -86,6 +87,45 @@ def random_cell(rng: random.Random) -> Cell:
     raise AssertionError("the second turn returns or raises")
 
 
+_COMPOSERS = (
+    "compose.layer_norm({0})",
+    "compose.layer_norm({0}, each_product=True)",
+    "compose.zoneout({0}, 0.3)",
+    "compose.recurrent_dropout({0}, 0.4, {1!r})",
+    "compose.variational_dropout({0}, 0.3)",
+    "compose.weight_drop({0}, 0.4)",
+    "compose.residual({0})",
+    "compose.highway({0})",
+    "compose.peephole({0}, {2!r}, {3!r})",
+    "replace({0}, 'replaced', **{{ {1!r}: 0.75 }})",
+)
+_DIVIDES_BY_A_STATE = "slstm"
+
+
+def random_composition(rng: random.Random) -> Cell:
+    """One to three composers around a random cell or one of the registry."""
+    if rng.random() < 0.5:
+        of = random_cell(rng)
+        source = source_of(of)
+    else:
+        name = rng.choice([n for n in cells.names() if n != _DIVIDES_BY_A_STATE])
+        of, source = cells.get(name), f"random_cell = cells.{name}\n"
+    scope = {"compose": compose, "replace": recurra.lang.replace, "__name__": "random_cells"}
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        named = list(of.equations.names.values()) or ["nothing"]
+        gates = rng.sample(named, min(len(named), 2))
+        text = rng.choice(_COMPOSERS).format(
+            "random_cell", rng.choice(named), rng.choice(of.states), gates
+        )
+        try:
+            of = eval(text, {**scope, "random_cell": of})
+        except CellError:  # of what the composer needs the cell has nothing
+            continue
+        source += f"random_cell = {text}\n"
+    _sources[of] = source
+    return of
+
+
 def random_case(cell: Cell, rng: random.Random) -> Case:
     """Sizes that suit the cell, ragged lengths, either direction, token ids or vectors."""
     return _case(cell, rng, _sizes(cell, rng, (1, 2, 3, 4, 6, 8)), (1, 2, 3, 5), (1, 2, 3))
@@ -127,6 +167,7 @@ def reproduction(cell: Cell, call: Call) -> str:
         "from torch.nn import functional as F\n\n"
         "from compiled import Call, compare\n"
         "from oracle import Case\n"
+        "from recurra import cells, compose\n"
         "from recurra.lang import *\n\n\n"
         f"{source_of(cell)}\n\n"
         f"compare(random_cell, {call}, strict=False)\n"

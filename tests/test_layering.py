@@ -14,7 +14,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"ir"}),
     frozenset({"lang"}),
-    frozenset({"passes"}),
+    frozenset({"passes", "compose"}),
     frozenset({"backends"}),
     frozenset({"nn", "vision"}),
     frozenset({"models"}),

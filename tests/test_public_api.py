@@ -9,6 +9,7 @@ import recurra as rc
 
 def test_public_names() -> None:
     assert sorted(rc.__all__) == [
+        "Bidirectional",
         "GRU",
         "LSTM",
         "LanguageModel",
@@ -17,6 +18,7 @@ def test_public_names() -> None:
         "__version__",
         "cell",
         "cells",
+        "compose",
         "doctor",
         "load",
     ]

@@ -2,10 +2,10 @@
 
 from importlib.metadata import version
 
-from recurra import cells
+from recurra import cells, compose
 from recurra.lang import cell
 from recurra.models import LanguageModel, load
-from recurra.nn import GRU, LSTM, RNN, Recurrent, doctor
+from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
 
 __version__ = version("recurra")
 
@@ -13,11 +13,13 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Bidirectional",
     "LanguageModel",
     "Recurrent",
     "__version__",
     "cell",
     "cells",
+    "compose",
     "doctor",
     "load",
 ]

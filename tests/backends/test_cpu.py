@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compiled import Call, compare
-from oracle import Case, assert_same, fitted, results
+from oracle import Case, assert_same, fitted, registry, results
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.cpu import CpuBackend, found_compiler
@@ -31,8 +31,9 @@ DIVIDE_BY_A_STATE = {"slstm"}
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize(
+    ("name", "case"), registry(CASES, always=("wide", "ragged, reverse", "ids"))
+)
 def test_cell_of_the_registry(name: str, case: Case) -> None:
     of = cells.get(name)
     if of.input is None and case.ids is not None:
@@ -65,8 +66,7 @@ def test_no_gradients_gives_the_same_output() -> None:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", cells.names())
-@pytest.mark.parametrize("sequences", [1, 11])
+@pytest.mark.parametrize(("name", "sequences"), registry({"one": 1, "eleven": 11}))
 def test_chunks_and_shared_columns(name: str, sequences: int) -> None:
     of = cells.get(name)
     sizes = {**dict.fromkeys(of.size_names, 4), "I": 5, "H": 48}

@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import recurra as rc
 from compiled import Call, compare
-from oracle import Case, assert_same, fitted, results
+from oracle import Case, assert_same, fitted, registry, results
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.cpu import found_compiler
@@ -22,8 +22,7 @@ CASES = {
 
 @pytest.mark.medium
 @pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("call", CASES.values(), ids=list(CASES))
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize(("name", "call"), registry(CASES))
 def test_compiled_cells_agree_with_the_reference(name: str, call: Call) -> None:
     of = cells.get(name)
     if of.input is None and call.case.ids is not None:

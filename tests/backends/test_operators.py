@@ -141,7 +141,7 @@ def arguments(backend: str, name: str) -> tuple[Any, ...]:
     layer, (x, state), options = scenario.make()
     assert layer.num_layers == layer.num_directions == 1
     states = [s.detach()[0].clone() for s in flat((x, state))[1:]] if state is not None else []
-    states = states or [s[0] for s in layer.zero_states(scenario.B)]
+    states = states or [s[0] for s in layer.first_states(scenario.B)]
     keys = backends.traced_keys(layer.cell, backend)
     leaves = [x, *states, *options.get("context", ()), *layer.parameters_of(0).values()]
     leaves += [options["embedding"]] if "embedding" in options else []

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from compiled import Call, compare
 from oracle import Eager, assert_same, reference_results, results
-from random_cells import define, random_call, random_case, random_cell, reproduction, source_of
+from random_cells import (
+    define,
+    random_call,
+    random_case,
+    random_cell,
+    random_composition,
+    reproduction,
+    source_of,
+)
 from recurra.backends import ReferenceBackend
 from recurra.backends.cpu import compiler as compiling
 from recurra.backends.cpu import found_compiler
@@ -77,6 +85,11 @@ def check_drawn(rng: random.Random) -> None:
     check_compiled(of, random_call(of, rng))
 
 
+def check_composed(rng: random.Random) -> None:
+    of = random_composition(rng)
+    check_compiled(of, random_call(of, rng))
+
+
 # what is drawn from it shrinks: to fewer statements, simpler ones, and a small call
 random_numbers = st.randoms(use_true_random=False)
 # one example takes a second or two, most of it the C++ compiler's
@@ -115,6 +128,26 @@ def test_many_compiled_cells(first: int, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))  # nobody will ask for these again
     for seed in range(first, first + 50):
         check_drawn(random.Random(seed))
+    compiling._loaded.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.medium
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", range(0, 20, 5))
+def test_composed_cells(first: int) -> None:
+    for seed in range(first, first + 5):
+        check_composed(random.Random(seed))
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(30_000, 31_000, 50))
+def test_many_composed_cells(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))
+    for seed in range(first, first + 50):
+        check_composed(random.Random(seed))
     compiling._loaded.cache_clear()
 
 
@@ -197,7 +230,8 @@ def test_generator_reaches_the_whole_language(drawn: list[Cell]) -> None:
         for op, row in OPS.items()
         if row.group not in (Group.ACCUMULATION, Group.LEAF) and op not in ("pad", "expand")
     }
-    assert written - reached == {"expm1", "erf"}, "which only composites are made of"
+    # what only composites are made of, and what the compositions draw
+    assert written - reached == {"expm1", "erf", "blocks_product"}
 
 
 @pytest.mark.medium

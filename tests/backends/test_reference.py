@@ -533,7 +533,7 @@ def test_not_a_number_in_the_input_is_passed_on() -> None:
     ids=["float32", "bfloat16"],
 )
 def test_narrow_dtypes(of: Cell, dtype: torch.dtype, tolerance: float) -> None:
-    case = Case(T=4, B=3, sizes=SIZES, lengths=(4, 1, 3))
+    case, of = Case(T=4, B=3, sizes=SIZES, lengths=(4, 1, 3)), fitted(of, SIZES)
     inputs = case.tensors(of, dtype)
     found = results(ReferenceBackend(of), inputs)
     assert all(value.dtype == dtype for value in found.values())

@@ -1,6 +1,10 @@
 """The registry, and each cell against a transcription that shares no code with it."""
 
+import ast
+import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -177,3 +181,36 @@ def test_forget_biases_start_at_one() -> None:
 def test_dynamical_system_reads_no_input() -> None:
     assert cells.dynamical_system.input is None
     assert cells.dynamical_system.states == ("s",)
+
+
+# ---- how they are written ------------------------------------------------------------------------
+
+
+def body_length(cell: Cell) -> int:
+    """Lines of the function's body, docstring apart; a cell made by `replace` is one statement."""
+    if hasattr(cell.function, "names_its_values"):
+        module = inspect.getsource(sys.modules[cell.function.__module__])
+        assigned = (node for node in ast.parse(module).body if isinstance(node, ast.Assign))
+        [found] = [n for n in assigned if ast.unparse(n.targets[0]) == cell.name]
+        return (found.end_lineno or 0) - found.lineno + 1
+    [function] = ast.parse(inspect.getsource(cell.function)).body
+    assert isinstance(function, ast.FunctionDef)
+    _, *body = function.body  # the docstring
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def test_cells_are_short() -> None:
+    lengths = sorted(body_length(cells.get(name)) for name in cells.names())
+    assert len(lengths) >= 60
+    assert lengths[len(lengths) // 2] <= 12
+    assert lengths[-1] <= 25
+
+
+def test_cells_are_equations_alone() -> None:
+    """No kernel and no backward pass: a family imports the language and nothing else."""
+    folder = Path(cells.__file__).parent
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                ours = (node.module or "").startswith(("recurra.cells", "recurra.lang"))
+                assert ours or file.name == "registry.py", f"{file.name} imports {node.module}"

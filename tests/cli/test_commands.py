@@ -73,9 +73,34 @@ def test_cells_lists_every_cell_with_its_size(recurra: Any) -> None:
     assert "2,480" in lines["lstm"]  # 4 * (20 * 10 + 20 * 20 + 20)
 
 
+def test_cells_says_what_there_is_to_know(recurra: Any) -> None:
+    lines = recurra("cells", "--input-size", "10", "--hidden-size", "20").out.splitlines()
+    [mingru] = [line.split() for line in lines if line.startswith("mingru ")]
+    assert mingru[:6] == ["mingru", "2024", "h", "2", "440", "yes"]
+    [gru] = [line.split() for line in lines if line.startswith("gru ")]
+    assert gru[:5] == ["gru", "2014", "h", "6", "1,860"]
+    assert gru[5] == "Cho"
+
+
+def test_cells_page_is_that_of_the_registry(recurra: Any) -> None:
+    page = Path(__file__).parents[2] / "docs" / "cells.md"
+    written = recurra("cells", "--markdown").out
+    assert page.read_text() == written, "write it again: recurra cells --markdown > docs/cells.md"
+    assert all(f"### {name}\n" in written for name in cells.names())
+
+
+def test_cells_draws_a_graph(recurra: Any, tmp_path: Path) -> None:
+    path = tmp_path / "gru.svg"
+    assert recurra("cells", "gru", "--graph", path).code == 0
+    assert path.read_text() == cells.get("gru").graph().svg
+    assert recurra("cells", "gru", "--graph", tmp_path / "gru.png").code == 2
+    assert recurra("cells", "--graph", path).code == 2
+
+
 def test_cells_shows_the_equations_of_one(recurra: Any) -> None:
     outcome = recurra("cells", "gru")
     assert str(cells.get("gru")) in outcome.out
+    assert cells.get("gru").latex() in outcome.out
     assert "arXiv:1406.1078" in outcome.out
     assert recurra("cells", "gru", "--latex").out.strip() == cells.get("gru").latex().strip()
 
@@ -84,3 +109,37 @@ def test_doctor_reports_the_machine(recurra: Any) -> None:
     outcome = recurra("doctor")
     assert outcome.code == 0
     assert "torch" in outcome.out
+
+
+@pytest.mark.medium
+def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    words = ["compare", "--task", "adding:steps=8", "--cells", "rnn,gru", "--seeds", "2"]
+    words += ["--max-steps", "5", "--hidden-size", "4", "--out", tmp_path / "c"]
+    outcome = recurra(*words)
+    assert outcome.code == 0, outcome.err
+    table = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line.strip()}
+    assert table["rnn"][3:6] == ["0", "of", "2"]
+    assert "gru" in table
+    assert "remembering nothing gives 0.167" in outcome.out
+    assert (tmp_path / "c" / "results.parquet").is_file()
+    assert "<svg" in (tmp_path / "c" / "curves.svg").read_text()
+    assert len(list((tmp_path / "c" / "trials").iterdir())) == 4
+    again = recurra(*words)  # nothing is left to do
+    assert again.code == 0
+    assert "ended after" not in again.out
+    wrong = recurra(*words, "--lr", "0.1")
+    assert wrong.code == 2
+    assert "Use another --out" in wrong.err
+
+
+def test_compare_says_what_is_wrong(recurra: Any, tmp_path: Path) -> None:
+    for words, message in (
+        (["--task", "addition"], "expected one of adding"),
+        (["--cells", "ltsm"], "Did you mean lstm"),
+        (["--task", "text:path=nowhere.txt"], "nowhere.txt"),
+    ):
+        outcome = recurra("compare", *words, "--out", tmp_path / "c")
+        assert outcome.code == 2
+        assert message in outcome.err

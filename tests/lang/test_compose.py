@@ -3,10 +3,12 @@
 import pickle
 
 import pytest
+import torch
 
 from recurra import cells
 from recurra.errors import CellError
-from recurra.lang import Dim, cell, replace, sigmoid, tanh
+from recurra.backends import load
+from recurra.lang import Dim, cell, layer_norm, replace, sigmoid, tanh
 
 coupled = replace(cells.lstm, "coupled", f=lambda v: 1 - v.i)
 
@@ -48,6 +50,22 @@ def test_numbers_leave_no_trivial_arithmetic() -> None:
 def test_a_parameter_becomes_a_number() -> None:
     no_peepholes = replace(cells.peephole_lstm, "no_peepholes", p_i=0, p_f=0, p_o=0.0)
     assert no_peepholes.equations.outputs == cells.lstm.equations.outputs
+
+
+def test_a_number_stands_for_a_vector_where_it_must() -> None:
+    @cell(state="h")
+    def base(x, h, W, U):
+        a = tanh(W @ x)
+        return layer_norm(a + h) + U @ a
+
+    held = replace(base, "held", a=0.5)
+    assert held.parameters.keys() == {"U"}
+    y, _ = load(held, backend="reference").run(
+        torch.zeros(2, 1, 3), (torch.tensor([[1.0, 3.0]]),), {"U": torch.eye(2)}
+    )
+    torch.testing.assert_close(y[0], torch.tensor([[-0.5, 1.5]]), atol=1e-4, rtol=0)
+    fixed = replace(cells.lstm, "fixed", h=0.5)
+    assert fixed.equations.output("h").shape == (Dim.named("H"),)
 
 
 def test_old_and_new_value_of_one_name() -> None:

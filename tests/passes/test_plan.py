@@ -9,7 +9,7 @@ import pytest
 
 import random_cells
 from recurra import cells
-from recurra.ir import Dim, Graph, Node, Stage, apply, leaf, verify
+from recurra.ir import Dim, Graph, Node, Stage, apply, leaf, topological, verify
 from recurra.lang import Cell, cell, concat, cos, layer_norm, sigmoid, tanh
 from recurra.passes import Loop, Plan, forward_graph, plan
 from recurra.passes.adjoint import adjoint, cotangent_of, is_residual, reads
@@ -236,7 +236,10 @@ def test_lean_plan_hoists_products_alone(name: str) -> None:
     full, lean = planned(name), planned(name, lean=True)
     assert products(lean.sequence.graph) == products(full.sequence.graph)
     assert products(lean.loop.body) == products(full.loop.body)
-    assert ops(lean.sequence.graph) <= {"matvec", "add"}
+    # what a product reads has to be there before it
+    read = topological([c for node in products(lean.sequence.graph) for c in node.inputs])
+    made = [node for node in lean.sequence.graph.nodes() if node not in read]
+    assert {node.op for node in made} <= {"matvec", "add"}
 
 
 @pytest.mark.medium
@@ -342,7 +345,9 @@ def test_reverse_loop_carries_cotangents_of_states_alone(name: str, lean: bool) 
 def test_weight_gradients_leave_the_loop(name: str, lean: bool) -> None:
     reverse = planned(name, lean).reverse
     assert not ops(reverse.body) & {"outer", "total", "total_time"}
-    assert ops(reverse.after) & {"outer", "total"}
+    in_step = planned(name, lean).step.graph.inputs  # none, where a cell is linear in its state
+    if any(node.op == "input" and node.attr("kind") == "parameter" for node in in_step):
+        assert ops(reverse.after) & {"outer", "total"}
 
 
 @pytest.mark.medium

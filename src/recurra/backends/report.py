@@ -36,7 +36,9 @@ def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
     """What a plan does, section by section, with the sizes put in."""
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
     if is_linear(cell.equations):
-        lines.append("  linear in the state, unit by unit: a scan over time, whatever the sizes")
+        lines.append(
+            "  linear in the state, unit by unit: given the input, its steps are a scan over time"
+        )
     for title, entries in (
         ("merged, so that what multiplies the same vector is one product", _merged(plan, sizes)),
         ("out of the time loop", _hoisted(plan, sizes)),

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 import typer.core
 
-from recurra.cli import cells, doctor, evaluate, sample, train
+from recurra.cli import cells, compare, doctor, evaluate, sample, train
 from recurra.errors import RecurraError
 
 USER_ERROR = 2
@@ -68,6 +68,7 @@ app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("sample")(sample.sample)
 app.command("cells")(cells.show_cells)
+app.command("compare")(compare.compare_cells)
 app.command("doctor")(doctor.show_machine)
 
 

@@ -6,25 +6,18 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, REPORTS, TEXT, option
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Train a model; every run is a folder that can be resumed, evaluated and sampled from.",
 )
 
-TEXT, MODEL, BUDGET = "Text", "Model", "How long"
-LEARNING, REPORTS, MACHINE = "Optimization", "Validation, checkpoints, samples", "Machine"
-
 
 @app.callback()
 def train() -> None:
     """Train a model; every run is a folder that can be resumed, evaluated and sampled from."""
-
-
-def _option(panel: str, text: str, *names: str, default: str | None = None) -> Any:
-    """An option in a panel of the help; `default` is what the help says where the value is None."""
-    shown: Any = True if default is None else default
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=shown)
 
 
 class ContextCommand(typer.core.TyperCommand):
@@ -43,11 +36,11 @@ class ContextCommand(typer.core.TyperCommand):
 def lm(
     context: typer.Context,
     out: Annotated[
-        Path, _option(TEXT, "Folder of the run, made anew; with --resume, the run to go on with.")
+        Path, option(TEXT, "Folder of the run, made anew; with --resume, the run to go on with.")
     ] = Path("runs/lm"),
     resume: Annotated[
         bool,
-        _option(
+        option(
             TEXT,
             "Go on from the last checkpoint in --out, with that run's settings; --epochs, "
             "--max-steps and --max-minutes may be extended.",
@@ -56,68 +49,68 @@ def lm(
     ] = False,
     data: Annotated[
         str | None,
-        _option(
+        option(
             TEXT,
             "Text file, UTF-8 (or .gz of it): 90 % to train on, 5 % to validate, 5 % to test.",
             default="the Python standard library's source",
         ),
     ] = None,
     val_data: Annotated[
-        str | None, _option(TEXT, "Validate on this file instead.", default="5 % of the text")
+        str | None, option(TEXT, "Validate on this file instead.", default="5 % of the text")
     ] = None,
     test_data: Annotated[
-        str | None, _option(TEXT, "Test on this file instead.", default="5 % of the text")
+        str | None, option(TEXT, "Test on this file instead.", default="5 % of the text")
     ] = None,
     level: Annotated[
-        str, _option(TEXT, "What a token is: char, byte (any file), word or bpe.")
+        str, option(TEXT, "What a token is: char, byte (any file), word or bpe.")
     ] = "char",
     vocab_size: Annotated[
         int | None,
-        _option(TEXT, "Most tokens of a word or bpe vocabulary.", default="word 50000, bpe 4096"),
+        option(TEXT, "Most tokens of a word or bpe vocabulary.", default="word 50000, bpe 4096"),
     ] = None,
-    cell: Annotated[str, _option(MODEL, "The recurrence, by name: see recurra cells.")] = "lstm",
-    hidden_size: Annotated[int, _option(MODEL, "Units of each layer.")] = 256,
-    num_layers: Annotated[int, _option(MODEL, "Recurrent layers, one on another.")] = 1,
-    embedding_size: Annotated[int, _option(MODEL, "Numbers that stand for a token.")] = 64,
+    cell: Annotated[str, option(MODEL, "The recurrence, by name: see recurra cells.")] = "lstm",
+    hidden_size: Annotated[int, option(MODEL, "Units of each layer.")] = 256,
+    num_layers: Annotated[int, option(MODEL, "Recurrent layers, one on another.")] = 1,
+    embedding_size: Annotated[int, option(MODEL, "Numbers that stand for a token.")] = 64,
     dropout: Annotated[
-        float, _option(MODEL, "Share of each layer's output dropped in training, 0 to 1.")
+        float, option(MODEL, "Share of each layer's output dropped in training, 0 to 1.")
     ] = 0.2,
     tied: Annotated[
         bool,
-        _option(
+        option(
             MODEL, "Predict with the embedding's weights; needs equal sizes.", "--tied/--untied"
         ),
     ] = False,
     epochs: Annotated[
         int | None,
-        _option(BUDGET, "Passes over the training text.", default="20 if nothing else ends it"),
+        option(BUDGET, "Passes over the training text.", default="20 if nothing else ends it"),
     ] = None,
     max_steps: Annotated[
-        int | None, _option(BUDGET, "Stop after so many windows.", default="no limit")
+        int | None, option(BUDGET, "Stop after so many windows.", default="no limit")
     ] = None,
     max_minutes: Annotated[
         float | None,
-        _option(
+        option(
             BUDGET,
             "Stop after so many minutes; the learning rate follows the clock. Such a run does not "
             "repeat bit by bit, one ended by steps or epochs does.",
             default="no limit",
         ),
     ] = None,
-    batch_size: Annotated[int, _option(LEARNING, "Streams of text read side by side.")] = 64,
+    batch_size: Annotated[int, option(LEARNING, "Streams of text read side by side.")] = 64,
     bptt: Annotated[
-        int, _option(LEARNING, "Tokens of a window, through which gradients flow back.")
+        int, option(LEARNING, "Tokens of a window, through which gradients flow back.")
     ] = 100,
     lr: Annotated[
-        float, _option(LEARNING, "Learning rate after the warm-up; sgd wants about 1.")
+        float, option(LEARNING, "Learning rate after the warm-up; sgd wants about 1.")
     ] = 0.003,
-    optimizer: Annotated[str, _option(LEARNING, "adamw, rmsprop or sgd (momentum 0.9).")] = "adamw",
+    optimizer: Annotated[str, option(LEARNING, "adamw, rmsprop or sgd (momentum 0.9).")] = "adamw",
     weight_decay: Annotated[
-        float, _option(LEARNING, "Of matrices; biases and vectors are never decayed.")
+        float, option(LEARNING, "Of matrices; biases and vectors are never decayed.")
     ] = 0.01,
     schedule: Annotated[
         str,
-        _option(
+        option(
             LEARNING,
             "cosine (to a hundredth at the end), plateau (halved when validation stops improving) "
             "or constant.",
@@ -125,40 +118,40 @@ def lm(
     ] = "cosine",
     warmup_steps: Annotated[
         int | None,
-        _option(LEARNING, "Steps of linear warm-up.", default="100, at most a tenth of the run"),
+        option(LEARNING, "Steps of linear warm-up.", default="100, at most a tenth of the run"),
     ] = None,
     clip_norm: Annotated[
         float | None,
-        _option(LEARNING, "Largest norm of all gradients together.", default="1.0"),
+        option(LEARNING, "Largest norm of all gradients together.", default="1.0"),
     ] = None,
     clip_value: Annotated[
         float | None,
-        _option(LEARNING, "Largest value of one gradient, instead.", default="no limit"),
+        option(LEARNING, "Largest value of one gradient, instead.", default="no limit"),
     ] = None,
     no_clip: Annotated[
-        bool, _option(LEARNING, "Clip nothing; the norm is logged all the same.", "--no-clip")
+        bool, option(LEARNING, "Clip nothing; the norm is logged all the same.", "--no-clip")
     ] = False,
-    seed: Annotated[int, _option(LEARNING, "Of weights, dropout and samples.")] = 1,
+    seed: Annotated[int, option(LEARNING, "Of weights, dropout and samples.")] = 1,
     eval_every: Annotated[
         int | None,
-        _option(
+        option(
             REPORTS, "Steps between validations.", default="about 20 in a run, at most 5 % of it"
         ),
     ] = None,
     checkpoint_every: Annotated[
         int | None,
-        _option(REPORTS, "Steps between checkpoints.", default="every 30 seconds"),
+        option(REPORTS, "Steps between checkpoints.", default="every 30 seconds"),
     ] = None,
     sample_length: Annotated[
-        int, _option(REPORTS, "Tokens of each sample in samples.txt; 0 for none.")
+        int, option(REPORTS, "Tokens of each sample in samples.txt; 0 for none.")
     ] = 300,
-    prime: Annotated[str, _option(REPORTS, "Text that each sample goes on from.")] = "",
-    device: Annotated[str, _option(MACHINE, "auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, _option(MACHINE, "32-true, bf16-mixed or 64-true.")] = "32-true",
+    prime: Annotated[str, option(REPORTS, "Text that each sample goes on from.")] = "",
+    device: Annotated[str, option(MACHINE, "auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, option(MACHINE, "32-true, bf16-mixed or 64-true.")] = "32-true",
     threads: Annotated[
-        int | None, _option(MACHINE, "CPU threads.", default="torch's choice")
+        int | None, option(MACHINE, "CPU threads.", default="torch's choice")
     ] = None,
-    backend: Annotated[str, _option(MACHINE, "What runs the recurrence: auto or a name.")] = "auto",
+    backend: Annotated[str, option(MACHINE, "What runs the recurrence: auto or a name.")] = "auto",
 ) -> None:
     """Train a language model: on your text, or on the Python standard library's source.
 

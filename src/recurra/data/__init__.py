@@ -1,27 +1,34 @@
-"""Text for language models: vocabularies, token files larger than memory, streams of windows."""
+"""Text for language models: vocabularies, token files larger than memory, streams of windows; and
+made-up tasks that need memory."""
 
 from recurra.data.bpe import BPEVocabulary
+from recurra.data.catalogue import TASKS, make_task
 from recurra.data.characters import CharacterVocabulary
 from recurra.data.octets import ByteVocabulary
 from recurra.data.prepare import build_vocabulary, prepare_tokens
 from recurra.data.stdlib import StdlibSource, stdlib_source
 from recurra.data.streams import TokenStreams, split_by_position
+from recurra.data.tasks import Batch, Task
 from recurra.data.text import read_pieces, read_text
 from recurra.data.tokens import TokenFile, open_tokens, read_token_file, write_tokens
 from recurra.data.vocabulary import TokenDecoder, Vocabulary
 from recurra.data.words import WordVocabulary
 
 __all__ = [
+    "TASKS",
     "BPEVocabulary",
+    "Batch",
     "ByteVocabulary",
     "CharacterVocabulary",
     "StdlibSource",
+    "Task",
     "TokenDecoder",
     "TokenFile",
     "TokenStreams",
     "Vocabulary",
     "WordVocabulary",
     "build_vocabulary",
+    "make_task",
     "open_tokens",
     "prepare_tokens",
     "read_pieces",

@@ -12,6 +12,9 @@ _HEADINGS = {
     "state": "state",
     "context": "context",
     "step": "step index",
+    "mask": "random, each step",
+    "sequence mask": "random, each sequence",
+    "call mask": "random, each call",
     "parameter": "parameters",
 }
 
@@ -129,7 +132,7 @@ def _latex_names(graph: Graph) -> tuple[dict[Node, str], list[tuple[str, Node]]]
 def _latex_inputs(graph: Graph) -> dict[Node, str]:
     """The inputs as symbols: x_t, h_{t-1}, and what does not change without an index."""
     labels = {}
-    times = {"input": "t", "state": "t-1"}
+    times = {"input": "t", "state": "t-1", "mask": "t"}
     for node, label in _input_labels(graph).items():
         time = times.get(node.attr("kind")) if node.op == "input" else "t"
         labels[node] = latex_symbol(label, time)
@@ -138,7 +141,7 @@ def _latex_inputs(graph: Graph) -> dict[Node, str]:
 
 def _varying(graph: Graph) -> set[Node]:
     """The nodes that depend on the input, a state or the step."""
-    constant = ("parameter", "context")
+    constant = ("parameter", "context", "sequence mask", "call mask")
     varying = {n for n in graph.inputs if n.op != "input" or n.attr("kind") not in constant}
     for node in graph.nodes():
         if any(child in varying for child in node.inputs):

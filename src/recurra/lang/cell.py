@@ -2,11 +2,13 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from pickle import PicklingError
 from typing import Any, overload
 
 from recurra.errors import CellError
-from recurra.ir import Dim, Graph, Node, Stage, picture, show, verify
+from recurra.ir import Dim, Graph, Node, Stage, apply, const, picture, show, verify
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
 
@@ -25,6 +27,8 @@ class Cell:
         parameters: symbolic shape by name, in the order of the signature: () is a learned scalar.
         constants: the arguments with a default value.
         heads: the number of blocks of each block-diagonal matrix.
+        masks: the random masks that a layer draws in training, by name.
+        evaluation: the cell with each random mask at its mean; itself, if it has none.
         init: how parameters start, by name: a number, or the name of a rule.
         size_names: the sizes that a layer must give: I and H first, then the cell's own.
         equations: the graph; its outputs are "output", then one named like each state.
@@ -42,6 +46,7 @@ class Cell:
         self.step = signature.step
         self.constants = signature.constants
         self.heads = signature.heads
+        self.masks = dict(options.masks)
         self.init = dict(options.init)
         traced = trace_equations(self.name, function, signature, options)
         self.equations = verify(traced, Stage.CELL)
@@ -50,6 +55,7 @@ class Cell:
         self.context_sizes = tuple(_size(node) for node in _leaves(self.equations, "context"))
         self.output_size = _size(self.equations.output("output"))
         self.size_names = _size_names(self.equations)
+        self.evaluation: Cell = self._calm() if self.masks else self
         self.__doc__ = function.__doc__
         self.__name__, self.__module__ = function.__name__, function.__module__
 
@@ -73,6 +79,23 @@ class Cell:
                 )
         return Cell(self.function, self.options.with_constants(constants))
 
+    def _calm(self) -> "Cell":
+        """The cell with each random mask at its mean."""
+        new = {
+            node: const(self.masks[node.name].mean) if node.name in self.masks else node
+            for node in self.equations.inputs
+        }
+        for node in self.equations.nodes():
+            new[node] = apply(node.op, *(new[child] for child in node.inputs), **dict(node.attrs))
+        calm = object.__new__(Cell)
+        calm.__dict__.update(self.__dict__, masks={}, evaluation=calm)
+        calm.equations = Graph(
+            inputs=tuple(node for node in self.equations.inputs if node.name not in self.masks),
+            outputs=tuple((name, new[node]) for name, node in self.equations.outputs),
+            names={new[node]: name for node, name in self.equations.names.items()},
+        )
+        return calm
+
     def latex(self) -> str:
         """The equations as a paper sets them, for a LaTeX align environment."""
         return show.latex(self.name, self.equations)
@@ -92,6 +115,14 @@ class Cell:
 
     def __reduce__(self) -> tuple[Callable[..., "Cell"], tuple[Any, ...]]:
         changed = self.options.constants
+        kept: Any = sys.modules.get(self.function.__module__)
+        for part in self.function.__qualname__.split("."):
+            kept = getattr(kept, part, None)
+        if not isinstance(kept, Cell) or kept.function is not self.function:
+            raise PicklingError(
+                f"cell {self.name}: expected it in {self.function.__module__} under its name, "
+                f"where another process can find it, got {kept!r}. Assign it there."
+            )
         return _restore, (self.function.__module__, self.function.__qualname__, dict(changed))
 
 

@@ -1,22 +1,26 @@
 """Cells made of cells: the equations of one, traced again with something in them changed.
 
 What comes out is a Cell like any other: it prints, it has a LaTeX form, the compiler sees one
-recurrence, and it can be composed again.
+recurrence, and it can be composed again. `replace` is for studies of variants; the composers that
+the literature names are in `recurra.compose`.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from recurra.errors import CellError
 from recurra.ir import OPS, Dim, Group, Node, Shape, shape_text
 from recurra.lang.cell import Cell
+from recurra.lang.masks import Mask
 from recurra.lang.signature import Options
 from recurra.lang.symbols import Symbol, elementwise, lift, trace_of
 from recurra.lang.trace import Trace
 from recurra.lang.where import users_module
 
 Edit = Callable[[Node, Symbol, "Values"], Symbol]
+Finish = Callable[["Values", tuple[Symbol, ...]], tuple[Any, ...]]
 
 
 class Values:
@@ -62,7 +66,7 @@ class Values:
         return self.old(name)
 
     def old(self, name: str) -> Symbol:
-        """The input, state or parameter of that name."""
+        """The input, state or parameter of that name, or what the composer has added."""
         if name not in self._given:
             known = ", ".join([*self._named, *self._given])
             self._trace.fail(f"expected a value of {self._cell.name}, got {name!r}. Use {known}.")
@@ -72,10 +76,10 @@ class Values:
         """The symbol for a node of the cell's equations, made when it is first asked for."""
         if node not in self._symbols:
             inputs = tuple(self.of(child) for child in node.inputs)
-            self._symbols[node] = self._edit(node, self._made(node, inputs), self)
+            self._symbols[node] = self._edit(node, self.made(node, inputs), self)
         return self._symbols[node]
 
-    def _made(self, node: Node, inputs: tuple[Symbol, ...]) -> Symbol:
+    def made(self, node: Node, inputs: tuple[Symbol, ...]) -> Symbol:
         """The node's operation on `inputs`; what numbers have made trivial is not written."""
         if node.op == "mul":
             for factor in inputs:
@@ -87,7 +91,15 @@ class Values:
             key: value.substitute(self._sizes) if isinstance(value, Dim) else value
             for key, value in node.attrs
         }
-        return Symbol(self._trace, node.op, inputs, attrs, self._here(node.shape))
+        wide = tuple(map(self._widened, inputs, node.inputs))
+        return Symbol(self._trace, node.op, wide, attrs, self._here(node.shape))
+
+    def _widened(self, symbol: Symbol, like: Node) -> Symbol:
+        """A number that has taken the place of a vector, as a vector."""
+        if symbol.shape != () or not like.shape:
+            return symbol
+        shape = self._here(like.shape)
+        return Symbol(self._trace, "expand", (symbol,), {"shape": shape}, shape)
 
     def returned(self) -> tuple[Symbol, ...]:
         """What the cell's function returned; its values keep their names, in their order."""
@@ -97,45 +109,78 @@ class Values:
                 self._trace.names.setdefault(symbol, name)
         outputs = self._cell.equations.outputs
         own = outputs if self._cell.options.output else outputs[1:]
-        return tuple(self.of(node) for _, node in own)
+        return tuple(self._widened(self.of(node), node) for _, node in own)
 
 
-def composed(
-    base: Cell,
-    name: str,
-    doc: str,
-    edit: Edit,
-    *,
-    numbers: Mapping[str, float] | None = None,
-) -> Cell:
-    """The cell whose equations are those of `base`, each value as `edit` leaves it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """What a composer changes in a cell.
 
-    Args:
-        base: the cell; its inputs, states, constants and sizes are the new one's too, and so are
-            those of its parameters that the new equations read.
+    Attributes:
         name: the new cell's.
         doc: the new cell's docstring.
-        edit: takes a node of the equations of `base`, its symbol, and all values; gives the symbol
+        edit: takes a node of the base's equations, its symbol, and all values; gives the symbol
             that takes its place.
-        numbers: numbers for parameters of `base`.
+        finish: takes all values and what the equations return; gives what is returned instead.
+        output: whether that has an output before the states; None for as the base has it.
+        numbers: numbers for parameters of the base.
+        parameters: the shapes of new parameters, by name.
+        masks: new random masks, by name.
+        sizes: sizes of the base that are others here: {"I": H}.
+        init: how the new parameters start.
+        composer: the function of `recurra.compose` that made it, and
+        options: its arguments but the cell, as JSON has them; a saved model keeps both.
     """
-    known = dict(numbers or {})
+
+    name: str
+    doc: str
+    edit: Edit = lambda node, symbol, values: symbol
+    finish: Finish = lambda values, returned: returned
+    output: bool | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, Shape] = field(default_factory=dict)
+    masks: Mapping[str, Mask] = field(default_factory=dict)
+    sizes: Mapping[str, Dim] = field(default_factory=dict)
+    init: Mapping[str, float | str] = field(default_factory=dict)
+    composer: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to make a composed cell again: composer(base, **options)."""
+
+    base: Cell
+    composer: str
+    options: Mapping[str, Any]
+
+
+def recipe_of(cell: Cell) -> Recipe | None:
+    """How the cell was composed; None of a cell that was written, or made by `replace`."""
+    return getattr(cell.function, "recipe", None)
+
+
+def composed(base: Cell, how: Composition) -> Cell:
+    """The cell whose equations are those of `base` with the changes of `how`.
+
+    Its inputs, states, constants and sizes are those of `base`, and so are those of the parameters
+    that the new equations still read.
+    """
     module = users_module()  # where the cell is kept under its name, for pickle
-    first = _traced(base, name, doc, edit, known, module)
+    first = _traced(base, how, how.numbers, module)
     read = {child for node in first.equations.nodes() for child in node.inputs}
     unread = {
         node.name: 0.0
         for node in first.equations.inputs
         if node.attr("kind") == "parameter" and node not in read
     }
-    return _traced(base, name, doc, edit, known | unread, module) if unread else first
+    return _traced(base, how, {**how.numbers, **unread}, module) if unread else first
 
 
-def _traced(
-    base: Cell, name: str, doc: str, edit: Edit, numbers: Mapping[str, float], module: str
-) -> Cell:
+def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: str) -> Cell:
     kept = {node.name: node for node in base.equations.inputs if node.name not in numbers}
-    defaults = {**dict.fromkeys(kept, inspect.Parameter.empty), **base.constants}
+    names = (*kept, *how.masks, *how.parameters)
+    defaults = {**dict.fromkeys(names, inspect.Parameter.empty), **base.constants}
     signature = inspect.Signature(
         [
             inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
@@ -148,31 +193,37 @@ def _traced(
         given.apply_defaults()
         constants = {key: given.arguments.pop(key) for key in base.constants}
         changed = base.with_constants(**constants) if constants != base.constants else base
-        trace = trace_of(tuple(given.arguments.values()), name)
+        trace = trace_of(tuple(given.arguments.values()), how.name)
         known = {key: lift(value, trace) for key, value in numbers.items()}
-        returned = Values(changed, {**given.arguments, **known}, trace, edit).returned()
-        first, *others = returned
-        return returned if others else first
+        values = Values(changed, {**given.arguments, **known}, trace, how.edit)
+        first, *others = how.finish(values, values.returned())
+        return (first, *others) if others else first
 
     function.__signature__ = signature  # type: ignore[attr-defined]
-    function.__name__ = function.__qualname__ = name
-    function.__doc__, function.__module__ = doc, module
+    function.__name__ = function.__qualname__ = how.name
+    function.__doc__, function.__module__ = how.doc, module
     function.names_its_values = True  # type: ignore[attr-defined] - not by its local variables
+    if how.composer is not None:
+        function.recipe = Recipe(base, how.composer, how.options)  # type: ignore[attr-defined]
+    shapes = {key: node.shape for key, node in kept.items() if key != base.step}
+    shapes |= {key: mask.shape for key, mask in how.masks.items()} | dict(how.parameters)
+    masks = {**base.masks, **how.masks}
     return Cell(
         function,
         Options(
             states=base.states,
             context=base.context,
-            sizes={key: _size(node) for key, node in kept.items() if key != base.step},
-            init={key: rule for key, rule in base.init.items() if key in kept},
-            output=base.options.output,
+            sizes={key: _sizes(shape, how.sizes) for key, shape in shapes.items()},
+            init={key: rule for key, rule in base.init.items() if key in kept} | dict(how.init),
+            output=base.options.output if how.output is None else how.output,
             heads={key: count for key, count in base.options.heads.items() if key in kept},
+            masks={key: mask for key, mask in masks.items() if key in shapes},
         ),
     )
 
 
-def _size(node: Node) -> tuple[Dim, ...]:
-    return node.shape or (Dim.of(1),)
+def _sizes(shape: Shape, changed: Mapping[str, Dim]) -> tuple[Dim, ...]:
+    return tuple(dim.substitute(changed) for dim in shape) or (Dim.of(1),)
 
 
 def replace(
@@ -217,4 +268,5 @@ def replace(
             return symbol
         return lift(value(of) if callable(value) else value, symbol.trace)
 
-    return composed(base, name, doc or base.doc, edit, numbers=numbers)
+    how = Composition(name=name, doc=doc or base.doc, edit=edit, numbers=numbers)
+    return composed(base, how)

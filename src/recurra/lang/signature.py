@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from recurra.errors import CellError
 from recurra.ir import Dim
+from recurra.lang.masks import Mask
 from recurra.lang.where import Where
 
 Sizes = Mapping[str, str | tuple[str | Dim, ...]]
@@ -25,6 +26,7 @@ class Options:
     init: Mapping[str, float | str]
     output: bool
     heads: Heads = field(default_factory=dict)
+    masks: Mapping[str, Mask] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def with_constants(self, constants: Mapping[str, Any]) -> "Options":
@@ -47,7 +49,8 @@ class Signature:
         self._check(names, arguments)
         first = names[0] if names else None
         self.input = None if first in options.states else first
-        rest = [n for n in names if n not in (*options.states, *options.context, self.input)]
+        others = (*options.states, *options.context, *options.masks, self.input)
+        rest = [name for name in names if name not in others]
         self.step = "t" if "t" in rest else None
         self.parameters = tuple(name for name in rest if name != self.step)
         known = {*names} - {self.step}
@@ -99,9 +102,10 @@ class Signature:
     def _size(self, name: str, size: Any) -> tuple[Dim, ...]:
         """The shape that `sizes` gives an argument; "1" is a scalar's."""
         parts = size if isinstance(size, tuple) else (size,)
+        matrices = (*self.parameters, *self.options.masks)
         whole = {key: value for key, value in self.constants.items() if type(value) is int}
         try:
-            if len(parts) not in ((1, 2) if name in self.parameters else (1,)):
+            if len(parts) not in ((1, 2) if name in matrices else (1,)):
                 raise ValueError("expected one size, or two for a parameter that is a matrix.")
             dims = tuple(p if isinstance(p, Dim) else Dim.parse(p, whole) for p in parts)
         except (TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, no_type_check
 
 from recurra.ir import Dim, Graph, Node, intern, leaf
+from recurra.lang.masks import KINDS
 from recurra.lang.signature import Options, Signature, code_of
 from recurra.lang.symbols import Symbol, language_names, lift
 from recurra.lang.trace import ACTIVE, Trace
@@ -178,13 +179,14 @@ def _lower(
     kinds = dict.fromkeys(signature.parameters, "parameter")
     kinds.update(dict.fromkeys(options.states, "state"))
     kinds.update(dict.fromkeys(options.context, "context"))
+    kinds.update({name: mask.kind for name, mask in options.masks.items()})
     if signature.step:
         kinds[signature.step] = "step"
     if signature.input:
         kinds[signature.input] = "input"
     order = [
         name
-        for kind in ("input", "state", "context", "step", "parameter")
+        for kind in ("input", "state", "context", "step", *KINDS.values(), "parameter")
         for name in _in_order(kind, kinds, signature, options)
     ]
     nodes: dict[Symbol, Node] = {
@@ -193,12 +195,10 @@ def _lower(
     }
     inputs = tuple(nodes.values())
     ordered = _ordered([value for _, value in outputs], nodes)
-    _check_matrices(ordered, [leaves[n] for n in order if kinds[n] != "parameter"], trace)
+    fixed = ("parameter", KINDS["call"])
+    _check_matrices(ordered, [leaves[n] for n in order if kinds[n] not in fixed], trace)
     for symbol in ordered:
-        attrs = tuple(
-            (key, trace.resolve(value) if isinstance(value, Dim) else value)
-            for key, value in symbol.attrs.items()
-        )
+        attrs = tuple((key, _resolved(value, trace)) for key, value in symbol.attrs.items())
         shape = trace.resolve_shape(symbol.shape or ())
         nodes[symbol] = intern(symbol.op, tuple(nodes[i] for i in symbol.inputs), attrs, shape)
     named = {
@@ -209,6 +209,13 @@ def _lower(
     names = {node: name for name, node in named.items()}
     named_outputs = tuple((name, nodes[value]) for name, value in outputs)
     return Graph(inputs=inputs, outputs=named_outputs, names=names)
+
+
+def _resolved(value: Any, trace: Trace) -> Any:
+    """An attribute with the sizes in it resolved."""
+    if isinstance(value, Dim):
+        return trace.resolve(value)
+    return trace.resolve_shape(value) if isinstance(value, tuple) else value
 
 
 def _check_matrices(ordered: list[Symbol], varying_leaves: list[Symbol], trace: Trace) -> None:

@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from recurra import cells
+from recurra import cells, compose
 from recurra.errors import CheckpointError
 from recurra.lang import Cell
+from recurra.lang.compose import recipe_of
 from recurra.models.files import (
     CONFIG_NAME,
     FORMAT,
@@ -133,14 +134,24 @@ def load(
 def cell_config(cell: Cell) -> dict[str, Any]:
     """The entries of a config that name a cell.
 
-    A registered cell is its name and the constants that were changed. A cell of the user's own has
-    its equations written down beside the name, for the reader; `load` then needs the cell itself.
+    A registered cell is its name and the constants that were changed, one that was composed also
+    the composer and what it was given. A cell of the user's own has its equations written down
+    beside the name, for the reader; `load` then needs the cell itself.
     """
     registered = cell.name in cells.names() and cells.get(cell.name).function is cell.function
+    recipe = recipe_of(cell)
+    base = None if registered or recipe is None else cell_config(recipe.base)
+    if recipe is None or base is None or base["equations"] is not None:
+        return {
+            "cell": cell.name,
+            "constants": dict(cell.options.constants),
+            "equations": None if registered else str(cell),
+        }
     return {
         "cell": cell.name,
         "constants": dict(cell.options.constants),
-        "equations": None if registered else str(cell),
+        "equations": None,
+        "composed": {"composer": recipe.composer, "options": dict(recipe.options), "of": base},
     }
 
 
@@ -170,7 +181,7 @@ def _built(
 
 def _cell_of(arguments: dict[str, Any], given: Cell | None) -> Cell:
     """The cell that the config names; takes the entries of `cell_config` out of `arguments`."""
-    name = arguments.pop("cell")
+    name, made = arguments.pop("cell"), arguments.pop("composed", None)
     constants, equations = arguments.pop("constants", {}), arguments.pop("equations", None)
     if given is not None and given.name != name:
         raise ValueError(f"a model of cell {name!r}, not {given.name!r}. Pass the model's own.")
@@ -179,7 +190,14 @@ def _cell_of(arguments: dict[str, Any], given: Cell | None) -> Cell:
             f"a cell of the user's own, {name!r}. Pass it: load(folder, cell=...). "
             f"Its equations are\n{equations}"
         )
-    cell = given or cells.get(name)
+    if given is None and made is not None:
+        if made["composer"] not in compose.__all__:
+            raise ValueError(f"a composer of recurra.compose, not {made['composer']!r}.")
+        cell = getattr(compose, made["composer"])(
+            _cell_of(dict(made["of"]), None), **made["options"]
+        )
+    else:
+        cell = given or cells.get(name)
     # The registry's own object where nothing changed: its plans are made already.
     return cell.with_constants(**constants) if constants else cell
 

@@ -1,8 +1,19 @@
 """Recurrent layers: any cell as a torch module, torch.nn's own three as drop-ins, and streaming."""
 
+from recurra.nn.bidirectional import Bidirectional
 from recurra.nn.machine import Compiler, Machine, doctor
 from recurra.nn.recurrent import Recurrent
 from recurra.nn.stream import Stream
 from recurra.nn.torch_named import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Compiler", "Machine", "Recurrent", "Stream", "doctor"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Bidirectional",
+    "Compiler",
+    "Machine",
+    "Recurrent",
+    "Stream",
+    "doctor",
+]

@@ -1,5 +1,8 @@
 """Dropout whose masks cost little on a CPU."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,10 +21,20 @@ def dropout(x: Tensor, p: float) -> Tensor:
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014), "Dropout: A Simple Way
     to Prevent Neural Networks from Overfitting", JMLR 15, 1929-1958.
     """
-    dropped = round(p * _LEVELS)
-    if not 0 < dropped < _LEVELS or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return functional.dropout(x, p)
-    draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
-    keep = bits >= dropped - _LEVELS // 2
-    return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+    kept = round((1.0 - p) * _LEVELS)
+    if kept in (0, _LEVELS):
+        return functional.dropout(x, p)
+    return x * chosen(x.shape, 1.0 - p, x).mul_(_LEVELS / kept)
+
+
+def chosen(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
+    """1 with probability `rate` and 0 otherwise, of the dtype and on the device of `like`."""
+    ones = round(rate * _LEVELS)
+    if not 0 < ones < _LEVELS or like.device.type != "cpu" or torch.compiler.is_compiling():
+        return like.new_empty(shape).bernoulli_(rate)
+    count = math.prod(shape)
+    draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[:count].view(*shape)
+    return (bits >= _LEVELS // 2 - ones).to(like.dtype)

@@ -40,6 +40,9 @@ class Recurrent(CellStack):
         sizes: the cell's size names besides I and H, such as {"P": 32} for a projection.
         init: how parameters start, by the cell's names, in place of the cell's own rules: a number,
             "orthogonal", "identity", or a function of `recurra.nn.initial`.
+        learned_state: sequences start from parameters, `first_<state>_l<layer>`, that begin at
+            zero, where no state is given.
+        reverse: read each sequence from its end.
 
     Raises:
         ValueError: when a size, probability, cell name or backend name is wrong.
@@ -62,6 +65,8 @@ class Recurrent(CellStack):
         device: torch.device | str | None = None,
         sizes: Mapping[str, int] | None = None,
         init: Mapping[str, initial.Rule] | None = None,
+        learned_state: bool = False,
+        reverse: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -76,6 +81,8 @@ class Recurrent(CellStack):
             device=device,
             sizes=sizes,
             init=init,
+            learned_state=learned_state,
+            reverse=reverse,
         )
         self.batch_first = batch_first
 
@@ -97,7 +104,7 @@ class Recurrent(CellStack):
             x: [T, B, I] features or [T, B] int64 token ids; [B, T, ...] with batch_first; without B
                 for one sequence; or a PackedSequence of either.
             state: [L*D, B, H], ordered layer 0 forward, layer 0 reverse, layer 1 forward and so on;
-                a tuple of them for a cell of several states; None means zeros.
+                a tuple of them for a cell of several states; None means zeros, or what is learned.
             lengths: [B] integers in 1..T, true steps of each sequence; None means all T.
             context: [B, C], what stays constant through time, read by all layers; a tuple of them
                 for a cell of several.
@@ -126,6 +133,7 @@ class Recurrent(CellStack):
             context=contexts,
             embedding=embedding,
             dropout=self.dropout if self.training else 0.0,
+            random=self.training,
         )
         return layout.output(y), one_or_all(tuple(layout.handed_back(s) for s in states))
 
@@ -135,7 +143,7 @@ class Recurrent(CellStack):
         """The caller's state, checked, with a batch dimension and in the order of the batch."""
         B = layout.batch_size
         if state is None:
-            return self.zero_states(B)
+            return self.first_states(B)
         shapes = tuple(layout.outside_shape(shape) for shape in self.state_shapes(B))
         states = checks.checked_states(self.home, state, self.cell.states, shapes)
         return tuple(layout.taken_in(tensor, 1) for tensor in states)
@@ -190,6 +198,7 @@ class Recurrent(CellStack):
         parts = [self.cell.name, f"input_size={self.input_size}", f"hidden_size={self.hidden_size}"]
         defaults = {"num_layers": 1, "bidirectional": False, "batch_first": False}
         defaults |= {"dropout": 0.0, "backend": "auto", "memory": "normal", "sizes": {}}
+        defaults |= {"learned_state": False, "reverse": False}
         for name, default in defaults.items():
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)!r}")

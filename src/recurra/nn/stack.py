@@ -14,7 +14,7 @@ from recurra import backends
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.checks import Home
-from recurra.nn.dropout import dropout
+from recurra.nn.dropout import chosen, dropout
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -40,6 +40,8 @@ class CellStack(nn.Module):
         device: torch.device | str | None = None,
         sizes: Mapping[str, int] | None = None,
         init: Mapping[str, initial.Rule] | None = None,
+        learned_state: bool = False,
+        reverse: bool = False,
     ) -> None:
         super().__init__()
         self.cell = checks.resolved_cell(type(self).__name__, cell)
@@ -52,6 +54,8 @@ class CellStack(nn.Module):
         self.memory = memory
         self.sizes = dict(sizes or {})
         self.init = dict(init or {})
+        self.learned_state = learned_state
+        self.reverse = reverse
         self._check_arguments(dtype)
         self.layer_sizes = tuple(self._each_layer_sizes())
         self._check_state_sizes()
@@ -75,6 +79,11 @@ class CellStack(nn.Module):
         checks.check_size_names(where, self.cell, self.sizes)
         checks.check_init_names(where, self.cell, self.init)
         checks.check_dropout(where, "dropout", self.dropout)
+        if self.reverse and self.bidirectional:
+            raise ValueError(
+                f"{where}: expected reverse=True or bidirectional=True, got both. "
+                f"A bidirectional layer reads both ways already."
+            )
         checks.check_dtype(where, dtype)
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn(
@@ -116,6 +125,10 @@ class CellStack(nn.Module):
                     numbers = tuple(dim.evaluate(sizes) for dim in shape)
                     parameter = nn.Parameter(torch.empty(numbers, dtype=dtype, device=device))
                     self.register_parameter(_full_name(name, layer, direction), parameter)
+                for name, size in zip(self.cell.states, self._state_sizes, strict=True):
+                    if self.learned_state:
+                        first = nn.Parameter(torch.zeros(size, dtype=dtype, device=device))
+                        self.register_parameter(_first_name(name, layer, direction), first)
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew: by `init`, by the cell's own rules, else +-1/sqrt(H)."""
@@ -124,6 +137,8 @@ class CellStack(nn.Module):
             for direction in range(self.num_directions):
                 parameters = self.parameters_of(layer, direction)
                 initial.draw(parameters, rules, self.hidden_size, self.where)
+                for name in self.cell.states if self.learned_state else ():
+                    nn.init.zeros_(getattr(self, _first_name(name, layer, direction)))
 
     @property
     def where(self) -> str:
@@ -167,12 +182,20 @@ class CellStack(nn.Module):
         return tuple((count, batch_size, size) for size in self._state_sizes)
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """A state of zeros: one tensor [L*D, B, H], or a tuple of them for several states."""
+        """The state that sequences start from, zeros or learned: one tensor [L*D, B, H], or a tuple
+        of them for several states."""
         checks.check_sizes(f"{self.where}.initial_state", batch_size=batch_size)
-        return one_or_all(self.zero_states(batch_size))
+        return one_or_all(self.first_states(batch_size))
 
-    def zero_states(self, batch_size: int) -> tuple[Tensor, ...]:
-        """Zeros for each of the cell's states, [L*D, B, S]."""
+    def first_states(self, batch_size: int) -> tuple[Tensor, ...]:
+        """What each of the cell's states starts from, [L*D, B, S]."""
+        if self.learned_state:
+            places = [(k, d) for k in range(self.num_layers) for d in range(self.num_directions)]
+            rows = (
+                torch.stack([getattr(self, _first_name(name, *place)) for place in places])
+                for name in self.cell.states
+            )
+            return tuple(row[:, None].expand(-1, batch_size, -1) for row in rows)
         home = self.home
         return tuple(
             torch.zeros(shape, dtype=home.dtype, device=home.device)
@@ -188,6 +211,7 @@ class CellStack(nn.Module):
         context: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         dropout: float = 0.0,
+        random: bool = False,
         start: int = 0,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The output [T, B, D*O] and final states [L*D, B, S] on arguments already checked.
@@ -199,6 +223,7 @@ class CellStack(nn.Module):
             context: [B, C] each, the same for every layer.
             embedding: [V, I], for token ids.
             dropout: probability of dropping each feature between layers, now.
+            random: whether the cell's random masks are drawn, or at their means.
             start: what the step index, for cells that read it, is at the first step.
         """
         T, B = x.shape[:2]
@@ -210,7 +235,8 @@ class CellStack(nn.Module):
             x = x if x.dtype == torch.int64 else x.to(home.dtype)
             states = tuple(state.to(home.dtype) for state in states)
             context = tuple(tensor.to(home.dtype) for tensor in context)
-        run = self._runner(x.device)
+        cell = self.cell if random else self.cell.evaluation
+        run = self._runner(cell, x.device)
         finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             outputs = []
@@ -219,10 +245,10 @@ class CellStack(nn.Module):
                     x,
                     tuple(state[len(finals)] for state in states),
                     self.parameters_of(layer, direction),
-                    context=context,
+                    context=(*context, *self._drawn(cell, layer, T, B)),
                     embedding=embedding if layer == 0 else None,
                     lengths=lengths,
-                    reverse=direction == 1,
+                    reverse=self.reverse or direction == 1,
                     start=start,
                 )
                 outputs.append(y)
@@ -238,21 +264,39 @@ class CellStack(nn.Module):
         """What one layer hands to the next in training."""
         return dropout(x, p)
 
-    def _runner(self, device: torch.device) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+    def _drawn(self, cell: Cell, layer: int, steps: int, batch: int) -> Iterator[Tensor]:
+        """The random masks of a layer, in the order of the cell's inputs."""
+        lead = {"step": (steps, batch), "sequence": (batch,), "call": ()}
+        like = torch.empty(0, dtype=self.home.dtype, device=self.home.device)
+        for node in cell.equations.inputs:
+            mask = cell.masks.get(node.name)
+            if mask is not None:
+                own = [dim.evaluate(self.layer_sizes[layer]) for dim in mask.shape] or [1]
+                yield chosen((*lead[mask.each], *own), mask.rate, like).mul_(mask.scale)
+
+    def _runner(
+        self, cell: Cell, device: torch.device
+    ) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
         """What runs one layer and direction: the backend, or an operator where Python is traced."""
         if torch.compiler.is_compiling():
-            return partial(backends.traced_run, self._traced_keys(self.backend, self._equations))
-        return backends.load(self.cell, self.backend, device, memory=self.memory).run
+            keys = self._traced_keys(self.backend, self._equations, cell is self.cell)
+            return partial(backends.traced_run, keys)
+        return backends.load(cell, self.backend, device, memory=self.memory).run
 
     @torch.compiler.assume_constant_result
-    def _traced_keys(self, backend: str, equations: str) -> str:
+    def _traced_keys(self, backend: str, equations: str, in_training: bool) -> str:
         """What names the operators; torch traces anew for other arguments, not for another cell."""
-        return backends.traced_keys(self.cell, backend, self.memory)
+        cell = self.cell if in_training else self.cell.evaluation
+        return backends.traced_keys(cell, backend, self.memory)
 
 
 def one_or_all(states: tuple[Tensor, ...]) -> State:
     """The form that users see: the state itself where there is one, else the tuple."""
     return states[0] if len(states) == 1 else states
+
+
+def _first_name(state: str, layer: int, direction: int) -> str:
+    return _full_name(f"first_{state}", layer, direction)
 
 
 def _full_name(parameter: str, layer: int, direction: int) -> str:

@@ -51,9 +51,10 @@ class Stream:
         weights: torch.dtype | None = None,
     ) -> None:
         checks.check_sizes(f"{layer.where}.stream", batch_size=batch_size)
-        if layer.bidirectional:
+        if layer.bidirectional or layer.reverse:
+            got = "bidirectional=True" if layer.bidirectional else "reverse=True"
             raise ValueError(
-                f"{layer.where}.stream: expected a unidirectional layer, got bidirectional=True. "
+                f"{layer.where}.stream: expected a unidirectional layer, got {got}. "
                 f"The reverse direction needs the end of the sequence; make the layer one-way."
             )
         home = layer.home
@@ -82,7 +83,7 @@ class Stream:
         return one_or_all(self._states)
 
     def reset(self, state: State | None = None) -> None:
-        """Start again at step 0: from `state`, such as a layer returned for a prefix, or zeros."""
+        """Start again at step 0: from `state`, such as a layer returned, or as the layer starts."""
         if state is None:
             state = self.layer.initial_state(self.batch_size)
         names, shapes = self.layer.cell.states, self.layer.state_shapes(self.batch_size)
@@ -241,8 +242,9 @@ class Stream:
         settle_after_fork()
         layer, batch = self.layer, self.batch_size
         on_ids = x_dtype is torch.int64
+        cell = layer.cell.evaluation
         layers = [
-            cpu.StepLayer(cell=layer.cell, sizes=sizes, parameters=layer.parameters_of(i))
+            cpu.StepLayer(cell=cell, sizes=sizes, parameters=layer.parameters_of(i))
             for i, sizes in enumerate(layer.layer_sizes)
         ]
         if self._decoder is not None:

@@ -16,7 +16,7 @@ from recurra.passes.decompose import decompose
 from recurra.passes.hoist import Loop, Sections, hoist, split
 from recurra.passes.narrow import narrow
 from recurra.passes.products import merge, separate
-from recurra.passes.rates import Rate, leaf_rates
+from recurra.passes.rates import CONSTANT_KINDS, LEAF_RATES, Rate, leaf_rates
 from recurra.passes.residuals import recompute
 from recurra.passes.simplify import simplify, zeros
 from recurra.passes.widen import widen
@@ -170,7 +170,7 @@ def _fixed(graph: Graph, sections: Sections) -> set[Node]:
 def _is_fixed(node: Node, sections: Sections) -> bool:
     """Whether a value that the adjoint of a step reads is the same at every step."""
     return node in set(sections.once.output_nodes) or (
-        node.op == "input" and node.attr("kind") == "parameter"
+        node.op == "input" and LEAF_RATES.get(node.attr("kind")) is Rate.ONCE
     )
 
 
@@ -186,7 +186,7 @@ def _summed(node: Node, sections: Sections, section: str) -> str | None:
 
 def _section(graph: Graph, how: Callable[[Node], str | None]) -> Section:
     """A section with its adjoint, in which everything is known but the cotangents."""
-    accumulate = {node: how(node) for node in graph.inputs if not _is_step_index(node)}
+    accumulate = {node: how(node) for node in graph.inputs if not _is_constant(node)}
     raw = verify(adjoint(graph, accumulate), Stage.BACKWARD)
     seeds = tuple(cotangent_of(name, node) for name, node in graph.outputs)
     given = dict.fromkeys((*raw.inputs, *seeds), Rate.SEQUENCE)
@@ -208,7 +208,7 @@ def _step_section(sections: Sections, states: tuple[Node, ...]) -> Section:
         {
             node: _summed(node, sections, "step")
             for node in graph.inputs
-            if node not in accumulate and not _is_step_index(node)
+            if node not in accumulate and not _is_constant(node)
         }
     )
     raw = verify(_with_zero_states(adjoint(graph, accumulate), states), Stage.BACKWARD)
@@ -253,5 +253,6 @@ def _tidy(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
     return verify(substitute(tidy, shown), Stage.BACKWARD)
 
 
-def _is_step_index(node: Node) -> bool:
-    return node.op == "input" and node.attr("kind") == "step"
+def _is_constant(node: Node) -> bool:
+    """Whether it is an input that has no cotangent."""
+    return node.op == "input" and node.attr("kind") in CONSTANT_KINDS

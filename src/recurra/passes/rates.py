@@ -20,8 +20,16 @@ LEAF_RATES: Mapping[str, Rate] = {
     "context": Rate.CONTEXT,
     "input": Rate.SEQUENCE,
     "step": Rate.SEQUENCE,
+    "mask": Rate.SEQUENCE,
+    "sequence mask": Rate.CONTEXT,
+    "call mask": Rate.ONCE,
     "state": Rate.STEP,
 }
+
+
+MASK_KINDS = ("mask", "sequence mask", "call mask")
+# inputs that nothing is differentiated by
+CONSTANT_KINDS = ("step", *MASK_KINDS)
 
 
 def leaf_rates(graph: Graph) -> dict[Node, Rate]:

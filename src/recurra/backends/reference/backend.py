@@ -16,9 +16,9 @@ from recurra.backends.reference.padding import padded
 from recurra.backends.report import describe
 from recurra.ir import Node
 from recurra.lang import Cell
-from recurra.passes import Plan, plan
+from recurra.passes import MASK_KINDS, Plan, plan
 
-_KINDS = ("input", "state", "context", "parameter")
+_KINDS = ("input", "state", "context", *MASK_KINDS, "parameter")
 # a state's numbers over all steps above which fresh memory costs more than calls to torch
 _LEAN_ABOVE = 300_000
 
@@ -52,7 +52,7 @@ class ReferenceBackend:
         leaves = cell.equations.inputs
         of_kind = {kind: [n for n in leaves if n.attr("kind") == kind] for kind in _KINDS}
         self._x = next(iter(of_kind["input"]), None)
-        self._others = (*of_kind["state"], *of_kind["context"], *of_kind["parameter"])
+        self._others = tuple(node for kind in _KINDS[1:] for node in of_kind[kind])
         self._scalars = tuple(node for node in of_kind["parameter"] if not node.shape)
 
     def run(
@@ -73,7 +73,8 @@ class ReferenceBackend:
             x: [T, B, I] float, or [T, B] int64 token ids.
             states: the first states, [B, size] each.
             parameters: by name, of the cell's shapes.
-            context: [B, C] each.
+            context: [B, C] each, then the cell's random masks in the order of its inputs: those for
+                each step [T, B, size], those for each sequence [B, size], those for each call.
             embedding: [V, I], what token ids stand for; None makes them one-hot vectors of size I.
             lengths: [B] int64 in 1..T; None means all T.
             reverse: run from the last step to the first.

@@ -17,6 +17,7 @@ from recurra.backends.reference.program import Program, reads_identity
 from recurra.ir import Graph, Node
 from recurra.passes import Plan, Section
 from recurra.passes.hoist import dependents, section
+from recurra.passes.rates import LEAF_RATES, Rate
 
 Values = dict[Node, Tensor]
 
@@ -96,7 +97,8 @@ class Executor:
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
         self._x = next(iter(plan.leaves("input")), None)
         self._t = next(iter(plan.leaves("step")), None)
-        stepped = {*plan.sequence.graph.output_nodes, *plan.leaves("input"), *plan.leaves("step")}
+        stepped = set(plan.sequence.graph.output_nodes)
+        stepped |= {n for n in plan.inputs if LEAF_RATES[n.attr("kind")] is Rate.SEQUENCE}
         stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
         self._stepped = stepped | dependents(plan.reverse.before, stepped)
         self._in_loop = in_loop = {*plan.loop.body.nodes(), *plan.states}

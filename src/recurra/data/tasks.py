@@ -1,0 +1,296 @@
+"""Made-up sequence problems that need memory, by the recipes of the papers that set them.
+
+Every batch is drawn anew from a generator, so there is no training set to overfit: what a task
+measures is whether a cell can carry what it has read over the distance. Letters: T time, B batch.
+"""
+
+import math
+import random
+import string
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Sequences and what is wanted of them.
+
+    Attributes:
+        x: [T, B, I] features, or [T, B] int64 tokens.
+        target: [B, O] numbers or [B] classes, wanted at the end; [T, B] tokens, at each step.
+        weight: [T, B], how much each step counts; None where the end is what counts.
+        lengths: [B], steps of each sequence; None means all T.
+    """
+
+    x: Tensor
+    target: Tensor
+    weight: Tensor | None = None
+    lengths: Tensor | None = None
+
+
+class Task(ABC):
+    """What a cell is tried on.
+
+    Attributes:
+        input_size: features, or the number of tokens.
+        output_size: what the read-out gives.
+        reads_tokens: whether the input is tokens.
+        measure: what `score` is; less is better.
+        baseline: the score of the best answer that remembers nothing.
+        solved: the score below which the literature calls the task solved.
+    """
+
+    input_size: int
+    output_size: int
+    reads_tokens: bool
+    measure: str
+    baseline: float
+    solved: float
+
+    @abstractmethod
+    def batch(self, size: int, generator: Generator) -> Batch:
+        """`size` sequences."""
+
+    def judged(self, size: int, generator: Generator) -> Batch:
+        """`size` sequences that are not trained on: by default, others that are drawn."""
+        return self.batch(size, generator)
+
+    @abstractmethod
+    def loss(self, y: Tensor, batch: Batch) -> Tensor:
+        """What is minimised, of the read-out [T, B, O] or, at the end, [B, O]."""
+
+    @property
+    def at_each_step(self) -> bool:
+        """Whether the read-out is wanted at each step, not at the end."""
+        return False
+
+    def score(self, y: Tensor, batch: Batch) -> float:
+        """The measure on a batch: by default the loss."""
+        return float(self.loss(y.detach(), batch))
+
+
+class TokenTask(Task):
+    """A task whose answers are tokens at some of the steps."""
+
+    reads_tokens = True
+    measure = "nll"
+
+    @property
+    def at_each_step(self) -> bool:
+        """The read-out predicts a token at each step."""
+        return True
+
+    def loss(self, y: Tensor, batch: Batch) -> Tensor:
+        """Nats a token, over the steps that count."""
+        assert batch.weight is not None
+        nll = functional.cross_entropy(
+            y.flatten(0, 1), batch.target.flatten(), reduction="none"
+        ).view_as(batch.weight)
+        return (nll * batch.weight).sum() / batch.weight.sum()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adding(Task):
+    """Add the two numbers of a sequence that are marked.
+
+    Source: Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", Neural Computation 9(8),
+    experiment 4, in the form of Le, Jaitly, Hinton (2015), arXiv:1504.00941, section 4.1: numbers
+    in 0..1, one mark in each half.
+    """
+
+    steps: int = 400
+    input_size = 2
+    output_size = 1
+    reads_tokens = False
+    measure = "mse"
+    baseline = 1 / 6  # the variance of a sum of two numbers, which is what guessing 1 leaves
+    solved = 1e-3
+
+    def batch(self, size: int, generator: Generator) -> Batch:
+        """x [T, B, 2]: numbers and marks."""
+        numbers = torch.rand(self.steps, size, generator=generator)
+        half = self.steps // 2
+        first = torch.randint(half, (size,), generator=generator)
+        second = torch.randint(half, self.steps, (size,), generator=generator)
+        each = torch.arange(size)
+        marks = torch.zeros(self.steps, size)
+        marks[first, each] = marks[second, each] = 1.0
+        total = numbers[first, each] + numbers[second, each]
+        return Batch(x=torch.stack([numbers, marks], dim=-1), target=total[:, None])
+
+    def loss(self, y: Tensor, batch: Batch) -> Tensor:
+        """The mean squared error."""
+        return functional.mse_loss(y, batch.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying(TokenTask):
+    """Repeat the first symbols after a long pause.
+
+    Source: Hochreiter, Schmidhuber (1997), in the form of Arjovsky, Shah, Bengio (2016), "Unitary
+    Evolution Recurrent Neural Networks", ICML, arXiv:1511.06464, section 5.1: eight symbols, a
+    blank and a signal; the loss counts all steps.
+    """
+
+    delay: int = 200
+    symbols: int = 10
+    alphabet: int = 8
+    solved = 1e-3
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """Symbols, the blank and the signal."""
+        return self.alphabet + 2
+
+    @property
+    def output_size(self) -> int:  # type: ignore[override]
+        """Symbols and the blank."""
+        return self.alphabet + 1
+
+    @property
+    def baseline(self) -> float:  # type: ignore[override]
+        """Blanks until the signal, then symbols drawn at random."""
+        return self.symbols * math.log(self.alphabet) / (self.delay + 2 * self.symbols)
+
+    def batch(self, size: int, generator: Generator) -> Batch:
+        """x [delay + 2 symbols, B]."""
+        blank, signal = self.alphabet, self.alphabet + 1
+        shown = torch.randint(self.alphabet, (self.symbols, size), generator=generator)
+        x = torch.full((self.delay + 2 * self.symbols, size), blank)
+        target = x.clone()
+        x[: self.symbols] = shown
+        x[self.symbols + self.delay - 1] = signal
+        target[-self.symbols :] = shown
+        return Batch(x=x, target=target, weight=torch.ones(x.shape))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemporalOrder(Task):
+    """Tell in which order two symbols stood, far apart among distractors.
+
+    Source: Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", Neural Computation 9(8),
+    experiment 6a: E, then a, b, c, d at random, X or Y at two places, then B; four classes.
+    """
+
+    shortest: int = 100
+    longest: int = 110
+    input_size = 8
+    output_size = 4
+    reads_tokens = True
+    measure = "error"
+    baseline = 0.75
+    solved = 0.01
+
+    def batch(self, size: int, generator: Generator) -> Batch:
+        """x [longest, B] over E, B, a, b, c, d, X, Y."""
+        start, end, first_distractor, first_symbol = 0, 1, 2, 6
+        x = torch.randint(4, (self.longest, size), generator=generator) + first_distractor
+        lengths = torch.randint(self.shortest, self.longest + 1, (size,), generator=generator)
+        symbols = torch.randint(2, (2, size), generator=generator)
+        each = torch.arange(size)
+        for place, (low, high) in enumerate(((10, 20), (50, 60))):
+            at = torch.randint(low, high + 1, (size,), generator=generator)
+            x[at * self.shortest // 100, each] = symbols[place] + first_symbol
+        x[0] = start
+        x[lengths - 1, each] = end
+        return Batch(x=x, target=2 * symbols[0] + symbols[1], lengths=lengths)
+
+    def loss(self, y: Tensor, batch: Batch) -> Tensor:
+        """Nats a sequence."""
+        return functional.cross_entropy(y, batch.target)
+
+    def score(self, y: Tensor, batch: Batch) -> float:
+        """The share of sequences that are told wrong."""
+        return float((y.argmax(-1) != batch.target).float().mean())
+
+
+class _Written(TokenTask):
+    """A task of characters, written by Python, one sequence after the other."""
+
+    alphabet: str
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """The characters that occur."""
+        return len(self.alphabet)
+
+    @property
+    def output_size(self) -> int:  # type: ignore[override]
+        """The same characters."""
+        return len(self.alphabet)
+
+    @abstractmethod
+    def written(self, rng: random.Random) -> tuple[str, int]:
+        """A sequence, and from which character on predictions count."""
+
+    def batch(self, size: int, generator: Generator) -> Batch:
+        """x [T, B], the characters but the last of each; the target is one ahead."""
+        rng = random.Random(int(torch.randint(2**62, (), generator=generator)))
+        texts = [self.written(rng) for _ in range(size)]
+        longest = max(len(text) for text, _ in texts)
+        ids = torch.zeros(longest, size, dtype=torch.int64)
+        weight = torch.zeros(longest, size)
+        for b, (text, start) in enumerate(texts):
+            ids[: len(text), b] = torch.tensor([self.alphabet.index(c) for c in text])
+            weight[start : len(text), b] = 1.0
+        return Batch(x=ids[:-1], target=ids[1:], weight=weight[1:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arithmetic(_Written):
+    """Add or subtract two numbers that are written with letters strewn among their digits.
+
+    Source: Jozefowicz, Zaremba, Sutskever (2015), "An Empirical Exploration of Recurrent Network
+    Architectures", ICML, PMLR 37, section 3.5, "Arithmetic"; the characters of the answer count.
+    """
+
+    digits: int = 5
+    letters: int = 3
+    alphabet = string.digits + string.ascii_lowercase + "+-=."
+    baseline = math.log(10)
+    solved = 0.05
+
+    def written(self, rng: random.Random) -> tuple[str, int]:
+        """Such as 3e36d9-h1h39f94eeh43keg3c=-19. with the answer from the = on."""
+        a, b = (rng.randrange(10 ** rng.randint(1, self.digits)) for _ in range(2))
+        sign = rng.choice("+-")
+        strewn = "".join(
+            character + "".join(rng.choices(string.ascii_lowercase, k=rng.randint(0, self.letters)))
+            for character in f"{a}{sign}{b}"
+        )
+        answer = a + b if sign == "+" else a - b
+        return f"{strewn}={answer}.", len(strewn) + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nesting(_Written):
+    """Close the tags that were opened, in the right order and by their names.
+
+    Source: Jozefowicz, Zaremba, Sutskever (2015), "An Empirical Exploration of Recurrent Network
+    Architectures", ICML, PMLR 37, section 3.5, "XML modeling".
+    """
+
+    length: int = 100
+    depth: int = 4
+    name: int = 5
+    alphabet = string.ascii_lowercase + "<>/"
+    baseline = math.log(26)
+    solved = 0.5
+
+    def written(self, rng: random.Random) -> tuple[str, int]:
+        """Such as <etdomp><pgs></pgs></etdomp>, cut at the length; every character counts."""
+        opened: list[str] = []
+        text = ""
+        while len(text) < self.length:
+            deepest = len(opened) >= self.depth
+            if opened and (deepest or rng.random() < 0.5):
+                text += f"</{opened.pop()}>"
+            else:
+                letters = rng.choices(string.ascii_lowercase, k=rng.randint(2, self.name))
+                opened.append("".join(letters))
+                text += f"<{opened[-1]}>"
+        return text[: self.length], 1

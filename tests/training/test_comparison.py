@@ -1,0 +1,214 @@
+"""Trials and comparisons: curves, equal parameters, what is kept, and what is run again."""
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from recurra.data import make_task
+from recurra.training import (
+    Folder,
+    Outcome,
+    Point,
+    Trial,
+    plan_trials,
+    run_on_ray,
+    run_trial,
+    run_trials,
+    summarise,
+)
+from recurra.training.trials import count_parameters, hidden_size_for
+
+TASK = "adding:steps=12"
+
+
+def trial(cell: str = "rnn", seed: int = 0, **settings: object) -> Trial:
+    given = {"task": TASK, "hidden_size": 6, "max_steps": 6, "batch_size": 8, **settings}
+    return Trial(cell=cell, seed=seed, **given)  # type: ignore[arg-type]
+
+
+# ---- one trial -----------------------------------------------------------------------------------
+
+
+def test_a_curve_begins_before_training_and_ends_with_the_budget() -> None:
+    outcome = run_trial(trial())
+    assert outcome.status == "ended"
+    assert [point.step for point in outcome.points] == [0, 1, 2, 3, 4, 5, 6]
+    assert outcome.points[0].seconds == 0.0
+    seconds = [point.seconds for point in outcome.points]
+    assert seconds == sorted(seconds)
+    assert all(math.isfinite(point.score) for point in outcome.points)
+    assert outcome.parameters == count_parameters(make_task(TASK), "rnn", 6)
+
+
+def test_a_seed_gives_the_same_curve() -> None:
+    first, again, other = (run_trial(trial(seed=seed)) for seed in (1, 1, 2))
+    scores = [[point.score for point in outcome.points] for outcome in (first, again, other)]
+    assert scores[0] == scores[1]
+    assert scores[0] != scores[2]
+
+
+def test_it_learns_and_stops_when_the_task_is_solved() -> None:
+    easy = trial("lstm", task="adding:steps=2", hidden_size=32, lr=0.01, max_steps=2000)
+    outcome = run_trial(easy)
+    assert outcome.status == "solved"
+    assert outcome.points[-1].score < 1e-3
+    assert outcome.points[-1].step < 2000
+
+
+def test_it_ends_by_the_clock() -> None:
+    outcome = run_trial(trial(max_steps=None, max_seconds=0.3))
+    assert 0.3 <= outcome.points[-1].seconds < 3.0
+    assert 10 <= len(outcome.points) <= 60
+
+
+def test_what_is_not_finite_ends_it() -> None:
+    outcome = run_trial(trial("rnn_relu", lr=1e30, max_steps=50))
+    assert outcome.status == "diverged"
+
+
+def test_no_budget() -> None:
+    with pytest.raises(ValueError, match="expected max_steps or max_seconds, got neither"):
+        run_trial(trial(max_steps=None))
+
+
+@pytest.mark.parametrize("task", ["copying:delay=5", "temporal-order", "nesting:length=20"])
+def test_other_tasks_run(task: str) -> None:
+    assert run_trial(trial("gru", task=task, max_steps=2)).points[-1].step == 2
+
+
+# ---- many ----------------------------------------------------------------------------------------
+
+
+def test_cells_get_equal_parameters() -> None:
+    task = make_task("copying:delay=5")
+    trials = plan_trials(
+        "copying:delay=5", ["rnn", "lstm", "gru", "slstm", "indrnn"], seeds=2, hidden_size=64
+    )
+    assert len(trials) == 10
+    wanted = count_parameters(task, "lstm", 64)
+    for each in trials:
+        count = count_parameters(task, each.cell, each.hidden_size)
+        assert abs(count / wanted - 1) < 0.05, each
+    assert {t.hidden_size for t in trials if t.cell == "lstm"} == {64}
+    equal = plan_trials(TASK, ["rnn", "lstm"], hidden_size=64, equal_parameters=False)
+    assert {t.hidden_size for t in equal} == {64}
+    assert hidden_size_for(task, "lstm", wanted) == 64
+
+
+def test_an_unknown_cell() -> None:
+    with pytest.raises(ValueError, match="Did you mean lstm"):
+        plan_trials(TASK, ["ltsm"])
+
+
+@pytest.mark.medium
+def test_what_has_ended_is_not_run_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    trials = [trial(cell, seed) for seed in (0, 1) for cell in ("rnn", "gru")]
+    found = run_trials(trials, folder, jobs=2)
+    kept = {next(found).trial.name, next(found).trial.name}
+    found.close()  # as if it had been stopped
+    assert {outcome.trial.name for outcome in folder.outcomes()} >= kept
+    rest = list(run_trials(trials, folder, jobs=2))
+    assert not kept & {outcome.trial.name for outcome in rest}
+    assert len(folder.outcomes()) == 4
+    assert list(run_trials(trials, folder, jobs=2)) == []
+
+
+def test_outcomes_survive_the_disk(tmp_path: Path) -> None:
+    outcome = run_trial(trial())
+    folder = Folder(tmp_path)
+    folder.keep(outcome)
+    assert folder.outcomes() == [outcome]
+    assert json.loads((tmp_path / "trials" / "rnn-0.json").read_text())["status"] == "ended"
+
+
+def test_a_folder_of_other_trials(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.keep(run_trial(trial()))
+    with pytest.raises(ValueError, match=r"got rnn-0 with lr 0.001 \(now 0.01\).*another --out"):
+        folder.missing([trial(lr=0.01)])
+
+
+def test_the_table_has_every_point(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    folder = Folder(tmp_path)
+    outcomes = [run_trial(trial(cell)) for cell in ("gru", "rnn")]
+    for outcome in outcomes:
+        folder.keep(outcome)
+    rows = parquet.read_table(folder.write_table()).to_pylist()
+    assert [row["score"] for row in rows] == [p.score for o in outcomes for p in o.points]
+    assert {row["cell"] for row in rows} == {"rnn", "gru"}
+    assert rows[0]["task"] == TASK
+
+
+def made(cell: str, seed: int, scores: list[float], *, pace: float, status: str) -> Outcome:
+    points = tuple(
+        Point(step=i, seconds=i * pace, loss=0.0, score=score) for i, score in enumerate(scores)
+    )
+    return Outcome(trial=trial(cell, seed), parameters=10, points=points, status=status)
+
+
+def test_summaries() -> None:
+    outcomes = [
+        made("rnn", 0, [1.0, 0.5, 0.6], pace=1.0, status="ended"),
+        made("rnn", 1, [1.0, 0.9, 0.3], pace=1.0, status="ended"),
+        made("gru", 0, [1.0, 0.2, 0.1, 0.0], pace=2.0, status="solved"),
+        made("gru", 1, [1.0, 0.4, 0.3, 0.2], pace=2.0, status="ended"),
+    ]
+    gru, rnn = summarise(outcomes)
+    assert (gru.cell, rnn.cell) == ("gru", "rnn")
+    assert (gru.seeds, gru.solved, rnn.solved) == (2, 1, 0)
+    assert rnn.score == (0.4, 0.3, 0.5)
+    assert gru.score == pytest.approx((0.1, 0.0, 0.2))
+    # after two seconds, when the first trial has spent its budget, a gru has made one step
+    assert gru.at_equal_time == pytest.approx((0.3, 0.2, 0.4))
+    assert rnn.at_equal_time == rnn.score
+    assert (rnn.steps_a_second, gru.steps_a_second) == (1.0, 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        for _ in range(600):
+            time.sleep(0.1)
+            busy = [
+                int(entry.name)
+                for entry in Path("/proc").iterdir()
+                if entry.name.isdecimal() and b"ray::run_trial" in _title(entry)
+            ]
+            if busy:
+                time.sleep(1.0)
+                os.kill(busy[0], signal.SIGKILL)
+                killed.append(busy[0])
+                return
+
+    try:
+        trials = [trial(cell, max_steps=None, max_seconds=6.0) for cell in ("rnn", "gru")]
+        thread = threading.Thread(target=kill_one)
+        thread.start()
+        ended = list(run_on_ray(trials, Folder(tmp_path)))
+        thread.join()
+    finally:
+        ray.shutdown()
+    assert killed
+    assert {outcome.trial.name for outcome in ended} == {"rnn-0", "gru-0"}
+    assert all(outcome.points[-1].seconds >= 6.0 for outcome in ended)
+    assert len(Folder(tmp_path).outcomes()) == 2
+
+
+def _title(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
