@@ -124,6 +124,8 @@ def test_residual_and_highway_tie_the_sizes() -> None:
         with pytest.raises(ValueError, match="expected layer 0 to read H = 8 features"):
             rc.Recurrent(of, 5, 8)
     assert lines(COMPOSED["residual"])[-1].startswith("return x + ")
+    masked = compose.residual(compose.variational_dropout(cells.gru, 0.2))
+    assert {str(d) for mask in masked.masks.values() for d in mask.shape} == {"H"}
     layer = rc.Recurrent(COMPOSED["highway"], 8, 8, 3)
     assert torch.equal(layer.b_gate_l2, torch.full((8,), -2.0))
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from recurra import cells
-from recurra.errors import CellError
 from recurra.backends import load
+from recurra.errors import CellError
 from recurra.lang import Dim, cell, layer_norm, replace, sigmoid, tanh
 
 coupled = replace(cells.lstm, "coupled", f=lambda v: 1 - v.i)

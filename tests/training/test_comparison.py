@@ -169,6 +169,7 @@ def test_summaries() -> None:
     # after two seconds, when the first trial has spent its budget, a gru has made one step
     assert gru.at_equal_time == pytest.approx((0.3, 0.2, 0.4))
     assert rnn.at_equal_time == rnn.score
+    assert gru.seconds == (6.0, 6.0, 6.0)
     assert (rnn.steps_a_second, gru.steps_a_second) == (1.0, 0.5)
 
 

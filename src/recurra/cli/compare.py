@@ -136,6 +136,7 @@ def _print_summaries(console: Any, task: str, summaries: Any) -> None:
             f"{row.solved} of {row.seeds}",
             _spread(row.score),
             _spread(row.at_equal_time),
+            _spread(row.seconds),
             f"{row.steps_a_second:.1f}",
         )
     console.print(table)
@@ -147,4 +148,4 @@ def _print_summaries(console: Any, task: str, summaries: Any) -> None:
 
 def _spread(values: tuple[float, float, float]) -> str:
     middle, low, high = values
-    return f"{middle:.2g} ({low:.2g} to {high:.2g})"
+    return f"{middle:.3g}" if low == high else f"{middle:.2g} ({low:.2g} to {high:.2g})"

@@ -8,6 +8,7 @@ the literature names are in `recurra.compose`.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replaced
 from typing import Any
 
 from recurra.errors import CellError
@@ -207,7 +208,10 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
         function.recipe = Recipe(base, how.composer, how.options)  # type: ignore[attr-defined]
     shapes = {key: node.shape for key, node in kept.items() if key != base.step}
     shapes |= {key: mask.shape for key, mask in how.masks.items()} | dict(how.parameters)
-    masks = {**base.masks, **how.masks}
+    masks = {
+        key: replaced(mask, shape=tuple(dim.substitute(how.sizes) for dim in mask.shape))
+        for key, mask in {**base.masks, **how.masks}.items()
+    }
     return Cell(
         function,
         Options(

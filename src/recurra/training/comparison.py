@@ -194,7 +194,8 @@ class Summary:
         solved: how many solved the task.
         score: the best score of each trial.
         at_equal_time: the best score until the moment when the first trial of all ended.
-        seconds: seconds to the best score.
+        seconds: of training until the task was solved or the trial ended.
+        steps_a_second: of training.
     """
 
     cell: str
@@ -204,11 +205,13 @@ class Summary:
     solved: int
     score: tuple[float, float, float]
     at_equal_time: tuple[float, float, float]
+    seconds: tuple[float, float, float]
     steps_a_second: float
 
 
 def summarise(outcomes: Sequence[Outcome]) -> list[Summary]:
-    """One summary for each cell, the best first."""
+    """One summary for each cell: the more seeds solved the task the better, then the sooner, or the
+    better the score where none did."""
     unsolved = [o.points[-1].seconds for o in outcomes if o.status == "ended" and o.points]
     common = min(unsolved, default=max((o.points[-1].seconds for o in outcomes), default=0.0))
     found = []
@@ -224,10 +227,16 @@ def summarise(outcomes: Sequence[Outcome]) -> list[Summary]:
                 solved=sum(outcome.status == "solved" for outcome in own),
                 score=_spread([_best(outcome, float("inf")) for outcome in own]),
                 at_equal_time=_spread([_best(outcome, common) for outcome in own]),
+                seconds=_spread([point.seconds for point in last]),
                 steps_a_second=median(p.step / p.seconds if p.seconds else 0.0 for p in last),
             )
         )
-    return sorted(found, key=lambda summary: summary.score)
+    return sorted(found, key=_rank)
+
+
+def _rank(summary: Summary) -> tuple[float, tuple[float, ...]]:
+    unsolved = 1 - summary.solved / summary.seeds
+    return unsolved, summary.score if unsolved == 1 else summary.seconds
 
 
 def _best(outcome: Outcome, seconds: float) -> float:
