@@ -190,6 +190,11 @@ def learned_powers(x, h, W, p, q):
     return tanh(u**p * h + (0.5 + sigmoid(h)) ** q)
 
 
+@cell(sizes={"b": "R"})
+def biases_that_are_products(x, h, W, V, U, M, b):
+    return tanh(V @ b + W @ x) * sigmoid(U @ b + M @ x) + 0.1 * h
+
+
 EXTRA = [value for value in list(globals().values()) if isinstance(value, Cell)]
 ALL = [cells.get(name) for name in cells.names()] + EXTRA
 each_cell = pytest.mark.parametrize("of", ALL, ids=lambda of: of.name)

@@ -72,3 +72,11 @@ def test_every_cell_has_words() -> None:
         text = report.describe(of, planned(of), sizes)
         assert "kept for backward:" in text
         assert "operations forward" in text
+
+
+def test_blocks_are_named_by_their_rows() -> None:
+    of = cells.slstm
+    text = report.describe(of, planned(of), {"I": 4, "H": 8})
+    assert (
+        "(R_z[H/4 : H/2], R_i[H/4 : H/2], R_f[H/4 : H/2], R_o[H/4 : H/2]) [8, 2] @ h[H/4 : H/2]"
+    ) in text

@@ -13,6 +13,12 @@ from recurra.lang import Dim, cell, layer_norm, replace, sigmoid, tanh
 coupled = replace(cells.lstm, "coupled", f=lambda v: 1 - v.i)
 
 
+@cell(state="h", sizes={"V": ("R", "H")})
+def low_rank(x, h, W, V, U):
+    low = tanh(V @ h)
+    return tanh(W @ x + U @ layer_norm(low))
+
+
 def test_the_change_stands_among_the_other_equations() -> None:
     assert str(coupled).partition("\n\n")[2].splitlines() == [
         "    i = sigmoid(W_xi @ x + W_hi @ h + b_i)",
@@ -64,6 +70,8 @@ def test_a_number_stands_for_a_vector_where_it_must() -> None:
         torch.zeros(2, 1, 3), (torch.tensor([[1.0, 3.0]]),), {"U": torch.eye(2)}
     )
     torch.testing.assert_close(y[0], torch.tensor([[-0.5, 1.5]]), atol=1e-4, rtol=0)
+    freed = replace(low_rank, "freed", low=0.5)  # nothing says how long low is, but its name
+    assert freed.size_names == ("I", "H", "R")
     fixed = replace(cells.lstm, "fixed", h=0.5)
     assert fixed.equations.output("h").shape == (Dim.named("H"),)
 

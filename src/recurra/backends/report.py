@@ -213,13 +213,23 @@ def _matrix(node: Node) -> str:
         return f"{_matrix(node.inputs[0])}.T"
     if node.op == "concat":
         return f"({', '.join(_matrix(part) for part in node.inputs)})"
+    if node.op == "slice":
+        return _part(node)
     return node.name if node.op == "input" else node.op
+
+
+def _part(node: Node) -> str:
+    """Rows of a matrix or vector: "R_z[H/4 : H/2]"."""
+    start = node.attr("start")
+    return f"{_matrix(node.inputs[0])}[{start} : {start + node.attr('size')}]"
 
 
 def _operand(node: Node) -> str:
     """What a product multiplies: a name, or the operation that makes it and its named operands."""
     if node.op == "input":
         return node.name
+    if node.op == "slice" and node.inputs[0].op == "input":
+        return _part(node)
     if node.op in _SIGNS:
         left, right = (_operand_of_operand(child) for child in node.inputs)
         return f"({left} {_SIGNS[node.op]} {right})"

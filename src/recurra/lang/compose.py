@@ -102,6 +102,12 @@ class Values:
         shape = self._here(like.shape)
         return Symbol(self._trace, "expand", (symbol,), {"shape": shape}, shape)
 
+    def name_open_sizes(self, changed: Mapping[str, Dim]) -> None:
+        """Sizes that nothing fixes any more, because what did is gone, keep their names."""
+        for name, size in self._sizes.items():
+            if self._trace.origins(size):
+                self._trace.unify(size, changed.get(name, Dim.named(name)))
+
     def returned(self) -> tuple[Symbol, ...]:
         """What the cell's function returned; its values keep their names, in their order."""
         for node, name in self._cell.equations.names.items():
@@ -198,6 +204,7 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
         known = {key: lift(value, trace) for key, value in numbers.items()}
         values = Values(changed, {**given.arguments, **known}, trace, how.edit)
         first, *others = how.finish(values, values.returned())
+        values.name_open_sizes(how.sizes)
         return (first, *others) if others else first
 
     function.__signature__ = signature  # type: ignore[attr-defined]

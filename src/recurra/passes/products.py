@@ -97,7 +97,9 @@ def merge(graph: Graph, given: Mapping[Node, Rate]) -> Graph:
         affine = _as_affine(node, rate_of, uses)
         if affine is None or node in covered:
             continue
-        product = node if node.op == "matvec" else next(c for c in node.inputs if _is_product(c))
+        # a bias may be a product too, of parameters alone
+        candidates = (node,) if node.op == "matvec" else node.inputs
+        product = next(c for c in candidates if _is_product(c) and c is not affine.bias)
         covered.add(product)
         groups.setdefault(product.inputs[1], []).append(affine)
     position = {node: i for i, node in enumerate(graph.inputs)}
