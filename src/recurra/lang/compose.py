@@ -181,7 +181,15 @@ def composed(base: Cell, how: Composition) -> Cell:
         for node in first.equations.inputs
         if node.attr("kind") == "parameter" and node not in read
     }
-    return _traced(base, how, {**how.numbers, **unread}, module) if unread else first
+    made = _traced(base, how, {**how.numbers, **unread}, module) if unread else first
+    given = {name for node in made.equations.inputs for dim in node.shape for name in dim.names}
+    used = {name for node in made.equations.nodes() for dim in node.shape for name in dim.names}
+    if used - given:
+        raise CellError(
+            f"{how.name}: expected an input, state or parameter of size {min(used - given)}, got "
+            f"none any more. Replace less, or a value by a function of a vector."
+        )
+    return made
 
 
 def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: str) -> Cell:
