@@ -135,6 +135,8 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
 
 
 def test_compare_says_what_is_wrong(recurra: Any, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     for words, message in (
         (["--task", "addition"], "expected one of adding"),
         (["--cells", "ltsm"], "Did you mean lstm"),
@@ -143,3 +145,13 @@ def test_compare_says_what_is_wrong(recurra: Any, tmp_path: Path) -> None:
         outcome = recurra("compare", *words, "--out", tmp_path / "c")
         assert outcome.code == 2
         assert message in outcome.err
+
+
+def test_compare_needs_packages_and_says_so_first(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recurra.cli.compare.find_spec", lambda name: None)
+    outcome = recurra("compare", "--out", tmp_path / "c")
+    assert outcome.code == 2
+    assert "expected the package matplotlib, got none" in outcome.err
+    assert not (tmp_path / "c").exists()

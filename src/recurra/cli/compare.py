@@ -1,5 +1,6 @@
 """`recurra compare`: cells against one another on a task, under one budget, from several seeds."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,6 +69,9 @@ def compare_cells(
     from recurra.insight import draw_comparison
     from recurra.training import Folder, plan_trials, run_on_ray, run_trials, summarise
 
+    _check_installed("compare", "matplotlib", "pyarrow")
+    if ray is not None:
+        _check_installed("sweep", "ray")
     if max_steps is None and max_minutes is None:
         max_minutes = 5.0
     names = [name.strip() for name in cells.split(",") if name.strip()]
@@ -101,6 +105,16 @@ def compare_cells(
     table = folder.write_table()
     figure = draw_comparison(outcomes, folder.path / "curves.svg")
     console.print(f"every point: {table}; curves: {figure}")
+
+
+def _check_installed(extra: str, *modules: str) -> None:
+    """What is needed at the end is known to be there before anything is trained."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise ValueError(
+                f"recurra compare: expected the package {module}, got none. "
+                f"Install it: pip install 'recurra[{extra}]'."
+            )
 
 
 def _line(outcome: Any) -> str:
