@@ -31,9 +31,7 @@ DIVIDE_BY_A_STATE = {"slstm"}
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize(
-    ("name", "case"), registry(CASES, always=("wide", "ragged, reverse"))
-)
+@pytest.mark.parametrize(("name", "case"), registry(CASES, always=("wide", "ragged, reverse")))
 def test_cell_of_the_registry(name: str, case: Case) -> None:
     of = cells.get(name)
     if of.input is None and case.ids is not None:

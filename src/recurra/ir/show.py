@@ -82,7 +82,7 @@ def _header(graph: Graph) -> list[str]:
         if node in blocks:
             size += f" ({blocks[node]} blocks)"
         names.setdefault((_HEADINGS.get(kind, kind), size), []).append(label)
-    width = max(map(len, _HEADINGS.values()))
+    width = max(len("parameters"), *(len(heading) for heading, _ in names))
     lines, above = [], ""
     for (heading, size), labels in names.items():
         shown = heading if heading != above else ""
