@@ -391,7 +391,7 @@ def data_parallel(rank: int, folder: str, compiled: bool) -> None:
         parallel = torch.compile(parallel, backend="aot_eager")
     loss(parallel, x[:, 4 * rank : 4 * rank + 4]).backward()
     assert_close([p.grad for p in layer.parameters() if p.grad is not None], expected, TOLERANCE)
-    # Gloo's thread takes the GIL to drop what it has reduced. Were the group destroyed meanwhile, by
+    # Gloo's thread takes the GIL to drop what it has reduced. Were the group destroyed meanwhile by
     # this thread and with the GIL, each would wait for the other: torch 2.13 hung so twice.
     time.sleep(0.5)
     dist.destroy_process_group()
