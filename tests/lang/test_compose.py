@@ -85,7 +85,13 @@ def test_old_and_new_value_of_one_name() -> None:
 def test_sizes_constants_and_options_stay() -> None:
     slow = replace(cells.taugru, "slow", g=0.5)
     assert slow.state_sizes == (Dim.named("H"), Dim.named("H") * 5)
-    assert slow.with_constants(weight=2.0).constants == {"delay": 5, "weight": 2.0}
+    assert slow.constants == {"delay": 5, "weight": 1.0}
+    with pytest.raises(
+        CellError, match=r"slow: expected the constants of taugru.*compose the cell"
+    ):
+        slow.with_constants(weight=2.0)
+    heavy = replace(cells.taugru.with_constants(weight=2.0), "heavy", g=0.5)
+    assert heavy.constants == {"delay": 5, "weight": 2.0}
     heads = replace(cells.slstm, "no_output_gate", o=1)
     assert heads.heads == {"R_z": 4, "R_i": 4, "R_f": 4}
     assert replace(cells.tlstm, "open", o=1).options.output

@@ -207,10 +207,14 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         constants = {key: given.arguments.pop(key) for key in base.constants}
-        changed = base.with_constants(**constants) if constants != base.constants else base
+        if constants != base.constants:  # edits are of the nodes that the base has with its own
+            raise CellError(
+                f"{how.name}: expected the constants of {base.name}, {base.constants}, got "
+                f"{constants}. Change them first, and compose the cell that with_constants gives."
+            )
         trace = trace_of(tuple(given.arguments.values()), how.name)
         known = {key: lift(value, trace) for key, value in numbers.items()}
-        values = Values(changed, {**given.arguments, **known}, trace, how.edit)
+        values = Values(base, {**given.arguments, **known}, trace, how.edit)
         first, *others = how.finish(values, values.returned())
         values.name_open_sizes(how.sizes)
         return (first, *others) if others else first
