@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.registry import Settings
+from benchmarks.registry import Row, Settings, Target
 
 Turn = Callable[[int], float]
 
@@ -49,6 +49,32 @@ class Rounds:
         pairs = zip(self.ms[theirs], self.ms[ours], strict=True)
         ratios = [their_ms / our_ms for their_ms, our_ms in pairs]
         return Ratio(median=statistics.median(ratios), low=min(ratios), high=max(ratios))
+
+
+def row(
+    rounds: Rounds,
+    job: str,
+    peer: str,
+    settings: Settings,
+    *,
+    ours: str = "recurra",
+    target: Target | None = None,
+) -> Row:
+    """The line of the table for one job against one peer."""
+    ratio = rounds.ratio(ours, peer)
+    return Row(
+        job=job,
+        peer=peer,
+        ours=rounds.median_ms(ours),
+        theirs=rounds.median_ms(peer),
+        ratio=ratio.median,
+        low=ratio.low,
+        high=ratio.high,
+        target=target,
+        rounds=len(rounds),
+        threads=settings.threads,
+        details={"ms": rounds.ms},
+    )
 
 
 def local(run: Callable[[], object]) -> Turn:

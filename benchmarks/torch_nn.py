@@ -16,7 +16,7 @@ from benchmarks.registry import (
     geometric_mean,
     smallest,
 )
-from benchmarks.timing import Rounds, interleaved, local
+from benchmarks.timing import Rounds, interleaved, local, row
 
 KINDS = {"LSTM": (rc.LSTM, nn.LSTM), "GRU": (rc.GRU, nn.GRU), "RNN": (rc.RNN, nn.RNN)}
 # of forward + backward: the geometric mean, and the smallest
@@ -65,21 +65,9 @@ def _run(settings: Settings) -> Iterator[Row]:
         rows: dict[str, list[Row]] = {FORWARD: [], BOTH: []}
         for shape in grid(settings):
             for what, rounds in _timed(kind, shape, settings).items():
-                ratio = rounds.ratio("recurra", "torch.nn")
-                row = Row(
-                    job=f"{kind} {what}, {shape}",
-                    peer="torch.nn",
-                    ours=rounds.median_ms("recurra"),
-                    theirs=rounds.median_ms("torch.nn"),
-                    ratio=ratio.median,
-                    low=ratio.low,
-                    high=ratio.high,
-                    rounds=len(rounds),
-                    threads=settings.threads,
-                    details={"ms": rounds.ms},
-                )
-                rows[what].append(row)
-                yield row
+                found = row(rounds, f"{kind} {what}, {shape}", "torch.nn", settings)
+                rows[what].append(found)
+                yield found
         mean, least = (Target(value=value) for value in TARGETS[kind])
         yield geometric_mean(f"{kind} {FORWARD}", rows[FORWARD])
         yield smallest(f"{kind} {FORWARD}", rows[FORWARD])

@@ -11,7 +11,7 @@ from benchmarks.grid import SMALL, Job, Shape
 from benchmarks.oracle import Results, check_agreement
 from benchmarks.peers import torchrecurrent_layers as theirs
 from benchmarks.registry import Benchmark, Row, Settings, Target, geometric_mean, smallest
-from benchmarks.timing import interleaved, local
+from benchmarks.timing import interleaved, local, row
 
 PEER = "torchrecurrent"
 SHAPES = (Shape(100, 32, 256, 256), Shape(100, 1, 128, 128))
@@ -44,9 +44,8 @@ def _run(settings: Settings) -> Iterator[Row]:
     for shape in SHAPES:
         rows = []
         for name in theirs.PEERS:
-            row = _row(name, shape, settings)
-            rows.append(row)
-            yield row
+            rows.append(_row(name, shape, settings))
+            yield rows[-1]
         every += rows
         yield geometric_mean(f"all cells, {shape}", rows)
     yield geometric_mean("all cells", every, MEAN)
@@ -59,19 +58,7 @@ def _row(name: str, shape: Shape, settings: Settings) -> Row:
     layer, peer = _sides(name, job)
     turns = {"recurra": local(lambda: job.step(layer)), PEER: local(lambda: job.step(peer))}
     rounds = interleaved(turns, settings)
-    ratio = rounds.ratio("recurra", PEER)
-    return Row(
-        job=f"{name}, {shape}",
-        peer=PEER,
-        ours=rounds.median_ms("recurra"),
-        theirs=rounds.median_ms(PEER),
-        ratio=ratio.median,
-        low=ratio.low,
-        high=ratio.high,
-        rounds=len(rounds),
-        threads=settings.threads,
-        details={"ms": rounds.ms},
-    )
+    return row(rounds, f"{name}, {shape}", PEER, settings)
 
 
 BENCHMARKS = (
