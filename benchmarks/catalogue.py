@@ -1,9 +1,29 @@
 """The list of benchmarks, in the order of the table."""
 
-from benchmarks import any_cell, bfloat16, char_rnn, floor, generation, memory, torch_nn, zoo
+from benchmarks import (
+    any_cell,
+    bfloat16,
+    char_rnn,
+    floor,
+    generation,
+    memory,
+    torch_nn,
+    vanishing,
+    zoo,
+)
 from benchmarks.registry import Benchmark
 
-_MODULES = (torch_nn, any_cell, zoo, floor, bfloat16, generation, memory, char_rnn)
+_MODULES = (
+    torch_nn,
+    any_cell,
+    zoo,
+    vanishing,
+    floor,
+    bfloat16,
+    generation,
+    memory,
+    char_rnn,
+)
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark for module in _MODULES for benchmark in module.BENCHMARKS

@@ -55,6 +55,25 @@ def test_threads_and_one_thread_agree() -> None:
         assert_same(other, found[0], 1e-6)
 
 
+@cell(state="h")
+def halving(h):
+    return 0.5 * h
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_subnormal_numbers_are_zero_in_loops_and_nowhere_else(threads: int) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        y, _ = CpuBackend(halving).run(torch.empty(150, 3, 0), (torch.ones(3, 40),), {})
+        elsewhere = torch.full((1 << 20,), 1e-38) * 0.5  # on all threads of torch
+    finally:
+        torch.set_num_threads(before)
+    assert (y[125] == 2.0**-126).all()  # the smallest normal number
+    assert (y[126:] == 0.0).all()
+    assert (elsewhere != 0.0).all()
+
+
 def test_no_gradients_gives_the_same_output() -> None:
     inputs = CASES["small"].tensors(cells.lstm, torch.float32)
     y, _ = inputs.run(CpuBackend(cells.lstm))
