@@ -24,7 +24,7 @@ from benchmarks.registry import (
     geometric_mean,
     smallest,
 )
-from benchmarks.timing import Rounds, Turn, interleaved, local
+from benchmarks.timing import Rounds, Turn, interleaved, local, row
 from recurra.lang import Cell
 
 LOOP, LIBRARY, JAX = "PyTorch loop", "torchrecurrent", "JAX scan"
@@ -115,19 +115,7 @@ def _run(settings: Settings) -> Iterator[Row]:
 def _rows(job: str, rounds: Rounds, settings: Settings) -> Iterator[Row]:
     for peer in TARGETS:
         if peer in rounds.ms:
-            ratio = rounds.ratio("recurra", peer)
-            yield Row(
-                job=job,
-                peer=peer,
-                ours=rounds.median_ms("recurra"),
-                theirs=rounds.median_ms(peer),
-                ratio=ratio.median,
-                low=ratio.low,
-                high=ratio.high,
-                rounds=len(rounds),
-                threads=settings.threads,
-                details={"ms": {side: rounds.ms[side] for side in ("recurra", peer)}},
-            )
+            yield row(rounds, job, peer, settings)
 
 
 def _hoisting(job: Job) -> tuple[rc.Recurrent, PlainLoop]:
@@ -146,20 +134,7 @@ def _run_hoisting(settings: Settings) -> Iterator[Row]:
     layer, loop = _hoisting(job)
     turns = {"recurra": local(lambda: job.step(layer)), LOOP: local(lambda: job.step(loop))}
     rounds = interleaved(turns, settings)
-    ratio = rounds.ratio("recurra", LOOP)
-    yield Row(
-        job=f"MUT1, {shape}",
-        peer=LOOP,
-        ours=rounds.median_ms("recurra"),
-        theirs=rounds.median_ms(LOOP),
-        ratio=ratio.median,
-        low=ratio.low,
-        high=ratio.high,
-        target=Target(value=target),
-        rounds=len(rounds),
-        threads=settings.threads,
-        details={"ms": rounds.ms},
-    )
+    yield row(rounds, f"MUT1, {shape}", LOOP, settings, target=Target(value=target))
 
 
 BENCHMARKS = (

@@ -8,7 +8,7 @@ from torch import nn
 from benchmarks.grid import SMALL, Job, Shape
 from benchmarks.oracle import check_agreement
 from benchmarks.registry import Benchmark, Row, Settings, Target
-from benchmarks.timing import interleaved, local
+from benchmarks.timing import interleaved, local, row
 from benchmarks.torch_nn import pair
 
 SHAPES = (Shape(100, 64, 512, 512), Shape(128, 64, 1024, 1024))
@@ -57,20 +57,7 @@ def _run(settings: Settings) -> Iterator[Row]:
             }
             rounds = interleaved(turns, settings)
             for peer, target in TARGETS.items():
-                ratio = rounds.ratio(OURS, peer)
-                yield Row(
-                    job=f"{kind}, {shape}",
-                    peer=peer,
-                    ours=rounds.median_ms(OURS),
-                    theirs=rounds.median_ms(peer),
-                    ratio=ratio.median,
-                    low=ratio.low,
-                    high=ratio.high,
-                    target=target,
-                    rounds=len(rounds),
-                    threads=settings.threads,
-                    details={"ms": rounds.ms},
-                )
+                yield row(rounds, f"{kind}, {shape}", peer, settings, ours=OURS, target=target)
 
 
 BENCHMARKS = (

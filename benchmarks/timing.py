@@ -73,7 +73,7 @@ def row(
         target=target,
         rounds=len(rounds),
         threads=settings.threads,
-        details={"ms": rounds.ms},
+        details={"ms": {side: rounds.ms[side] for side in (ours, peer)}},
     )
 
 

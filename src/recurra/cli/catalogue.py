@@ -42,12 +42,6 @@ def facts(cell: Cell, input_size: int, hidden_size: int) -> Facts:
     """
     sizes = {name: max(1, hidden_size // 2) for name in cell.size_names}
     sizes |= {"I": input_size, "H": hidden_size}
-    total = 0
-    for shape in cell.parameters.values():
-        entries = 1
-        for size in shape:
-            entries *= size.evaluate(sizes)
-        total += entries
     source = _source(cell.doc)
     year = re.search(r"\b(?:19|20)\d\d\b(?=\))", source)
     return Facts(
@@ -55,7 +49,7 @@ def facts(cell: Cell, input_size: int, hidden_size: int) -> Facts:
         year=year.group() if year else "",
         states=cell.states,
         matrices=sum(len(shape) == 2 for shape in cell.parameters.values()),
-        parameters=total,
+        parameters=cell.count_parameters(sizes),
         linear=is_linear(cell.equations),
         source=_short(source),
     )

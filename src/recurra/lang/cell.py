@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pickle import PicklingError
@@ -78,6 +79,18 @@ class Cell:
                     f"got {name!r}. Give an argument that has a default value."
                 )
         return Cell(self.function, self.options.with_constants(constants))
+
+    def count_parameters(self, sizes: Mapping[str, int]) -> int:
+        """How many numbers its parameters have.
+
+        Args:
+            sizes: a number for each of `size_names`.
+
+        Raises:
+            ValueError: when a size has no whole number of blocks or parts.
+        """
+        shapes = self.parameters.values()
+        return sum(math.prod(dim.evaluate(sizes) for dim in shape) for shape in shapes)
 
     def _calm(self) -> "Cell":
         """The cell with each random mask at its mean."""
