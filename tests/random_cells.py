@@ -354,13 +354,13 @@ class _Writer:
         return self.rng.choice(late) if late else None
 
     def _of_size(self, size: str, fresh: bool = False) -> str:
-        """A value of that size: an old one, a vector of parameters, or a product."""
+        """A value of that size: an old one, one that is learned, or a product."""
         names = [name for name, own in self.values.items() if own == size]
         if names and not fresh and self.rng.random() < 0.8:
             return self.rng.choice(names)
         vector = self._any()
         if size == "1" or vector is None or (not fresh and self.rng.random() < 0.3):
-            return self._parameter((size,))
+            return self._learned(size)
         return self._assign(size, self._squashed(self._product(size, vector)))
 
     def _parameter(self, size: tuple[str, ...]) -> str:
@@ -372,6 +372,13 @@ class _Writer:
         name = f"{letter}{len(self.parameters)}"
         self.parameters[name] = size
         return name
+
+    def _learned(self, size: str) -> str:
+        """A vector of parameters, now and then one that a matrix makes of another."""
+        if size == "1" or self.rng.random() < 0.85:
+            return self._parameter((size,))
+        columns = self.rng.choice((size, "H", "P"))
+        return f"({self._parameter((size, columns))} @ {self._parameter((columns,))})"
 
     def _product(self, rows: str, vector: str) -> str:
         columns = self.values[vector]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import recurra as rc
-from recurra.nn.initial import Opposite, chrono, identity, orthogonal, uniform
+from recurra.nn.initial import Opposite, chrono, identity, orthogonal, parse, uniform
 
 I, H = 3, 8  # noqa: E741 - the input size
 
@@ -67,6 +67,22 @@ def test_chrono() -> None:
 
 def test_any_function_of_the_parameter() -> None:
     assert torch.equal(layer_of("rnn", b_h=torch.nn.init.ones_).b_h_l0, torch.ones(H))
+
+
+def test_rules_in_a_word() -> None:
+    layer = layer_of("lstm", b_f=parse("chrono50"), b_i=parse("-b_f"), b_o=parse("-0.5"))
+    assert 0 <= layer.b_f_l0.min() < layer.b_f_l0.max() <= math.log(49)
+    assert torch.equal(layer.b_i_l0, -layer.b_f_l0)
+    assert torch.equal(layer.b_o_l0, torch.full((H,), -0.5))
+    layer = layer_of("lstm", W_hi=parse("identity0.5"), W_hf=parse("identity"))
+    assert torch.equal(layer.W_hi_l0, 0.5 * torch.eye(H))
+    assert torch.equal(layer.W_hf_l0, torch.eye(H))
+
+
+@pytest.mark.parametrize("word", ["", "chrono", "chrono-3", "-3b", "orthogonal1.4.1", "gamma2"])
+def test_no_rule_in_a_word(word: str) -> None:
+    with pytest.raises(ValueError, match=r"init: expected a number.*Use one of them: chrono400"):
+        parse(word)
 
 
 @pytest.mark.parametrize(

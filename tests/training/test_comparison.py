@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from recurra.data import make_task
 from recurra.training import (
@@ -22,7 +23,7 @@ from recurra.training import (
     run_trials,
     summarise,
 )
-from recurra.training.trials import count_parameters, hidden_size_for
+from recurra.training.trials import Reader, count_parameters, hidden_size_for
 
 TASK = "adding:steps=12"
 
@@ -101,9 +102,27 @@ def test_cells_get_equal_parameters() -> None:
     assert hidden_size_for(task, "lstm", wanted) == 64
 
 
-def test_an_unknown_cell() -> None:
-    with pytest.raises(ValueError, match="Did you mean lstm"):
-        plan_trials(TASK, ["ltsm"])
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("ltsm", "Did you mean lstm"),
+        ("lstm:b_g=1", "lstm:b_g=1: expected settings PARAMETER=RULE.*b_f.*got 'b_g=1'"),
+        ("lstm:b_f", "got 'b_f'. Write one as in lstm:b_f=chrono400"),
+        ("lstm:b_f=forget", "init: expected a number.*got 'forget'"),
+    ],
+)
+def test_no_such_cell(cell: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_trials(TASK, [cell])
+
+
+def test_how_parameters_start() -> None:
+    model = Reader(make_task(TASK), "lstm:b_f=5:b_i=-b_f", 6)
+    assert torch.equal(model.recurrent.b_f_l0, torch.full((6,), 5.0))
+    assert torch.equal(model.recurrent.b_i_l0, torch.full((6,), -5.0))
+    both = run_trial(trial("lstm")), run_trial(trial("lstm:b_f=5:b_i=-b_f"))
+    assert both[0].parameters == both[1].parameters
+    assert both[0].points[0].score != both[1].points[0].score
 
 
 @pytest.mark.medium

@@ -20,7 +20,12 @@ def compare_cells(
         ),
     ] = "adding",
     cells: Annotated[
-        str, option(MODEL, "Cells by name, with commas between: see recurra cells.")
+        str,
+        option(
+            MODEL,
+            "Cells by name, with commas between: see recurra cells. How a parameter starts stands "
+            "behind a colon: lstm:b_f=chrono400:b_i=-b_f.",
+        ),
     ] = "rnn,lstm,gru,mut1",
     hidden_size: Annotated[
         int, option(MODEL, "Units of an LSTM; each cell gets as many parameters as that.")
@@ -66,6 +71,7 @@ def compare_cells(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from recurra.data import make_task
     from recurra.insight import draw_comparison
     from recurra.training import Folder, plan_trials, run_on_ray, run_trials, summarise
 
@@ -101,9 +107,16 @@ def compare_cells(
             progress.advance(bar)
             progress.console.print(_line(outcome))
     outcomes = [o for o in folder.outcomes() if o.trial in trials]
-    _print_summaries(console, task, summarise(outcomes))
+    made = make_task(task)
+    _print_summaries(console, made, summarise(outcomes))
     table = folder.write_table()
-    figure = draw_comparison(outcomes, folder.path / "curves.svg")
+    figure = draw_comparison(
+        outcomes,
+        folder.path / "curves.svg",
+        measure=made.measure,
+        baseline=made.baseline,
+        solved=made.solved,
+    )
     console.print(f"every point: {table}; curves: {figure}")
 
 
@@ -125,12 +138,9 @@ def _line(outcome: Any) -> str:
     )
 
 
-def _print_summaries(console: Any, task: str, summaries: Any) -> None:
+def _print_summaries(console: Any, made: Any, summaries: Any) -> None:
     from rich.table import Table
 
-    from recurra.data import make_task
-
-    made = make_task(task)
     table = Table(box=None, pad_edge=False)
     table.add_column("cell", no_wrap=True)
     for heading in (

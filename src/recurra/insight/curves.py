@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+_LABEL: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": "x-small", "color": "0.4"}
+
 
 @runtime_checkable
 class Drawable(Protocol):
@@ -22,11 +24,20 @@ class Drawable(Protocol):
         ...
 
 
-def draw_comparison(outcomes: Sequence[Drawable], path: Path) -> Path:
+def draw_comparison(
+    outcomes: Sequence[Drawable], path: Path, *, measure: str, baseline: float, solved: float
+) -> Path:
     """Draw the curves of all trials into `path`, as the format that its suffix names.
 
-    A thin line is a trial, a thick one the median of a cell's trials, which goes as far as all of
-    them do.
+    A thin line is a trial, a thick one the median of a cell's trials, of which those that have
+    ended keep their last score.
+
+    Args:
+        outcomes: what is drawn.
+        path: where to.
+        measure: what the score is.
+        baseline: the score of remembering nothing, a dotted line.
+        solved: the score below which the task is solved, a dotted line.
 
     Raises:
         ModuleNotFoundError: without matplotlib (`pip install recurra[compare]`).
@@ -47,10 +58,14 @@ def draw_comparison(outcomes: Sequence[Drawable], path: Path) -> Path:
                 ax.plot(at, scores, style, color=colour, alpha=0.25, linewidth=0.8)
             at, middle = _median(own, quantity)
             ax.plot(at, middle, style, color=colour, linewidth=1.8, label=cell)
+        for level, meaning in ((baseline, "remembering nothing"), (solved, "solved")):
+            ax.axhline(level, color="0.4", linestyle=":", linewidth=1.0)
+            if quantity == "step":
+                ax.annotate(meaning, (0.99, level), xycoords=("axes fraction", "data"), **_LABEL)
         ax.set_xlabel(label)
         ax.set_yscale("log")
         ax.grid(alpha=0.25)
-    axes[0].set_ylabel("score (less is better)")
+    axes[0].set_ylabel(measure)
     axes[1].legend(frameon=False, fontsize="small")
     if outcomes:
         figure.suptitle(outcomes[0].trial.task)

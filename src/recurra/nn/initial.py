@@ -6,6 +6,7 @@ a function made here, `chrono(784)`, or any function of the parameter.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ def identity(scale: float = 1.0) -> Callable[[Tensor], Tensor]:
     return lambda parameter: _each_square(parameter, lambda w: nn.init.eye_(w).mul_(scale))
 
 
-def chrono(longest: int) -> Callable[[Tensor], Tensor]:
+def chrono(longest: float) -> Callable[[Tensor], Tensor]:
     """Forget biases with which a layer remembers for 1 to `longest` steps: log(U(1, longest - 1)).
 
     The paper starts the input gate at the opposite: {"b_f": chrono(784), "b_i": Opposite("b_f")}.
@@ -68,6 +69,40 @@ _NAMED: Mapping[str, Callable[[Tensor], object]] = {
     "xavier_normal": nn.init.xavier_normal_,
     "normal": nn.init.normal_,
 }
+_WITH_A_NUMBER: Mapping[str, Callable[[float], Callable[[Tensor], object]]] = {
+    "orthogonal": orthogonal,
+    "identity": identity,
+    "uniform": uniform,
+    "chrono": chrono,
+}
+
+
+def parse(text: str) -> Rule:
+    """The rule that a command line spells in one word.
+
+    "2" is a number; "orthogonal", "identity" and the like are rules by name; "chrono400",
+    "uniform0.1", "identity0.5" and "orthogonal1.4" are functions of this module with their number;
+    "-b_f" is the opposite of another parameter.
+
+    Raises:
+        ValueError: when it is none of these.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    if text in _NAMED:
+        return text
+    if re.fullmatch(r"-[A-Za-z_]\w*", text):
+        return Opposite(text[1:])
+    word = re.fullmatch(rf"({'|'.join(_WITH_A_NUMBER)})(\d+(?:\.\d+)?)", text)
+    if word is None:
+        raise ValueError(
+            f"init: expected a number, one of {', '.join(_NAMED)}, one of "
+            f"{', '.join(_WITH_A_NUMBER)} with a number behind it, or -NAME for the opposite of "
+            f"another parameter, got {text!r}. Use one of them: chrono400."
+        )
+    return _WITH_A_NUMBER[word[1]](float(word[2]))
 
 
 def draw(

@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from recurra import cells as registry
 from recurra.data import make_task
 from recurra.models import write_atomically
 from recurra.training.trials import (
     Outcome,
     Trial,
+    cell_and_init,
     count_parameters,
     hidden_size_for,
     run_trial,
@@ -42,7 +42,7 @@ def plan_trials(
 
     Args:
         task: as `make_task` takes it.
-        cells: names of registered cells.
+        cells: as `Trial` has them: "gru", "lstm:b_f=chrono400".
         seeds: how many of each.
         hidden_size: of every cell; with equal_parameters of an LSTM, and each cell gets the size
             with which it has as many parameters as that.
@@ -55,7 +55,7 @@ def plan_trials(
     """
     made = make_task(task)
     for cell in cells:
-        registry.get(cell)  # a wrong name is known before anything runs
+        cell_and_init(cell)  # a wrong name is known before anything runs
     count = count_parameters(made, "lstm", hidden_size)
     sizes = {
         cell: hidden_size_for(made, cell, count) if equal_parameters else hidden_size
@@ -103,7 +103,7 @@ class Folder:
 
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome down."""
-        path = self.path / TRIALS / f"{outcome.trial.name}.json"
+        path = self.path / TRIALS / f"{outcome.trial.name.replace(':', '+')}.json"
         text = json.dumps(outcome.as_dict())
         write_atomically(path, lambda part: part.write_text(text))
 

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from recurra import cells
 from recurra.data import Batch, Task, make_task
+from recurra.lang import Cell
 from recurra.nn import Recurrent
+from recurra.nn.initial import Rule, parse
 from recurra.training.clipping import clip_gradients
 
 POINTS = 50  # of a curve, about
@@ -27,7 +29,8 @@ class Trial:
 
     Attributes:
         task: as `make_task` takes it: "adding", "copying:delay=200".
-        cell: the name of a registered cell.
+        cell: the name of a registered cell, and after it how its parameters start, where they
+            start otherwise than the cell says: "lstm:b_f=chrono400:b_i=-b_f".
         hidden_size: H.
         seed: of the weights and of the training sequences.
         lr: learning rate of Adam, constant.
@@ -114,7 +117,8 @@ class Reader(nn.Module):
         super().__init__()
         self._at_each_step = task.at_each_step
         sizes = own_sizes(cell, hidden_size)
-        self.recurrent = Recurrent(cell, task.input_size, hidden_size, sizes=sizes)
+        of, init = cell_and_init(cell)
+        self.recurrent = Recurrent(of, task.input_size, hidden_size, sizes=sizes, init=init)
         self.readout = nn.Linear(self.recurrent.output_size, task.output_size)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -127,19 +131,38 @@ class Reader(nn.Module):
         return self.readout(y[batch.lengths - 1, torch.arange(y.shape[1])])
 
 
+def cell_and_init(spelled: str) -> tuple[Cell, dict[str, Rule]]:
+    """The cell that a trial names, and the rules behind its name.
+
+    Raises:
+        ValueError: when there is no such cell, parameter or rule.
+    """
+    name, *settings = spelled.split(":")
+    of = cells.get(name)
+    init: dict[str, Rule] = {}
+    for setting in settings:
+        parameter, is_one, rule = setting.partition("=")
+        if not is_one or parameter not in of.parameters:
+            raise ValueError(
+                f"{spelled}: expected settings PARAMETER=RULE, where a parameter is one of "
+                f"{', '.join(of.parameters)}, got {setting!r}. Write one as in lstm:b_f=chrono400."
+            )
+        init[parameter] = parse(rule)
+    return of, init
+
+
 def own_sizes(cell: str, hidden_size: int) -> dict[str, int]:
     """Half of H for each size that a cell has of its own, such as a projection."""
-    names = set(cells.get(cell).size_names) - {"I", "H"}
+    names = set(cell_and_init(cell)[0].size_names) - {"I", "H"}
     return dict.fromkeys(names, max(1, hidden_size // 2))
 
 
 def count_parameters(task: Task, cell: str, hidden_size: int) -> int:
     """How many numbers a `Reader` trains; ValueError where the cell does not have that size."""
-    of = cells.get(cell)
+    of, _ = cell_and_init(cell)
     sizes = {"I": task.input_size, "H": hidden_size, **own_sizes(cell, hidden_size)}
-    shapes = (tuple(dim.evaluate(sizes) for dim in shape) for shape in of.parameters.values())
     output = of.output_size.evaluate(sizes)
-    return sum(map(math.prod, shapes)) + (output + 1) * task.output_size
+    return of.count_parameters(sizes) + (output + 1) * task.output_size
 
 
 def hidden_size_for(task: Task, cell: str, parameters: int) -> int:
