@@ -4,9 +4,13 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +75,7 @@ def test_it_ends_by_the_clock() -> None:
 def test_what_is_not_finite_ends_it() -> None:
     outcome = run_trial(trial("rnn_relu", lr=1e30, max_steps=50))
     assert outcome.status == "diverged"
+    assert 0 < outcome.points[-1].step < 50  # how far it came
 
 
 def test_no_budget() -> None:
@@ -106,7 +111,7 @@ def test_cells_get_equal_parameters() -> None:
     ("cell", "message"),
     [
         ("ltsm", "Did you mean lstm"),
-        ("lstm:b_g=1", "lstm:b_g=1: expected settings PARAMETER=RULE.*b_f.*got 'b_g=1'"),
+        ("lstm:b_x=1", "lstm:b_x=1: expected settings PARAMETER=RULE.*b_f.*got 'b_x=1'"),
         ("lstm:b_f", "got 'b_f'. Write one as in lstm:b_f=chrono400"),
         ("lstm:b_f=forget", "init: expected a number.*got 'forget'"),
     ],
@@ -137,6 +142,45 @@ def test_what_has_ended_is_not_run_again(tmp_path: Path) -> None:
     assert not kept & {outcome.trial.name for outcome in rest}
     assert len(folder.outcomes()) == 4
     assert list(run_trials(trials, folder, jobs=2)) == []
+
+
+@pytest.mark.medium
+def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recurra.cli", "compare", "--task", TASK, "--cells", "rnn,gru"]
+    command += ["--max-minutes", "5", "--jobs", "2", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    try:
+        begun = _wait_until(lambda: _workers_of(process.pid))
+    finally:
+        process.kill()
+        process.wait()
+    assert begun
+    assert _wait_until(lambda: all(_state_and_parent(worker)[0] in "ZX" for worker in begun))
+
+
+def _workers_of(pid: int) -> set[int]:
+    pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
+    started = {other for other in pids if _state_and_parent(other)[1] == pid}
+    return {other for other in started if b"spawn_main" in _title(Path(f"/proc/{other}"))}
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    """Of a process; X where there is none."""
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return "X", 0
+    return state, int(parent)
+
+
+def _wait_until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """The first true value of `what`, or the last."""
+    for _ in range(int(10 * seconds)):
+        if found := what():
+            return found
+        time.sleep(0.1)
+    return what()
 
 
 def test_outcomes_survive_the_disk(tmp_path: Path) -> None:

@@ -142,21 +142,20 @@ def _print_summaries(console: Any, made: Any, summaries: Any) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("cell", no_wrap=True)
+    table.add_column("cell", overflow="fold")
     for heading in (
-        "units",
-        "parameters",
+        "units,\nparameters",
         "solved",
         made.measure,
-        "at equal time",
-        "steps a second",
+        "at equal\ntime",
+        "seconds",
+        "steps a\nsecond",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summaries:
         table.add_row(
             row.cell,
-            f"{row.hidden_size}",
-            f"{row.parameters:,}",
+            f"{row.hidden_size}\n[dim]{row.parameters:,}[/]",
             f"{row.solved} of {row.seeds}",
             _spread(row.score),
             _spread(row.at_equal_time),
@@ -165,11 +164,12 @@ def _print_summaries(console: Any, made: Any, summaries: Any) -> None:
         )
     console.print(table)
     console.print(
-        f"{made.measure}: median over the seeds (smallest to largest); less is better; remembering "
-        f"nothing gives {made.baseline:.3g}, below {made.solved:.3g} the task is solved"
+        f"{made.measure}: median over the seeds, below it the smallest and the largest; less is "
+        f"better; remembering nothing gives {made.baseline:.3g}, below {made.solved:.3g} the task "
+        "is solved"
     )
 
 
 def _spread(values: tuple[float, float, float]) -> str:
     middle, low, high = values
-    return f"{middle:.3g}" if low == high else f"{middle:.2g} ({low:.2g} to {high:.2g})"
+    return f"{middle:.3g}" if low == high else f"{middle:.2g}\n[dim]{low:.2g}-{high:.2g}[/]"

@@ -32,7 +32,7 @@ def identity(scale: float = 1.0) -> Callable[[Tensor], Tensor]:
     return lambda parameter: _each_square(parameter, lambda w: nn.init.eye_(w).mul_(scale))
 
 
-def chrono(longest: float) -> Callable[[Tensor], Tensor]:
+def chrono(longest: int | float) -> Callable[[Tensor], Tensor]:
     """Forget biases with which a layer remembers for 1 to `longest` steps: log(U(1, longest - 1)).
 
     The paper starts the input gate at the opposite: {"b_f": chrono(784), "b_i": Opposite("b_f")}.

@@ -8,6 +8,7 @@ curve, and is made again from those files.
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from recurra.backends import keep_freed_memory
 from recurra.data import make_task
 from recurra.models import write_atomically
 from recurra.training.trials import (
@@ -135,7 +137,7 @@ def run_trials(trials: Sequence[Trial], folder: Folder, jobs: int) -> Iterator[O
     """Run what is missing in `jobs` processes; gives each outcome as it ends and is kept."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker) as pool:
         running = [pool.submit(run_trial, trial, threads) for trial in folder.missing(trials)]
         try:
             for ended in as_completed(running):
@@ -148,6 +150,19 @@ def run_trials(trials: Sequence[Trial], folder: Folder, jobs: int) -> Iterator[O
             for process in pool._processes.values():  # what runs would go on to its end
                 process.terminate()
             raise
+
+
+def _begin_worker() -> None:
+    """In a process of trials: it ends when the one that began it does, whatever ended that."""
+    keep_freed_memory()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_on_ray(

@@ -206,7 +206,7 @@ def run_trial(trial: Trial, threads: int = 1) -> Outcome:
     status, next_share = "ended", 0.0
     while True:
         share = _share(trial, step, seconds)
-        if share >= next_share:
+        if share >= next_share or (status == "diverged" and step > points[-1].step):
             points.append(
                 Point(step=step, seconds=seconds, loss=loss, score=_score(model, task, judged))
             )
@@ -214,7 +214,7 @@ def run_trial(trial: Trial, threads: int = 1) -> Outcome:
             if points[-1].score < task.solved:
                 status = "solved"
                 break
-        if share >= 1.0:
+        if share >= 1.0 or status == "diverged":
             break
         start = time.perf_counter()
         batch = task.batch(trial.batch_size, drawn)
@@ -225,7 +225,7 @@ def run_trial(trial: Trial, threads: int = 1) -> Outcome:
         loss = found.item()
         if not math.isfinite(loss) or not torch.isfinite(norm):
             status = "diverged"
-            break
+            continue
         optimizer.step()
         step, seconds = step + 1, seconds + time.perf_counter() - start
     count = sum(parameter.numel() for parameter in model.parameters())
