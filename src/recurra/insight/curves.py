@@ -6,8 +6,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-_LABEL: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": "x-small", "color": "0.4"}
-
 
 @runtime_checkable
 class Drawable(Protocol):
@@ -44,7 +42,7 @@ def draw_comparison(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     cells = list(dict.fromkeys(outcome.trial.cell for outcome in outcomes))
     for ax, quantity, label in zip(axes, ("step", "seconds"), ("steps", "seconds"), strict=True):
@@ -58,15 +56,17 @@ def draw_comparison(
                 ax.plot(at, scores, style, color=colour, alpha=0.25, linewidth=0.8)
             at, middle = _median(own, quantity)
             ax.plot(at, middle, style, color=colour, linewidth=1.8, label=cell)
-        for level, meaning in ((baseline, "remembering nothing"), (solved, "solved")):
+        for level, meaning, side in _levels(baseline, solved):
             ax.axhline(level, color="0.4", linestyle=":", linewidth=1.0)
-            if quantity == "step":
-                ax.annotate(meaning, (0.99, level), xycoords=("axes fraction", "data"), **_LABEL)
+            where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": side}
+            ax.annotate(meaning, (0.99, level), color="0.3", fontsize=7, **where)
         ax.set_xlabel(label)
         ax.set_yscale("log")
         ax.grid(alpha=0.25)
     axes[0].set_ylabel(measure)
-    axes[1].legend(frameon=False, fontsize="small")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8
+    )
     if outcomes:
         figure.suptitle(outcomes[0].trial.task)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +74,11 @@ def draw_comparison(
     figure.savefig(part)
     part.replace(path)
     return path
+
+
+def _levels(baseline: float, solved: float) -> tuple[tuple[float, str, str], ...]:
+    """What is marked, what it is called, and on which side of its line: curves lie on the first."""
+    return (baseline, "remembering nothing", "top"), (solved, "solved", "bottom")
 
 
 def _median(own: Sequence[Drawable], quantity: str) -> tuple[np.ndarray, np.ndarray]:
