@@ -177,7 +177,7 @@ def reproduction(cell: Cell, call: Call) -> str:
 
 def _sizes(cell: Cell, rng: random.Random, choices: tuple[int, ...]) -> dict[str, int]:
     """A number for every size name of the cell, for which all sizes in it are whole."""
-    if re.search(r"split\((?!stack)\w+, 2\)", source_of(cell)):
+    if re.search(r"split\((?!stack)\w+, 2\)|heads=", source_of(cell)):
         choices = tuple(n for n in choices if n % 2 == 0)
     for _ in range(20):
         sizes = {name: rng.choice(choices) for name in cell.size_names}
@@ -243,6 +243,7 @@ class _Writer:
         self.lines: list[str] = []
         self.parameters: dict[str, tuple[str, ...]] = {}
         self.constants: dict[str, float] = {}
+        self.heads: dict[str, int] = {}
         self.values: dict[str, str] = {}
         self.step = rng.random() < 0.25
         self.output = rng.random() < 0.3
@@ -269,6 +270,7 @@ class _Writer:
         self._return()
         used = set(re.findall(r"\w+", " ".join((*self.lines, *self.returned))))
         self.parameters = {n: size for n, size in self.parameters.items() if n in used}
+        self.heads = {n: count for n, count in self.heads.items() if n in used}
 
     def source(self, explicit: bool) -> str:
         """The cell as Python; `explicit` names every size instead of leaving it to inference."""
@@ -285,6 +287,7 @@ class _Writer:
         options = [f"state={tuple(self.states)!r}"]
         options += [f"context={tuple(self.contexts)!r}"] if self.contexts else []
         options += [f"sizes={sizes!r}"] if sizes else []
+        options += [f"heads={self.heads!r}"] if self.heads else []
         options += ["output=True"] if self.output else []
         body = [*self.lines, f"return {', '.join(self.returned)}"]
         head = f"@cell({', '.join(options)})\ndef random_cell({', '.join(arguments)}):\n"
@@ -375,13 +378,18 @@ class _Writer:
 
     def _learned(self, size: str) -> str:
         """A vector of parameters, now and then one that a matrix makes of another."""
-        if size == "1" or self.rng.random() < 0.85:
+        if size == "1" or self.rng.random() < 0.7:
             return self._parameter((size,))
         columns = self.rng.choice((size, "H", "P"))
         return f"({self._parameter((size, columns))} @ {self._parameter((columns,))})"
 
     def _product(self, rows: str, vector: str) -> str:
         columns = self.values[vector]
+        if self.rng.random() < 0.06:
+            name = f"R{len(self.parameters)}"
+            self.parameters[name] = ()  # its blocks follow from what it multiplies
+            self.heads[name] = 2
+            return f"({name} @ {vector} + {self._parameter((rows,))})"
         if self.rng.random() < 0.15:
             return f"{self._parameter((columns, rows))}.T @ {vector}"
         return f"{self._parameter((rows, columns))} @ {vector}"

@@ -142,24 +142,16 @@ def _print_summaries(console: Any, made: Any, summaries: Any) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("cell", overflow="fold")
-    for heading in (
-        "units,\nparameters",
-        "solved",
-        made.measure,
-        "at equal\ntime",
-        "seconds",
-        "steps a\nsecond",
-    ):
+    table.add_column("cell\nunits, parameters", overflow="fold", min_width=17)
+    for heading in ("solved", made.measure, "at equal\ntime", "seconds", "steps/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summaries:
         table.add_row(
-            row.cell,
-            f"{row.hidden_size}\n[dim]{row.parameters:,}[/]",
+            f"{row.cell}\n[dim]{row.hidden_size}, {row.parameters:,}[/]",
             f"{row.solved} of {row.seeds}",
-            _spread(row.score),
-            _spread(row.at_equal_time),
-            _spread(row.seconds),
+            _spread(row.score, ".2g"),
+            _spread(row.at_equal_time, ".2g"),
+            _spread(row.seconds, ".0f" if row.seconds[0] >= 10 else ".2g"),
             f"{row.steps_a_second:.1f}",
         )
     console.print(table)
@@ -170,6 +162,7 @@ def _print_summaries(console: Any, made: Any, summaries: Any) -> None:
     )
 
 
-def _spread(values: tuple[float, float, float]) -> str:
-    middle, low, high = values
-    return f"{middle:.3g}" if low == high else f"{middle:.2g}\n[dim]{low:.2g}-{high:.2g}[/]"
+def _spread(values: tuple[float, float, float], figures: str) -> str:
+    """The median and, below it, the smallest and the largest."""
+    middle, low, high = (format(value, figures) for value in values)
+    return middle if low == high else f"{middle}\n[dim]{low}-{high}[/]"
