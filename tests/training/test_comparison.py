@@ -237,15 +237,15 @@ def test_summaries() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="ray is not installed")
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
     killed: list[int] = []
+    over = threading.Event()
 
     def kill_one() -> None:
-        for _ in range(600):
-            time.sleep(0.1)
+        while not over.wait(0.1):
             busy = [
                 int(entry.name)
                 for entry in Path("/proc").iterdir()
@@ -257,13 +257,14 @@ def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
                 killed.append(busy[0])
                 return
 
+    trials = [trial(cell, max_steps=None, max_seconds=6.0) for cell in ("rnn", "gru")]
+    thread = threading.Thread(target=kill_one)
+    thread.start()
     try:
-        trials = [trial(cell, max_steps=None, max_seconds=6.0) for cell in ("rnn", "gru")]
-        thread = threading.Thread(target=kill_one)
-        thread.start()
         ended = list(run_on_ray(trials, Folder(tmp_path)))
-        thread.join()
     finally:
+        over.set()
+        thread.join()
         ray.shutdown()
     assert killed
     assert {outcome.trial.name for outcome in ended} == {"rnn-0", "gru-0"}
