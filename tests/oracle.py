@@ -159,6 +159,17 @@ def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
     ]
 
 
+def each_of(given: Sequence[str] | Sequence[Cell]) -> list[Any]:
+    """Parameters (name or cell): registered cells that are not of the core are left to the whole
+    run of the tests."""
+    more = set(cells.names()) - _CORE
+    names = [each.name if isinstance(each, Cell) else each for each in given]
+    return [
+        pytest.param(each, id=name, marks=pytest.mark.medium if name in more else ())
+        for each, name in zip(given, names, strict=True)
+    ]
+
+
 # ---- what a cell is run on -----------------------------------------------------------------------
 
 

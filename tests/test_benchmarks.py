@@ -164,6 +164,7 @@ def test_flops_of_an_lstm() -> None:
     assert floor.flops(layer, Shape(7, 2, 3, 5)) == 3 * forward
 
 
+@pytest.mark.medium
 def test_memory_grows_with_the_job() -> None:
     """In a process of its own: this one may have kept memory of other tests."""
     program = (
@@ -179,6 +180,7 @@ def test_memory_grows_with_the_job() -> None:
     assert int(asked.stdout) > 32 * 2**20
 
 
+@pytest.mark.medium
 def test_the_plain_model_learns(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("abcd" * 10_000)
@@ -188,6 +190,7 @@ def test_the_plain_model_learns(tmp_path: Path) -> None:
     assert figures["test_nll"] < 0.5 * math.log(4)
 
 
+@pytest.mark.medium
 def test_the_command_lists_and_explains() -> None:
     def output(*arguments: str) -> str:
         run = [sys.executable, "-m", "benchmarks", *arguments]

@@ -175,6 +175,7 @@ def test_mistakes(make: Callable[[], Cell], message: str) -> None:
 # ---- running -------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @each
 def test_reference_equals_the_written_equations(name: str) -> None:
     of = COMPOSED[name]
@@ -212,6 +213,7 @@ def run(layer: rc.Recurrent, x: Tensor, seed: int = 1) -> Tensor:
     return layer(x)[0]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", MASKED)
 def test_masks_are_drawn_in_training_and_seeds_reproduce_them(name: str) -> None:
     layer = layer_of(COMPOSED[name], num_layers=2)
@@ -222,6 +224,7 @@ def test_masks_are_drawn_in_training_and_seeds_reproduce_them(name: str) -> None
     assert torch.equal(run(layer, x), run(layer, x, seed=2))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", MASKED)
 def test_evaluation_is_the_cell_with_means(name: str) -> None:
     of = COMPOSED[name]
@@ -283,6 +286,7 @@ def test_gradients_reach_dropped_weights_alone_where_they_were_kept() -> None:
     assert 0.2 < share < 0.8
 
 
+@pytest.mark.medium
 def test_under_torch_compile() -> None:
     """In a process of its own: what checks types here cannot be traced."""
     program = (
@@ -298,6 +302,7 @@ def test_under_torch_compile() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
 
 
+@pytest.mark.medium
 def test_a_saved_model_makes_its_cell_again(tmp_path: Path) -> None:
     of = COMPOSED["all at once"]
     torch.manual_seed(0)

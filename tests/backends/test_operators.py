@@ -204,6 +204,7 @@ def test_unknown_key_says_what_to_do() -> None:
         torch.ops.recurra.forward([torch.zeros(1, 1, 1)], None, "cpu:none:0", None, False, 0, False)
 
 
+@pytest.mark.medium
 def test_key_is_that_of_the_equations() -> None:
     keys = {ReferenceBackend(rc.cells.get(name)).key for name in rc.cells.names()}
     assert len(keys) == len(rc.cells.names())

@@ -80,7 +80,10 @@ def compare_with_torch(
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("form", ["plain", "sorted", "ragged"])
+@pytest.mark.parametrize(
+    "form",
+    ["plain", *(pytest.param(form, marks=pytest.mark.medium) for form in ("sorted", "ragged"))],
+)
 @pytest.mark.parametrize(
     ("num_layers", "bidirectional", "batch_first", "bias"),
     list(itertools.product([1, 2], [False, True], [False, True], [False, True])),
