@@ -79,7 +79,7 @@ def test_rules_in_a_word() -> None:
     assert torch.equal(layer.W_hf_l0, torch.eye(H))
 
 
-@pytest.mark.parametrize("word", ["", "chrono", "chrono-3", "-3b", "orthogonal1.4.1", "gamma2"])
+@pytest.mark.parametrize("word", ["", "chrono", "chrono-3", "-3b", "1.4.1", "gamma2", "nan"])
 def test_no_rule_in_a_word(word: str) -> None:
     with pytest.raises(ValueError, match=r"init: expected a number.*Use one of them: chrono400"):
         parse(word)

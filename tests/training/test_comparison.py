@@ -114,11 +114,17 @@ def test_cells_get_equal_parameters() -> None:
         ("lstm:b_x=1", "lstm:b_x=1: expected settings PARAMETER=RULE.*b_f.*got 'b_x=1'"),
         ("lstm:b_f", "got 'b_f'. Write one as in lstm:b_f=chrono400"),
         ("lstm:b_f=forget", "init: expected a number.*got 'forget'"),
+        ("lstm:b_f=orthogonal", r"init of b_f: expected a rule for the shape \(128,\)"),
+        ("lstm:b_f=chrono2", "chrono: expected a time of at least 3 steps, got 2"),
     ],
 )
 def test_no_such_cell(cell: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan_trials(TASK, [cell])
+
+
+def test_a_cell_named_twice_is_trained_once() -> None:
+    assert len(plan_trials(TASK, ["rnn", "gru", "rnn"], seeds=1)) == 2
 
 
 def test_how_parameters_start() -> None:

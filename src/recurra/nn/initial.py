@@ -87,10 +87,8 @@ def parse(text: str) -> Rule:
     Raises:
         ValueError: when it is none of these.
     """
-    try:
+    if re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", text):
         return float(text)
-    except ValueError:
-        pass
     if text in _NAMED:
         return text
     if re.fullmatch(r"-[A-Za-z_]\w*", text):

@@ -21,6 +21,7 @@ from recurra.data import make_task
 from recurra.models import write_atomically
 from recurra.training.trials import (
     Outcome,
+    Reader,
     Trial,
     cell_and_init,
     count_parameters,
@@ -56,13 +57,16 @@ def plan_trials(
         ValueError: when a cell is none.
     """
     made = make_task(task)
+    cells = list(dict.fromkeys(cells))
     for cell in cells:
-        cell_and_init(cell)  # a wrong name is known before anything runs
+        cell_and_init(cell)  # its name, before it is asked for its size
     count = count_parameters(made, "lstm", hidden_size)
     sizes = {
         cell: hidden_size_for(made, cell, count) if equal_parameters else hidden_size
         for cell in cells
     }
+    for cell, size in sizes.items():
+        Reader(made, cell, size)  # a rule that does not fit is known before anything runs
     return [
         Trial(task=task, cell=cell, hidden_size=sizes[cell], seed=seed, **budget)
         for seed in range(seeds)
