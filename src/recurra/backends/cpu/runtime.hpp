@@ -501,7 +501,7 @@ class WithoutSubnormals {
 };
 
 struct Thread {  // while it lives, its thread may call products
-    const WithoutSubnormals mode;
+    WithoutSubnormals mode;
     const Kernels &kernels;
     explicit Thread(const Kernels &kernels) : kernels(kernels) { kernels.enter(); }
     ~Thread() { kernels.leave(); }
