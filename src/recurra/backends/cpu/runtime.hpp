@@ -488,7 +488,7 @@ struct Kernels {
 };
 
 // While it lives, its thread counts subnormal numbers (below 1.2e-38) as zero. A gradient that
-// vanishes through time passes through them, and x86 takes a hundred times as long for each.
+// vanishes through time passes through them, and x86 takes far longer for each.
 class WithoutSubnormals {
 #if defined(__SSE__)
     static constexpr unsigned RESULTS = 0x8000, OPERANDS = 0x0040;
