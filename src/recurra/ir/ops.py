@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from recurra.ir.dims import Dim, Shape, shape_text
+from recurra.ir import shapes
+from recurra.ir.dims import Dim, Shape
 from recurra.ir.graph import Node, intern
 
 
@@ -74,56 +75,6 @@ def leaf(kind: str, name: str, shape: Shape) -> Node:
 def size_of(dim: Dim) -> Node:
     """A size as a number in the equations."""
     return intern("size", (), (("dim", dim),), ())
-
-
-# ---- shapes ------------------------------------------------------------------------------------
-
-
-def _broadcast(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
-    wide = [shape for shape in shapes if shape]
-    for shape in wide:
-        if shape != wide[0]:
-            raise ValueError(f"sizes {shape_text(wide[0])} and {shape_text(shape)} differ")
-    return wide[0] if wide else ()
-
-
-def _matvec_shape(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
-    matrix, operand = shapes
-    if len(matrix) != 2 or not operand or matrix[1] != operand[0]:
-        raise ValueError(f"{shape_text(matrix)} does not multiply {shape_text(operand)}")
-    return (matrix[0], *operand[1:])
-
-
-def _scalar_shape(_shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
-    return ()
-
-
-def _same_shape(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
-    return shapes[0]
-
-
-def _concat_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
-    axis, total = attrs["axis"], Dim()
-    for shape in shapes:
-        total = total + shape[axis]
-    return _with_axis(shapes[0], axis, total)
-
-
-def _with_axis(shape: Shape, axis: int, dim: Dim) -> Shape:
-    return (*shape[:axis], dim, *shape[axis + 1 :])
-
-
-def _slice_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
-    return _with_axis(shapes[0], attrs["axis"], attrs["size"])
-
-
-def _pad_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
-    axis = attrs["axis"]
-    return _with_axis(shapes[0], axis, attrs["before"] + shapes[0][axis] + attrs["after"])
-
-
-def _outer_shape(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
-    return (shapes[0][0], shapes[1][0])
 
 
 # ---- cotangents --------------------------------------------------------------------------------
@@ -261,13 +212,6 @@ def _expand_softmax(y: Node) -> Node:
     return apply("div", weights, apply("sum", weights))
 
 
-def _blocks_product_shape(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
-    matrix, operand = shapes
-    if len(matrix) != 2 or len(operand) != 1 or matrix[1] * attrs["heads"] != operand[0]:
-        raise ValueError(f"{shape_text(matrix)} are no blocks for {shape_text(operand)}")
-    return (matrix[0],)
-
-
 def _expand_blocks_product(y: Node) -> Node:
     """Block k of the rows times part k of the vector."""
     matrix, operand = y.inputs
@@ -323,7 +267,7 @@ def _sign(a: float) -> float:
 
 
 def _leaf(name: str) -> Op:
-    return Op(name=name, group=Group.LEAF, shape=_scalar_shape, text=name, latex=name)
+    return Op(name=name, group=Group.LEAF, shape=shapes.scalar, text=name, latex=name)
 
 
 def _unary(
@@ -339,7 +283,7 @@ def _unary(
     return Op(
         name=name,
         group=Group.ELEMENTWISE,
-        shape=_broadcast,
+        shape=shapes.broadcast,
         value=value,
         cotangent=lambda y, d: (cotangent(y.inputs[0], y, d),),
         text=text or f"{name}({{0}})",
@@ -360,7 +304,7 @@ def _binary(
     return Op(
         name=name,
         group=Group.ELEMENTWISE,
-        shape=_broadcast,
+        shape=shapes.broadcast,
         value=value,
         cotangent=cotangent,
         text=text,
@@ -385,7 +329,7 @@ def _composite(
     name: str,
     expand: Callable[[Node], Node],
     *,
-    shape: Any = _same_shape,
+    shape: Any = shapes.same,
     text: str | None = None,
     latex: str | None = None,
     precedence: int = 4,
@@ -506,7 +450,7 @@ _OTHERS = [
     Op(
         name="where",
         group=Group.ELEMENTWISE,
-        shape=_broadcast,
+        shape=shapes.broadcast,
         value=lambda condition, a, b: a if condition else b,
         cotangent=lambda y, d: (None, _gate(y.inputs[0], d), apply("where", y.inputs[0], 0.0, d)),
         text="where({0}, {1}, {2})",
@@ -515,7 +459,7 @@ _OTHERS = [
     Op(
         name="clamp",
         group=Group.ELEMENTWISE,
-        shape=_broadcast,
+        shape=shapes.broadcast,
         cotangent=_clamp_cotangent,
         text="clamp({0}, {lo}, {hi})",
         latex=r"\operatorname{{clamp}}({0}, {lo}, {hi})",
@@ -523,7 +467,7 @@ _OTHERS = [
     Op(
         name="matvec",
         group=Group.PRODUCT,
-        shape=_matvec_shape,
+        shape=shapes.matvec,
         cotangent=_matvec_cotangent,
         text="{0} @ {1}",
         latex="{0} {1}",
@@ -532,7 +476,7 @@ _OTHERS = [
     Op(
         name="sum",
         group=Group.REDUCTION,
-        shape=_scalar_shape,
+        shape=shapes.scalar,
         cotangent=lambda y, d: (apply("expand", d, shape=y.inputs[0].shape),),
         text="sum({0})",
         latex=r"\textstyle\sum {0}",
@@ -540,7 +484,7 @@ _OTHERS = [
     Op(
         name="max",
         group=Group.REDUCTION,
-        shape=_scalar_shape,
+        shape=shapes.scalar,
         cotangent=_max_cotangent,
         text="max({0})",
         latex=r"\max({0})",
@@ -548,7 +492,7 @@ _OTHERS = [
     Op(
         name="expand",
         group=Group.MOVEMENT,
-        shape=lambda shapes, attrs: attrs["shape"],
+        shape=shapes.given,
         cotangent=lambda y, d: (apply("sum", d),),
         text="expand({0})",
         latex=r"{0}\,\mathbf{{1}}",
@@ -556,7 +500,7 @@ _OTHERS = [
     Op(
         name="concat",
         group=Group.MOVEMENT,
-        shape=_concat_shape,
+        shape=shapes.concat,
         cotangent=_concat_cotangent,
         text="concat({all})",
         latex="[{all}]",
@@ -564,7 +508,7 @@ _OTHERS = [
     Op(
         name="slice",
         group=Group.MOVEMENT,
-        shape=_slice_shape,
+        shape=shapes.slice_of,
         cotangent=_slice_cotangent,
         text="{0}[{start} : {stop}]",
         latex="{0}_{{[{start} : {stop}]}}",
@@ -572,7 +516,7 @@ _OTHERS = [
     Op(
         name="pad",
         group=Group.MOVEMENT,
-        shape=_pad_shape,
+        shape=shapes.pad,
         cotangent=_pad_cotangent,
         text="pad({0}, {before}, {after})",
         latex=r"\operatorname{{pad}}({0})",
@@ -580,7 +524,7 @@ _OTHERS = [
     Op(
         name="transpose",
         group=Group.MOVEMENT,
-        shape=lambda shapes, attrs: (shapes[0][1], shapes[0][0]),
+        shape=shapes.transpose,
         cotangent=lambda y, d: (apply("transpose", d),),
         text="{0}.T",
         latex="{0}^{{\\top}}",
@@ -588,29 +532,29 @@ _OTHERS = [
     Op(
         name="outer",  # the sum over time and batch of a b^T
         group=Group.ACCUMULATION,
-        shape=_outer_shape,
+        shape=shapes.outer,
         text="total(outer({0}, {1}))",
         latex="",
     ),
     Op(
         name="total",  # the sum over time and batch
         group=Group.ACCUMULATION,
-        shape=_same_shape,
+        shape=shapes.same,
         text="total({0})",
         latex="",
     ),
     Op(
         name="total_time",  # the sum over time alone
         group=Group.ACCUMULATION,
-        shape=_same_shape,
+        shape=shapes.same,
         text="total_time({0})",
         latex="",
     ),
 ]
 
 _COMPOSITES = [
-    _composite("mean", lambda y: _mean(y.inputs[0]), shape=_scalar_shape),
-    _composite("var", lambda y: _variance(y.inputs[0]), shape=_scalar_shape),
+    _composite("mean", lambda y: _mean(y.inputs[0]), shape=shapes.scalar),
+    _composite("var", lambda y: _variance(y.inputs[0]), shape=shapes.scalar),
     _composite("softmax", _expand_softmax),
     _composite("layer_norm", _expand_layer_norm, latex=r"\operatorname{{LN}}({all})"),
     _composite("leaky_relu", _expand_leaky_relu, latex=r"\operatorname{{leaky\_relu}}({all})"),
@@ -620,7 +564,7 @@ _COMPOSITES = [
     _composite(
         "blocks_product",  # a block-diagonal matrix, its blocks one below the other, times a vector
         _expand_blocks_product,
-        shape=_blocks_product_shape,
+        shape=shapes.blocks_product,
         text="{0} @ {1}",
         latex="{0} {1}",
         precedence=2,
