@@ -1,10 +1,20 @@
 """The names that users and checks rely on: adding one is a decision, losing one is a break."""
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
 
 import recurra as rc
+from recurra.backends import constant_result
+from recurra.cells import registry
+from recurra.lang import Cell
+
+NAMES = rc.cells.names()
 
 
 def test_public_names() -> None:
@@ -33,14 +43,55 @@ def test_version_is_that_of_the_package() -> None:
 def test_cells_are_attributes_of_the_registry() -> None:
     for name in rc.cells.names():
         assert getattr(rc.cells, name) is rc.cells.get(name)
+    assert sorted(dir(rc.cells)) == sorted(rc.cells.__all__) == sorted(["get", "names", *NAMES])
 
 
-def test_import_is_silent_and_starts_nothing() -> None:
-    """`import recurra` prints nothing and does not load what only commands and training need."""
-    program = (
-        "import sys, recurra; "
-        "print([m for m in ('lightning_fabric', 'tensorboard', 'typer', 'tokenizers') "
-        "if m in sys.modules])"
-    )
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_the_registry_names_each_cell_of_its_families(family: str) -> None:
+    module = importlib.import_module(f"recurra.cells.{family}")
+    found = sorted(name for name, value in vars(module).items() if isinstance(value, Cell))
+    assert found == sorted(registry.FAMILIES[family].split())
+    assert all(rc.cells.get(name).name == name for name in found)
+
+
+def test_every_family_is_in_the_registry() -> None:
+    folder = Path(registry.__file__).parent
+    assert {file.stem for file in folder.glob("*.py")} == {
+        *registry.FAMILIES,
+        "__init__",
+        "registry",
+    }
+
+
+HEAVY = ("torch._dynamo", "networkx", "lightning_fabric", "tensorboard", "tokenizers", "typer")
+
+
+@pytest.mark.parametrize(
+    ("program", "loaded"),
+    [
+        ("import recurra", ()),
+        ("from recurra import cells; cells.names(); dir(cells)", ()),
+        ("import recurra as rc; rc.LSTM(3, 4); rc.load; rc.compose; rc.cell", ("torch",)),
+    ],
+)
+def test_import_is_silent_and_loads_what_is_used(program: str, loaded: tuple[str, ...]) -> None:
+    """Torch with the first layer, its compiler, pictures, training and commands with their use."""
+    program += f"; import sys; print([m for m in {('torch', *HEAVY)} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout.strip(), done.stderr, done.returncode) == ("[]", "", 0)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == (str(list(loaded)), "", 0)
+
+
+def test_names_that_are_not_there() -> None:
+    with pytest.raises(AttributeError, match="'recurra' has no attribute 'LTSM'"):
+        rc.LTSM  # noqa: B018
+    with pytest.raises(AttributeError, match="no cell 'gruu'\\. Did you mean gru"):
+        rc.cells.gruu  # noqa: B018
+
+
+def test_constant_results_are_torchs_own() -> None:
+    """`constant_result` stands for a decorator whose import would load torch's compiler."""
+
+    def ours() -> None: ...
+    def torchs() -> None: ...
+
+    assert vars(constant_result(ours)) == vars(torch.compiler.assume_constant_result(torchs))

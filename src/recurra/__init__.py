@@ -1,13 +1,19 @@
-"""Write a recurrence the way a paper writes it, train it, and use it on sequences of every kind."""
+"""Write a recurrence the way a paper writes it, train it, and use it on sequences of every kind.
 
-from importlib.metadata import version
+Names are imported when they are first used: `import recurra` and the command's `--help` wait for
+nothing, not even for torch.
+"""
 
-from recurra import cells, compose
-from recurra.lang import cell
-from recurra.models import LanguageModel, load
-from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = version("recurra")
+if TYPE_CHECKING:
+    from recurra import cells, compose
+    from recurra.lang import cell
+    from recurra.models import LanguageModel, load
+    from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
+
+    __version__: str
 
 __all__ = [
     "GRU",
@@ -23,3 +29,36 @@ __all__ = [
     "doctor",
     "load",
 ]
+
+_HOMES = {
+    "recurra.lang": ("cell",),
+    "recurra.models": ("LanguageModel", "load"),
+    "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
+}
+_HOME_OF = {name: home for home, its_names in _HOMES.items() for name in its_names}
+_PARTS = (
+    *("backends", "cells", "compose", "data", "decoding", "errors", "insight"),
+    *("ir", "lang", "models", "nn", "passes", "training"),
+)
+
+
+if not TYPE_CHECKING:  # a type checker that saw this would take any misspelt name
+
+    def __getattr__(name: str) -> Any:
+        """A public name or a part of the package, the first time that it is asked for."""
+        if name in _HOME_OF:
+            value = getattr(import_module(_HOME_OF[name]), name)
+        elif name in _PARTS:
+            value = import_module(f"recurra.{name}")
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            value = version("recurra")
+        else:
+            raise AttributeError(f"module 'recurra' has no attribute {name!r}")
+        return globals().setdefault(name, value)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*globals(), *__all__]

@@ -5,10 +5,12 @@ from recurra.backends.forks import settle_after_fork
 from recurra.backends.memory import keep_freed_memory
 from recurra.backends.reference import ReferenceBackend
 from recurra.backends.reference.fingerprint import fingerprint
+from recurra.backends.traced import constant_result
 
 __all__ = [
     "Backend",
     "ReferenceBackend",
+    "constant_result",
     "fingerprint",
     "keep_freed_memory",
     "load",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable
 from recurra.backends.reference import ReferenceBackend, operators
+from recurra.backends.traced import constant_result
 from recurra.errors import BackendError
 from recurra.lang import Cell
 
@@ -197,7 +198,7 @@ def traced_run(
     return operators.run(best, x, states, list(parameters.values()), **options)
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _announce_traced(key: str, why: str) -> bool:
     auto = load(operators.runner_of(key).cell)
     if isinstance(auto, AutoBackend):

@@ -6,12 +6,15 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from pickle import PicklingError
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from recurra.errors import CellError
-from recurra.ir import Dim, Graph, Node, Stage, apply, const, picture, show, verify
+from recurra.ir import Dim, Graph, Node, Stage, apply, const, verify
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
+
+if TYPE_CHECKING:
+    from recurra.ir import picture
 
 
 class Cell:
@@ -109,15 +112,23 @@ class Cell:
         )
         return calm
 
+    # What shows a cell is imported when one is shown: its graphs take a tenth of a second to load.
+
     def latex(self) -> str:
         """The equations as a paper sets them, for a LaTeX align environment."""
+        from recurra.ir import show
+
         return show.latex(self.name, self.equations)
 
     def graph(self) -> "picture.Picture":
         """The equations as a picture: `.save("cell.svg")`, or shown by a notebook."""
+        from recurra.ir import picture
+
         return picture.draw(self.name, self.equations)
 
     def __str__(self) -> str:
+        from recurra.ir import show
+
         return show.text(self.name, self.equations)
 
     def __repr__(self) -> str:

@@ -283,7 +283,7 @@ class CellStack(nn.Module):
             return partial(backends.traced_run, keys)
         return backends.load(cell, self.backend, device, memory=self.memory).run
 
-    @torch.compiler.assume_constant_result
+    @backends.constant_result
     def _traced_keys(self, backend: str, equations: str, in_training: bool) -> str:
         """What names the operators; torch traces anew for other arguments, not for another cell."""
         cell = self.cell if in_training else self.cell.evaluation
