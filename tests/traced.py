@@ -308,6 +308,41 @@ def compiled_dtype_is_refused() -> None:
             call(x)
 
 
+def compiled_padding() -> None:
+    """Lengths are checked when a graph runs; what lies past them is not looked at."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    for backend in ("auto", "reference"):
+        layer = rc.Recurrent("gru", 5, 6, bidirectional=True, backend=backend)
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        ids = torch.randint(5, (4, 3))
+        leaves = leaves_of(layer, ())
+        for given in ((4, 0, 2), (1, 4, 0), (0, 0, 0)):
+            lengths = torch.tensor(given)
+            padded = torch.where(torch.arange(4)[:, None] < lengths, ids, -100)
+            expected = results(layer, leaves, ids, lengths=lengths)
+            assert_close(results(layer, leaves, padded, lengths=lengths), expected, 0)
+            assert_close(results(compiled, leaves, padded, lengths=lengths), expected, TOLERANCE)
+        for wrong in (-3, 5, 1_000_000):
+            for call in (layer, compiled):
+                with pytest.raises(ValueError, match=rf"lengths in 0\.\.4, got {wrong}"):
+                    call(ids, lengths=torch.tensor([4, wrong, 2]))
+
+
+def compiled_empty_batch() -> None:
+    """No sequences, no steps: empty results, and gradients of zero."""
+    torch._dynamo.reset()
+    layer = rc.Recurrent("lstm", 3, 5, 2, bidirectional=True)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for shape in ((6, 0), (0, 4), (6, 4)):
+        x = torch.randn(*shape, 3, requires_grad=True)
+        leaves = [*layer.parameters(), x]
+        expected = results(layer, leaves, x)
+        assert_close(results(compiled, leaves, x), expected, TOLERANCE)
+    with torch.no_grad():
+        assert compiled(torch.empty(6, 0, 3))[0].shape == (6, 0, 10)
+
+
 def exported() -> None:
     """torch.export, with a free number of steps."""
     layer, (x, _), _ = Scenario(cell="gru", T=8).make()

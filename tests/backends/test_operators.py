@@ -74,6 +74,8 @@ def test_compile_for_many_shapes(tracer: Callable[..., None], dynamic: bool | No
         traced.compiled_second_derivative_is_refused,
         traced.compiled_in_bfloat16,
         traced.compiled_dtype_is_refused,
+        traced.compiled_padding,
+        traced.compiled_empty_batch,
         traced.exported,
     ],
     ids=lambda function: function.__name__,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn.utils.rnn import PackedSequence
 
 from recurra import cells
@@ -46,15 +46,18 @@ def resolved_cell(where: str, cell: object) -> Cell:
     )
 
 
-def check_sizes(where: str, **sizes: int) -> None:
-    """Every size is a whole number of at least 1."""
+def check_sizes(where: str, *, least: int = 1, **sizes: int) -> None:
+    """Every size is a whole number of at least `least`."""
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(
                 f"{where}: expected {name} to be an int, got {value!r}. Pass a whole number."
             )
-        if value < 1:
-            raise ValueError(f"{where}: expected {name} >= 1, got {value}. Choose a positive size.")
+        if value < least:
+            kind = "positive" if least else "non-negative"
+            raise ValueError(
+                f"{where}: expected {name} >= {least}, got {value}. Choose a {kind} size."
+            )
 
 
 def check_size_names(where: str, cell: Cell, given: Mapping[str, int]) -> None:
@@ -124,8 +127,16 @@ def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None
     _check_device(home, "x", data)
 
 
-def check_ids(home: Home, x: Tensor, embedding: Tensor | None, cell: Cell, input_size: int) -> None:
-    """Token ids lie inside the vocabulary: the rows of `embedding`, or input_size without one."""
+def check_ids(
+    home: Home,
+    x: Tensor,
+    embedding: Tensor | None,
+    cell: Cell,
+    input_size: int,
+    lengths: Tensor | None = None,
+) -> None:
+    """Token ids [T, B] within `lengths` lie inside the vocabulary: the rows of `embedding`, or
+    input_size without one. What stands past a length is not looked at."""
     if x.dtype != torch.int64:
         if embedding is not None:
             raise TypeError(
@@ -143,14 +154,26 @@ def check_ids(home: Home, x: Tensor, embedding: Tensor | None, cell: Cell, input
     vocab_size = input_size if embedding is None else embedding.shape[0]
     if torch.compiler.is_compiling() or x.numel() == 0:  # a trace has no values
         return
-    lowest, highest = (int(value) for value in torch.aminmax(x))
-    if lowest < 0 or highest >= vocab_size:
+    if _outside(x, vocab_size) is not None and lengths is not None:
+        steps = torch.arange(x.shape[0], device=x.device)
+        x = x[steps[:, None] < lengths]
+    wrong = _outside(x, vocab_size)
+    if wrong is not None:
         source = "input_size" if embedding is None else "rows of the embedding"
         raise ValueError(
             f"{home.where}: expected token ids in 0..{vocab_size - 1} ({source}: {vocab_size}), "
-            f"got {lowest if lowest < 0 else highest}. Use the vocabulary that the layer was made "
-            f"for."
+            f"got {wrong}. Use the vocabulary that the layer was made for."
         )
+
+
+def _outside(ids: Tensor, vocab_size: int) -> int | None:
+    """One of the ids that are not in 0..vocab_size - 1; None where all are."""
+    if ids.numel() == 0:
+        return None
+    lowest, highest = (int(value) for value in torch.aminmax(ids))
+    if lowest < 0:
+        return lowest
+    return highest if highest >= vocab_size else None
 
 
 def _check_embedding(home: Home, embedding: Tensor, input_size: int) -> None:
@@ -165,8 +188,10 @@ def _check_embedding(home: Home, embedding: Tensor, input_size: int) -> None:
 def checked_lengths(
     where: str, lengths: Tensor | Sequence[int], T: int, B: int, device: torch.device
 ) -> Tensor:
-    """`lengths` as int64 [B] on `device`, each in 1..T."""
+    """`lengths` as int64 [B] on `device`, each in 0..T."""
     lengths = torch.as_tensor(lengths)
+    if lengths.numel() == 0:  # torch makes a list of none float32
+        lengths = lengths.to(torch.int64)
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(
             f"{where}: expected lengths of integers, got {lengths.dtype}. "
@@ -177,15 +202,32 @@ def checked_lengths(
             f"{where}: expected lengths of shape ({B},), one for each sequence, got "
             f"{tuple(lengths.shape)}. Pass one length for each of the {B} sequences."
         )
-    if torch.compiler.is_compiling():  # a trace has no values
-        return lengths.to(device=device, dtype=torch.int64)
-    if B and not bool(((lengths >= 1) & (lengths <= T)).all()):
-        wrong = lengths[(lengths < 1) | (lengths > T)][0].item()
+    lengths = lengths.to(device=device, dtype=torch.int64)
+    if torch.compiler.is_compiling():  # a trace has no values: they are looked at when it runs
+        return torch.ops.recurra.lengths_within(lengths, T, where)
+    _check_within(lengths, T, where)
+    return lengths
+
+
+def _check_within(lengths: Tensor, T: int, where: str) -> None:
+    wrong = lengths[(lengths < 0) | (lengths > T)]
+    if wrong.numel():
         raise ValueError(
-            f"{where}: expected lengths in 1..{T}, got {wrong}. "
-            f"x has {T} steps; drop empty sequences before the batch is made."
+            f"{where}: expected lengths in 0..{T}, got {wrong[0].item()}. "
+            f"x has {T} steps; a sequence of length 0 is empty, its state stays the first one."
         )
-    return lengths.to(device=device, dtype=torch.int64)
+
+
+@library.custom_op("recurra::lengths_within", mutates_args=())
+def _lengths_within(lengths: Tensor, T: int, where: str) -> Tensor:
+    """The check as an operation of a traced graph, which goes on with what it returns."""
+    _check_within(lengths, T, where)
+    return lengths.clone()
+
+
+@_lengths_within.register_fake
+def _lengths_within_shape(lengths: Tensor, T: int, where: str) -> Tensor:
+    return torch.empty_like(lengths)
 
 
 def checked_states(

@@ -98,14 +98,17 @@ class Recurrent(CellStack):
         """Run the layer over whole sequences.
 
         NaN in the input propagates: to every later step of its sequence, and to no other sequence.
-        With T = 0, y is empty and the state comes back as it was given.
+        With T = 0, y is empty and the state is a copy of the one given; a batch of no sequences
+        gives empty tensors. Both have gradients, of zero.
 
         Args:
             x: [T, B, I] features or [T, B] int64 token ids; [B, T, ...] with batch_first; without B
                 for one sequence; or a PackedSequence of either.
             state: [L*D, B, H], ordered layer 0 forward, layer 0 reverse, layer 1 forward and so on;
                 a tuple of them for a cell of several states; None means zeros, or what is learned.
-            lengths: [B] integers in 1..T, true steps of each sequence; None means all T.
+            lengths: [B] integers in 0..T, true steps of each sequence; None means all T. What x
+                holds past them is not looked at, token ids of -100 or NaN included. A sequence
+                of length 0 ends in the state that it starts from.
             context: [B, C], what stays constant through time, read by all layers; a tuple of them
                 for a cell of several.
             embedding: [V, I], what each token id stands for in the first layer; without it an id is
@@ -124,7 +127,7 @@ class Recurrent(CellStack):
         home = self.home
         checks.check_input(home, x, self.input_size)
         layout = arranged(home.where, x, lengths, self.batch_first)
-        checks.check_ids(home, layout.x, embedding, self.cell, self.input_size)
+        checks.check_ids(home, layout.x, embedding, self.cell, self.input_size, layout.lengths)
         contexts = self._context_in(layout, context)
         y, states = self.run_layers(
             layout.x,

@@ -4,7 +4,7 @@ Letters: T time, B batch, I input, O output, S size of a state, L layers, D dire
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -184,7 +184,7 @@ class CellStack(nn.Module):
     def initial_state(self, batch_size: int = 1) -> State:
         """The state that sequences start from, zeros or learned: one tensor [L*D, B, H], or a tuple
         of them for several states."""
-        checks.check_sizes(f"{self.where}.initial_state", batch_size=batch_size)
+        checks.check_sizes(f"{self.where}.initial_state", least=0, batch_size=batch_size)
         return one_or_all(self.first_states(batch_size))
 
     def first_states(self, batch_size: int) -> tuple[Tensor, ...]:
@@ -219,7 +219,7 @@ class CellStack(nn.Module):
         Args:
             x: [T, B, I] features or [T, B] int64 token ids.
             states: [L*D, B, S] each.
-            lengths: [B] int64 in 1..T.
+            lengths: [B] int64 in 0..T.
             context: [B, C] each, the same for every layer.
             embedding: [V, I], for token ids.
             dropout: probability of dropping each feature between layers, now.
@@ -227,9 +227,11 @@ class CellStack(nn.Module):
             start: what the step index, for cells that read it, is at the first step.
         """
         T, B = x.shape[:2]
-        if T == 0 or B == 0:
-            return states[0].new_zeros(T, B, self.output_size), states
         home = self.home
+        if T == 0 or B == 0:
+            nothing = self._nothing((x, *states, *context, embedding))
+            y = torch.zeros(T, B, self.output_size, dtype=home.dtype, device=home.device)
+            return y + nothing, tuple(state.to(home.dtype) + nothing for state in states)
         if home.in_autocast:
             # The step decides what it computes in low precision; what enters it has one dtype.
             x = x if x.dtype == torch.int64 else x.to(home.dtype)
@@ -259,6 +261,14 @@ class CellStack(nn.Module):
         if len(finals) == 1:
             return x, tuple(final.unsqueeze(0) for final in finals[0])
         return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+
+    def _nothing(self, given: Iterable[Tensor | None]) -> Tensor:
+        """Zero, of which what was given and all parameters have gradients of zero."""
+        sources = [*(tensor for tensor in given if tensor is not None), *self.parameters()]
+        nothing = torch.zeros((), dtype=self.home.dtype, device=self.home.device)
+        for source in sources:
+            nothing = nothing + source.reshape(-1)[:0].sum()
+        return nothing
 
     def _dropped(self, x: Tensor, p: float) -> Tensor:
         """What one layer hands to the next in training."""

@@ -76,7 +76,7 @@ class ReferenceBackend:
             context: [B, C] each, then the cell's random masks in the order of its inputs: those for
                 each step [T, B, size], those for each sequence [B, size], those for each call.
             embedding: [V, I], what token ids stand for; None makes them one-hot vectors of size I.
-            lengths: [B] int64 in 1..T; None means all T.
+            lengths: [B] int64 in 0..T; None means all T.
             reverse: run from the last step to the first.
             start: index of the first step, for cells that read it.
 

@@ -10,14 +10,15 @@ from torch import Tensor
 def padded(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """`x` with harmless padding, and [T, B, 1] bool: which steps are inside their sequence.
 
-    Padding may hold anything, NaN included, which must not reach a gradient through 0 * NaN; it
-    becomes the sequence's first step, a value that the cell takes (zero might not be: log(x)).
+    Padding may hold anything: NaN, which must not reach a gradient through 0 * NaN, or ids that no
+    table has. It becomes the first step of the longest sequence, a value that the cell takes (zero
+    might not be: log(x)), or where all are empty 1, of ids 0.
     """
     if lengths is None:
         return x, None
     index = torch.arange(x.shape[0], device=lengths.device)
     inside = index[:, None] < lengths[None, :]
     active = inside.unsqueeze(-1)
-    if x.is_floating_point():
-        return torch.where(active, x, x[:1].detach()), active
-    return torch.where(inside, x, x[:1]), active
+    first = x[0].detach().index_select(0, lengths.argmax().reshape(1))
+    filling = torch.where(lengths.any(), first, 1 if x.is_floating_point() else 0)
+    return torch.where(active if x.dim() == 3 else inside, x, filling), active
