@@ -1,5 +1,8 @@
 """Composers: what the equations become, and what a layer does with them."""
 
+import copy
+import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +19,7 @@ from recurra import cells, compose
 from recurra.backends.cpu import found_compiler
 from recurra.errors import CellError, CheckpointError
 from recurra.lang import Cell, cell, layer_norm, sigmoid, tanh
+from recurra.lang.cell import recomposed, restored
 
 SIZES = {"I": 3, "H": 8, "P": 2, "C": 4}
 
@@ -325,3 +329,35 @@ def test_a_saved_model_of_an_own_cell_composed_asks_for_it(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match="a cell of the user's own, 'zoneout_own'"):
         rc.load(tmp_path)
     assert rc.load(tmp_path, cell=of).recurrent.cell is of
+
+
+# ---- pickled -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_composed_cell_is_pickled_as_how_it_was_made(name: str) -> None:
+    made = COMPOSED[name]
+    again = pickle.loads(pickle.dumps(made))
+    assert (again.name, again.masks, again.init) == (made.name, made.masks, made.init)
+    assert again.parameters == made.parameters
+    assert str(again) == str(made)
+
+
+def test_a_layer_of_a_composed_cell_is_pickled_and_saved() -> None:
+    made = compose.zoneout(compose.layer_norm(cells.gru), 0.1)
+    layer, x = rc.Recurrent(made, 3, 4).eval(), torch.randn(5, 2, 3)
+    file = io.BytesIO()
+    torch.save(layer, file)
+    for twin in (pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)):
+        torch.testing.assert_close(twin(x), layer(x))
+    # all that torch has to be told to trust
+    named = [rc.Recurrent, restored, recomposed, compose.zoneout, compose.layer_norm]
+    with torch.serialization.safe_globals(named):
+        file.seek(0)
+        twin = torch.load(file, weights_only=True)
+    torch.testing.assert_close(twin(x), layer(x))
+
+
+def test_what_is_pickled_under_a_name_must_be_a_cell() -> None:
+    with pytest.raises(pickle.UnpicklingError, match="expected a cell in math under the name sin"):
+        restored("math", "sin", {})

@@ -81,7 +81,7 @@ def layer_norm(base: Cell, *, each_product: bool = False, memory: bool = True) -
     how = Composition(
         name=f"layer_norm_{base.name}",
         doc=_doc(base, "layer normalisation (Ba et al., 2016)"),
-        composer="layer_norm",
+        composer=layer_norm,
         options={"each_product": each_product, "memory": memory},
         edit=edit,
         parameters=names,
@@ -174,7 +174,7 @@ def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> 
     how = Composition(
         name=f"zoneout_{base.name}",
         doc=_doc(base, f"zoneout of {', '.join(chosen)} (Krueger et al., 2017)"),
-        composer="zoneout",
+        composer=zoneout,
         options={"p": p, "states": list(chosen)},
         finish=finish,
         masks={mask_of[s]: choosing(p, _state_shape(base, s), "step") for s in chosen},
@@ -212,7 +212,7 @@ def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cel
     how = Composition(
         name=f"recurrent_dropout_{base.name}",
         doc=_doc(base, f"dropout of {names[0]} (Semeniuta et al., 2016)"),
-        composer="recurrent_dropout",
+        composer=recurrent_dropout,
         options={"p": p, "of": names[0]},
         edit=edit,
         masks={mask: dropping(p, node.shape, "step")},
@@ -267,7 +267,7 @@ def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None =
     how = Composition(
         name=f"variational_dropout_{base.name}",
         doc=_doc(base, "dropout by one mask for a sequence (Gal, Ghahramani, 2016)"),
-        composer="variational_dropout",
+        composer=variational_dropout,
         options={"p": p, "of_input": of_input},
         edit=edit,
         masks={
@@ -334,7 +334,7 @@ def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = Non
     how = Composition(
         name=f"weight_drop_{base.name}",
         doc=_doc(base, f"dropped entries of {', '.join(chosen)} (Merity et al., 2018)"),
-        composer="weight_drop",
+        composer=weight_drop,
         options={"p": p, "matrices": list(chosen)},
         edit=edit,
         masks={mask_of[name]: dropping(p, shapes[name], "call") for name in chosen},
@@ -363,7 +363,7 @@ def residual(base: Cell) -> Cell:
     Source: He, Zhang, Ren, Sun (2016), "Deep Residual Learning for Image Recognition", CVPR,
     arXiv:1512.03385, eq. (1); between recurrent layers Wu et al. (2016), arXiv:1609.08144, eq. (6).
     """
-    return _around(base, "residual", "a residual connection around it", lambda v, x, y: x + y)
+    return _around(base, residual, "a residual connection around it", lambda v, x, y: x + y)
 
 
 def highway(base: Cell) -> Cell:
@@ -378,17 +378,18 @@ def highway(base: Cell) -> Cell:
         gate = sigmoid(values.old(weight) @ x + values.old(bias))
         return gate * y + (1 - gate) * x
 
-    return _around(base, "highway", "a highway around it", mixed, weight, bias)
+    return _around(base, highway, "a highway around it", mixed, weight, bias)
 
 
 def _around(
     base: Cell,
-    name: str,
+    composer: Callable[..., Cell],
     what: str,
     mixed: Callable[[Values, Symbol, Symbol], Symbol],
     *gate: str,
 ) -> Cell:
     """The cell with an output that is made of the input and the output of `base`."""
+    name = composer.__name__
     if base.input is None:
         raise CellError(f"{name}: expected a cell with an input, got {base.name}, which has none.")
     x = base.input
@@ -402,7 +403,7 @@ def _around(
     how = Composition(
         name=f"{name}_{base.name}",
         doc=_doc(base, what),
-        composer=name,
+        composer=composer,
         finish=finish,
         output=True,
         parameters=dict(zip(gate, shapes, strict=False)),
@@ -448,7 +449,7 @@ def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o
     how = Composition(
         name=f"peephole_{base.name}",
         doc=_doc(base, f"peepholes from {memory} (Gers et al., 2002)"),
-        composer="peephole",
+        composer=peephole,
         options={"memory": memory, "gates": list(gates)},
         edit=edit,
         parameters={weight: _state_shape(base, memory) for weight in weight_of.values()},

@@ -5,7 +5,8 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping
-from pickle import PicklingError
+from dataclasses import dataclass
+from pickle import PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any, overload
 
 from recurra.errors import CellError
@@ -143,19 +144,46 @@ class Cell:
         for part in self.function.__qualname__.split("."):
             kept = getattr(kept, part, None)
         if not isinstance(kept, Cell) or kept.function is not self.function:
+            recipe = recipe_of(self)
+            if recipe is not None:
+                return recomposed, (recipe.composer, recipe.base, dict(recipe.options))
             raise PicklingError(
                 f"cell {self.name}: expected it in {self.function.__module__} under its name, "
                 f"where another process can find it, got {kept!r}. Assign it there."
             )
-        return _restore, (self.function.__module__, self.function.__qualname__, dict(changed))
+        return restored, (self.function.__module__, self.function.__qualname__, dict(changed))
 
 
-def _restore(module: str, qualname: str, constants: dict[str, Any]) -> Cell:
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to make a composed cell again: composer(base, **options)."""
+
+    base: Cell
+    composer: Callable[..., Cell]
+    options: Mapping[str, Any]
+
+
+def recipe_of(cell: Cell) -> Recipe | None:
+    """How the cell was composed; None of a cell that was written, or made by `replace`."""
+    return getattr(cell.function, "recipe", None)
+
+
+def restored(module: str, qualname: str, constants: dict[str, Any]) -> Cell:
     """A pickled cell: found again under the name that its function was defined with."""
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)
+    if not isinstance(found, Cell):
+        raise UnpicklingError(
+            f"cell: expected a cell in {module} under the name {qualname}, got {found!r}. "
+            f"Assign it there."
+        )
     return found.with_constants(**constants) if constants else found
+
+
+def recomposed(composer: Callable[..., Cell], base: Cell, options: Mapping[str, Any]) -> Cell:
+    """A pickled cell that was composed: made again as it was made."""
+    return composer(base, **options)
 
 
 @overload

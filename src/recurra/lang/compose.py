@@ -13,7 +13,7 @@ from typing import Any
 
 from recurra.errors import CellError
 from recurra.ir import OPS, Dim, Group, Node, Shape, shape_text
-from recurra.lang.cell import Cell
+from recurra.lang.cell import Cell, Recipe
 from recurra.lang.masks import Mask
 from recurra.lang.signature import Options
 from recurra.lang.symbols import Symbol, elementwise, lift, trace_of
@@ -136,7 +136,7 @@ class Composition:
         sizes: sizes of the base that are others here: {"I": H}.
         init: how the new parameters start.
         composer: the function of `recurra.compose` that made it, and
-        options: its arguments but the cell, as JSON has them; a saved model keeps both.
+        options: its arguments but the cell, as JSON has them; what is saved or pickled keeps both.
     """
 
     name: str
@@ -149,22 +149,8 @@ class Composition:
     masks: Mapping[str, Mask] = field(default_factory=dict)
     sizes: Mapping[str, Dim] = field(default_factory=dict)
     init: Mapping[str, float | str] = field(default_factory=dict)
-    composer: str | None = None
+    composer: Callable[..., Cell] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to make a composed cell again: composer(base, **options)."""
-
-    base: Cell
-    composer: str
-    options: Mapping[str, Any]
-
-
-def recipe_of(cell: Cell) -> Recipe | None:
-    """How the cell was composed; None of a cell that was written, or made by `replace`."""
-    return getattr(cell.function, "recipe", None)
 
 
 def composed(base: Cell, how: Composition) -> Cell:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from recurra import cells, compose
 from recurra.errors import CheckpointError
 from recurra.lang import Cell
-from recurra.lang.compose import recipe_of
+from recurra.lang.cell import recipe_of
 from recurra.models.files import (
     CONFIG_NAME,
     FORMAT,
@@ -147,11 +147,12 @@ def cell_config(cell: Cell) -> dict[str, Any]:
             "constants": dict(cell.options.constants),
             "equations": None if registered else str(cell),
         }
+    composer, options = recipe.composer.__name__, dict(recipe.options)
     return {
         "cell": cell.name,
         "constants": dict(cell.options.constants),
         "equations": None,
-        "composed": {"composer": recipe.composer, "options": dict(recipe.options), "of": base},
+        "composed": {"composer": composer, "options": options, "of": base},
     }
 
 
