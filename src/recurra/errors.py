@@ -1,6 +1,14 @@
 """Every exception that a user can meet, besides ValueError and TypeError for wrong arguments."""
 
 
+class TensorError(ValueError, TypeError, RuntimeError):
+    """A tensor of another shape, dtype or device than a layer takes.
+
+    A ValueError and TypeError as any wrong argument is, and to programs written for torch.nn the
+    RuntimeError that its layers raise.
+    """
+
+
 class RecurraError(Exception):
     """Base of all of recurra's own errors: catch this one to catch them all."""
 

@@ -2,6 +2,10 @@
 
 import copy
 import itertools
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import recurra as rc
+from recurra.nn import torch_named
 
 # torch's own remark about which of its implementations it took
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
@@ -191,19 +196,229 @@ def test_lengths_equal_a_packed_sequence(kind: str) -> None:
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
-def test_dropout_draws_as_torch_does() -> None:
-    """Between layers torch drops features of the whole output at once, and so do we."""
-    layer, expected = pair("gru", IN, H, 3, dropout=0.5)
+@pytest.mark.parametrize("form", ["plain", "sorted", "ragged", "lengths"])
+def test_dropout_draws_as_torch_does(form: str) -> None:
+    """Between layers torch drops features of the whole output, packed if it is, and so do we."""
+    layer, expected = pair("gru", IN, H, 3, dropout=0.5, bidirectional=True)
+    lengths = torch.tensor([2, 5, 1, 5, 2, 3])
+    if form == "sorted":
+        lengths = lengths.sort(descending=True).values
+    x = torch.randn(T, len(lengths), IN)
+    packed = x if form == "plain" else pack_padded_sequence(x, lengths, enforce_sorted=False)
+    torch.manual_seed(5)
+    y, state = layer(x, lengths=lengths) if form == "lengths" else layer(packed)
+    torch.manual_seed(5)
+    wanted, wanted_state = expected(packed)
+    if form == "lengths":
+        wanted, _ = nn.utils.rnn.pad_packed_sequence(wanted)
+    if isinstance(y, PackedSequence):
+        y, wanted = y.data, wanted.data
+    torch.testing.assert_close((y, state), (wanted, wanted_state), rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_of_a_ragged_batch_has_gradients() -> None:
+    layer, expected = pair("lstm", IN, H, 2, dropout=0.5)
+    x = torch.randn(T, B, IN, requires_grad=True)
+    found = []
+    for each in (layer, expected):
+        torch.manual_seed(5)
+        y, _ = each(pack_padded_sequence(x, LENGTHS, enforce_sorted=False))
+        found.append(torch.autograd.grad(y.data.sum(), [x, *each.parameters()]))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+# ---- what programs read and ask ------------------------------------------------------------------
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"num_layers": 2, "bidirectional": True, "batch_first": True, "dropout": 0.25},
+    {"bias": False, "num_layers": 3},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_torch_has_is_there_with_its_values(kind: str, options: dict[str, Any]) -> None:
+    layer, expected = pair(kind, IN, H, **options)
+    assert [name for name in dir(expected) if not hasattr(layer, name)] == []
+    for name, value in vars(expected).items():
+        if isinstance(value, int | float | str) or name in ("_all_weights", "_flat_weights_names"):
+            assert getattr(layer, name) == value, name
+    assert all(map(torch.equal, layer._flat_weights, expected._flat_weights))
+    for ours, theirs in zip(layer.all_weights, expected.all_weights, strict=True):
+        assert all(map(torch.equal, ours, theirs))
+    own = [p for names in layer._all_weights for p in map(layer.get_parameter, names)]
+    assert all(a is b for a, b in zip(own, layer._flat_weights, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_of_weights_follow_what_becomes_of_the_weights(kind: str) -> None:
+    layer = pair(kind, IN, H, 2)[0]
+    fresh = nn.Parameter(torch.zeros_like(layer.weight_hh_l1))
+    layer.weight_hh_l1 = fresh
+    for each in (layer, copy.deepcopy(layer), layer.double()):
+        assert all(a is b for a, b in zip(each._flat_weights, each.parameters(), strict=True))
+        assert not each._weights_have_changed()
+    assert layer._flat_weights[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checks_that_programs_call_by_name(kind: str) -> None:
+    layer, expected = pair(kind, IN, H, 2, bidirectional=True)
+    x, state = torch.randn(T, B, IN), initial_state(layer)
+    order = torch.tensor([2, 0, 1])
+    for each in (layer, expected):
+        each.check_input(x, None)
+        each.check_forward_args(x, state, None)
+        for wrong in (x[0], x[..., 1:]):
+            with pytest.raises(RuntimeError, match="input"):
+                each.check_input(wrong, None)
+        cut: Any = state[:, 1:] if isinstance(state, Tensor) else (state[0], state[1][:, 1:])
+        with pytest.raises(RuntimeError, match="Expected hidden"):
+            each.check_forward_args(x, cut, None)
+    assert layer.get_expected_hidden_size(x, None) == expected.get_expected_hidden_size(x, None)
+    if kind.startswith("lstm"):
+        assert layer.get_expected_cell_size(x, None) == expected.get_expected_cell_size(x, None)
+    torch.testing.assert_close(
+        layer.permute_hidden(state, order), expected.permute_hidden(state, order)
+    )
+    assert layer.permute_hidden(state, None) is state
+
+
+class Both(rc.LSTM, nn.LSTM):
+    """For a library that asks for an nn.LSTM."""
+
+
+def test_what_isinstance_says() -> None:
+    for made in (rc.RNN(IN, H), rc.LSTM(IN, H), rc.GRU(IN, H)):
+        assert isinstance(made, nn.RNNBase)
+        assert not isinstance(made, nn.RNN | nn.LSTM | nn.GRU)  # torch.compile refuses those
+    both = Both(IN, H, 2, bidirectional=True)
+    assert isinstance(both, nn.LSTM)
+    assert repr(both) == "Both(4, 6, num_layers=2, bidirectional=True)"
+    expected = nn.LSTM(IN, H, 2, bidirectional=True)
+    both.load_state_dict(expected.state_dict())
     x = torch.randn(T, B, IN)
-    torch.manual_seed(5)
-    y, _ = layer(x)
-    torch.manual_seed(5)
-    wanted, _ = expected(x)
-    torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-5)
+    for twin in (both, copy.deepcopy(both), pickle.loads(pickle.dumps(both))):
+        assert isinstance(twin, Both)
+        torch.testing.assert_close(twin(x), expected(x), rtol=1e-5, atol=1e-5)
 
 
-def test_wrong_nonlinearity_and_projection() -> None:
-    with pytest.raises(ValueError, match=r"LSTM: expected proj_size below hidden_size = 6, got 6"):
-        rc.LSTM(IN, H, proj_size=6)
-    with pytest.raises(ValueError, match=r"LSTM: expected hidden_size >= 1, got 0"):
-        rc.LSTM(IN, 0)
+@pytest.mark.filterwarnings("ignore")  # torch.ao is deprecated, and says so
+def test_quantization_says_that_it_leaves_the_layer(caplog: pytest.LogCaptureFixture) -> None:
+    torch_named._announce_not_quantized.cache_clear()
+    model = nn.Sequential(nn.Linear(IN, IN), rc.LSTM(IN, H))
+    quantized = torch.ao.quantization.quantize_dynamic(model, {nn.Linear, nn.LSTM})
+    assert "Quantized" in repr(quantized[0])
+    assert [record.name for record in caplog.records] == ["recurra"]
+    assert "load its state_dict into torch.nn.LSTM" in caplog.text
+    x = torch.randn(T, B, IN)
+    torch.testing.assert_close(quantized[1](x), model[1](x))
+
+
+# ---- wrong arguments -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plainly() -> Iterator[Callable[..., None]]:
+    """Runs a function in a process without jaxtyping's wrappers, which check types themselves."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield lambda function, *args: pool.submit(function, *args).result(timeout=110)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bias": 0},
+        {"bias": "True"},
+        {"batch_first": "False"},
+        {"batch_first": 1},
+        {"hidden_size": 0},
+        {"hidden_size": -1},
+        {"hidden_size": 2.5},
+        {"input_size": 0},
+        {"input_size": "4"},
+        {"num_layers": 0},
+        {"num_layers": -2},
+        {"dropout": -0.1},
+        {"dropout": 1.5},
+        {"dropout": True},
+        {"dropout": "0.5"},
+        {"proj_size": -1},
+        {"proj_size": 6},
+        {"proj_size": 9},
+        {"nonlinearity": "garbage"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_wrong_arguments_are_what_torch_says(
+    plainly: Callable[..., None], kind: str, options: dict[str, Any]
+) -> None:
+    plainly(wrong_arguments, kind, options)
+
+
+def wrong_arguments(kind: str, options: dict[str, Any]) -> None:
+    """The same exception, and torch's words in the message."""
+    arguments = {"input_size": IN, "hidden_size": H, **options}
+    with pytest.raises((TypeError, ValueError)) as theirs:
+        getattr(nn, kind)(**arguments)
+    if kind != "RNN" and "nonlinearity" in options:
+        return  # an argument that there is not
+    with pytest.raises(type(theirs.value)) as ours:
+        getattr(rc, kind)(**arguments)
+    (name,) = options
+    assert str(ours.value).startswith(f"{kind}: expected ")
+    words = str(theirs.value).split(" representing")[0].split(": garbage")[0].split(" '")[0]
+    assert words in str(ours.value), name
+
+
+def test_flags_of_any_layer_are_true_or_false(plainly: Callable[..., None]) -> None:
+    plainly(wrong_flags)
+
+
+def wrong_flags() -> None:
+    for flag in ("bidirectional", "batch_first", "learned_state", "reverse"):
+        wrong: dict[str, Any] = {flag: "False"}
+        with pytest.raises(TypeError, match=rf"expected {flag} to be True or False, got 'False'"):
+            rc.Recurrent("gru", IN, H, **wrong)
+    assert rc.GRU(IN, H, bidirectional=1).num_directions == 2  # as torch.nn takes it
+
+
+def test_tensors_of_other_sizes_are_what_torch_says() -> None:
+    layer, expected = pair("lstm", IN, H)
+    x, (h, c) = torch.randn(T, B, IN), initial_state(layer)
+    wrong: list[tuple[Any, ...]] = [
+        (x[..., 1:],),
+        (x[None],),
+        (x.double(),),
+        (x, (h[:, 1:], c)),
+        (x, (h, c[..., 1:])),
+        (x[:, 0], (h, c)),
+        (x, (h[:, 0], c[:, 0])),
+        (x, (h.double(), c)),
+    ]
+    for arguments in wrong:
+        with pytest.raises((ValueError, RuntimeError)) as theirs:
+            expected(*arguments)
+        with pytest.raises(type(theirs.value), match=r"^LSTM: expected "):
+            layer(*arguments)
+
+
+# ---- autocast ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_dtypes_under_autocast_are_those_of_torch(kind: str, dtype: torch.dtype) -> None:
+    layer, expected = pair(kind, IN, H, dtype=dtype)
+    x = torch.randn(T, B, IN, dtype=dtype)
+    packed = pack_padded_sequence(x, LENGTHS, enforce_sorted=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        (y, state), (wanted, wanted_state) = layer(x), expected(x)
+        torch.testing.assert_close(y, wanted, rtol=3e-2, atol=3e-2)
+        if kind != "lstm_projected":  # of which torch.nn's c stays float32
+            torch.testing.assert_close(state, wanted_state, rtol=3e-2, atol=3e-2)
+        # of all forms alike, where torch.nn's LSTM gives float32 for what is packed
+        for again in (layer(packed)[0].data, layer(x[:, 0])[0], layer(x, state)[0]):
+            assert again.dtype == y.dtype

@@ -4,6 +4,7 @@ Letters: T time, B batch, I input, H hidden, V vocabulary, C context, L layers, 
 Every message reads `<where>: expected <what>, got <value>. <what to do>.`
 """
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor, library
 from torch.nn.utils.rnn import PackedSequence
 
 from recurra import cells
+from recurra.errors import TensorError
 from recurra.lang import Cell
 
 
@@ -51,12 +53,27 @@ def check_sizes(where: str, *, least: int = 1, **sizes: int) -> None:
     for name, value in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(
-                f"{where}: expected {name} to be an int, got {value!r}. Pass a whole number."
+                f"{where}: expected {name} to be an int, got {value!r}. "
+                f"{name} should be of type int, got: {type(value).__name__}."
             )
         if value < least:
-            kind = "positive" if least else "non-negative"
             raise ValueError(
-                f"{where}: expected {name} >= {least}, got {value}. Choose a {kind} size."
+                f"{where}: expected {name} >= {least}, got {value}. "
+                + (
+                    f"{name} must be greater than zero."
+                    if least
+                    else "Choose 0 or a positive size."
+                )
+            )
+
+
+def check_flags(where: str, **flags: object) -> None:
+    """Every flag is True or False; a string would count as True, whatever it says."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(
+                f"{where}: expected {name} to be True or False, got {value!r}. "
+                f"{name} should be of type bool, got: {type(value).__name__}."
             )
 
 
@@ -84,11 +101,12 @@ def check_init_names(where: str, cell: Cell, given: Mapping[str, object]) -> Non
 
 
 def check_dropout(where: str, name: str, dropout: float) -> None:
-    """A dropout probability lies in 0..1."""
-    if not 0.0 <= dropout <= 1.0:
+    """A dropout probability is a number in 0..1."""
+    is_number = isinstance(dropout, numbers.Real) and not isinstance(dropout, bool)
+    if not is_number or not 0.0 <= dropout <= 1.0:
         raise ValueError(
-            f"{where}: expected {name} in 0..1, got {dropout}. "
-            f"It is the probability of setting a feature to zero."
+            f"{where}: expected {name} in 0..1, got {dropout!r}. {name} should be a number in "
+            f"range [0, 1]: the probability of setting a feature to zero."
         )
 
 
@@ -109,18 +127,18 @@ def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None
     elif home.takes(data.dtype):
         ranks, forms = (2, 3), "[time, batch, features] or, for one sequence, [time, features]"
     else:
-        raise TypeError(
+        raise TensorError(
             f"{home.where}: expected x of {home.dtype} features or torch.int64 token ids, "
             f"got {data.dtype}. Convert x, or move the layer with layer.to({data.dtype})."
         )
     if not isinstance(x, PackedSequence) and x.dim() not in ranks:
-        raise ValueError(
+        raise TensorError(
             f"{home.where}: expected x of {ranks[0]} or {ranks[1]} dimensions, got "
             f"{x.dim()} (shape {tuple(x.shape)}). Arrange it as {forms}, batch first with "
             f"batch_first=True."
         )
     if data.dtype != torch.int64 and data.shape[-1] != input_size:
-        raise ValueError(
+        raise TensorError(
             f"{home.where}: expected x of {input_size} features, got {data.shape[-1]} "
             f"(shape {tuple(data.shape)}). The last dimension is the layer's input_size."
         )
@@ -178,7 +196,7 @@ def _outside(ids: Tensor, vocab_size: int) -> int | None:
 
 def _check_embedding(home: Home, embedding: Tensor, input_size: int) -> None:
     if embedding.dim() != 2 or embedding.shape[1] != input_size:
-        raise ValueError(
+        raise TensorError(
             f"{home.where}: expected embedding of shape (vocabulary, {input_size}), got "
             f"{tuple(embedding.shape)}. Its second dimension is the layer's input_size."
         )
@@ -242,13 +260,13 @@ def checked_states(
     # A one-state cell's state is the bare tensor, as torch.nn has it.
     if len(given) != len(names) or isinstance(state, Tensor) != (len(names) == 1):
         got = "one tensor" if isinstance(state, Tensor) else f"a tuple of {len(given)}"
-        raise ValueError(
+        raise TensorError(
             f"{home.where}: expected state to be {form} ({', '.join(names)}), got {got}. "
             f"Pass what the layer returned as its state."
         )
     for name, tensor, shape in zip(names, given, shapes, strict=True):
         if tuple(tensor.shape) != shape:
-            raise ValueError(
+            raise TensorError(
                 f"{home.where}: expected state {name} of shape {shape}, got "
                 f"{tuple(tensor.shape)}. It is [layers * directions, batch, size], without "
                 f"batch for a single sequence."
@@ -271,13 +289,13 @@ def checked_context(
         given = (context,) if isinstance(context, Tensor) else tuple(context)
     if len(given) != len(names):
         wanted = f"{len(names)} context tensors ({', '.join(names)})" if names else "no context"
-        raise ValueError(
+        raise TensorError(
             f"{home.where}: expected {wanted}, got {len(given) or 'none'}. "
             + ("Pass context=..., a tuple if there are several." if names else "Leave it out.")
         )
     for name, tensor, shape in zip(names, given, shapes, strict=True):
         if tuple(tensor.shape) != shape:
-            raise ValueError(
+            raise TensorError(
                 f"{home.where}: expected context {name} of shape {shape}, got "
                 f"{tuple(tensor.shape)}. It is [batch, size], without batch for a single sequence."
             )
@@ -287,7 +305,7 @@ def checked_context(
 
 def _check_like(home: Home, what: str, tensor: Tensor) -> None:
     if not home.takes(tensor.dtype):
-        raise TypeError(
+        raise TensorError(
             f"{home.where}: expected {what} of {home.dtype}, got {tensor.dtype}. "
             f"Convert it with .to({home.dtype})."
         )
@@ -296,7 +314,7 @@ def _check_like(home: Home, what: str, tensor: Tensor) -> None:
 
 def _check_device(home: Home, what: str, tensor: Tensor) -> None:
     if tensor.device != home.device:
-        raise ValueError(
+        raise TensorError(
             f"{home.where}: expected {what} on {home.device}, got {tensor.device}. "
             f"Move it with .to({str(home.device)!r}), or move the layer."
         )

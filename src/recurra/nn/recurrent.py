@@ -84,6 +84,7 @@ class Recurrent(CellStack):
             learned_state=learned_state,
             reverse=reverse,
         )
+        checks.check_flags(self.where, batch_first=batch_first)
         self.batch_first = batch_first
 
     def forward(

@@ -43,13 +43,13 @@ class CellStack(nn.Module):
         learned_state: bool = False,
         reverse: bool = False,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # none of another base that a layer has besides
         self.cell = checks.resolved_cell(type(self).__name__, cell)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
-        self.dropout = float(dropout)
+        self.dropout = dropout
         self.backend = backend
         self.memory = memory
         self.sizes = dict(sizes or {})
@@ -57,6 +57,7 @@ class CellStack(nn.Module):
         self.learned_state = learned_state
         self.reverse = reverse
         self._check_arguments(dtype)
+        self.dropout = float(dropout)
         self.layer_sizes = tuple(self._each_layer_sizes())
         self._check_state_sizes()
         self._make_parameters(dtype, device)
@@ -79,6 +80,12 @@ class CellStack(nn.Module):
         checks.check_size_names(where, self.cell, self.sizes)
         checks.check_init_names(where, self.cell, self.init)
         checks.check_dropout(where, "dropout", self.dropout)
+        checks.check_flags(
+            where,
+            bidirectional=self.bidirectional,
+            learned_state=self.learned_state,
+            reverse=self.reverse,
+        )
         if self.reverse and self.bidirectional:
             raise ValueError(
                 f"{where}: expected reverse=True or bidirectional=True, got both. "
@@ -172,9 +179,14 @@ class CellStack(nn.Module):
 
     def parameters_of(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
         """The parameters of one layer and direction (1 is reverse), by the cell's names."""
+        names = self.names_of(layer, direction)
         return {
-            name: getattr(self, _full_name(name, layer, direction)) for name in self.cell.parameters
+            own: getattr(self, name) for own, name in zip(self.cell.parameters, names, strict=True)
         }
+
+    def names_of(self, layer: int, direction: int = 0) -> tuple[str, ...]:
+        """What the parameters of one layer and direction are called in `named_parameters`."""
+        return tuple(_full_name(name, layer, direction) for name in self.cell.parameters)
 
     def state_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
         """The shape [L*D, B, S] of each of the cell's states."""
@@ -257,7 +269,7 @@ class CellStack(nn.Module):
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if dropout > 0 and layer + 1 < self.num_layers:
-                x = self._dropped(x, dropout)
+                x = self._dropped(x, dropout, lengths)
         if len(finals) == 1:
             return x, tuple(final.unsqueeze(0) for final in finals[0])
         return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
@@ -270,8 +282,8 @@ class CellStack(nn.Module):
             nothing = nothing + source.reshape(-1)[:0].sum()
         return nothing
 
-    def _dropped(self, x: Tensor, p: float) -> Tensor:
-        """What one layer hands to the next in training."""
+    def _dropped(self, x: Tensor, p: float, lengths: Tensor | None) -> Tensor:
+        """What one layer hands to the next in training; past `lengths` it is zero already."""
         return dropout(x, p)
 
     def _drawn(self, cell: Cell, layer: int, steps: int, batch: int) -> Iterator[Tensor]:
