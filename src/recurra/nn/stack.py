@@ -207,7 +207,7 @@ class CellStack(nn.Module):
                 torch.stack([getattr(self, _first_name(name, *place)) for place in places])
                 for name in self.cell.states
             )
-            return tuple(row[:, None].expand(-1, batch_size, -1) for row in rows)
+            return tuple(row[:, None].repeat(1, batch_size, 1) for row in rows)
         home = self.home
         return tuple(
             torch.zeros(shape, dtype=home.dtype, device=home.device)
@@ -270,8 +270,7 @@ class CellStack(nn.Module):
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if dropout > 0 and layer + 1 < self.num_layers:
                 x = self._dropped(x, dropout, lengths)
-        if len(finals) == 1:
-            return x, tuple(final.unsqueeze(0) for final in finals[0])
+        # stacked even where there is one: a view of a result could not be detached in place
         return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
 
     def _nothing(self, given: Iterable[Tensor | None]) -> Tensor:

@@ -70,6 +70,8 @@ class CpuExecutor(Executor):
         products: bfloat16 to round the operands of products to it.
     """
 
+    writes_output = True
+
     def __init__(
         self,
         plan: Plan,
@@ -162,7 +164,7 @@ class CpuExecutor(Executor):
             arrays=wanted,
             **self._lookup(values, call),
         )
-        made = {*self._in_loop, *self._heads}
+        made = {*self._in_loop, *self._heads, self._outputs[keep]}
         return replace(looped, records={n: v for n, v in looped.records.items() if n in made})
 
     def _lookup(self, values: Values, call: Call) -> dict[str, Any]:

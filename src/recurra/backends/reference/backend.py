@@ -1,6 +1,7 @@
 """The reference backend: a plan run with torch operations. The oracle, and the fallback."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.reference import operators
+from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.execute import Bound, Call, Executor, Values
 from recurra.backends.reference.fingerprint import fingerprint
 from recurra.backends.reference.gradients import Adjoint
@@ -104,14 +106,17 @@ class ReferenceBackend:
         given[0] = x
         bound = self.bound(given, active, reverse=reverse, start=start)
         executor, leaves, call = bound.executor, bound.leaves, bound.call
-        if self._gradients == "autograd":
+        if self._gradients == "adjoint" and _needs_gradient(leaves):
+            without = replace(call, ids=None, active=None)
+            results = Adjoint.apply(
+                executor, without, tuple(leaves), call.ids, active, *leaves.values()
+            )
+            y, *finals = results[: 1 + len(states)]  # type: ignore[index]
+            return y, tuple(finals)
+        with torch.set_grad_enabled(self._gradients == "autograd" and torch.is_grad_enabled()):
             y, finals, _ = executor.forward(leaves, call)
-        elif not _needs_gradient(leaves):
-            with torch.no_grad():
-                y, finals, _ = executor.forward(leaves, call)
-        else:
-            y, *finals = Adjoint.apply(executor, call, tuple(leaves), *leaves.values())  # type: ignore[misc]
-        return y, tuple(finals)
+            apart = Apart(leaves.values())
+            return apart(y), tuple(map(apart, finals))
 
     @property
     def key(self) -> str:

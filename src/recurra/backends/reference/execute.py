@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from recurra.backends.reference.blank import blank_run
 from recurra.backends.reference.loops import LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
-from recurra.ir import Graph, Node
+from recurra.ir import Graph, Node, apply
 from recurra.passes import Plan, Section
 from recurra.passes.hoist import dependents, section
 from recurra.passes.rates import LEAF_RATES, Rate
@@ -83,7 +83,11 @@ class Executor:
 
     Attributes:
         blank: loops are not run, only their results allocated, which is enough to trace a call.
+        writes_output: loops write an output that is also kept to memory of its own at each step,
+            which costs less than a copy at the end where one pass over a row does both.
     """
+
+    writes_output = False
 
     def __init__(self, plan: Plan, sizes: Mapping[str, int], like: Tensor) -> None:
         self.plan = plan
@@ -102,9 +106,11 @@ class Executor:
         stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
         self._stepped = stepped | dependents(plan.reverse.before, stepped)
         self._in_loop = in_loop = {*plan.loop.body.nodes(), *plan.states}
-        self._bodies = {
-            keep: self._body(plan.residuals if keep else (), in_loop) for keep in (False, True)
+        self._outputs = {
+            keep: self._handed_out(plan.residuals if keep else ()) for keep in (False, True)
         }
+        self._after = {keep: self._after_loop(keep) for keep in (False, True)}
+        self._bodies = {keep: self._body(keep) for keep in (False, True)}
         self._reverse_body = self._with_late_carried()
         before = plan.reverse.before
         self._early_fixed, self._early_stepped = (
@@ -113,30 +119,48 @@ class Executor:
             )
             for varies in (False, True)
         )
-        late = [node for node in plan.residuals if node not in in_loop]
-        recorded = in_loop.intersection(plan.residuals)
-        known = {*plan.loop.after.inputs, *plan.loop.body.inputs, *recorded}
-        self._after = {
-            False: plan.loop.after,
-            True: section([*plan.loop.after.output_nodes, *late], known=known),
-        }
-
         self._extended = {
             (part, keep): _extended(part) if keep else part.graph
             for part in (plan.once, plan.context, plan.sequence)
             for keep in (False, True)
         }
 
-    def _body(self, residuals: Iterable[Node], in_loop: set[Node]) -> Graph:
+    def _handed_out(self, residuals: Iterable[Node]) -> Node:
+        """The output, or where others hold it too a node that stands for it once more."""
+        output, body = self._output, self.plan.loop.body
+        held = {*body.inputs, *body.output_nodes[: len(self.plan.states)], *residuals}
+        if self.writes_output and output.shape and output in self._in_loop & held:
+            return apply("expand", output, shape=output.shape)
+        return output
+
+    def _after_loop(self, keep: bool) -> Graph:
+        """What is computed after the loop for all steps at once, with what `keep` wants of it."""
+        after, residuals = self.plan.loop.after, self.plan.residuals if keep else ()
+        late = [node for node in residuals if node not in self._in_loop]
+        recorded = self._in_loop.intersection(residuals)
+        known = {*after.inputs, *self.plan.loop.body.inputs, *recorded}
+        own = [] if self._is_written(keep) else after.output_nodes
+        return section([*own, *late], known=known)
+
+    def _body(self, keep: bool) -> Graph:
         """The loop's body, giving also what is to be recorded besides the states themselves."""
         states = self.plan.loop.body.outputs[: len(self.plan.states)]
-        record = {node: None for node in residuals if node in in_loop}
-        record.update({node: None for node in self.plan.loop.after.inputs if node in in_loop})
+        residuals = self.plan.residuals if keep else ()
+        record = dict.fromkeys(n for n in residuals if n in self._in_loop)
+        record.update(dict.fromkeys(n for n in self._after[keep].inputs if n in self._in_loop))
         by_history = {*self.plan.states, *(node for _, node in states)}
-        extra = tuple(
-            (f"record{i}", node) for i, node in enumerate(record) if node not in by_history
-        )
+        extra = [(f"record{i}", node) for i, node in enumerate(record) if node not in by_history]
+        if self._is_written(keep):
+            extra.append(("output", self._outputs[keep]))
         return Graph(inputs=self.plan.loop.body.inputs, outputs=(*states, *extra))
+
+    @property
+    def _output(self) -> Node:
+        return self.plan.step.graph.output("output")
+
+    def _is_written(self, keep: bool) -> bool:
+        """Whether the loop writes the output to memory of its own."""
+        return self._outputs[keep] is not self._output
 
     def _with_late_carried(self) -> Graph:
         """The reverse loop's body, giving also the carried cotangents that are read after it."""
@@ -211,8 +235,9 @@ class Executor:
         looped = self._loop(keep, values, call)
         values.update(looped.records)
         values.update(self._run(self._after[keep], values))
-        y = values[plan.step.graph.output("output")]
-        y = y.expand(call.steps, call.batch, y.shape[-1])
+        y = values[self._outputs[keep]]
+        if y.shape[:2] != (call.steps, call.batch):  # one that does not vary with time or sequence
+            y = y.expand(call.steps, call.batch, y.shape[-1])
         if call.active is not None:
             y = torch.where(call.active, y, 0.0)
         return y, looped.carried, values if keep else {}
@@ -278,13 +303,14 @@ class Executor:
             loop = self._time_loop(body, states, skip=False)
             looped = loop.run(values, first, call.order, history=history, active=call.active)
         # a new state that was computed before the loop keeps its value from there
-        records = {node: v for node, v in looped.records.items() if node in self._in_loop}
+        made = {*self._in_loop, self._outputs[keep]}
+        records = {node: v for node, v in looped.records.items() if node in made}
         return replace(looped, records=records)
 
     def _body_and_history(self, keep: bool) -> tuple[Graph, dict[Node, Node]]:
         """The forward loop's body, and the states whose values at all steps somebody reads."""
         body, states = self._bodies[keep], self.plan.states
-        wanted = {*self.plan.loop.after.inputs, *(self.plan.residuals if keep else ())}
+        wanted = {*self._after[keep].inputs, *(self.plan.residuals if keep else ())}
         pairs = zip(states, body.output_nodes[: len(states)], strict=True)
         return body, {old: new for old, new in pairs if old in wanted or new in wanted}
 
@@ -299,7 +325,7 @@ class Executor:
     @property
     def output_size(self) -> int:
         """O."""
-        return self._size(self.plan.step.graph.output("output"))
+        return self._size(self._output)
 
     def _size(self, node: Node) -> int:
         return node.shape[0].evaluate(self._sizes) if node.shape else 1
@@ -364,9 +390,8 @@ class Executor:
         self, call: Call, d_y: Tensor | None, d_finals: Iterable[Tensor | None]
     ) -> list[Tensor]:
         """The cotangents of y and of the final states, zeros for those that are None."""
-        y = self.plan.step.graph.output("output")
         if d_y is None:
-            d_y = self._zeros(y, (call.steps, call.batch))
+            d_y = self._zeros(self._output, (call.steps, call.batch))
         states = zip(self.plan.states, d_finals, strict=True)
         return [d_y, *(self._zeros(s, (call.batch,)) if d is None else d for s, d in states)]
 

@@ -1,47 +1,76 @@
 """The backward pass of a run: the plan's adjoint, or a replay for second derivatives."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.execute import Call, Executor, Values
 from recurra.ir import Node
 
 
 class Adjoint(torch.autograd.Function):
-    """A run whose backward pass is the plan's adjoint."""
+    """A run whose backward pass is the plan's adjoint.
+
+    What the backward pass reads is given as results besides y and the final states, because torch
+    lets a function save only what goes in or comes out where others transform it.
+    """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, executor: Executor, call: Call, nodes: tuple[Node, ...], *tensors: Tensor
+    def forward(
+        executor: Executor,
+        call: Call,
+        nodes: tuple[Node, ...],
+        ids: Tensor | None,
+        active: Tensor | None,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        """y, then the final states."""
+        """y, the final states, and what is kept.
+
+        Args:
+            call: without its tensors, which are `ids` and `active`.
+            nodes: what each of `tensors` is the value of.
+        """
         leaves = dict(zip(nodes, tensors, strict=True))
+        call = replace(call, ids=ids, active=active)
         y, finals, values = executor.forward(leaves, call, keep=True)
-        kept = executor.kept(leaves, call)
-        ctx.executor, ctx.call, ctx.nodes, ctx.kept = executor, call, nodes, kept
-        # leaves are saved as they are, so that a second derivative finds them in the graph
-        ctx.save_for_backward(*tensors, *(values[node] for node in kept))
-        # a state that came back unchanged must be another tensor than the one that went in
-        given = {id(tensor) for tensor in tensors}
-        return (y, *(f.clone() if id(f) in given else f for f in finals))
+        kept = [values[node] for node in executor.kept(leaves, call)]
+        apart = Apart((*tensors, *kept))
+        return (apart(y), *map(apart, finals), *kept)
 
     @staticmethod
-    def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep what the backward pass reads."""
+        ctx.executor, ctx.call, ctx.nodes, *tensors = inputs
+        kept = output[1 + len(ctx.executor.plan.states) :]
+        ctx.mark_non_differentiable(*kept)
+        ctx.set_materialize_grads(False)
+        # leaves are saved as they are, so that a second derivative finds them in the graph
+        ctx.save_for_backward(*tensors, *kept)
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """The cotangents of the tensors that went in."""
-        executor, call, nodes = ctx.executor, ctx.call, ctx.nodes
-        saved = ctx.saved_tensors
+        executor, nodes = ctx.executor, ctx.nodes
+        ids, active, *saved = ctx.saved_tensors
+        call = replace(ctx.call, ids=ids, active=active)
         leaves = dict(zip(nodes, saved[: len(nodes)], strict=True))
-        needs = ctx.needs_input_grad[3:]
+        needs = ctx.needs_input_grad[5:]
         wanted = {node for node, needed in zip(nodes, needs, strict=True) if needed}
+        d_y, *d_finals = d_outputs[: 1 + len(executor.plan.states)]
         if torch.is_grad_enabled():
-            found = replayed(executor, call, leaves, wanted, d_outputs)
+            found = replayed(executor, call, leaves, wanted, (d_y, *d_finals))
         else:
-            kept = dict(zip(ctx.kept, saved[len(nodes) :], strict=True))
-            found = adjoint(executor, call, leaves, kept, d_outputs, wanted)
-        return (None, None, None, *(found.get(node) for node in nodes))
+            names = executor.kept(leaves, call)
+            kept = dict(zip(names, saved[len(nodes) :], strict=True))
+            cotangents = executor.cotangents_or_zeros(call, d_y, d_finals)
+            found = adjoint(executor, call, leaves, kept, cotangents, wanted)
+        apart = Apart((*saved, *d_outputs))
+        found = {node: apart(d) for node, d in found.items()}
+        return (*[None] * 5, *(found.get(node) for node in nodes))
 
 
 def adjoint(
@@ -60,7 +89,12 @@ def adjoint(
     """
     values = {**leaves, **kept}
     found = executor.backward(leaves, values, call, d_outputs[0], d_outputs[1:], wanted)
-    return {node: d.reshape(leaves[node].shape) for node, d in found.items()}
+    return {node: _shaped(d, leaves[node].shape) for node, d in found.items()}
+
+
+def _shaped(d: Tensor, shape: torch.Size) -> Tensor:
+    """`d` in a shape; itself if it has it, because what torch reshapes is a view."""
+    return d if d.shape == shape else d.reshape(shape)
 
 
 def replayed(

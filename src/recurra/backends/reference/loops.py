@@ -37,7 +37,8 @@ class Record:
     def stacked(self, first: int, count: int) -> Tensor:
         """[count, B, size]: the rows from `first` on."""
         if self._whole is not None:
-            return self._whole[first : first + count]
+            whole = count == len(self.rows)
+            return self._whole if whole else self._whole[first : first + count]
         return torch.stack([row for row in self.rows[first : first + count] if row is not None])
 
 

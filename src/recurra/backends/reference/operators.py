@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, library
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.execute import Bound
 from recurra.backends.reference.gradients import adjoint, replayed
 from recurra.backends.reference.padding import padded
@@ -146,27 +147,6 @@ class _Asked:
         return torch.autocast(kind, self.autocast, enabled=self.autocast is not None)
 
 
-class _Apart:
-    """Copies tensors that share memory with one another or with what was given.
-
-    Nothing that an operator returns may be a view: a compiler reuses its memory.
-    """
-
-    def __init__(self, given: Sequence[Tensor | None]) -> None:
-        self._taken = {_memory(tensor) for tensor in given if tensor is not None}
-
-    def __call__(self, value: Tensor) -> Tensor:
-        whole = value.is_contiguous() and value.storage_offset() == 0
-        if not whole or _memory(value) in self._taken:
-            return value.clone(memory_format=torch.contiguous_format)
-        self._taken.add(_memory(value))
-        return value
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
 def _allocated(like: Tensor) -> Tensor:
     return like.new_empty(like.shape)
 
@@ -187,7 +167,7 @@ def _forward(*arguments: Any) -> _Result:
     *call, keep = arguments
     asked = _Asked(*call)
     y, finals, kept = asked.forward(keep)
-    apart = _Apart([*asked.leaves, asked.active])
+    apart = Apart([*asked.leaves, asked.active])
     kept = [apart(value) for value in kept]  # the large ones first
     return apart(y), [apart(final) for final in finals], kept
 
@@ -259,12 +239,12 @@ def _backward(*arguments: Any) -> list[Tensor]:
         d_outputs = executor.cotangents_or_zeros(bound.call, d_y, d_finals)
         values = dict(zip(executor.kept(leaves, bound.call), kept, strict=True))
         found = adjoint(executor, bound.call, leaves, values, d_outputs, bound.wanted(needs))
-    apart = _Apart([*asked.leaves, asked.active, *kept, d_y, *d_finals])
+    apart = Apart([*asked.leaves, asked.active, *kept, d_y, *d_finals])
     results = []
     for leaf, node, needed in zip(asked.leaves, bound.nodes, needs, strict=True):
         if needed:
             d = None if node is None else found.get(node)
-            results.append(torch.zeros_like(leaf) if d is None else apart(d.reshape(leaf.shape)))
+            results.append(torch.zeros_like(leaf) if d is None else apart(d))
     return results
 
 

@@ -1,0 +1,38 @@
+"""Who owns memory: what a call hands out is nobody else's, so that it can be written in place."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class Apart:
+    """Copies tensors that share memory, or lie in more of it than they need.
+
+    Called with one result after the other: what it returns shares its memory with no result before
+    and with nothing that was given, holds no number but its own, and is no view.
+
+    Args:
+        given: what belongs to others; None stands for a tensor that there is not.
+    """
+
+    def __init__(self, given: Iterable[Tensor | None]) -> None:
+        self._taken = {_memory(tensor) for tensor in given if tensor is not None}
+
+    def __call__(self, value: Tensor) -> Tensor:
+        memory = _memory(value)
+        if memory in self._taken or not _is_whole(value):
+            return value.clone(memory_format=torch.contiguous_format)
+        self._taken.add(memory)
+        return value
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _is_whole(value: Tensor) -> bool:
+    """Whether a tensor is all that its memory holds, in order, and no view of another one."""
+    if value._is_view() or not value.is_contiguous():
+        return False
+    return value.untyped_storage().nbytes() == value.nbytes
