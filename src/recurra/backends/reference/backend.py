@@ -89,7 +89,8 @@ class ReferenceBackend:
         given = [x, *states, *context, *values, *([] if embedding is None else [embedding])]
         if x.shape[0] == 0:
             bound = self.bound(given, None, reverse=reverse, start=start)
-            return states[0].new_zeros(0, x.shape[1], bound.executor.output_size), states
+            y = states[0].new_zeros(0, x.shape[1], bound.executor.output_size)
+            return y, tuple(state.clone() for state in states)
         if self._gradients == "adjoint" and operators.is_watched():
             return operators.run(
                 operators.made_known(self),
@@ -108,10 +109,8 @@ class ReferenceBackend:
         executor, leaves, call = bound.executor, bound.leaves, bound.call
         if self._gradients == "adjoint" and _needs_gradient(leaves):
             without = replace(call, ids=None, active=None)
-            results = Adjoint.apply(
-                executor, without, tuple(leaves), call.ids, active, *leaves.values()
-            )
-            y, *finals = results[: 1 + len(states)]  # type: ignore[index]
+            tensors = (call.ids, active, *leaves.values())
+            y, *finals = Adjoint.apply(executor, without, tuple(leaves), *tensors)  # type: ignore[misc]
             return y, tuple(finals)
         with torch.set_grad_enabled(self._gradients == "autograd" and torch.is_grad_enabled()):
             y, finals, _ = executor.forward(leaves, call)

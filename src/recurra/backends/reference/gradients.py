@@ -13,64 +13,62 @@ from recurra.ir import Node
 
 
 class Adjoint(torch.autograd.Function):
-    """A run whose backward pass is the plan's adjoint.
-
-    What the backward pass reads is given as results besides y and the final states, because torch
-    lets a function save only what goes in or comes out where others transform it.
-    """
+    """A run whose backward pass is the plan's adjoint."""
 
     @staticmethod
-    def forward(
-        executor: Executor,
-        call: Call,
-        nodes: tuple[Node, ...],
-        ids: Tensor | None,
-        active: Tensor | None,
-        *tensors: Tensor,
+    def forward(  # type: ignore[override]
+        ctx: Any, executor: Executor, call: Call, nodes: tuple[Node, ...], *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
-        """y, the final states, and what is kept.
+        """y, then the final states.
 
         Args:
-            call: without its tensors, which are `ids` and `active`.
-            nodes: what each of `tensors` is the value of.
+            call: without its tensors.
+            nodes: what each of `tensors` is the value of, after the token ids and the active steps.
         """
-        leaves = dict(zip(nodes, tensors, strict=True))
-        call = replace(call, ids=ids, active=active)
-        y, finals, values = executor.forward(leaves, call, keep=True)
-        kept = [values[node] for node in executor.kept(leaves, call)]
-        apart = Apart((*tensors, *kept))
-        return (apart(y), *map(apart, finals), *kept)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep what the backward pass reads."""
-        ctx.executor, ctx.call, ctx.nodes, *tensors = inputs
-        kept = output[1 + len(ctx.executor.plan.states) :]
-        ctx.mark_non_differentiable(*kept)
-        ctx.set_materialize_grads(False)
+        ids, active, *leaves = tensors
+        y, finals, kept = _run(executor, call, nodes, ids, active, leaves)
+        ctx.executor, ctx.call, ctx.nodes = executor, call, nodes
         # leaves are saved as they are, so that a second derivative finds them in the graph
         ctx.save_for_backward(*tensors, *kept)
+        ctx.set_materialize_grads(False)
+        return (y, *finals)
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """The cotangents of the tensors that went in."""
-        executor, nodes = ctx.executor, ctx.nodes
-        ids, active, *saved = ctx.saved_tensors
+        executor, nodes, saved = ctx.executor, ctx.nodes, ctx.saved_tensors
+        ids, active, *saved = saved
         call = replace(ctx.call, ids=ids, active=active)
         leaves = dict(zip(nodes, saved[: len(nodes)], strict=True))
         needs = ctx.needs_input_grad[5:]
         wanted = {node for node, needed in zip(nodes, needs, strict=True) if needed}
-        d_y, *d_finals = d_outputs[: 1 + len(executor.plan.states)]
         if torch.is_grad_enabled():
-            found = replayed(executor, call, leaves, wanted, (d_y, *d_finals))
+            found = replayed(executor, call, leaves, wanted, d_outputs)
         else:
             names = executor.kept(leaves, call)
             kept = dict(zip(names, saved[len(nodes) :], strict=True))
-            cotangents = executor.cotangents_or_zeros(call, d_y, d_finals)
-            found = adjoint(executor, call, leaves, kept, cotangents, wanted)
+            d_y, *d_finals = executor.cotangents_or_zeros(call, d_outputs[0], d_outputs[1:])
+            found = adjoint(executor, call, leaves, kept, (d_y, *d_finals), wanted)
         apart = Apart((*saved, *d_outputs))
         found = {node: apart(d) for node, d in found.items()}
         return (*[None] * 5, *(found.get(node) for node in nodes))
+
+
+def _run(
+    executor: Executor,
+    call: Call,
+    nodes: tuple[Node, ...],
+    ids: Tensor | None,
+    active: Tensor | None,
+    tensors: Sequence[Tensor],
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """y and the final states, which share memory with nothing, and what is kept for backward."""
+    leaves = dict(zip(nodes, tensors, strict=True))
+    call = replace(call, ids=ids, active=active)
+    y, finals, values = executor.forward(leaves, call, keep=True)
+    kept = [values[node] for node in executor.kept(leaves, call)]
+    apart = Apart((*tensors, *kept))
+    return apart(y), [apart(final) for final in finals], kept
 
 
 def adjoint(
