@@ -176,7 +176,7 @@ def test_layers_take_what_is_done_in_place(kind: type[rc.LSTM], options: dict[st
             states = [torch.cat([0 * s[:, :1], 2 * s[:, 1:]], dim=1) for s in states]
         loss = y.square().sum() + sum(s.square().sum() for s in states)
         loss.backward()
-        for part in states:
+        for part in (y, *states):
             part.detach_()
         return [parameter.grad for parameter in layer.parameters() if parameter.grad is not None]
 
@@ -233,7 +233,7 @@ def test_rows_of_a_learned_first_state_are_apart() -> None:
     with torch.no_grad():
         states[0][:, 0] = 5
         assert not states[0][:, 1:].any()
-        assert not layer.first_h_l0.any()
+        assert not layer.get_parameter("first_h_l0").any()
 
 
 # ---- the rule itself -----------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Layout:
             return PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
         if self.unbatched:
             return y.squeeze(1)
-        return y.transpose(0, 1) if self.batch_first else y
+        return y.transpose_(0, 1) if self.batch_first else y  # in place: views cannot be detached
 
 
 def arranged(

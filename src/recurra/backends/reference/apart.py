@@ -20,6 +20,7 @@ class Apart:
         self._taken = {_memory(tensor) for tensor in given if tensor is not None}
 
     def __call__(self, value: Tensor) -> Tensor:
+        """`value` itself where it is its own already, else a copy."""
         memory = _memory(value)
         if memory in self._taken or not _is_whole(value):
             return value.clone(memory_format=torch.contiguous_format)

@@ -105,7 +105,7 @@ class Executor:
         stepped |= {n for n in plan.inputs if LEAF_RATES[n.attr("kind")] is Rate.SEQUENCE}
         stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
         self._stepped = stepped | dependents(plan.reverse.before, stepped)
-        self._in_loop = in_loop = {*plan.loop.body.nodes(), *plan.states}
+        self._in_loop = {*plan.loop.body.nodes(), *plan.states}
         self._outputs = {
             keep: self._handed_out(plan.residuals if keep else ()) for keep in (False, True)
         }

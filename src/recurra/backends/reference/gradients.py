@@ -17,27 +17,32 @@ class Adjoint(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, executor: Executor, call: Call, nodes: tuple[Node, ...], *tensors: Tensor | None
+        ctx: Any,
+        executor: Executor,
+        call: Call,
+        nodes: tuple[Node, ...],
+        ids: Tensor | None,
+        active: Tensor | None,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         """y, then the final states.
 
         Args:
-            call: without its tensors.
-            nodes: what each of `tensors` is the value of, after the token ids and the active steps.
+            call: without its tensors, which are `ids` and `active`.
+            nodes: what each of `tensors` is the value of.
         """
-        ids, active, *leaves = tensors
-        y, finals, kept = _run(executor, call, nodes, ids, active, leaves)
+        y, finals, kept = _run(executor, call, nodes, ids, active, tensors)
         ctx.executor, ctx.call, ctx.nodes = executor, call, nodes
         # leaves are saved as they are, so that a second derivative finds them in the graph
-        ctx.save_for_backward(*tensors, *kept)
+        ctx.save_for_backward(ids, active, *tensors, *kept)
         ctx.set_materialize_grads(False)
         return (y, *finals)
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """The cotangents of the tensors that went in."""
-        executor, nodes, saved = ctx.executor, ctx.nodes, ctx.saved_tensors
-        ids, active, *saved = saved
+        executor, nodes = ctx.executor, ctx.nodes
+        ids, active, *saved = ctx.saved_tensors
         call = replace(ctx.call, ids=ids, active=active)
         leaves = dict(zip(nodes, saved[: len(nodes)], strict=True))
         needs = ctx.needs_input_grad[5:]
