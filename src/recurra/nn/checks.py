@@ -303,6 +303,27 @@ def checked_context(
     return given
 
 
+def wrong_parameter(
+    home: Home, name: str, tensor: Tensor, shape: tuple[int, ...]
+) -> TypeError | ValueError:
+    """What is wrong with a parameter that is not as the layer made it."""
+    wanted = f"{home.where}: expected the parameter {name}"
+    if tuple(tensor.shape) != tuple(shape):
+        return ValueError(
+            f"{wanted} of shape {tuple(shape)}, got {tuple(tensor.shape)}. It was replaced: load "
+            f"weights of this layer's sizes."
+        )
+    if tensor.dtype != home.dtype:
+        return TypeError(
+            f"{wanted} of {home.dtype}, like the layer's first, got {tensor.dtype}. It was "
+            f"replaced: convert all at once, with layer.to({home.dtype})."
+        )
+    return ValueError(
+        f"{wanted} on {home.device}, like the layer's first, got {tensor.device}. Move the layer as "
+        f"a whole, with layer.to({str(home.device)!r})."
+    )
+
+
 def _check_like(home: Home, what: str, tensor: Tensor) -> None:
     if not home.takes(tensor.dtype):
         raise TensorError(

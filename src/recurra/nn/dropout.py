@@ -35,6 +35,6 @@ def chosen(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
     if not 0 < ones < _LEVELS or like.device.type != "cpu" or torch.compiler.is_compiling():
         return like.new_empty(shape).bernoulli_(rate)
     count = math.prod(shape)
-    draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    draws = torch.empty(-(-count // 4), dtype=torch.int64, device="cpu").random_(-(2**63), None)
     bits = draws.view(torch.int16)[:count].view(*shape)
     return (bits >= _LEVELS // 2 - ones).to(like.dtype)

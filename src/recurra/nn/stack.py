@@ -126,10 +126,19 @@ class CellStack(nn.Module):
     def _make_parameters(
         self, dtype: torch.dtype | None, device: torch.device | str | None
     ) -> None:
-        for layer, sizes in enumerate(self.layer_sizes):
+        if not self.cell.parameters:  # something that moves with the layer
+            like = torch.empty(0, dtype=dtype, device=device)
+            self.register_buffer(_NO_PARAMETERS, like, persistent=False)
+        self._parameter_shapes = tuple(
+            {
+                name: torch.Size([dim.evaluate(sizes) for dim in shape])
+                for name, shape in self.cell.parameters.items()
+            }
+            for sizes in self.layer_sizes
+        )
+        for layer, shapes in enumerate(self._parameter_shapes):
             for direction in range(self.num_directions):
-                for name, shape in self.cell.parameters.items():
-                    numbers = tuple(dim.evaluate(sizes) for dim in shape)
+                for name, numbers in shapes.items():
                     parameter = nn.Parameter(torch.empty(numbers, dtype=dtype, device=device))
                     self.register_parameter(_full_name(name, layer, direction), parameter)
                 for name, size in zip(self.cell.states, self._state_sizes, strict=True):
@@ -172,9 +181,7 @@ class CellStack(nn.Module):
         """The dtype and device that the parameters have now."""
         # looked up by name: a walk over the module's parameters takes as long as a small step
         first = next(iter(self.cell.parameters), None)
-        parameter = None if first is None else getattr(self, _full_name(first, 0, 0))
-        if parameter is None:  # a cell of constants alone computes in torch's default
-            parameter = torch.empty(0)
+        parameter = getattr(self, _NO_PARAMETERS if first is None else _full_name(first, 0, 0))
         return Home(where=self.where, dtype=parameter.dtype, device=parameter.device)
 
     def parameters_of(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
@@ -187,6 +194,24 @@ class CellStack(nn.Module):
     def names_of(self, layer: int, direction: int = 0) -> tuple[str, ...]:
         """What the parameters of one layer and direction are called in `named_parameters`."""
         return tuple(_full_name(name, layer, direction) for name in self.cell.parameters)
+
+    def checked_parameters(
+        self, layer: int, direction: int = 0, *, home: Home | None = None
+    ) -> dict[str, Tensor]:
+        """`parameters_of`, all of the layer's dtype, on its device and of the cell's shapes: they
+        may have been replaced since they were made."""
+        home = home or self.home
+        parameters = self.parameters_of(layer, direction)
+        shapes = self._parameter_shapes[layer]
+        for name, parameter in parameters.items():
+            if (
+                parameter.dtype != home.dtype
+                or parameter.device != home.device
+                or parameter.shape != shapes[name]
+            ):
+                full = _full_name(name, layer, direction)
+                raise checks.wrong_parameter(home, full, parameter, shapes[name])
+        return parameters
 
     def state_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
         """The shape [L*D, B, S] of each of the cell's states."""
@@ -249,6 +274,7 @@ class CellStack(nn.Module):
             x = x if x.dtype == torch.int64 else x.to(home.dtype)
             states = tuple(state.to(home.dtype) for state in states)
             context = tuple(tensor.to(home.dtype) for tensor in context)
+            embedding = None if embedding is None else embedding.to(home.dtype)
         cell = self.cell if random else self.cell.evaluation
         run = self._runner(cell, x.device)
         finals: list[tuple[Tensor, ...]] = []
@@ -258,7 +284,7 @@ class CellStack(nn.Module):
                 y, final = run(
                     x,
                     tuple(state[len(finals)] for state in states),
-                    self.parameters_of(layer, direction),
+                    self.checked_parameters(layer, direction, home=home),
                     context=(*context, *self._drawn(cell, layer, T, B)),
                     embedding=embedding if layer == 0 else None,
                     lengths=lengths,
@@ -309,6 +335,9 @@ class CellStack(nn.Module):
         """What names the operators; torch traces anew for other arguments, not for another cell."""
         cell = self.cell if in_training else self.cell.evaluation
         return backends.traced_keys(cell, backend, self.memory)
+
+
+_NO_PARAMETERS = "_like"
 
 
 def one_or_all(states: tuple[Tensor, ...]) -> State:

@@ -244,7 +244,7 @@ class Stream:
         on_ids = x_dtype is torch.int64
         cell = layer.cell.evaluation
         layers = [
-            cpu.StepLayer(cell=cell, sizes=sizes, parameters=layer.parameters_of(i))
+            cpu.StepLayer(cell=cell, sizes=sizes, parameters=layer.checked_parameters(i))
             for i, sizes in enumerate(layer.layer_sizes)
         ]
         if self._decoder is not None:
@@ -268,7 +268,7 @@ class Stream:
         """The state of each layer, that of the decoder's layer too."""
         each = list(zip(*(state.unbind(0) for state in self._states), strict=True))
         if self._decoder is not None:
-            each.append((torch.zeros(self.batch_size, 1),))
+            each.append((torch.zeros(self.batch_size, 1, dtype=torch.float32, device="cpu"),))
         return each
 
     def why_not_compiled(self) -> str | None:

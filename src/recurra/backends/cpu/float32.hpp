@@ -26,7 +26,7 @@ INLINE void put_sum(float *to, vf total, long n, bool add, const float *bias) {
 template <int R, int V, int KS>
 static void tile(const float *a, long a_stride, const float *w, long K, float *c, long c_stride,
                  long n, bool add, const float *bias) {
-    // few rows leave the multipliers waiting for each other: run two halves of K side by side
+    // few rows leave the multipliers waiting for each other: run even and odd k side by side
     constexpr int CHAINS = R * V < 8 ? 2 : 1;
     const auto element = [&](int r, long k) { return KS == 1 ? a[r * a_stride + k] : a[r + k * KS]; };
     vf sum[CHAINS][R][V] = {};

@@ -129,6 +129,12 @@ long pick(const float *weights, long V, double uniform) {
 
 }  // namespace
 
+extern "C" {
+extern const Fact facts[];
+const Fact facts[] = {FACT(sizeof(Lookup)), FACT(sizeof(Layer)), FACT(sizeof(Steps)),
+                      FACT(sizeof(Writer)), {nullptr, 0}};
+}
+
 // One step: y [B, O] from features x [B, I].
 extern "C" void step(Steps *s, const float *x, float *y) { give(s, advance(s, x), y); }
 

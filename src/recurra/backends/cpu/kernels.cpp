@@ -109,4 +109,20 @@ constexpr Kernels table = {Products::enter,         Products::leave,
 extern "C" {
 extern const Kernels float32, bfloat16;
 const Kernels float32 = table<Float32>, bfloat16 = table<BFloat16>;
+
+extern const Fact facts[];
+const Fact facts[] = {FACT(sizeof(Array)), FACT(sizeof(Matrix)), FACT(sizeof(Carried)),
+                      FACT(sizeof(Call)), FACT(offsetof(Call, kernels)), FACT(64 % PW),
+                      FACT(BLOCK_COLUMNS <= 64), FACT(BLOCK_ROWS), FACT(LARGE_SUM),
+                      FACT(Float32::depth(1, LARGE_SUM + 1) <= 1024), FACT(BFloat16::depth(1, 1)),
+                      FACT(in_tiles(1)), {nullptr, 0}};
+
+// the position of the first of `count` ids that is no row of a table of `rows`; -1 if all are
+long first_outside(const int64_t *ids, long count, long rows) {
+    uint64_t outside = 0;
+    for (long i = 0; i < count; ++i) outside |= (uint64_t)ids[i] >= (uint64_t)rows;
+    for (long i = 0; outside && i < count; ++i)
+        if ((uint64_t)ids[i] >= (uint64_t)rows) return i;
+    return -1;
+}
 }

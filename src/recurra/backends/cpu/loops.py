@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from recurra.backends.cpu import gate
 from recurra.backends.cpu.compiler import load_library
 from recurra.backends.cpu.printer import print_loop
 from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.reference.loops import LoopResult
+from recurra.errors import BackendError
 from recurra.ir import Dim, Graph, Node
 
 _LONG = ctypes.c_long
@@ -30,6 +32,7 @@ _MAX_DEPTH = 1024  # rows that are packed at once, at most
 _BLOCK_ROWS = 192  # BLOCK_ROWS of kernels.cpp
 _TILE = 32  # what bfloat16.hpp rounds the depth of products up to
 _NUMBER_BYTES, _LONG_BYTES = 4, ctypes.sizeof(_LONG)
+_MOST_ROWS = 2**62
 _WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
 _KERNELS = Path(__file__).with_name("kernels.cpp")
 _TABLES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
@@ -60,6 +63,22 @@ class Call(ctypes.Structure):
         ("packed_already", _LONG),
         ("kernels", _POINTER),
     )
+
+
+_FACTS = {
+    "sizeof(Array)": 5 * _LONG_BYTES,
+    "sizeof(Matrix)": 4 * _LONG_BYTES,
+    "sizeof(Carried)": 2 * _LONG_BYTES,
+    "sizeof(Call)": ctypes.sizeof(Call),
+    "offsetof(Call, kernels)": Call.kernels.offset,
+    f"{_PANEL} % PW": 0,
+    f"BLOCK_COLUMNS <= {_PANEL}": 1,
+    "BLOCK_ROWS": _BLOCK_ROWS,
+    "LARGE_SUM": _LARGE_SUM,
+    f"Float32::depth(1, LARGE_SUM + 1) <= {_MAX_DEPTH}": 1,
+    "BFloat16::depth(1, 1)": _MAX_DEPTH,
+    "in_tiles(1)": _TILE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +127,7 @@ class _Layout:
         arrays: for each array that the loop computes, or that it is wanted (and so has memory of
             its own) or that nobody wants it.
         packed: for each matrix, or that nobody wants what is computed with it.
-        space_size: numbers a thread has for packing.
+        space_size: numbers that threads have for packing, in all.
         size: numbers of the whole.
     """
 
@@ -152,7 +171,11 @@ class CompiledLoop:
         self._stepped = stepped
         self._size_names = _size_names(body, before, after)
         self.source = print_loop("run", self.plan, self._size_names, skip=skip)
-        self._kernels = _kernels(products)
+        self._kernels = _kernels()
+        self._table = ctypes.addressof(_LONG.in_dll(self._kernels, _TABLES[products]))
+        self._first_outside = self._kernels["first_outside"]
+        self._first_outside.restype = _LONG
+        self._first_outside.argtypes = (_POINTER, _LONG, _LONG)
         self._function = load_library('#include "runtime.hpp"\n' + self.source)["run"]
         self._function.restype = None
         self._function.argtypes = (ctypes.POINTER(Call),)
@@ -170,6 +193,10 @@ class CompiledLoop:
         self._numbers = (_LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
         shapes = [tuple(dim.evaluate(sizes) for dim in matrix.shape) for matrix in plan.matrices]
         self._halved = products is torch.bfloat16
+        self._matrix_shapes = shapes
+        self._input_widths = [_width(node, sizes) for node in plan.inputs]
+        self._carried_widths = [_width(node, sizes) for node in plan.carried]
+        self._bias_widths = [_width(node, sizes) for node in plan.biases]
         self._packed = [_padded(rows) * self._stored(columns) for rows, columns in shapes]
         self._deepest = max((self._stored(columns) for _, columns in shapes), default=0)
         in_step = {product.matrix for phase in plan.phases for product in phase.products}
@@ -258,22 +285,27 @@ class CompiledLoop:
             threads: None for as many as torch has.
         """
         settle_after_fork()
-        plan, steps, like = self.plan, len(order), first[0]
-        batch, threads = like.shape[0], threads or torch.get_num_threads()
+        plan, steps, batch = self.plan, len(order), first[0].shape[0]
+        threads = threads or torch.get_num_threads()
         if wanted is None:
             wanted = Wanted(arrays=plan.arrays, sums=plan.sums)
         layout = self._layout(steps, batch, threads, wanted)
-        work = like.new_empty(layout.size)
-        base = work.data_ptr()
+        work, base = gate.fresh(layout.size)
+        rows = _MOST_ROWS  # of the smallest table
         alive: list[object] = [work, values]
         numbers: list[int] = []
-        for node in plan.inputs:
-            numbers += self._input(node, values[node], steps, batch, node in tables, alive)
+        for node, width in zip(plan.inputs, self._input_widths, strict=True):
+            value = values[node]
+            if node in tables:
+                rows = min(rows, value.shape[0])
+            elif value.shape != (steps, batch, width):
+                _check_fits(node, value, (steps, batch, width))
+            numbers += self._input(node, value, steps, batch, node in tables, alive)
         arrays: dict[Node, Tensor] = {}
         for node, width, place in zip(self._made, self._widths, layout.arrays, strict=True):
             if place == _WANTED:
-                arrays[node] = data = like.new_empty(steps, batch, width)
-                numbers += (data.data_ptr(), batch * width, width, 0, 0)
+                arrays[node], data = gate.fresh(steps, batch, width)
+                numbers += (data, batch * width, width, 0, 0)
             elif place == _UNWANTED:
                 numbers += (0, 0, 0, 0, 0)
             else:
@@ -282,32 +314,50 @@ class CompiledLoop:
         carried = []
         start = order.start if order.step < 0 else order.start - 1
         places: list[int] = []
-        for i, value in enumerate(first):
+        for i, (node, value, width) in enumerate(
+            zip(plan.carried, first, self._carried_widths, strict=True)
+        ):
+            if value.shape != (batch, width):
+                raise _misfit(node, value, (batch, width))
             whole = i in wanted.carried
-            rows = like.new_empty(steps + 1 if whole else 2, batch, value.shape[-1])
-            rows[start + 1 if whole else 0] = value
-            carried.append(rows)
-            places += (rows.data_ptr(), whole)
+            each, place = gate.fresh(steps + 1 if whole else 2, batch, width)
+            each[start + 1 if whole else 0] = value
+            carried.append(each)
+            places += (place, whole)
         matrices: list[int] = []
-        for node, at in zip(plan.matrices, layout.packed, strict=True):
+        for node, shape, at in zip(plan.matrices, self._matrix_shapes, layout.packed, strict=True):
             if at == _UNWANTED:
                 matrices += (0, 0, 0, 0)
                 continue
-            value = _matrix_value(node, values)
+            value, place = gate.bound(_matrix_value(node, values), node)
+            if value.shape != shape:
+                raise _misfit(node, value, shape)
             alive.append(value)
-            matrices += (value.data_ptr(), *value.stride(), base + at)
-        biases = [values[node].contiguous() for node in plan.biases]
-        sums = {
-            node: like.new_empty(shape)
-            for node, shape in self._sum_shapes.items()
-            if node in wanted.sums
-        }
-        targets = [sums[node].data_ptr() if node in sums else 0 for node in self._sum_shapes]
+            matrices += (place, *value.stride(), base + at)
+        biases: list[int] = []
+        for node, width in zip(plan.biases, self._bias_widths, strict=True):
+            value, place = gate.bound(values[node].contiguous(), node)
+            if value.numel() != width:
+                raise _misfit(node, value, (width,))
+            alive.append(value)
+            biases.append(place)
+        sums: dict[Node, Tensor] = {}
+        targets: list[int] = []
+        for node, shape in self._sum_shapes.items():
+            place = 0
+            if node in wanted.sums:
+                sums[node], place = gate.fresh(*shape)
+            targets.append(place)
+        lengths_at = ids_at = None
         if lengths is not None:
-            lengths = lengths.to(torch.int64).contiguous()
+            lengths, lengths_at = gate.bound(
+                lengths.to(torch.int64).contiguous(), "lengths", torch.int64
+            )
         if ids is not None:
-            ids = ids.contiguous()
-        parts = (numbers, matrices, [b.data_ptr() for b in biases], places, targets)
+            ids, ids_at = gate.bound(ids.contiguous(), "token ids", torch.int64)
+            if tables:
+                self._check_ids(ids_at, ids, (steps, batch), rows)
+        parts = (numbers, matrices, biases, places, targets)
         block = array("q", itertools.chain(*parts, (0,)))
         sizes = (_LONG_BYTES * len(part) for part in parts[:-1])
         arrays_at, matrices_at, biases_at, carried_at, sums_at = itertools.accumulate(
@@ -328,14 +378,14 @@ class CompiledLoop:
             base + layout.scratch,
             base + layout.space,
             layout.space_size,
-            None if ids is None else ids.data_ptr(),
-            None if lengths is None else lengths.data_ptr(),
+            ids_at,
+            lengths_at,
             threads,
             int(layout.by_panel),
             0,
-            self._kernels,
+            self._table,
         )
-        alive += (block, biases, lengths, ids)
+        alive += (block, lengths, ids)
         return Prepared(self._function, call, carried, arrays, sums, tuple(alive))
 
     def _layout(self, steps: int, batch: int, threads: int, wanted: Wanted) -> "_Layout":
@@ -350,7 +400,7 @@ class CompiledLoop:
         self, steps: int, batch: int, threads: int, wanted: frozenset[Node], summed: bool
     ) -> "_Layout":
         plan = self.plan
-        chunk = min(steps, -(-self._chunk_rows // batch)) if self._bulk else steps
+        chunk = min(steps, -(-self._chunk_rows // max(batch, 1))) if self._bulk else steps
         by_panel = self._by_panel(batch, threads)
         at = 0
 
@@ -372,23 +422,48 @@ class CompiledLoop:
             _UNWANTED if self._unless_wanted.get(i, node) not in (*wanted, node) else taken(size)
             for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
         ]
-        columns = _padded(-(-self._widest // threads)) + (self._parts + 1) * _PANEL
-        space_size = columns * self._stored(min(chunk * batch, _MAX_DEPTH)) if summed else 0
-        if self._halved:  # operands of products are rounded there
-            rows = batch if by_panel else -(-batch // threads)
-            rows = max(rows, _BLOCK_ROWS if self._bulk else 0)
-            space_size = max(space_size, _padded(rows) * self._deepest)
-        space_size = _padded(space_size)
+        # the system may give fewer threads than it is asked for, which then share the whole
+        space_size = max(
+            team * self._space(chunk * batch, batch, team, by_panel=by_panel, summed=summed)
+            for team in range(1, threads + 1)
+        )
         return _Layout(
             chunk=max(chunk, 1),
             by_panel=by_panel,
             arrays=tuple(arrays),
             packed=tuple(packed),
             scratch=taken(batch * self._scratch),
-            space=taken(threads * space_size),
+            space=taken(space_size),
             space_size=space_size,
             size=at // _NUMBER_BYTES + _PANEL,
         )
+
+    def _space(self, rows: int, batch: int, threads: int, *, by_panel: bool, summed: bool) -> int:
+        """Numbers that each thread of a team takes for packing, for chunks of so many rows."""
+        size = 0
+        if summed:
+            columns = _padded(-(-self._widest // threads)) + (self._parts + 1) * _PANEL
+            size = columns * self._stored(min(rows, _MAX_DEPTH))
+        if self._halved:  # operands of products are rounded there
+            own = batch if by_panel else -(-batch // threads)
+            own = max(own, _BLOCK_ROWS if self._bulk else 0)
+            size = max(size, _padded(own) * self._deepest)
+        return _padded(size)
+
+    def _check_ids(self, at: int, ids: Tensor, shape: tuple[int, int], rows: int) -> None:
+        """Raise ValueError for ids that are no rows of the smallest table."""
+        if ids.shape != shape:
+            raise BackendError(
+                f"compiled code: expected token ids of shape {shape}, got {tuple(ids.shape)}. "
+                f"Pass one for each step and sequence."
+            )
+        outside = self._first_outside(at, ids.numel(), rows)
+        if outside >= 0:
+            raise ValueError(
+                f"compiled code: expected token ids in 0..{rows - 1}, got "
+                f"{ids.reshape(-1)[outside].item()}. Use the vocabulary that the layer was made "
+                f"for."
+            )
 
     def _stored(self, depth: int) -> int:
         """The room for so many numbers that a product sums over, in numbers of float32."""
@@ -404,17 +479,19 @@ class CompiledLoop:
     ) -> tuple[int, int, int, int, int]:
         """An input as the struct `Array`."""
         if table:
-            value = value.contiguous()
+            value, place = gate.bound(value.contiguous(), node)
             alive.append(value)
-            return value.data_ptr(), 0, value.stride(0), 0, 1
+            return place, 0, value.shape[1], 0, 1
         if value.dim() == 3 and value.is_contiguous() and value.shape[:2] == (steps, batch):
+            value, place = gate.bound(value, node)
             alive.append(value)
             row = value.shape[2]
-            return value.data_ptr(), batch * row, row, 0, 0
+            return place, batch * row, row, 0, 0
         if node in self._flat:
             value = value.expand(steps, batch, value.shape[-1]).contiguous()
         elif value.shape[-1] > 1 and value.stride(-1) != 1:
             value = value.contiguous()
+        value, place = gate.bound(value, node)
         alive.append(value)
         strides = [0 if n == 1 else s for n, s in zip(value.shape, value.stride(), strict=True)]
         step = strides[0] if node in self._stepped and value.dim() == 3 else 0
@@ -422,13 +499,32 @@ class CompiledLoop:
         if node in self._flat:  # whatever a dimension of size 1 says
             row = value.shape[-1]
             step = batch * row
-        return value.data_ptr(), step, row, 0, 0
+        return place, step, row, 0, 0
 
 
-def _kernels(products: torch.dtype) -> int:
-    """The address of the table of products of one kind."""
+def _check_fits(node: Node, value: Tensor, shape: tuple[int, int, int]) -> None:
+    """Raise BackendError unless a value is one for every step and sequence, once broadcast."""
+    lead = value.shape[:-1]
+    if (
+        not 0 < value.dim() <= 3
+        or value.shape[-1] != shape[2]
+        or any(n not in (1, count) for n, count in zip(lead[::-1], shape[1::-1], strict=False))
+    ):
+        raise _misfit(node, value, shape)
+
+
+def _misfit(node: Node, value: Tensor, shape: Sequence[int]) -> BackendError:
+    return BackendError(
+        f"compiled code: expected {node} of shape {tuple(shape)}, got {tuple(value.shape)}. "
+        f"Pass tensors of the sizes that the cell was bound to."
+    )
+
+
+def _kernels() -> ctypes.CDLL:
+    """The products, which agree with this module on all that stands in both."""
     library = load_library(_KERNELS.read_text())
-    return ctypes.addressof(_LONG.in_dll(library, _TABLES[products]))
+    gate.check_facts(library, _FACTS)
+    return library
 
 
 def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:

@@ -101,7 +101,7 @@ class _Printer:
             "[[maybe_unused]] const Range all_or_own = c.by_panel ? Range{0, B} : share.rows(B);"
         )
         self.line("[[maybe_unused]] const Thread thread(*c.kernels);")
-        self.line("[[maybe_unused]] float *const space = c.space + me * c.space_size;")
+        self.line("[[maybe_unused]] float *const space = space_of(c, threads, me);")
         self._print_packing()
         self.open("for (long k0 = 0; k0 < c.steps; k0 += c.chunk) {")
         self.line("const long k1 = k0 + c.chunk < c.steps ? k0 + c.chunk : c.steps;")

@@ -5,6 +5,7 @@
 // vector, PW rows of a packed panel. GCC/Clang vector extensions, and few of a target's intrinsics.
 #include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -311,11 +312,6 @@ INLINE float lane_sum(vf a) {
     for (int i = 0; i < VL; ++i) s += a[i];
     return s;
 }
-INLINE float lane_max(vf a) {
-    float s = a[0];
-    for (int i = 1; i < VL; ++i) s = (a[i] > s || a[i] != a[i]) ? a[i] : s;
-    return s;
-}
 
 // over the n features at p
 INLINE float sum_over(const float *p, long n) {
@@ -447,7 +443,7 @@ struct Call {
     const Carried *carried;
     float *const *sums;  // results of the whole run; null where nobody wants one
     float *scratch;
-    float *space;  // for packing, `space_size` numbers a thread
+    float *space;  // for packing, `space_size` numbers that the threads share
     long space_size;
     const int64_t *ids;      // [T, B], or null
     const int64_t *lengths;  // [B], or null
@@ -456,6 +452,13 @@ struct Call {
     long packed_already;
     const struct Kernels *kernels;
 };
+
+// What Python has to know of a library's structs and constants; the last has no name.
+struct Fact {
+    const char *name;
+    long value;
+};
+#define FACT(what) {#what, (long)(what)}
 
 struct Chunk {
     long t0, t1, B;  // its steps are [t0, t1)
@@ -508,6 +511,12 @@ struct Thread {  // while it lives, its thread may call products
 };
 
 namespace {
+
+// a thread's own part; there may be fewer threads than were asked for
+INLINE float *space_of(const Call &c, long threads, long me) {
+    constexpr long PART = 64;  // numbers: what each begins at a multiple of
+    return c.space + me * (c.space_size / threads / PART * PART);
+}
 
 INLINE float *at(const Array &array, long t, long t0) {
     return array.data + (array.local ? t - t0 : t) * array.step;

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurra.backends.cpu import gate
 from recurra.backends.cpu.compiler import found_compiler, load_library
 from recurra.backends.cpu.loops import CompiledLoop, Prepared, Wanted
 from recurra.backends.reference.program import Program
@@ -58,6 +59,30 @@ class _Steps(ctypes.Structure):
         ("index", _LONG),
         ("slot", _LONG),
     )
+
+
+class WriterStruct(ctypes.Structure):
+    """The struct `Writer` of generate.hpp."""
+
+    _fields_ = (
+        ("steps", _POINTER),
+        ("temperature", ctypes.c_float),
+        ("top_k", _LONG),
+        ("top_p", ctypes.c_double),
+        ("weights", _POINTER),
+        ("candidates", _POINTER),
+    )
+
+
+_FACTS = {
+    f"sizeof({name})": ctypes.sizeof(struct)
+    for name, struct in {
+        "Lookup": _Lookup,
+        "Layer": _Layer,
+        "Steps": _Steps,
+        "Writer": WriterStruct,
+    }.items()
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,6 +165,7 @@ class Stepper:
         weights: torch.dtype = torch.float32,
     ) -> None:
         self.functions = load_library('#include "runtime.hpp"\n' + GENERATE.read_text())
+        gate.check_facts(self.functions, _FACTS)
         # memory that may be written again in any mode
         with torch.inference_mode(False), torch.no_grad():
             first, *others = layers
@@ -185,6 +211,11 @@ class Stepper:
     def output_size(self) -> int:
         """O."""
         return self._steps.output_size
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the tokens that can be looked up; 0 without token ids."""
+        return self._steps.vocabulary
 
     @property
     def index(self) -> int:
@@ -288,13 +319,16 @@ class _Made:
         x, embedding = self._x, self._tokens.embedding
         if x is None:
             return {}
-        rows = torch.eye(self.vocabulary) if embedding is None else embedding.detach()
+        if embedding is None:
+            rows = torch.eye(self.vocabulary, dtype=torch.float32, device="cpu")
+        else:
+            rows = embedding.detach()
         values = {**self._values, x: rows.to(self._like)}
         identity = x if embedding is None else None
         tables = self._run(self._step.rows, values, identity)
         if x in self._step.body.inputs:
             tables[x] = values[x]
-        return {node: table.contiguous() for node, table in tables.items()}
+        return {node: gate.bound(t.contiguous(), node)[0] for node, t in tables.items()}
 
     # ---- the call
 
@@ -336,9 +370,10 @@ class _Made:
         nexts = self._step.body.output_nodes[: len(self._step.states)]
         if self._step.output in nexts:
             rows = self.carried[nexts.index(self._step.output)]
-            after = (rows[1].data_ptr(), rows[0].data_ptr())
+            after = (gate.bound(rows[1], "output")[1], gate.bound(rows[0], "output")[1])
         else:
-            after = (self._prepared.arrays[self._step.output].data_ptr(),) * 2
+            made = self._prepared.arrays[self._step.output]
+            after = (gate.bound(made, "output")[1],) * 2
         index = next((value for node, value in self._buffers.items() if _is_index(node)), None)
         x = self._x if self._tokens is None and self._x in self._buffers else None
         function: Any = self._prepared.function
@@ -346,7 +381,7 @@ class _Made:
             run=ctypes.cast(function, _POINTER),
             call=ctypes.addressof(self._prepared.call),
             x=-1 if x is None else self._loop.plan.inputs.index(x),
-            step_index=None if index is None else index.data_ptr(),
+            step_index=None if index is None else gate.bound(index, "step")[1],
             output=after,
         )
 
@@ -356,8 +391,8 @@ class _Made:
         return [
             _Lookup(
                 input=self._loop.plan.inputs.index(node),
-                table=table.data_ptr(),
-                rows=self._buffers[node].data_ptr() if batch > 1 else None,
+                table=gate.bound(table, node)[1],
+                rows=gate.bound(self._buffers[node], node)[1] if batch > 1 else None,
                 width=table.shape[1],
             )
             for node, table in self._tables.items()

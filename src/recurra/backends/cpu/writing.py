@@ -6,20 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu.steps import Stepper
+from recurra.backends.cpu import gate
+from recurra.backends.cpu.steps import Stepper, WriterStruct
 
 _LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
-
-
-class _Writer(ctypes.Structure):
-    _fields_ = (
-        ("steps", _POINTER),
-        ("temperature", ctypes.c_float),
-        ("top_k", _LONG),
-        ("top_p", ctypes.c_double),
-        ("weights", _POINTER),
-        ("candidates", _POINTER),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +34,16 @@ class Writer:
 
     def __init__(self, stepper: Stepper) -> None:
         self._stepper, vocabulary = stepper, stepper.output_size
+        if stepper.vocabulary != vocabulary:
+            raise ValueError(
+                f"Writer: expected scores of the vocabulary that is read, {stepper.vocabulary} "
+                f"tokens, got {vocabulary}. Use a decoder to that size."
+            )
         self._write = stepper.functions["write_tokens"]
         self._write.restype = _LONG
         self._write.argtypes = (_POINTER, ctypes.c_int64, _POINTER, _LONG, _POINTER, _POINTER)
-        self._weights = torch.empty(vocabulary)
-        self._candidates = torch.empty(vocabulary, dtype=torch.int32)
+        self._weights, self._weights_at = gate.fresh(vocabulary)
+        self._candidates, self._candidates_at = gate.fresh(vocabulary, dtype=torch.int32)
 
     def write(
         self,
@@ -69,22 +64,28 @@ class Writer:
             top_p: of these the likeliest that make up this share; None for all.
         """
         count, vocabulary = len(uniforms), self._stepper.output_size
-        writer = _Writer(
+        if not 0 <= token_id < vocabulary:
+            raise ValueError(
+                f"Writer: expected a token id in 0..{vocabulary - 1}, got {token_id}. Use the "
+                f"vocabulary that the model was made for."
+            )
+        writer = WriterStruct(
             steps=self._stepper.address,
             temperature=temperature,
-            top_k=vocabulary if top_k is None else min(top_k, vocabulary),
+            top_k=vocabulary if top_k is None else max(min(top_k, vocabulary), 1),
             top_p=1.0 if top_p is None else top_p,
-            weights=self._weights.data_ptr(),
-            candidates=self._candidates.data_ptr(),
+            weights=self._weights_at,
+            candidates=self._candidates_at,
         )
-        ids = torch.empty(count, dtype=torch.int64)
+        uniforms, uniforms_at = gate.bound(uniforms.contiguous(), "uniforms", torch.float64)
+        ids, ids_at = gate.fresh(count, dtype=torch.int64)
         largest = ctypes.c_float(0.0)
         drawn = self._write(
             ctypes.addressof(writer),
             token_id,
-            uniforms.data_ptr(),
+            uniforms_at,
             count,
-            ids.data_ptr(),
+            ids_at,
             ctypes.addressof(largest),
         )
         return Written(ids=ids[:drawn].tolist(), largest=None if drawn == count else largest.value)

@@ -155,6 +155,7 @@ class ReferenceBackend:
         states = leaves[1 : 1 + len(self.cell.states)]
         self.check(x, states[0])
         values = {n: v for n, v in zip(nodes, leaves, strict=True) if n is not None}
+        _check_alike(values, states[0])
         executor = self._executor(values, self._variant(x, tuple(states)), states[0], blank)
         for node in self._scalars:
             values[node] = values[node].reshape(1)
@@ -190,8 +191,10 @@ class ReferenceBackend:
             return executor
         key = (variant, self._x in values, shapes, like.dtype, like.device)
         if key not in self._executors:
+            sizes = _solve(values)
+            _check_shapes(values, sizes)
             with torch.inference_mode(False):  # what it keeps may meet gradients later
-                executor = self._new_executor(variant, _solve(values), like)
+                executor = self._new_executor(variant, sizes, like)
             self._executors[key] = executor
         return self._executors[key]
 
@@ -223,6 +226,34 @@ def _solve(values: Mapping[Node, Tensor]) -> dict[str, int]:
             break
         pending = left
     return sizes
+
+
+def _check_alike(values: Mapping[Node, Tensor], like: Tensor) -> None:
+    """Raise TypeError or ValueError unless all are of one dtype, on one device."""
+    dtype, device = like.dtype, like.device
+    for node, value in values.items():
+        if value.dtype is not dtype:
+            raise TypeError(
+                f"backend: expected {node.name} of {dtype}, like the states, got {value.dtype}. "
+                f"Convert it with .to({dtype})."
+            )
+        if value.device != device:
+            raise ValueError(
+                f"backend: expected {node.name} on {device}, like the states, got {value.device}. "
+                f"Move it with .to({str(device)!r})."
+            )
+
+
+def _check_shapes(values: Mapping[Node, Tensor], sizes: Mapping[str, int]) -> None:
+    """Raise ValueError unless every value has the shape that the cell gives it, lead aside."""
+    for node, value in values.items():
+        known = all(name in sizes for dim in node.shape for name in dim.names)
+        shape = tuple(dim.evaluate(sizes) for dim in node.shape) if known else ()
+        if known and tuple(value.shape)[value.dim() - len(shape) :] != shape:
+            raise ValueError(
+                f"backend: expected {node.name} of shape {shape} for {dict(sizes)}, got "
+                f"{tuple(value.shape)}. Pass tensors of sizes that agree."
+            )
 
 
 def _needs_gradient(leaves: Values) -> bool:

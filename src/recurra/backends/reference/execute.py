@@ -257,7 +257,7 @@ class Executor:
         values = dict(leaves)
         if self._t is not None:
             stop = call.start + call.steps
-            index = torch.arange(call.start, stop, device=self._like.device)
+            index = torch.arange(call.start, stop, dtype=torch.int64, device=self._like.device)
             values[self._t] = index.to(self._like.dtype).reshape(-1, 1, 1)
         if self._x is not None and self._needs_rows(leaves, call):
             assert call.ids is not None
@@ -500,10 +500,14 @@ class Executor:
         shape = tuple(dim.evaluate(self._sizes) for dim in node.shape) or (1,)
         return self._like.new_zeros(*lead, *shape)
 
+    def vocabulary(self, leaves: Mapping[Node, Tensor], call: Call) -> int:
+        """V: how many tokens there are, where the input is token ids."""
+        return self._size(self._in()) if call.one_hot else leaves[self._in()].shape[0]
+
     def _to_table(self, d: Tensor, leaves: Values, call: Call) -> Tensor:
         """Cotangents [T, B, G] of looked-up rows, summed for each row of the table [V, G]."""
         assert call.ids is not None
-        rows = self._size(self._in()) if call.one_hot else leaves[self._in()].shape[0]
+        rows = self.vocabulary(leaves, call)
         return torch.ops.aten.embedding_dense_backward(d, call.ids, rows, -1, False)
 
 

@@ -127,9 +127,12 @@ class _Asked:
         """What the backend makes of it, which may depend on autocast."""
         runner = runner_of(self.key)
         with self.precision():
-            return runner.bound(
+            bound = runner.bound(
                 self.leaves, self.active, reverse=self.reverse, start=self.start, blank=blank
             )
+        if not blank:
+            _check_ids(bound, runner.cell)
+        return bound
 
     def forward(self, keep: bool, *, blank: bool = False) -> tuple[Tensor, list[Tensor], list[Any]]:
         """y, the final states, and what the backward pass reads besides the leaves."""
@@ -145,6 +148,26 @@ class _Asked:
         if self.autocast is None and not torch.is_autocast_enabled(kind):
             return nullcontext()
         return torch.autocast(kind, self.autocast, enabled=self.autocast is not None)
+
+
+def _check_ids(bound: Bound, cell: Cell) -> None:
+    """Raise ValueError for token ids outside the vocabulary.
+
+    A trace cannot look at values, so here is where they are seen first. What lies past a sequence's
+    length was replaced by `padded`.
+    """
+    ids = bound.call.ids
+    if ids is None or not ids.numel() or cell.input is None:
+        return
+    if ids.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # what is captured may not wait for the GPU, whose own lookups check
+    vocabulary = bound.executor.vocabulary(bound.leaves, bound.call)
+    lowest, highest = (int(value) for value in torch.aminmax(ids))
+    if lowest < 0 or highest >= vocabulary:
+        raise ValueError(
+            f"{cell.name}: expected token ids in 0..{vocabulary - 1}, got "
+            f"{lowest if lowest < 0 else highest}. Use the vocabulary that the layer was made for."
+        )
 
 
 def _allocated(like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ def padded(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """
     if lengths is None:
         return x, None
-    index = torch.arange(x.shape[0], device=lengths.device)
+    index = torch.arange(x.shape[0], dtype=torch.int64, device=lengths.device)
     inside = index[:, None] < lengths[None, :]
     active = inside.unsqueeze(-1)
     first = x[0].detach().index_select(0, lengths.argmax().reshape(1))

@@ -1,0 +1,107 @@
+"""The one place where a tensor becomes an address that compiled code reads or writes.
+
+C++ believes what it is told of an address: numbers of one type, so many of them, in the CPU's
+memory, as they are. A tensor may be otherwise in every respect, so nothing else in this package
+asks a tensor where it lies. What stands in both languages, structs and sizes of blocks, is compared
+when a library is loaded.
+"""
+
+import ctypes
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from recurra.errors import BackendError, BuildError
+
+# new memory is made from these: torch.empty with a dtype and a device takes three times as long
+_LIKE = {
+    dtype: torch.empty(0, dtype=dtype, device="cpu")
+    for dtype in (torch.float32, torch.float64, torch.int32, torch.int64)
+}
+
+
+def fresh(*shape: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, int]:
+    """New memory that nobody else has, not filled, and its address."""
+    tensor = _LIKE[dtype].new_empty(*shape)
+    return tensor, tensor.data_ptr()
+
+
+def bound(tensor: Tensor, what: object, dtype: torch.dtype = torch.float32) -> tuple[Tensor, int]:
+    """The tensor and where its numbers lie; a copy where its memory does not hold them as they are.
+
+    Args:
+        what: its name in the message.
+
+    Raises:
+        BackendError: when they are not of `dtype`, not on the CPU, or not all in memory.
+    """
+    try:
+        at = _address(tensor, dtype)
+        if not at and tensor.numel():
+            tensor = _plain(tensor)
+            at = _address(tensor, dtype)
+    except (RuntimeError, NotImplementedError):  # of a wrapper of other tensors, or not strided
+        at = 0
+    if not at and tensor.numel():
+        raise BackendError(
+            f"compiled code: expected {what} of {dtype}, in memory of the CPU, got a "
+            f"{type(tensor).__name__} of {tensor.dtype} on {tensor.device}, shape "
+            f"{tuple(tensor.shape)}. Pass a tensor that has its numbers in memory."
+        )
+    return tensor, at
+
+
+def address_of_step(tensor: Tensor) -> int:
+    """The address of a contiguous tensor on the CPU, whose dtype and shape are known.
+
+    0 where its memory does not hold its numbers: `bound` then says more. For what is called at
+    every step.
+    """
+    extent = tensor.nbytes + tensor.storage_offset() * tensor.itemsize
+    if tensor.is_neg() or tensor.untyped_storage().nbytes() < extent:
+        return 0
+    return tensor.data_ptr()
+
+
+def _address(tensor: Tensor, dtype: torch.dtype) -> int:
+    """Where the numbers lie, 0 where they do not lie in memory as numbers of `dtype`."""
+    if tensor.dtype is not dtype or not tensor.is_cpu or tensor.is_neg():
+        return 0
+    if tensor.is_contiguous():
+        extent = tensor.storage_offset() + tensor.numel()
+    else:
+        steps = zip(tensor.shape, tensor.stride(), strict=True)
+        reach = sum((count - 1) * stride for count, stride in steps) + 1
+        extent = tensor.storage_offset() + reach if tensor.numel() else 0
+    return tensor.data_ptr() if tensor.untyped_storage().nbytes() >= extent * dtype.itemsize else 0
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy with numbers in memory: torch negates lazily, and has zeros that take no memory."""
+    if tensor._is_zerotensor():
+        return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    return tensor.resolve_neg()
+
+
+class _Fact(ctypes.Structure):
+    """The struct `Fact` of runtime.hpp."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("value", ctypes.c_long))
+
+
+def check_facts(library: ctypes.CDLL, expected: Mapping[str, int]) -> None:
+    """Compare what `library` says in its `facts` of structs and constants with what Python takes.
+
+    Raises:
+        BuildError: naming the first that differs.
+    """
+    facts = (_Fact * (len(expected) + 1)).in_dll(library, "facts")
+    found = {fact.name.decode(): fact.value for fact in facts if fact.name}
+    for name in {**expected, **found}:
+        if found.get(name) != expected.get(name):
+            raise BuildError(
+                f"backend 'cpu': expected {name} = {expected.get(name)} in C++ as in Python, got "
+                f"{found.get(name)}. The files of backends/cpu belong together: install recurra "
+                f"anew."
+            )
