@@ -343,6 +343,45 @@ def compiled_empty_batch() -> None:
         assert compiled(torch.empty(6, 0, 3))[0].shape == (6, 0, 10)
 
 
+class Embedded(nn.Module):
+    """A layer on token ids: one-hot, or rows of an embedding."""
+
+    def __init__(self, backend: str, embedded: bool) -> None:
+        super().__init__()
+        self.layer = rc.GRU(7, 4, backend=backend)
+        self.embedding = nn.Parameter(torch.randn(7, 7)) if embedded else None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.layer(ids, embedding=self.embedding)[0]
+
+
+def ids_outside_the_vocabulary(backend: str, way: str) -> None:
+    """A trace has no values to look at: the operator does. As many ids as rows, and fewer, are
+    looked up in other ways."""
+    for embedded, shape in product((False, True), ((8, 2), (4, 1))):
+        module, good = Embedded(backend, embedded), torch.randint(7, shape)
+        if way == "compile":
+            run: Any = torch.compile(module, backend="eager", dynamic=False)
+        else:
+            run = torch.export.export(module, (good,)).module()
+        torch.testing.assert_close(run(good), module(good))
+        for wrong in (-1, -100, 7, 100_000, 2**40, -(2**62)):
+            ids = good.clone()
+            ids[-1, 0] = wrong
+            with pytest.raises(ValueError, match=r"token ids in 0\.\.6.*got -?\d+"):
+                run(ids).sum().backward()
+
+
+def replaced_parameter_is_refused(backend: str) -> None:
+    """Where a layer is traced its parameters are looked at too."""
+    layer, x = rc.LSTM(3, 4, backend=backend), torch.randn(6, 2, 3)
+    layer.weight_hh_l0 = nn.Parameter(layer.weight_hh_l0.detach().double())
+    with pytest.raises(Exception, match="parameter weight_hh_l0"):
+        torch.compile(layer, backend="eager", fullgraph=True)(x)
+    with pytest.raises(Exception, match="parameter weight_hh_l0"):
+        torch.export.export(layer, (x,))
+
+
 def exported() -> None:
     """torch.export, with a free number of steps."""
     layer, (x, _), _ = Scenario(cell="gru", T=8).make()

@@ -84,6 +84,21 @@ def test_compile(tracer: Callable[..., None], function: Callable[[], None]) -> N
     tracer(function)
 
 
+@pytest.mark.medium
+@each_backend
+@pytest.mark.parametrize("way", ["compile", "export"])
+def test_traced_ids_outside_the_vocabulary(
+    tracer: Callable[..., None], backend: str, way: str
+) -> None:
+    tracer(traced.ids_outside_the_vocabulary, backend, way)
+
+
+@pytest.mark.medium
+@each_backend
+def test_traced_parameter_that_was_replaced(tracer: Callable[..., None], backend: str) -> None:
+    tracer(traced.replaced_parameter_is_refused, backend)
+
+
 def in_fresh_process(function: Callable[..., None], *args: Any) -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(function, *args).result(timeout=110)

@@ -112,12 +112,16 @@ class Adding(Task):
 
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [T, B, 2]: numbers and marks."""
-        numbers = torch.rand(self.steps, size, generator=generator)
+        numbers = torch.rand(
+            self.steps, size, generator=generator, dtype=torch.float32, device="cpu"
+        )
         half = self.steps // 2
-        first = torch.randint(half, (size,), generator=generator)
-        second = torch.randint(half, self.steps, (size,), generator=generator)
-        each = torch.arange(size)
-        marks = torch.zeros(self.steps, size)
+        first = torch.randint(half, (size,), generator=generator, dtype=torch.int64, device="cpu")
+        second = torch.randint(
+            half, self.steps, (size,), generator=generator, dtype=torch.int64, device="cpu"
+        )
+        each = torch.arange(size, dtype=torch.int64, device="cpu")
+        marks = torch.zeros(self.steps, size, dtype=torch.float32, device="cpu")
         marks[first, each] = marks[second, each] = 1.0
         total = numbers[first, each] + numbers[second, each]
         return Batch(x=torch.stack([numbers, marks], dim=-1), target=total[:, None])
@@ -159,13 +163,23 @@ class Copying(TokenTask):
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [delay + 2 symbols, B]."""
         blank, signal = self.alphabet, self.alphabet + 1
-        shown = torch.randint(self.alphabet, (self.symbols, size), generator=generator)
-        x = torch.full((self.delay + 2 * self.symbols, size), blank)
+        shown = torch.randint(
+            self.alphabet,
+            (self.symbols, size),
+            generator=generator,
+            dtype=torch.int64,
+            device="cpu",
+        )
+        x = torch.full(
+            (self.delay + 2 * self.symbols, size), blank, dtype=torch.int64, device="cpu"
+        )
         target = x.clone()
         x[: self.symbols] = shown
         x[self.symbols + self.delay - 1] = signal
         target[-self.symbols :] = shown
-        return Batch(x=x, target=target, weight=torch.ones(x.shape))
+        return Batch(
+            x=x, target=target, weight=torch.ones(x.shape, dtype=torch.float32, device="cpu")
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +202,26 @@ class TemporalOrder(Task):
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [longest, B] over E, B, a, b, c, d, X, Y."""
         start, end, first_distractor, first_symbol = 0, 1, 2, 6
-        x = torch.randint(4, (self.longest, size), generator=generator) + first_distractor
-        lengths = torch.randint(self.shortest, self.longest + 1, (size,), generator=generator)
-        symbols = torch.randint(2, (2, size), generator=generator)
-        each = torch.arange(size)
+        x = (
+            torch.randint(
+                4, (self.longest, size), generator=generator, dtype=torch.int64, device="cpu"
+            )
+            + first_distractor
+        )
+        lengths = torch.randint(
+            self.shortest,
+            self.longest + 1,
+            (size,),
+            generator=generator,
+            dtype=torch.int64,
+            device="cpu",
+        )
+        symbols = torch.randint(2, (2, size), generator=generator, dtype=torch.int64, device="cpu")
+        each = torch.arange(size, dtype=torch.int64, device="cpu")
         for place, (low, high) in enumerate(((10, 20), (50, 60))):
-            at = torch.randint(low, high + 1, (size,), generator=generator)
+            at = torch.randint(
+                low, high + 1, (size,), generator=generator, dtype=torch.int64, device="cpu"
+            )
             x[at * self.shortest // 100, each] = symbols[place] + first_symbol
         x[0] = start
         x[lengths - 1, each] = end
@@ -229,13 +257,17 @@ class _Written(TokenTask):
 
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [T, B], the characters but the last of each; the target is one ahead."""
-        rng = random.Random(int(torch.randint(2**62, (), generator=generator)))
+        rng = random.Random(
+            int(torch.randint(2**62, (), generator=generator, dtype=torch.int64, device="cpu"))
+        )
         texts = [self.written(rng) for _ in range(size)]
         longest = max(len(text) for text, _ in texts)
-        ids = torch.zeros(longest, size, dtype=torch.int64)
-        weight = torch.zeros(longest, size)
+        ids = torch.zeros(longest, size, dtype=torch.int64, device="cpu")
+        weight = torch.zeros(longest, size, dtype=torch.float32, device="cpu")
         for b, (text, start) in enumerate(texts):
-            ids[: len(text), b] = torch.tensor([self.alphabet.index(c) for c in text])
+            ids[: len(text), b] = torch.tensor(
+                [self.alphabet.index(c) for c in text], dtype=torch.int64, device="cpu"
+            )
             weight[start : len(text), b] = 1.0
         return Batch(x=ids[:-1], target=ids[1:], weight=weight[1:])
 

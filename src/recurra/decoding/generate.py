@@ -128,7 +128,7 @@ def generate(
         ValueError: at the call, when the prime is empty and there is no start_id, is not flat, or
             the length is negative; while generating, when the model's scores are not finite.
     """
-    prime = torch.as_tensor(np.asarray(prime_ids), dtype=torch.int64)
+    prime = torch.as_tensor(np.asarray(prime_ids), dtype=torch.int64, device="cpu")
     if prime.ndim != 1:
         raise ValueError(
             f"prime_ids: expected one dimension, got shape {tuple(prime.shape)}. "
@@ -140,7 +140,7 @@ def generate(
                 "prime_ids: expected at least one id, got none, and no start_id. "
                 "Give a prime, or the vocabulary's start_id."
             )
-        prime = torch.tensor([start_id])
+        prime = torch.tensor([start_id], dtype=torch.int64, device="cpu")
     if length < 0:
         raise ValueError(f"length: expected 0 or more tokens, got {length}. Use a positive number.")
     return _tokens(model, prime, length, sampler, generator)
@@ -261,20 +261,20 @@ class _Uniforms:
     """
 
     def __init__(self, sampler: Sampler, generator: torch.Generator | None) -> None:
-        self._numbers = torch.zeros(0, dtype=torch.float64)
+        self._numbers = torch.zeros(0, dtype=torch.float64, device="cpu")
         self._own: torch.Generator | None = None
         if sampler.temperature > 0:
             device = torch.device("cpu") if generator is None else generator.device
-            seed = torch.randint(2**62, (), generator=generator, device=device)
+            seed = torch.randint(2**62, (), generator=generator, dtype=torch.int64, device=device)
             self._own = torch.Generator().manual_seed(int(seed))
 
     def take(self, count: int) -> Tensor:
         """The next numbers, [count] float64."""
         if self._own is None:
-            return torch.zeros(count, dtype=torch.float64)
+            return torch.zeros(count, dtype=torch.float64, device="cpu")
         while len(self._numbers) < count:
             # always as many at once: what a generator gives may depend on how many are asked for
-            more = torch.rand(_NUM_UNIFORMS, generator=self._own, dtype=torch.float64)
+            more = torch.rand(_NUM_UNIFORMS, generator=self._own, dtype=torch.float64, device="cpu")
             self._numbers = torch.cat([self._numbers, more])
         taken, self._numbers = self._numbers[:count], self._numbers[count:]
         return taken

@@ -207,7 +207,8 @@ def checked_lengths(
     where: str, lengths: Tensor | Sequence[int], T: int, B: int, device: torch.device
 ) -> Tensor:
     """`lengths` as int64 [B] on `device`, each in 0..T."""
-    lengths = torch.as_tensor(lengths)
+    if not isinstance(lengths, Tensor):
+        lengths = torch.as_tensor(lengths, device="cpu")
     if lengths.numel() == 0:  # torch makes a list of none float32
         lengths = lengths.to(torch.int64)
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
@@ -319,8 +320,8 @@ def wrong_parameter(
             f"replaced: convert all at once, with layer.to({home.dtype})."
         )
     return ValueError(
-        f"{wanted} on {home.device}, like the layer's first, got {tensor.device}. Move the layer as "
-        f"a whole, with layer.to({str(home.device)!r})."
+        f"{wanted} on {home.device}, like the layer's first, got {tensor.device}. Move the layer "
+        f"as a whole, with layer.to({str(home.device)!r})."
     )
 
 

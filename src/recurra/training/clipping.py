@@ -41,5 +41,5 @@ def clip_gradients(
 def global_norm(gradients: list[Tensor]) -> Tensor:
     """The Euclidean norm of all entries together; zero where there are none."""
     if not gradients:
-        return torch.zeros(())
+        return torch.zeros((), dtype=torch.float32, device="cpu")
     return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
