@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from recurra import cells
+from recurra.cli import compare
+from recurra.training import run_trial
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,16 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
     table = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line.strip()}
     assert table["rnn"][1:4] == ["0", "of", "2"]
     assert "gru" in table
-    assert "remembering nothing gives 0.167" in outcome.out
+    plan, _, said = outcome.out.partition("rnn-0: ")
+    for words_of_the_plan in (
+        "4 trials, 2 cells from 2 seeds each",
+        "until validation mse 0.001 or 5 steps",
+        "less is better",
+        "remembering nothing gives 0.167",
+        "9 units, 118 parameters",
+    ):
+        assert words_of_the_plan in plan
+    assert re.search(r"rnn-\d: \d+%, \d steps, loss \d", said)
     assert (tmp_path / "c" / "results.parquet").is_file()
     assert "<svg" in (tmp_path / "c" / "curves.svg").read_text()
     assert len(list((tmp_path / "c" / "trials").iterdir())) == 4
@@ -139,12 +151,58 @@ def test_compare_says_what_is_wrong(recurra: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     for words, message in (
         (["--task", "addition"], "expected one of adding"),
+        (["--task", "adding:steps=0"], "adding:steps=N with N from 2"),
+        (["--task", "adding:steps=abc"], "got steps='abc'"),
+        (["--task", "folder:path=a, b"], 'path="a, b"'),
         (["--cells", "ltsm"], "Did you mean lstm"),
+        (["--cells", " ,"], "--cells: expected one or more names"),
         (["--task", "text:path=nowhere.txt"], "nowhere.txt"),
+        (["--max-minutes", "-1"], "--max-minutes: expected a number above 0, got -1.0"),
+        (["--max-minutes", "nan"], "--max-minutes: expected"),
+        (["--max-minutes", "0"], "--max-minutes: expected"),
+        (["--max-steps", "0"], "--max-steps: expected"),
+        (["--batch-size", "0"], "--batch-size: expected"),
+        (["--hidden-size", "0"], "--hidden-size: expected"),
+        (["--hidden-size", "9999999"], "--hidden-size: expected"),
+        (["--lr", "-1"], "--lr: expected"),
+        (["--clip", "-1"], "--clip: expected"),
+        (["--jobs", "0"], "--jobs: expected"),
+        (["--seeds", "-2"], "--seeds: expected"),
     ):
         outcome = recurra("compare", *words, "--out", tmp_path / "c")
         assert outcome.code == 2
         assert message in outcome.err
+        assert outcome.err.count("\n") == 1
+        assert not (tmp_path / "c").exists()
+
+
+def test_compare_has_a_folder_for_each_task_and_settings() -> None:
+    tasks = ["adding", "adding:steps=50", "adding:steps=400", "text:path=a/b", "text:path=a-b"]
+    tasks += ["folder:path=Gestures, 2021", "text:path=\udcff", "text:path=" + 99 * "long/"]
+    names = [compare._folder_name(task) for task in tasks]
+    assert names[:2] == ["compare-adding", "compare-adding-steps=50"]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._=-]{1,80}", name) for name in names)
+
+
+def test_compare_says_what_it_keeps_when_it_is_interrupted(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+    def interrupted(trials: Any, folder: Any, *rest: Any) -> Any:
+        outcome = run_trial(trials[0])
+        folder.keep(outcome)
+        yield outcome
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recurra.training.run_trials", interrupted)
+    words = ["compare", "--task", "adding:steps=8", "--cells", "rnn", "--max-steps", "2"]
+    outcome = recurra(*words, "--out", tmp_path / "c")
+    assert outcome.code == 130
+    assert "stopped: 1 of 3 trials are kept in" in outcome.err
+    assert "the same command goes on" in outcome.err
 
 
 def test_compare_needs_packages_and_says_so_first(

@@ -2,12 +2,14 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from recurra.data import TASKS, Batch, make_task
+from recurra.data.recorded import TextTask
 from recurra.data.tasks import Adding, Arithmetic, Copying, Nesting, TemporalOrder
 
 MADE_UP = [name for name in TASKS if name not in ("text", "folder")]
@@ -39,6 +41,32 @@ def test_batches_have_the_shapes_they_say(name: str) -> None:
     assert loss.shape == ()
     loss.backward()
     assert math.isfinite(task.score(y, batch))
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_held_out_parts_stay_the_same_and_differ_from_each_other(name: str) -> None:
+    task = make_task(name)
+    val, again, test = ([b.x for b in task.held_out(part, 4)] for part in ("val", "val", "test"))
+    assert len(val) == len(test) > 1
+    assert all(torch.equal(*pair) for pair in zip(val, again, strict=True))
+    assert not any(a.shape == b.shape and torch.equal(a, b) for a in val for b in test)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["path=a b.txt", 'path="a, b.txt"', "path='a, b.txt'", r"path=a\, b.txt", 'path="x=1,steps=2"'],
+)
+def test_a_path_may_have_commas(
+    spelling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = spelling.removeprefix("path=").strip("\"'").replace("\\", "")
+    (tmp_path / name).write_text("some text " * 300)
+    for settings in (spelling, f"{spelling},steps=7", f"steps=7 , {spelling}"):
+        task = make_task(f"text:{settings}")
+        assert isinstance(task, TextTask)
+        assert task.path == name
+        assert task.steps == (7 if "steps=7" in settings else 100)
 
 
 @pytest.mark.parametrize("name", MADE_UP)
@@ -139,7 +167,18 @@ def test_settings_by_name() -> None:
     [
         ("addition", "task: expected one of adding, .*got 'addition'"),
         ("adding:length=3", "expected settings of adding such as steps=..., got 'length=3'"),
-        ("adding:steps=many", "got 'steps=many'"),
+        ("adding:steps=many", "adding:steps=N with a whole number N, got steps='many'"),
+        ("adding:steps=", "got 'steps='"),
+        ("adding:steps=3,steps=4", "expected steps once"),
+        ("adding:steps=1", "adding:steps=N with N from 2 to 1,000,000, got 1"),
+        ("adding:steps=-5", "got -5"),
+        ("adding:steps=99999999999", "got 99999999999"),
+        ("copying:delay=0", "copying:delay=N with N from 1"),
+        ("copying:alphabet=1", "copying:alphabet=N with N from 2"),
+        ("temporal-order:shortest=9", "shortest=N with N from 10"),
+        ("temporal-order:longest=50", "longest=N with N from 100"),
+        ("arithmetic:digits=0", "digits=N with N from 1 to 1,000, got 0"),
+        ("nesting:name=1", "name=N with N from 2"),
         ("text", "expected text:path=..., got 'text'"),
         ("copying:delay", "such as delay=..., symbols=..., alphabet=..., got 'delay'"),
     ],

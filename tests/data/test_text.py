@@ -1,7 +1,13 @@
 """Reading text files: pieces at any chunk size, gzip, and each thing that can be wrong."""
 
+import bz2
 import gzip
+import io
+import lzma
 import os
+import shlex
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +17,13 @@ from hypothesis import strategies as st
 from recurra.data import ByteVocabulary, read_pieces, read_text
 from recurra.errors import DataError
 
+TEXT = "Größe\nΩ 𝄞 は\r\n" * 50
+UNICODE = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+no_nul = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 files_may_be_shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@given(text=st.text(min_size=1, max_size=40), chunk_bytes=st.integers(1, 9))
+@given(text=st.text(no_nul, min_size=1, max_size=40), chunk_bytes=st.integers(1, 9))
 @files_may_be_shared
 def test_any_chunk_size_reads_the_same_text(tmp_path: Path, text: str, chunk_bytes: int) -> None:
     path = tmp_path / "text.txt"
@@ -42,12 +51,15 @@ def test_the_byte_level_reads_any_file_exactly(
     )
 
 
-@given(before=st.text(max_size=10), after=st.binary(max_size=5), chunk_bytes=st.integers(1, 9))
+@given(
+    before=st.text(no_nul, max_size=10), after=st.binary(max_size=5), chunk_bytes=st.integers(1, 9)
+)
 @files_may_be_shared
 def test_the_offset_of_a_byte_that_is_not_utf8_is_named(
     tmp_path: Path, before: str, after: bytes, chunk_bytes: int
 ) -> None:
     path = tmp_path / "latin.txt"
+    before = "x" + before  # a file that begins with 0xff may be UTF-16
     offset = len(before.encode())
     path.write_bytes(before.encode() + b"\xff" + after)
     with pytest.raises(DataError) as caught:
@@ -74,19 +86,93 @@ def test_line_ends_stay_and_a_byte_order_mark_goes(tmp_path: Path) -> None:
     assert read_text(path, "byte") == "\ufeffone\r\ntwo\r\n"
 
 
-def test_a_gz_file_is_decompressed(tmp_path: Path) -> None:
-    path = tmp_path / "text.txt.gz"
-    path.write_bytes(gzip.compress("Größe\n".encode()))
-    assert read_text(path) == "Größe\n"
+@pytest.mark.parametrize("encoding", UNICODE)
+@pytest.mark.parametrize("chunk_bytes", [1, 3, 1 << 20])
+def test_every_encoding_of_unicode_with_its_mark(
+    tmp_path: Path, encoding: str, chunk_bytes: int
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(("\ufeff" + TEXT).encode(encoding))
+    assert "".join(read_pieces(path, chunk_bytes=chunk_bytes)) == TEXT
 
 
-def test_a_damaged_gz_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "text.gz"
-    whole = gzip.compress(os.urandom(1000))
+@pytest.mark.parametrize("encoding", UNICODE[1:])
+@pytest.mark.parametrize("text", ["the cat sat on the mat\n" * 9, "Größe, früher später\n" * 9])
+def test_without_its_mark_it_is_refused_and_the_remedy_works(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
+    path = tmp_path / "a text.txt"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(DataError) as caught:
+        read_text(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: expected ")
+    assert "--level byte" not in message
+    remedy = shlex.split(message.partition("convert it: ")[2])
+    assert remedy[:2] == ["iconv", "-f"]
+    assert remedy[-1] == f"{path}.utf8"
+    assert path.read_bytes().decode(remedy[2]) == text
+
+
+def test_a_nul_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("é and so on and on".encode() + b"\0 and on")
+    with pytest.raises(DataError, match=r"got a NUL at byte offset 19\. .*--level byte"):
+        read_text(path)
+    assert read_text(path, "byte").endswith("\0 and on")
+
+
+def zipped(data: bytes, *more: str) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/", "")
+        archive.writestr("folder/text.txt", data)
+        for name in more:
+            archive.writestr(name, "more")
+    return held.getvalue()
+
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zip": zipped,
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+@pytest.mark.parametrize("name", ["text.txt.{}", "text.{}", "TEXT.TXT", "text"])
+def test_compressed_files_are_read(tmp_path: Path, suffix: str, name: str) -> None:
+    path = tmp_path / name.format(suffix)
+    path.write_bytes(COMPRESSORS[suffix](("\ufeff" + TEXT).encode("utf-16-le")))
+    assert read_text(path) == TEXT
+    expected = suffix != "zip" and suffix in path.suffix
+    assert ("\ufeff".encode("utf-16-le") in read_text(path, "byte").encode(
+        "utf-8", "surrogateescape"
+    )[:2]) == expected  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_a_damaged_compressed_file_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"text.{suffix}"
+    whole = COMPRESSORS[suffix](os.urandom(1000))
     for data in (b"plain text", whole[:500], whole[:300] + b"\0" * 400 + whole[700:]):
         path.write_bytes(data)
-        with pytest.raises(DataError, match=r"text\.gz: expected a whole gzip file"):
-            read_text(path, "byte")
+        with pytest.raises(DataError, match=rf"text\.{suffix}: expected a whole \w+ file"):
+            read_text(path)
+
+
+def test_archives_that_hold_no_single_text(tmp_path: Path) -> None:
+    path = tmp_path / "texts.zip"
+    path.write_bytes(zipped(b"text", "__MACOSX/._text.txt"))
+    assert read_text(path) == "text"
+    path.write_bytes(zipped(b"text", "other.txt"))
+    with pytest.raises(DataError, match=r"a zip archive of one text, got one of 2 files\."):
+        read_text(path)
+    path = tmp_path / "text.txt.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd and so on")
+    with pytest.raises(DataError, match=r"got one of zstd\. Decompress it: zstd -d "):
+        read_text(path)
 
 
 def test_what_is_no_file_is_named_at_the_call(tmp_path: Path) -> None:

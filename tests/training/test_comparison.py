@@ -16,10 +16,13 @@ import pytest
 import torch
 
 from recurra.data import make_task
+from recurra.data.tasks import Adding
+from recurra.errors import DataError, RunError
 from recurra.training import (
     Folder,
     Outcome,
     Point,
+    Progress,
     Trial,
     plan_trials,
     run_on_ray,
@@ -64,6 +67,96 @@ def test_it_learns_and_stops_when_the_task_is_solved() -> None:
     assert outcome.status == "solved"
     assert outcome.points[-1].score < 1e-3
     assert outcome.points[-1].step < 2000
+
+
+def test_the_validation_part_picks_and_the_test_part_is_reported() -> None:
+    points = run_trial(trial("gru", lr=0.03, max_steps=30)).points
+    best = math.inf
+    for point in points:
+        assert (point.test is not None) == (point.score < best)
+        best = min(best, point.score)
+    assert any(point.test is None for point in points)
+    outcome = Outcome(trial=trial(), parameters=1, points=points, status="ended")
+    assert outcome.best().score == best
+    assert outcome.best().test != best
+    assert outcome.best(points[0].seconds) is points[0]
+
+
+def test_nothing_is_left_changed() -> None:
+    before = torch.get_num_threads(), torch.get_rng_state()
+    run_trial(trial("lstm"), threads=before[0] + 1)
+    assert torch.get_num_threads() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    with pytest.raises(ValueError, match="got neither"):
+        run_trial(trial(max_steps=None), threads=before[0] + 1)
+    assert torch.get_num_threads() == before[0]
+
+
+def test_the_clock_does_not_count_what_only_a_first_step_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    loss = Adding.loss
+
+    def slow_at_first(self: Adding, y: torch.Tensor, batch: Any) -> torch.Tensor:
+        found = loss(self, y, batch)
+        if found.requires_grad:
+            found.register_hook(build)
+        return found
+
+    def build(grad: torch.Tensor) -> None:
+        if not calls:
+            time.sleep(1.0)
+            calls.append("built")
+
+    usual = run_trial(trial())
+    monkeypatch.setattr(Adding, "loss", slow_at_first)
+    outcome = run_trial(trial())
+    assert calls
+    assert outcome.points[-1].seconds < 0.9
+    assert [p.score for p in outcome.points] == [p.score for p in usual.points]
+
+
+def test_it_tells_how_far_it_is() -> None:
+    said: list[Progress] = []
+    run_trial(trial(max_steps=None, max_seconds=0.5), report=said.append)
+    assert said[0].step == 0
+    assert said[-1].loss is not None
+    assert [p.step for p in said] == sorted(p.step for p in said)
+    assert 0 < said[-1].share <= 1
+
+
+def test_a_score_of_zero_solves_what_is_solved_at_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Adding, "solved", 0.0)
+    monkeypatch.setattr(Adding, "score", lambda self, y, batch: 0.0)
+    assert run_trial(trial()).status == "solved"
+    monkeypatch.setattr(Adding, "solved", None)
+    assert run_trial(trial()).status == "ended"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_size", 0),
+        ("batch_size", 0),
+        ("max_steps", 0),
+        ("lr", -1.0),
+        ("lr", math.nan),
+        ("clip", -1.0),
+        ("clip", 0.0),
+        ("max_seconds", -1.0),
+        ("max_seconds", math.inf),
+        ("seeds", 0),
+        ("seeds", -2),
+    ],
+)
+def test_numbers_that_make_no_sense(name: str, value: float) -> None:
+    given: dict[str, Any] = {"max_steps": 5, name: value}
+    expected = f"--{name.replace('_', '-')}: expected a .*number .*got {value!r}"
+    with pytest.raises(ValueError, match=expected):
+        plan_trials(TASK, ["rnn"], **given)
 
 
 def test_it_ends_by_the_clock() -> None:
@@ -121,6 +214,11 @@ def test_cells_get_equal_parameters() -> None:
 def test_no_such_cell(cell: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan_trials(TASK, [cell])
+
+
+def test_no_cell() -> None:
+    with pytest.raises(ValueError, match="--cells: expected one or more names, got none"):
+        plan_trials(TASK, [])
 
 
 def test_a_cell_named_twice_is_trained_once() -> None:
@@ -200,8 +298,91 @@ def test_outcomes_survive_the_disk(tmp_path: Path) -> None:
 def test_a_folder_of_other_trials(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.keep(run_trial(trial()))
-    with pytest.raises(ValueError, match=r"got rnn-0 with lr 0.001 \(now 0.01\).*another --out"):
+    with pytest.raises(RunError, match=r"got rnn-0 with lr 0.001 \(now 0.01\).*another --out"):
         folder.missing([trial(lr=0.01)])
+    with pytest.raises(RunError, match=r"got rnn-0 with task adding:steps=12 \(now adding\)"):
+        folder.missing([trial("gru", task="adding")])  # another trial, beside which it would stand
+
+
+def test_data_that_changed_is_known(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("some text " * 300)
+    task, folder = f"text:path={text},steps=8", Folder(tmp_path / "out")
+
+    def planned() -> list[Trial]:
+        return plan_trials(task, ["rnn"], seeds=1, hidden_size=4, max_steps=1)
+
+    [first] = planned()
+    folder.keep(run_trial(first))
+    text.touch()
+    assert folder.missing(planned()) == []
+    text.write_text("more text " * 300)
+    with pytest.raises(RunError, match=r"for the data as it is now, got rnn-0 from before text:"):
+        folder.missing(planned())
+    with pytest.raises(DataError, match="expected the data with which the comparison was begun"):
+        run_trial(first)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000, b'{"format": 1, "points": []}'])
+def test_damaged_outcomes_are_named(tmp_path: Path, damage: bytes) -> None:
+    folder = Folder(tmp_path)
+    folder.keep(run_trial(trial()))
+    [file] = (tmp_path / "trials").iterdir()
+    file.write_bytes(damage)
+    with pytest.raises(RunError, match=r"rnn-0\.json: expected the outcome.*Take the file away"):
+        folder.missing([trial()])
+
+
+def test_one_comparison_at_a_time_is_at_work_in_a_folder(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    with folder.locked():
+        with pytest.raises(RunError, match="expected a folder in which no comparison is at work"):
+            next(run_trials([trial()], folder, jobs=1))
+        with pytest.raises(RunError, match="is at work"):
+            next(run_on_ray([trial()], folder))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="expected a folder that can be made"):
+        next(run_trials([trial()], Folder(tmp_path / "file" / "out"), jobs=1))
+    with pytest.raises(ValueError, match="--jobs: expected a whole number of at least 1, got 0"):
+        next(run_trials([trial()], folder, jobs=0))
+
+
+@pytest.mark.medium
+def test_a_trial_whose_process_is_killed_takes_no_other_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = [trial(seed=seed, max_steps=None, max_seconds=2.0) for seed in range(3)]
+    killed: list[str] = []
+
+    def kill_the_first(of: Trial, progress: Progress) -> None:
+        if not killed:
+            killed.append(of.name)
+            [worker] = _workers_of(os.getpid())
+            os.kill(worker, signal.SIGKILL)
+
+    outcomes = run_trials(running, Folder(tmp_path), 1, kill_the_first)
+    assert [next(outcomes).trial.name for _ in range(2)] == ["rnn-1", "rnn-2"]
+    with pytest.raises(RunError, match=r"1 whose process died: rnn-0 \(SIGKILL, as when memory"):
+        next(outcomes)
+    assert killed == ["rnn-0"]
+    assert "rnn-0: its process died" in caplog.text
+
+
+@pytest.mark.medium
+def test_what_a_trial_raises_is_raised_here(tmp_path: Path) -> None:
+    trials = [trial(data="of another day"), trial("gru", max_steps=None, max_seconds=60.0)]
+    with pytest.raises(DataError, match="expected the data") as caught:
+        list(run_trials(trials, Folder(tmp_path), jobs=2))
+    assert "_work" in caught.value.__notes__[0]
+    assert _wait_until(lambda: not _workers_of(os.getpid()))
+
+
+@pytest.mark.timeout(30)
+def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    for address in ("nowhere.invalid:1", "localhost:1", "ray://localhost:1", "localhost:99999999"):
+        with pytest.raises(ValueError, match="--ray: expected the address of a Ray cluster"):
+            next(run_on_ray([trial()], Folder(tmp_path), address))
 
 
 def test_the_table_has_every_point(tmp_path: Path) -> None:
@@ -218,7 +399,15 @@ def test_the_table_has_every_point(tmp_path: Path) -> None:
 
 def made(cell: str, seed: int, scores: list[float], *, pace: float, status: str) -> Outcome:
     points = tuple(
-        Point(step=i, seconds=i * pace, loss=0.0, score=score) for i, score in enumerate(scores)
+        # what the test part gives is a tenth worse, where validation was best so far
+        Point(
+            step=i,
+            seconds=i * pace,
+            loss=0.0,
+            score=score,
+            test=score + 0.1 if score == min(scores[: i + 1]) else None,
+        )
+        for i, score in enumerate(scores)
     )
     return Outcome(trial=trial(cell, seed), parameters=10, points=points, status=status)
 
@@ -233,10 +422,10 @@ def test_summaries() -> None:
     gru, rnn = summarise(outcomes)
     assert (gru.cell, rnn.cell) == ("gru", "rnn")
     assert (gru.seeds, gru.solved, rnn.solved) == (2, 1, 0)
-    assert rnn.score == (0.4, 0.3, 0.5)
-    assert gru.score == pytest.approx((0.1, 0.0, 0.2))
+    assert rnn.score == pytest.approx((0.5, 0.4, 0.6))
+    assert gru.score == pytest.approx((0.2, 0.1, 0.3))
     # after two seconds, when the first trial has spent its budget, a gru has made one step
-    assert gru.at_equal_time == pytest.approx((0.3, 0.2, 0.4))
+    assert gru.at_equal_time == pytest.approx((0.4, 0.3, 0.5))
     assert rnn.at_equal_time == rnn.score
     assert gru.seconds == (6.0, 6.0, 6.0)
     assert (rnn.steps_a_second, gru.steps_a_second) == (1.0, 0.5)

@@ -8,11 +8,19 @@ import math
 import random
 import string
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
+
+Part = Literal["val", "test"]
+
+MOST = 1_000_000  # steps, symbols or letters that a setting may ask for
+_DRAWN_BATCHES = 8  # that each held-out part of a made-up task has
+_SEEDS = {"val": 1_000_003, "test": 2_000_003}  # of their sequences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,11 @@ class Batch:
     weight: Tensor | None = None
     lengths: Tensor | None = None
 
+    @property
+    def count(self) -> float:
+        """How much the batch counts in a mean over batches: its answers."""
+        return float(self.x.shape[1] if self.weight is None else self.weight.sum())
+
 
 class Task(ABC):
     """What a cell is tried on.
@@ -41,7 +54,8 @@ class Task(ABC):
         reads_tokens: whether the input is tokens.
         measure: what `score` is; less is better.
         baseline: the score of the best answer that remembers nothing.
-        solved: the score below which the literature calls the task solved.
+        solved: the score down to which the literature calls the task solved; None: there is none.
+        digest: of the user's data that it reads; None where it draws its own.
     """
 
     input_size: int
@@ -49,15 +63,21 @@ class Task(ABC):
     reads_tokens: bool
     measure: str
     baseline: float
-    solved: float
+    solved: float | None
+    digest: str | None = None
 
     @abstractmethod
     def batch(self, size: int, generator: Generator) -> Batch:
-        """`size` sequences."""
+        """`size` sequences to train on."""
 
-    def judged(self, size: int, generator: Generator) -> Batch:
-        """`size` sequences that are not trained on: by default, others that are drawn."""
-        return self.batch(size, generator)
+    def held_out(self, part: Part, size: int) -> Iterator[Batch]:
+        """The sequences of a part that is not trained on, each once, `size` at a time.
+
+        "val" is for choosing, such as when to stop, "test" for what is reported. By default both
+        are drawn, each from a seed of its own that no trial has.
+        """
+        for i in range(_DRAWN_BATCHES):
+            yield self.batch(size, torch.Generator().manual_seed(_SEEDS[part] + i))
 
     @abstractmethod
     def loss(self, y: Tensor, batch: Batch) -> Tensor:
@@ -71,6 +91,22 @@ class Task(ABC):
     def score(self, y: Tensor, batch: Batch) -> float:
         """The measure on a batch: by default the loss."""
         return float(self.loss(y.detach(), batch))
+
+
+def check_settings(task: str, **ranges: tuple[int, int] | tuple[int, int, int]) -> None:
+    """Check the settings of a task, each given as its value, the least and, below a million, the
+    most that makes sense.
+
+    Raises:
+        ValueError: when one is not from the least to the most.
+    """
+    for name, (value, least, *rest) in ranges.items():
+        most = min([MOST, *rest])
+        if not least <= value <= most:
+            raise ValueError(
+                f"task: expected {task}:{name}=N with N from {least} to {most:,}, got {value}. "
+                "Give such a number."
+            )
 
 
 class TokenTask(Task):
@@ -110,6 +146,9 @@ class Adding(Task):
     baseline = 1 / 6  # the variance of a sum of two numbers, which is what guessing 1 leaves
     solved = 1e-3
 
+    def __post_init__(self) -> None:
+        check_settings("adding", steps=(self.steps, 2))
+
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [T, B, 2]: numbers and marks."""
         numbers = torch.rand(
@@ -144,6 +183,14 @@ class Copying(TokenTask):
     symbols: int = 10
     alphabet: int = 8
     solved = 1e-3
+
+    def __post_init__(self) -> None:
+        check_settings(
+            "copying",
+            delay=(self.delay, 1),
+            symbols=(self.symbols, 1),
+            alphabet=(self.alphabet, 2),
+        )
 
     @property
     def input_size(self) -> int:  # type: ignore[override]
@@ -199,6 +246,13 @@ class TemporalOrder(Task):
     baseline = 0.75
     solved = 0.01
 
+    def __post_init__(self) -> None:
+        check_settings(
+            "temporal-order",
+            shortest=(self.shortest, 10),  # below, its marks would lie on one another
+            longest=(self.longest, self.shortest),
+        )
+
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [longest, B] over E, B, a, b, c, d, X, Y."""
         start, end, first_distractor, first_symbol = 0, 1, 2, 6
@@ -232,7 +286,7 @@ class TemporalOrder(Task):
         return functional.cross_entropy(y, batch.target)
 
     def score(self, y: Tensor, batch: Batch) -> float:
-        """The share of sequences that are told wrong."""
+        """The share of sequences that are classified wrong."""
         return float((y.argmax(-1) != batch.target).float().mean())
 
 
@@ -286,6 +340,9 @@ class Arithmetic(_Written):
     baseline = math.log(10)
     solved = 0.05
 
+    def __post_init__(self) -> None:
+        check_settings("arithmetic", digits=(self.digits, 1, 1000), letters=(self.letters, 0))
+
     def written(self, rng: random.Random) -> tuple[str, int]:
         """Such as 3e36d9-h1h39f94eeh43keg3c=-19. with the answer from the = on."""
         a, b = (rng.randrange(10 ** rng.randint(1, self.digits)) for _ in range(2))
@@ -312,6 +369,11 @@ class Nesting(_Written):
     alphabet = string.ascii_lowercase + "<>/"
     baseline = math.log(26)
     solved = 0.5
+
+    def __post_init__(self) -> None:
+        check_settings(
+            "nesting", length=(self.length, 2), depth=(self.depth, 1), name=(self.name, 2)
+        )
 
     def written(self, rng: random.Random) -> tuple[str, int]:
         """Such as <etdomp><pgs></pgs></etdomp>, cut at the length; every character counts."""

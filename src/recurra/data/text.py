@@ -1,19 +1,44 @@
-"""Reading text files in pieces, so that no file needs to fit in memory."""
+"""Reading text files in pieces, so that no file needs to fit in memory.
 
+A file is text in one of the encodings of Unicode, as it is or compressed. Which one is read off
+its first bytes where they say so; what says nothing is UTF-8, and where it is not, that is an error
+that names the place and the command that converts it.
+"""
+
+import bz2
 import codecs
 import gzip
+import lzma
 import re
+import shlex
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from io import BufferedIOBase
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import IO
 
 from recurra.errors import DataError
 
 CHUNK_BYTES = 1 << 20
 MAX_HELD_CHARACTERS = 1 << 20
 _BYTE_ORDER_MARK = "\ufeff"
+_ENCODINGS = (  # by the mark that a file begins with; the longer marks first
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+_COMPRESSED = (  # by name and by first bytes
+    ("gzip", ".gz", re.compile(rb"\x1f\x8b\x08")),
+    ("bzip2", ".bz2", re.compile(rb"BZh[1-9]1AY&SY")),
+    ("xz", ".xz", re.compile(rb"\xfd7zXZ\0")),
+    ("zip", ".zip", re.compile(rb"PK\x03\x04")),
+    ("zstd", ".zst", re.compile(rb"\x28\xb5\x2f\xfd")),
+    ("7z", ".7z", re.compile(rb"7z\xbc\xaf\x27\x1c")),
+)
 _CUT = re.compile(r"(?<=\S)[ \t\r\n]")
 _WINDOW = 4096
 
@@ -28,9 +53,11 @@ def read_pieces(
 ) -> Iterator[str]:
     """The text of a file in pieces, in order.
 
-    The file is UTF-8, and a byte order mark at its start is dropped. At level "byte" it may be
-    anything: what is not UTF-8 comes as surrogate escapes, which `ByteVocabulary` turns back into
-    the same bytes. A name that ends in .gz is decompressed. Line ends are kept as they are.
+    The file is UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is dropped. A NUL is no
+    text. Files of gzip, bzip2 and xz are decompressed, and so is a zip archive of one file. At
+    level "byte" a file may be anything: what is not UTF-8 comes as surrogate escapes, which
+    `ByteVocabulary` turns back into the same bytes, and only names that end in .gz, .bz2 or .xz
+    are decompressed. Line ends are kept as they are.
 
     Args:
         path: the file.
@@ -38,7 +65,7 @@ def read_pieces(
         chunk_bytes: bytes to read at a time.
     Raises:
         DataError: at the call when there is no such file; while reading when it is empty, not
-            UTF-8 (naming the byte offset), cannot be read, or is a damaged .gz.
+            in its encoding (naming the byte offset), has a NUL, cannot be read, or is damaged.
         ValueError: when chunk_bytes is below 1.
     """
     if chunk_bytes < 1:
@@ -92,19 +119,30 @@ def _last_cut(text: str) -> int:
 
 def _pieces(source: Path, chunk_bytes: int, as_bytes: bool) -> Iterator[str]:
     errors = "surrogateescape" if as_bytes else "strict"
-    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    encoding, decoder = "utf-8", codecs.getincrementaldecoder("utf-8")(errors)
     num_decoded = 0  # bytes turned into characters so far; those of a cut character wait
+    head = b""
     empty = True
-    for chunk, final in _chunks(source, chunk_bytes):
+    for chunk, final in _chunks(source, chunk_bytes, as_bytes):
+        if not head and not as_bytes:
+            head = chunk
+            encoding = next((name for mark, name in _ENCODINGS if head.startswith(mark)), "utf-8")
+            decoder = codecs.getincrementaldecoder(encoding)(errors)
         num_waiting = len(decoder.getstate()[0])
         try:
             piece = decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{source}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at "
-                f"byte offset {num_decoded + error.start} ({error.reason}). Convert the file to "
-                "UTF-8, or train on its bytes with --level byte."
+                f"{source}: expected {encoding[:6].rstrip('-').upper()} text, got byte "
+                f"0x{error.object[error.start]:02x} at byte offset {num_decoded + error.start} "
+                f"({error.reason}). {_remedy(source, head)}"
             ) from error
+        if not as_bytes and "\0" in piece:
+            offset = num_decoded + len(piece[: piece.index("\0")].encode(encoding))
+            raise DataError(
+                f"{source}: expected text, got a NUL at byte offset {offset}. "
+                f"{_remedy(source, head)}"
+            )
         num_decoded += num_waiting + len(chunk) - len(decoder.getstate()[0])
         if empty and not as_bytes:
             piece = piece.removeprefix(_BYTE_ORDER_MARK)
@@ -115,25 +153,109 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool) -> Iterator[str]:
         raise DataError(f"{source}: expected text, got an empty file. Name a file that has text.")
 
 
-def _chunks(source: Path, chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:
+def _remedy(source: Path, head: bytes) -> str:
+    """What to do about a file that is not the text that it should be, by its first bytes."""
+    encoding = _wide_encoding(head)
+    name = shlex.quote(str(source))
+    if encoding is not None:
+        return (
+            f"It looks like {encoding} without a byte order mark; convert it: "
+            f"iconv -f {encoding} -t UTF-8 {name} > {name}.utf8"
+        )
+    return (
+        "Convert the file to UTF-8 (from Latin-1, for example: "
+        f"iconv -f LATIN1 -t UTF-8 {name} > {name}.utf8); what is no text can be trained on with "
+        "--level byte."
+    )
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """The encoding of two or four bytes a character whose NULs are where those of `head` are."""
+    head = head[: len(head) // 4 * 4][:_WINDOW]
+    if not head.count(0):
+        return None
+    # In four bytes: where most texts have their NULs. Of UTF-32 they are in one half.
+    for encoding, places in (
+        ("UTF-32LE", (2, 3)),
+        ("UTF-32BE", (0, 1)),
+        ("UTF-16LE", (1, 3)),
+        ("UTF-16BE", (0, 2)),
+    ):
+        found = [head[place::4].count(0) for place in places]
+        of_all = sum(found) / head.count(0)
+        if min(found) > 0.125 * len(head) and (of_all > 0.9 or encoding.startswith("UTF-32")):
+            return encoding
+    return None
+
+
+def _chunks(source: Path, chunk_bytes: int, as_bytes: bool) -> Iterator[tuple[bytes, bool]]:
     """The file's bytes and, with an empty last chunk, whether that was all."""
+    kind = "plain"
     try:
-        with _open(source) as file:
-            while chunk := file.read(chunk_bytes):
+        kind = _compression(source, as_bytes)
+        with _open(source, kind) as file:
+            # The first chunk has a whole byte order mark.
+            size = max(chunk_bytes, 4)
+            while chunk := file.read(size):
                 yield chunk, False
+                size = chunk_bytes
             yield b"", True
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{source}: expected a whole gzip file, got {error}. Copy or compress it again."
-        ) from error
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise _damaged(source, kind, error) from error
     except OSError as error:
+        if kind != "plain" and error.errno is None:  # the decompressors' own
+            raise _damaged(source, kind, error) from error
         raise DataError(
             f"{source}: expected a file that can be read, got {error.strerror or error}. "
             "Check its permissions and its disk."
         ) from error
 
 
-def _open(source: Path) -> BufferedIOBase:
-    if source.suffix == ".gz":
-        return gzip.open(source, "rb")
-    return source.open("rb")
+def _damaged(source: Path, kind: str, error: Exception) -> DataError:
+    return DataError(
+        f"{source}: expected a whole {kind} file, got {error}. Copy or compress it again."
+    )
+
+
+def _compression(source: Path, as_bytes: bool) -> str:
+    """How a file is compressed, or "plain"; at the level of bytes its name alone says so."""
+    with source.open("rb") as file:
+        head = file.read(16)
+    for kind, suffix, magic in _COMPRESSED:
+        if as_bytes and kind not in ("gzip", "bzip2", "xz"):
+            continue
+        if source.suffix.lower() == suffix or (not as_bytes and magic.match(head)):
+            return kind
+    return "plain"
+
+
+@contextmanager
+def _open(source: Path, kind: str) -> Iterator[IO[bytes]]:
+    if kind in ("zstd", "7z"):
+        command = "zstd -d" if kind == "zstd" else "7z x"
+        raise DataError(
+            f"{source}: expected text, or a file of gzip, bzip2, xz or zip, got one of {kind}. "
+            f"Decompress it: {command} {shlex.quote(str(source))}"
+        )
+    if kind == "zip":
+        with zipfile.ZipFile(source) as archive, archive.open(_only_file(source, archive)) as file:
+            yield file
+        return
+    openers = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "plain": open}
+    with openers[kind](source, "rb") as file:
+        yield file
+
+
+def _only_file(source: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    files = [
+        file
+        for file in archive.infolist()
+        if not file.is_dir() and not file.filename.startswith("__MACOSX/")
+    ]
+    if len(files) != 1 or files[0].flag_bits & 1:
+        got = "an encrypted one" if len(files) == 1 else f"one of {len(files)} files"
+        raise DataError(
+            f"{source}: expected a zip archive of one text, got {got}. "
+            f"Unpack it and name the text: unzip {shlex.quote(str(source))}"
+        )
+    return files[0]

@@ -18,7 +18,7 @@ from recurra.training.runs import Run, evaluate_run, load_run, train_language_mo
 from recurra.training.schedules import Schedule
 from recurra.training.settings import LanguageSettings, ModelSettings
 from recurra.training.text import Text, TextSettings, describe_default_text
-from recurra.training.trials import Outcome, Point, Trial, run_trial
+from recurra.training.trials import Outcome, Point, Progress, Trial, run_trial
 from recurra.training.view import LiveView, PlainView, SilentView, View, printable, view_for
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Outcome",
     "PlainView",
     "Point",
+    "Progress",
     "Run",
     "Schedule",
     "SilentView",

@@ -6,21 +6,26 @@ curve, and is made again from those files.
 """
 
 import json
-import multiprocessing
+import logging
+import math
 import os
-import threading
+import socket
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from recurra.backends import keep_freed_memory
+from filelock import FileLock, Timeout
+
 from recurra.data import make_task
+from recurra.errors import RunError
 from recurra.models import write_atomically
+from recurra.training.numbers import whole
 from recurra.training.trials import (
     Outcome,
+    Progress,
     Reader,
     Trial,
     cell_and_init,
@@ -28,8 +33,15 @@ from recurra.training.trials import (
     hidden_size_for,
     run_trial,
 )
+from recurra.training.view import printable
+from recurra.training.workers import Death, Watch, run_in_processes
 
-TRIALS, RESULTS = "trials", "results.parquet"
+TRIALS, RESULTS, LOCK = "trials", "results.parquet", ".lock"
+
+_MOST_PARAMETERS = 2**31
+_RAY_TIMEOUT_S = 10.0
+
+logger = logging.getLogger("recurra")
 
 
 def plan_trials(
@@ -53,14 +65,23 @@ def plan_trials(
         budget: the other settings of `Trial`.
 
     Raises:
-        ValueError: when the task is none.
-        ValueError: when a cell is none.
+        ValueError: when there is no such task or cell, or a number is out of its range.
+        DataError: when the task's data cannot be read.
     """
-    made = make_task(task)
+    whole("seeds", seeds, least=1)
+    Trial(task=task, cell="", hidden_size=hidden_size, **budget)  # the numbers, before the data
     cells = list(dict.fromkeys(cells))
+    if not cells:
+        raise ValueError("--cells: expected one or more names, got none. Name some, as in gru.")
     for cell in cells:
         cell_and_init(cell)  # its name, before it is asked for its size
+    made = make_task(task)
     count = count_parameters(made, "lstm", hidden_size)
+    if count > _MOST_PARAMETERS:
+        raise ValueError(
+            f"--hidden-size: expected an LSTM of at most {_MOST_PARAMETERS:,} parameters, got "
+            f"{hidden_size:,} units, which have {count:,}. Give fewer."
+        )
     sizes = {
         cell: hidden_size_for(made, cell, count) if equal_parameters else hidden_size
         for cell in cells
@@ -68,7 +89,7 @@ def plan_trials(
     for cell, size in sizes.items():
         Reader(made, cell, size)  # a rule that does not fit is known before anything runs
     return [
-        Trial(task=task, cell=cell, hidden_size=sizes[cell], seed=seed, **budget)
+        Trial(task=task, cell=cell, hidden_size=sizes[cell], seed=seed, data=made.digest, **budget)
         for seed in range(seeds)
         for cell in cells
     ]
@@ -81,31 +102,54 @@ class Folder:
     path: Path
 
     def outcomes(self) -> list[Outcome]:
-        """What has ended so far, by name."""
-        found = sorted((self.path / TRIALS).glob("*.json"))
-        return [Outcome.of_dict(json.loads(file.read_text())) for file in found]
+        """What has ended so far, by name.
+
+        Raises:
+            RunError: when a file is damaged, or of another version.
+        """
+        return [_read_outcome(file) for file in sorted((self.path / TRIALS).glob("*.json"))]
 
     def missing(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those of the trials that have not ended.
 
         Raises:
-            ValueError: when the folder has an outcome of another trial under a trial's name.
+            RunError: when the folder has outcomes of another task, of other data, or of other
+                settings under a trial's name.
         """
         ended = {outcome.trial.name: outcome.trial for outcome in self.outcomes()}
-        for trial in trials:
-            other = ended.get(trial.name, trial)
-            if other != trial:
-                changed = {
-                    key: (value, other.as_dict()[key])
-                    for key, value in trial.as_dict().items()
-                    if other.as_dict()[key] != value
-                }
-                said = (f"{key} {there} (now {new})" for key, (new, there) in changed.items())
-                raise ValueError(
-                    f"{self.path}: expected trials of these settings, got {trial.name} with "
-                    f"{', '.join(said)}. Use another --out, or the settings it was begun with."
-                )
+        planned = {trial.name: trial for trial in trials}
+        for name, there in ended.items():
+            same = ("task", "data") if name not in planned else tuple(there.as_dict())
+            now = planned.get(name) or (trials[0] if trials else there)
+            if changed := [key for key in same if getattr(there, key) != getattr(now, key)]:
+                raise RunError(_changed(self.path, there, now, changed))
         return [trial for trial in trials if trial.name not in ended]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other comparisons away from the folder meanwhile.
+
+        Raises:
+            RunError: when one is at work in it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"{self.path}: expected a folder in which no comparison is at work, got one that "
+                "is. Wait for its end, or use another --out."
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: expected a folder that can be made and written, got: "
+                f"{error.strerror or error}. Choose another with --out, or change its permissions."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome down."""
@@ -121,12 +165,14 @@ class Folder:
         rows = [
             {
                 **outcome.trial.as_dict(),
+                "task": printable(outcome.trial.task),
                 "parameters": outcome.parameters,
                 "status": outcome.status,
                 "step": point.step,
                 "seconds": point.seconds,
                 "loss": point.loss,
                 "score": point.score,
+                "test": point.test,
             }
             for outcome in self.outcomes()
             for point in outcome.points
@@ -137,36 +183,77 @@ class Folder:
         return path
 
 
-def run_trials(trials: Sequence[Trial], folder: Folder, jobs: int) -> Iterator[Outcome]:
-    """Run what is missing in `jobs` processes; gives each outcome as it ends and is kept."""
+def _read_outcome(file: Path) -> Outcome:
+    try:
+        return Outcome.of_dict(json.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise RunError(
+            f"{file}: expected the outcome of a trial as this version of recurra writes it, got "
+            f"{type(error).__name__} ({error}). Take the file away to train that trial again."
+        ) from error
+
+
+def _changed(path: Path, there: Trial, now: Trial, changed: Sequence[str]) -> str:
+    """What is wrong with an outcome in the folder."""
+    if list(changed) == ["data"]:
+        return (
+            f"{path}: expected outcomes for the data as it is now, got {there.name} from before "
+            f"{there.task} changed. Use another --out, or take {path / TRIALS} away to train all "
+            "trials again."
+        )
+    said = (f"{key} {getattr(there, key)} (now {getattr(now, key)})" for key in changed)
+    return (
+        f"{path}: expected trials of these settings, got {there.name} with {', '.join(said)}. "
+        "Use another --out, or the settings it was begun with."
+    )
+
+
+def run_trials(
+    trials: Sequence[Trial], folder: Folder, jobs: int, watch: Watch | None = None
+) -> Iterator[Outcome]:
+    """Run what is missing in `jobs` processes; gives each outcome as it ends and is kept.
+
+    A trial whose process dies, as when memory runs out, is named in a warning, and the others go
+    on.
+
+    Args:
+        trials: what is to run.
+        folder: where outcomes are kept; no other comparison may be at work in it.
+        jobs: processes at once.
+        watch: told a few times a second how far each running trial is.
+
+    Raises:
+        RunError: when the folder is another comparison's, and at the end when processes died.
+    """
+    whole("jobs", jobs, least=1)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker) as pool:
-        running = [pool.submit(run_trial, trial, threads) for trial in folder.missing(trials)]
-        try:
-            for ended in as_completed(running):
-                outcome = ended.result()
-                folder.keep(outcome)
-                yield outcome
-        except BaseException:
-            for future in running:
-                future.cancel()
-            for process in pool._processes.values():  # what runs would go on to its end
-                process.terminate()
-            raise
+    died: list[Death] = []
+    with folder.locked():
+        for ended in run_in_processes(
+            folder.missing(trials), jobs=jobs, threads=threads, watch=watch or _unwatched
+        ):
+            if isinstance(ended, Death):
+                died.append(ended)
+                logger.warning(
+                    "%s: its process died (%s); the others go on", ended.trial.name, ended.cause
+                )
+                continue
+            folder.keep(ended)
+            yield ended
+    _raise_for(died)
 
 
-def _begin_worker() -> None:
-    """In a process of trials: it ends when the one that began it does, whatever ended that."""
-    keep_freed_memory()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+def _unwatched(trial: Trial, progress: Progress) -> None:
+    """Nobody looks."""
 
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _raise_for(died: Sequence[Death]) -> None:
+    if died:
+        named = ", ".join(f"{death.trial.name} ({death.cause})" for death in died)
+        raise RunError(
+            f"compare: expected every trial to end, got {len(died)} whose process died: {named}. "
+            "The others are kept; run the same again with fewer --jobs or a smaller --batch-size."
+        )
 
 
 def run_on_ray(
@@ -184,18 +271,49 @@ def run_on_ray(
 
     Raises:
         ModuleNotFoundError: without Ray (`pip install recurra[sweep]`).
+        ValueError: when nothing answers at the address.
+        RunError: when the folder is another comparison's, and at the end when workers died.
     """
     import ray
+    from ray.exceptions import RayError, RayTaskError
 
-    if not ray.is_initialized():
-        ray.init(address=address, log_to_driver=False)
-    run: Any = ray.remote(num_cpus=threads, max_retries=3)(run_trial)
-    waiting = [run.remote(trial, threads) for trial in folder.missing(trials)]
-    while waiting:
-        [ended], waiting = ray.wait(waiting, num_returns=1)
-        outcome = ray.get(ended)
-        folder.keep(outcome)
-        yield outcome
+    died: list[Death] = []
+    with folder.locked():
+        missing = folder.missing(trials)
+        if not ray.is_initialized():
+            if address is not None:
+                _check_answers(address)
+            ray.init(address=address, log_to_driver=False)
+        run: Any = ray.remote(num_cpus=threads, max_retries=3)(run_trial)
+        running = {run.remote(trial, threads): trial for trial in missing}
+        while running:
+            [ended], _ = ray.wait(list(running), num_returns=1)
+            trial = running.pop(ended)
+            try:
+                outcome = ray.get(ended)
+            except RayTaskError:  # what the trial itself raised
+                raise
+            except RayError as error:
+                died.append(Death(trial=trial, cause=type(error).__name__))
+                logger.warning("%s: its worker died (%s)", trial.name, type(error).__name__)
+                continue
+            folder.keep(outcome)
+            yield outcome
+    _raise_for(died)
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would wait for minutes for a cluster that is not there."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():  # "auto", or a name that Ray knows
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_RAY_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"--ray: expected the address of a Ray cluster, got {address!r}, where nothing "
+            f"answers ({error}). Start one with ray start --head, or use --ray local."
+        ) from None
 
 
 # ---- what came out -------------------------------------------------------------------------------
@@ -211,8 +329,8 @@ class Summary:
         parameters: how many numbers were trained.
         seeds: how many trials have ended.
         solved: how many solved the task.
-        score: the best score of each trial.
-        at_equal_time: the best score until the moment when the first trial of all ended.
+        score: on the test part, at the step of each trial that was best on the validation part.
+        at_equal_time: the same of the steps until the moment when the first trial of all ended.
         seconds: of training until the task was solved or the trial ended.
         steps_a_second: of training.
     """
@@ -244,8 +362,8 @@ def summarise(outcomes: Sequence[Outcome]) -> list[Summary]:
                 parameters=own[0].parameters,
                 seeds=len(own),
                 solved=sum(outcome.status == "solved" for outcome in own),
-                score=_spread([_best(outcome, float("inf")) for outcome in own]),
-                at_equal_time=_spread([_best(outcome, common) for outcome in own]),
+                score=_spread([_reached(outcome, math.inf) for outcome in own]),
+                at_equal_time=_spread([_reached(outcome, common) for outcome in own]),
                 seconds=_spread([point.seconds for point in last]),
                 steps_a_second=median(p.step / p.seconds if p.seconds else 0.0 for p in last),
             )
@@ -258,8 +376,9 @@ def _rank(summary: Summary) -> tuple[float, tuple[float, ...]]:
     return unsolved, summary.score if unsolved == 1 else summary.seconds
 
 
-def _best(outcome: Outcome, seconds: float) -> float:
-    return min(point.score for point in outcome.points if point.seconds <= seconds)
+def _reached(outcome: Outcome, seconds: float) -> float:
+    test = outcome.best(seconds).test
+    return math.inf if test is None else test
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -1,9 +1,10 @@
 """The settings of a training run, checked when they are made; defaults are a good first run."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from recurra.training.numbers import flag, positive, whole, within
 
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "plateau", "constant")
@@ -76,16 +77,16 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "bptt", "log_every"):
-            _whole(name, getattr(self, name), least=1)
+            whole(name, getattr(self, name), least=1)
         for name in ("epochs", "max_steps", "eval_every", "checkpoint_every", "threads"):
-            _whole(name, getattr(self, name), least=1, optional=True)
-        _whole("warmup_steps", self.warmup_steps, least=0, optional=True)
-        _whole("sample_length", self.sample_length, least=0)
-        _whole("seed", self.seed, least=0)
+            whole(name, getattr(self, name), least=1, optional=True)
+        whole("warmup_steps", self.warmup_steps, least=0, optional=True)
+        whole("sample_length", self.sample_length, least=0)
+        whole("seed", self.seed, least=0)
         for name in ("lr", "sample_temperature"):
-            _positive(name, getattr(self, name))
+            positive(name, getattr(self, name))
         for name in ("max_minutes", "clip_norm", "clip_value"):
-            _positive(name, getattr(self, name), optional=True)
+            positive(name, getattr(self, name), optional=True)
         _fraction("weight_decay", self.weight_decay)
         _fraction("momentum", self.momentum)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -136,42 +137,12 @@ def resolve_clipping(given: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def flag(name: str) -> str:
-    """The command-line spelling of a setting: `batch_size` -> `--batch-size`."""
-    return "--" + name.replace("_", "-")
-
-
-def _whole(name: str, value: object, *, least: int, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(
-            f"{flag(name)}: expected a whole number of at least {least}, got {value!r}. "
-            f"Give {least} or more."
-        )
-
-
-def _positive(name: str, value: float | None, *, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if not _within(value, above=0.0, below=math.inf):
-        raise ValueError(
-            f"{flag(name)}: expected a number above 0, got {value!r}. Give a positive number."
-        )
-
-
 def _fraction(name: str, value: float) -> None:
-    if value != 0 and not _within(value, above=0.0, below=1.0):
+    if value != 0 and not within(value, above=0.0, below=1.0):
         raise ValueError(
             f"{flag(name)}: expected a number from 0 up to, not including, 1, got {value!r}. "
             "Give such a fraction."
         )
-
-
-def _within(value: object, *, above: float, below: float) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return above < value < below
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:

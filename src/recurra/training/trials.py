@@ -1,11 +1,15 @@
 """Trials: one cell trained on one task from one seed, under a budget of steps or seconds.
 
-What a trial gives is its curve: the score on sequences that it was not trained on, by step and by
-second of training. Many trials side by side are what `recurra compare` runs.
+What a trial gives is its curve, by step and by second of training, on two parts of the task's
+sequences that it is not trained on: the score on the one, the validation part, says when to stop
+and which point of the curve is best; the score of that point on the other, the test part, is what
+is reported. Many trials side by side are what `recurra compare` runs.
 """
 
 import math
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,13 +18,16 @@ from torch import Tensor, nn
 
 from recurra import cells
 from recurra.data import Batch, Task, make_task
+from recurra.errors import DataError
 from recurra.lang import Cell
 from recurra.nn import Recurrent
 from recurra.nn.initial import Rule, parse
 from recurra.training.clipping import clip_gradients
+from recurra.training.numbers import positive, whole
 
+FORMAT = 2  # of an outcome that is written down
 POINTS = 50  # of a curve, about
-_JUDGED, _JUDGE_SEED = 8, 1_000_003  # batches that the score is measured on, and their seed
+_REPORT_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,10 @@ class Trial:
         clip: largest global norm of the gradients.
         max_steps: steps after which it ends; None: no such limit.
         max_seconds: seconds of training after which it ends; None: no such limit.
+        data: digest of the user's data that the task reads; None: it is not checked.
+
+    Raises:
+        ValueError: when a number is out of its range.
     """
 
     task: str
@@ -49,6 +60,15 @@ class Trial:
     clip: float = 1.0
     max_steps: int | None = None
     max_seconds: float | None = None
+    data: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "batch_size"):
+            whole(name, getattr(self, name), least=1)
+        whole("max_steps", self.max_steps, least=1, optional=True)
+        for name in ("lr", "clip"):
+            positive(name, getattr(self, name))
+        positive("max_seconds", self.max_seconds, optional=True)
 
     @property
     def name(self) -> str:
@@ -62,10 +82,29 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A measurement: after `step` steps and `seconds` of training; `loss` is the last step's."""
+    """A measurement of a trial.
+
+    Attributes:
+        step: steps so far.
+        seconds: of training so far: building kernels and measuring take none.
+        loss: of the last step.
+        score: on the validation part.
+        test: the score on the test part, where that on the validation part was the best so far.
+    """
 
     step: int
     seconds: float
+    loss: float | None
+    score: float
+    test: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a trial is: steps, the share of its budget, the last loss, the best score so far."""
+
+    step: int
+    share: float
     loss: float | None
     score: float
 
@@ -86,21 +125,33 @@ class Outcome:
     points: tuple[Point, ...]
     status: str
 
+    def best(self, seconds: float = math.inf) -> Point:
+        """The point with the best score on the validation part, of those up to `seconds`."""
+        measured = [p for p in self.points if p.test is not None and p.seconds <= seconds]
+        return min(measured, key=lambda point: point.score, default=self.points[0])
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON has it."""
         return {
+            "format": FORMAT,
             "trial": self.trial.as_dict(),
             "parameters": self.parameters,
             "status": self.status,
-            "points": [[p.step, p.seconds, p.loss, p.score] for p in self.points],
+            "points": [[p.step, p.seconds, p.loss, p.score, p.test] for p in self.points],
         }
 
     @classmethod
     def of_dict(cls, read: dict[str, Any]) -> "Outcome":
-        """What `as_dict` gave."""
+        """What `as_dict` gave.
+
+        Raises:
+            ValueError, TypeError or LookupError: when it is anything else.
+        """
+        if read["format"] != FORMAT or not read["points"]:
+            raise ValueError(f"format {read['format']!r}, {len(read['points'])} points")
         points = (
-            Point(step=step, seconds=seconds, loss=loss, score=score)
-            for step, seconds, loss, score in read["points"]
+            Point(step=step, seconds=seconds, loss=loss, score=score, test=test)
+            for step, seconds, loss, score, test in read["points"]
         )
         return cls(
             trial=Trial(**read["trial"]),
@@ -182,41 +233,63 @@ def hidden_size_for(task: Task, cell: str, parameters: int) -> int:
     return best[1]
 
 
-def run_trial(trial: Trial, threads: int = 1) -> Outcome:
+def run_trial(
+    trial: Trial, threads: int = 1, report: Callable[[Progress], object] | None = None
+) -> Outcome:
     """Train until the task is solved or the budget is spent.
+
+    Threads and random numbers of the process are afterwards as they were before.
+
+    Args:
+        trial: what to train.
+        threads: how many to compute with.
+        report: told a few times a second how far the trial is.
 
     Raises:
         ValueError: when the task, the cell or the budget is none.
+        DataError: when the task's data cannot be read, or is not what the trial names.
     """
     if trial.max_steps is None and trial.max_seconds is None:
         raise ValueError("trial: expected max_steps or max_seconds, got neither. Give a budget.")
-    torch.set_num_threads(threads)
     task = make_task(trial.task)
+    if trial.data not in (None, task.digest):
+        raise DataError(
+            f"{trial.task}: expected the data with which the comparison was begun, got other data. "
+            "Keep it as it is until all trials have ended."
+        )
+    with _threads_of_its_own(threads), torch.random.fork_rng(devices=[]):
+        return _train(trial, task, report or (lambda progress: None))
+
+
+def _train(trial: Trial, task: Task, report: Callable[[Progress], object]) -> Outcome:
     torch.manual_seed(trial.seed)
     model = Reader(task, trial.cell, trial.hidden_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.lr)
     drawn = torch.Generator().manual_seed(trial.seed)
-    judged = [
-        task.judged(trial.batch_size, torch.Generator().manual_seed(_JUDGE_SEED + i))
-        for i in range(_JUDGED)
-    ]
+    val, test = (list(task.held_out(part, trial.batch_size)) for part in ("val", "test"))
+    _build(model, task, trial)
     points: list[Point] = []
     loss: float | None = None
+    best = math.inf
     seconds, step = 0.0, 0
-    status, next_share = "ended", 0.0
+    status, next_share, reported = "ended", 0.0, -math.inf
     while True:
         share = _share(trial, step, seconds)
         if share >= next_share or (status == "diverged" and step > points[-1].step):
-            points.append(
-                Point(step=step, seconds=seconds, loss=loss, score=_score(model, task, judged))
-            )
+            score = _score(model, task, val)
+            reached = _score(model, task, test) if score < best else None
+            best = min(best, score)
+            points.append(Point(step=step, seconds=seconds, loss=loss, score=score, test=reached))
             next_share = (math.floor(share * POINTS) + 1) / POINTS
-            if points[-1].score < task.solved:
+            if task.solved is not None and score <= task.solved:
                 status = "solved"
                 break
+        start = time.perf_counter()
+        if start - reported >= _REPORT_EVERY_S:
+            report(Progress(step=step, share=share, loss=loss, score=best))
+            reported = start = time.perf_counter()
         if share >= 1.0 or status == "diverged":
             break
-        start = time.perf_counter()
         batch = task.batch(trial.batch_size, drawn)
         found = task.loss(model(batch), batch)
         optimizer.zero_grad()
@@ -232,6 +305,31 @@ def run_trial(trial: Trial, threads: int = 1) -> Outcome:
     return Outcome(trial=trial, parameters=count, points=tuple(points), status=status)
 
 
+def _build(model: Reader, task: Task, trial: Trial) -> None:
+    """Have everything built and loaded that a first step would wait for, and leave no trace.
+
+    Kernels are built at the first call and at the first gradient, which took the first trial of a
+    cell a second or more that the others did not wait for.
+    """
+    with torch.random.fork_rng(devices=[]):
+        batch = task.batch(trial.batch_size, torch.Generator().manual_seed(trial.seed))
+        task.loss(model(batch), batch).backward()
+        model.zero_grad()
+        spare = nn.Parameter(torch.zeros(1))
+        spare.grad = torch.zeros(1)
+        torch.optim.Adam([spare]).step()
+
+
+@contextmanager
+def _threads_of_its_own(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _share(trial: Trial, step: int, seconds: float) -> float:
     """How much of the budget is spent, 0 to 1."""
     by_steps = 0.0 if trial.max_steps is None else step / trial.max_steps
@@ -240,6 +338,9 @@ def _share(trial: Trial, step: int, seconds: float) -> float:
 
 
 @torch.no_grad()
-def _score(model: Reader, task: Task, judged: list[Batch]) -> float:
-    scores = [task.score(model(batch), batch) for batch in judged]
-    return sum(scores) / len(scores)
+def _score(model: Reader, task: Task, batches: Sequence[Batch]) -> float:
+    """The mean over the answers of all batches."""
+    model.eval()
+    total = sum(task.score(model(batch), batch) * batch.count for batch in batches)
+    model.train()
+    return total / sum(batch.count for batch in batches)

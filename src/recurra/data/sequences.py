@@ -1,0 +1,235 @@
+"""Recorded sequences from files: arrays of numpy, and tables of numbers written as text.
+
+Tables come as many programs write them: with a header or without, separated by commas, semicolons,
+tabs or spaces, with decimal points or commas. What can be read in one way only is read in that way;
+anything else is an error that names the file and the line.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from recurra.data.text import read_text
+from recurra.errors import DataError
+
+ARRAYS, TABLES = (".npy",), (".csv", ".tsv")
+SUFFIXES = ARRAYS + TABLES
+
+_MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf"})
+_LEFT_BEHIND = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found"})
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+_INDEX_NAMES = frozenset({"", "Unnamed: 0"})  # what pandas writes above the numbers of its rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What a file holds.
+
+    Attributes:
+        values: [T, I] float64, all finite.
+        columns: the names of the features, where the file has a header.
+        left_out: what of the file is no feature: "the header", "the numbers of the rows".
+    """
+
+    values: np.ndarray
+    columns: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = field(default=())
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a name is one that programs leave behind for themselves, not data of the user's."""
+    return path.name.startswith((".", "~$")) or path.name in _LEFT_BEHIND
+
+
+def read_sequence(path: Path) -> Recording:
+    """The sequence of a file, a row for each step.
+
+    Raises:
+        DataError: when it does not hold finite real numbers in rows of one length, naming the
+            line or the step.
+    """
+    if path.suffix.lower() in ARRAYS:
+        return Recording(values=_checked(path, _array(path)))
+    return _table(path)
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        read = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(
+            f"{path}: expected an array of numbers as numpy.save writes it, got: {error}. "
+            "Save it again as floating-point numbers."
+        ) from None
+    if not isinstance(read, np.ndarray):
+        raise DataError(
+            f"{path}: expected one array, got an archive of several. Save each with numpy.save."
+        )
+    if read.dtype.kind not in "fiub":
+        hint = "the real and the imaginary part as two features" if read.dtype.kind == "c" else ""
+        raise DataError(
+            f"{path}: expected real numbers, got an array of {read.dtype}. "
+            f"Save {hint or 'it again as floating-point numbers'}."
+        )
+    return read.astype(np.float64)
+
+
+def _checked(path: Path, values: np.ndarray) -> np.ndarray:
+    """Finite and of the shape [T, I], or an error that says where it is not."""
+    if values.ndim != 2 or 0 in values.shape:
+        raise DataError(
+            f"{path}: expected an array of shape [T, I] with T and I of 1 or more, got "
+            f"{list(values.shape)}. Give it one row for each step, one column for each feature."
+        )
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        step, feature = bad[0].tolist()
+        raise DataError(
+            f"{path}: expected finite numbers, got {values[step, feature]} at step {step}, feature "
+            f"{feature}, and {len(bad)} such in all. Fill them in, or leave those steps out."
+        )
+    return values
+
+
+def _table(path: Path) -> Recording:
+    lines = _lines(path)
+    if not lines:
+        raise DataError(f"{path}: expected rows of numbers, got an empty file. Leave it out.")
+    separator = _separator([line for _, line in lines])
+    try:
+        rows = [(number, _cells(line, separator)) for number, line in lines]
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: expected rows of numbers, got what is no table ({error}). Leave it out."
+        ) from None
+    header = rows.pop(0)[1] if _is_header(rows[0][1]) else None
+    if not rows:
+        raise DataError(
+            f"{path}: expected rows of numbers below the header, got none. Leave it out."
+        )
+    width = len(rows[0][1] if header is None else header)
+    for number, cells in rows:
+        if len(cells) != width:
+            raise DataError(
+                f"{path}, line {number}: expected {width} columns as in the lines above it, got "
+                f"{len(cells)}. Write every step with the same columns."
+            )
+    comma = _has_decimal_commas(path, rows, separator)
+    values = np.array([[_number(path, n, i, cell, comma) for i, cell in enumerate(cells)]
+                       for n, cells in rows])  # fmt: skip
+    if header is None:
+        _refuse_numbered_header(path, rows, separator)
+        return Recording(values=_checked(path, values))
+    left_out = ["the header"]
+    if header[0] in _INDEX_NAMES and width > 1:
+        if (np.diff(values[:, 0]) != 1).any():
+            raise DataError(
+                f"{path}, line {lines[0][0]}: expected a name for each column, got none above the "
+                "first, which does not count the rows either. Name it."
+            )
+        values, header = values[:, 1:], header[1:]
+        left_out.append("the numbers of the rows")
+    return Recording(values=_checked(path, values), columns=tuple(header), left_out=tuple(left_out))
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that are neither empty nor comments, with their numbers from 1 on."""
+    lines = enumerate(re.split(r"\r\n|\r|\n", read_text(path)), 1)
+    return [(number, line) for number, line in lines if line.strip() and line.lstrip()[0] != "#"]
+
+
+def _separator(lines: Sequence[str]) -> str:
+    r"""What stands between the cells of every line: ";", a tab, "," or, failing those, spaces."""
+    bare = [re.sub(r'"[^"]*"', "", line) for line in lines]
+    for separator in ";\t,":
+        if any(separator in line for line in bare):
+            return separator
+    return " "
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    if separator == " ":
+        return line.split()
+    if '"' not in line:
+        return [cell.strip() for cell in line.split(separator)]
+    cells = next(csv.reader([line], delimiter=separator, skipinitialspace=separator != "\t"))
+    return [cell.strip() for cell in cells]
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether the first row names columns: names alone, or numbers of columns above row numbers."""
+    first, *rest = cells
+    if not first and rest and rest == [str(i) for i in range(len(rest))]:
+        return True
+    names = cells if first else rest
+    return bool(names) and not any(_is_number(c) or c.lower() in _MISSING for c in names)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        _float(cell.replace(",", ".", 1))
+    except ValueError:
+        return False
+    return True
+
+
+def _float(cell: str) -> float:
+    if "_" in cell:  # Python's own way to write a number
+        raise ValueError(cell)
+    return float(cell)
+
+
+def _has_decimal_commas(
+    path: Path, rows: Sequence[tuple[int, Sequence[str]]], separator: str
+) -> bool:
+    """Whether the numbers have decimal commas, where nothing else can be meant.
+
+    A file that is separated by semicolons comes from where decimals have commas. In others 1,234
+    may be a thousand and more, unless a number beside it, such as 0,5, cannot be.
+    """
+    with_comma = [(n, cell) for n, cells in rows for cell in cells if "," in cell]
+    if not with_comma:
+        return False
+    with_point = [(n, cell) for n, cells in rows for cell in cells if "." in cell]
+    sure = separator == ";" or not all(_THOUSANDS.fullmatch(cell) for _, cell in with_comma)
+    if with_point or not sure:
+        line, cell = with_comma[0]
+        other = f"and {with_point[0][1]!r} in line {with_point[0][0]}" if with_point else "alone"
+        raise DataError(
+            f"{path}, line {line}: expected numbers that can be read in one way, got {cell!r} "
+            f"{other}. Write decimals with points, and thousands without a mark."
+        )
+    return True
+
+
+def _number(path: Path, line: int, column: int, cell: str, comma: bool) -> float:
+    try:
+        return _float(cell.replace(",", ".", 1) if comma else cell)
+    except ValueError:
+        got = repr(cell) if cell else "nothing"
+        remedy = (
+            "Fill it in, or leave that step out"
+            if cell.lower() in _MISSING
+            else "Write numbers alone, a header only in the first line"
+        )
+        raise DataError(
+            f"{path}, line {line}, column {column + 1}: expected a number, got {got}. {remedy}."
+        ) from None
+
+
+def _refuse_numbered_header(
+    path: Path, rows: Sequence[tuple[int, Sequence[str]]], separator: str
+) -> None:
+    """A first row 0, 1, 2 above fractions may be a step, and may be a header of numbers."""
+    (number, first), *others = rows
+    counted = len(first) > 1 and list(first) == [str(i) for i in range(len(first))]
+    if counted and any("." in cell or "," in cell for _, cells in others for cell in cells):
+        raise DataError(
+            f"{path}, line {number}: expected names of columns or a step, got "
+            f"{separator.join(first)}, which may be either. Remove the header, or write the "
+            f"step as {separator.join(cell + '.0' for cell in first)}."
+        )

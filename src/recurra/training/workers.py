@@ -1,0 +1,146 @@
+"""Processes that run trials side by side; one that dies takes its own trial with it, no other."""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from recurra.backends import keep_freed_memory
+from recurra.training.trials import Outcome, Progress, Trial, run_trial
+
+Watch = Callable[[Trial, Progress], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A trial whose process ended before it did, and how that came about, in words."""
+
+    trial: Trial
+    cause: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    trial: Trial
+
+
+def run_in_processes(
+    trials: Sequence[Trial], *, jobs: int, threads: int, watch: Watch
+) -> Iterator[Outcome | Death]:
+    """Run the trials in up to `jobs` processes; gives what became of each as it ends.
+
+    Args:
+        trials: what to run, in this order.
+        jobs: processes at once.
+        threads: of each process.
+        watch: told how far the running trials are.
+
+    Raises:
+        Exception: what a trial raised; the others are stopped.
+    """
+    waiting = deque(trials)
+    workers: list[_Worker] = []
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < jobs:
+                workers.append(_begin(waiting.popleft(), threads))
+            ready = wait([worker.connection for worker in workers])
+            for worker in [worker for worker in workers if worker.connection in ready]:
+                try:
+                    said = worker.connection.recv()
+                except (EOFError, OSError):
+                    workers.remove(worker)
+                    yield Death(trial=worker.trial, cause=_cause(worker.process))
+                    continue
+                if isinstance(said, Progress):
+                    watch(worker.trial, said)
+                    continue
+                if isinstance(said, Exception):
+                    raise said
+                if waiting:
+                    worker.trial = waiting.popleft()
+                    _send(worker.connection, worker.trial)
+                else:
+                    workers.remove(worker)
+                    _send(worker.connection, None)
+                yield said
+    finally:
+        for worker in workers:  # what runs would go on to its end
+            worker.process.terminate()
+
+
+def _begin(trial: Trial, threads: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, its = context.Pipe()
+    process = context.Process(target=_work, args=(its, threads), daemon=True)
+    process.start()
+    its.close()  # so that ours ends when the process does
+    _send(ours, trial)
+    return _Worker(process=process, connection=ours, trial=trial)
+
+
+def _send(connection: Connection, trial: Trial | None) -> None:
+    try:
+        connection.send(trial)
+    except OSError:  # it has died, as the next look at the connection finds
+        return
+
+
+def _cause(process: BaseProcess) -> str:
+    process.join()
+    code = process.exitcode or 0
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"{name}, as when memory runs out" if -code == signal.SIGKILL else name
+
+
+def _work(connection: Connection, threads: int) -> None:
+    """In a process of trials: run what is sent, until nothing more is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
+    logging.getLogger("recurra.data").setLevel(logging.ERROR)  # that one has said it already
+    end_with_parent()
+    keep_freed_memory()
+    while (trial := connection.recv()) is not None:
+        said: Outcome | Exception
+        try:
+            said = run_trial(trial, threads, connection.send)
+        except Exception as error:
+            said = _sendable(error)
+        connection.send(said)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, with where it was raised, as another process can read it."""
+    text = "".join(traceback.format_exception(error))
+    error.add_note(f"\nIn the process of the trial:\n{text}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(text)
+    return error
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that began it does, whatever ended that."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
