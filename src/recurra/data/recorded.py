@@ -91,15 +91,13 @@ class TextTask(TokenTask):
 
     def _part(self, name: str) -> np.ndarray:
         ids = self._text.ids
-        parts = dict(
-            zip(("train", "val", "test"), split_by_position(ids, _TEXT_PARTS), strict=True)
-        )
-        if min(len(part) for part in parts.values()) <= self.steps + 1:
+        train, val, test = split_by_position(ids, _TEXT_PARTS)
+        if len(val) <= self.steps + 1:
             raise DataError(
                 f"{self.path}: expected a text of more than {20 * (self.steps + 1):,} characters, "
                 f"for windows of {self.steps}, got {len(ids):,}. Use fewer steps."
             )
-        return parts[name]
+        return {"train": train, "val": val, "test": test}[name]
 
     def _windows(self, ids: np.ndarray, start: Tensor) -> Batch:
         rows = torch.from_numpy(ids[(start + torch.arange(self.steps + 1)[:, None]).numpy()]).long()
