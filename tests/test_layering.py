@@ -11,7 +11,7 @@ import recurra
 SOURCE = Path(recurra.__file__).parent
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"errors"}),
+    frozenset({"errors", "terminal"}),
     frozenset({"ir"}),
     frozenset({"lang"}),
     frozenset({"passes", "compose"}),

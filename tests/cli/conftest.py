@@ -33,10 +33,12 @@ def recurra(monkeypatch: pytest.MonkeyPatch) -> Recurra:
     monkeypatch.delenv("RECURRA_TRACEBACK", raising=False)
     runner = CliRunner()
 
-    def call(*words: str | Path) -> Outcome:
+    def call(*words: str | Path, raw: bool = False) -> Outcome | bytes:
         result = runner.invoke(app, [str(word) for word in words], env={"COLUMNS": "120"})
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
+        if raw:
+            return result.stdout_bytes
         return Outcome(result.exit_code, result.stdout, result.stderr)
 
     return call

@@ -68,6 +68,23 @@ def test_a_pipe_that_closes_early_is_no_error(run: Path) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize("level", ["byte", "bpe"])
+def test_a_model_of_bytes_writes_bytes(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, data: Path, level: str
+) -> None:
+    """Whatever the model writes: an untrained one writes all 256 bytes, few of them UTF-8."""
+    data.write_bytes("Ж€ the cat\n".encode() * 300)
+    words = (*quick, "--level", level, "--sample-length", "40", "--prime", "caf\udce9")
+    words += ("--max-steps", "1", "--lr", "1e-6", "--out", str(tmp_path / "run"))
+    if level == "bpe":
+        words += ("--vocab-size", "256", "--prime", "")
+    assert recurra(*words).code == 0
+    written = recurra("sample", tmp_path / "run", "--length", "200", "--prime", "caf", raw=True)
+    assert len(written) == len(b"caf") + 200 + len(b"\n")
+    assert len(set(written)) > 80
+    assert "\ufffd" in (tmp_path / "run" / "samples.txt").read_text(encoding="utf-8")
+
+
 def test_cells_lists_every_cell_with_its_size(recurra: Any) -> None:
     outcome = recurra("cells", "--input-size", "10", "--hidden-size", "20")
     assert outcome.code == 0
@@ -106,6 +123,42 @@ def test_cells_shows_the_equations_of_one(recurra: Any) -> None:
     assert cells.get("gru").latex() in outcome.out
     assert "arXiv:1406.1078" in outcome.out
     assert recurra("cells", "gru", "--latex").out.strip() == cells.get("gru").latex().strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("gru", "--hidden-size", "-3"), "--hidden-size: expected at least 1, got -3"),
+        (("--latex", "--markdown"), "--markdown: expected all cells in one form, got --latex"),
+        (("gru", "--markdown"), "--markdown: expected all cells in one form, got a NAME"),
+        (("--graph", "x.svg"), "--graph: expected a NAME and nothing else, got none"),
+        (("gru", "--graph", "nowhere/x.svg"), "nowhere/x.svg: expected a file or folder"),
+        (("gru", "--graph", "x.png"), "ends in .svg or .dot, got 'x.png'"),
+    ],
+)
+def test_cells_says_what_is_wrong_and_nothing_else(
+    recurra: Any, words: tuple[str, ...], message: str
+) -> None:
+    outcome = recurra("cells", *words)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_all_cells_as_latex_with_one_heading_each(recurra: Any) -> None:
+    lines = recurra("cells", "--latex").out.splitlines()
+    headings = [line.removeprefix("% ") for line in lines if line.startswith("%")]
+    assert headings == list(cells.names())
+
+
+def test_numbers_that_json_lacks(recurra: Any, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"nll": math.nan, "bpc": math.inf, "tokens": 3}
+    monkeypatch.setattr("recurra.training.evaluate_run", lambda *_, **__: figures)
+    assert json.loads(recurra("evaluate", run, "--json").out) == {
+        "nll": None,
+        "bpc": None,
+        "tokens": 3,
+    }
 
 
 def test_doctor_reports_the_machine(recurra: Any) -> None:

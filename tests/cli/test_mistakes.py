@@ -132,8 +132,7 @@ def test_a_prime_with_characters_never_seen(
 def test_sampling_options_that_make_no_sense(
     recurra: Any, run: Path, option: str, value: str
 ) -> None:
-    name = option.removeprefix("--").replace("-", "_")
-    assert_mistake(recurra("sample", run, option, value), f"{name}: expected", value)
+    assert_mistake(recurra("sample", run, option, value), f"{option}: expected", value)
 
 
 def test_a_run_that_is_not_there(recurra: Any, tmp_path: Path) -> None:
@@ -142,6 +141,47 @@ def test_a_run_that_is_not_there(recurra: Any, tmp_path: Path) -> None:
     assert_mistake(recurra("sample", missing), "expected a run", str(missing))
     assert_mistake(recurra("train", "lm", "--out", missing, "--resume"), "expected a run")
     assert not missing.exists()
+
+
+def test_a_file_of_a_run(recurra: Any, run: Path) -> None:
+    for command in ("evaluate", "sample"):
+        file = run / "model.safetensors"
+        assert_mistake(recurra(command, file), "got a file", f"Name its folder: {run}.")
+
+
+def test_arguments_are_named_as_they_were_typed(
+    recurra: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a message from Python calls them; what is no option here stays as it is."""
+    messages = {
+        "top_k: expected a number, got 0. Use prime= or length=5.": (
+            "--top-k: expected a number, got 0. Use --prime or --length 5."
+        ),
+        "x: expected top_k, got sizes={'a': 1} or batch_size=4.": (
+            "x: expected top_k, got sizes={'a': 1} or batch_size=4."
+        ),
+    }
+    for message, typed in messages.items():
+        monkeypatch.setattr("recurra.training.load_run", raising(ValueError(message)))
+        outcome = recurra("sample", run)
+        assert (outcome.code, outcome.err) == (2, f"recurra: {typed}\n")
+
+
+@pytest.mark.parametrize("error", [ValueError("not enough values"), TypeError("f() missing x")])
+def test_a_fault_of_ours_looks_like_one(
+    recurra: Any, run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("recurra.training.load_run", raising(error))
+    with pytest.raises(type(error)) as caught:
+        recurra("sample", run)
+    assert any("please report it" in note for note in caught.value.__notes__)
+
+
+def raising(error: Exception) -> Any:
+    def function(*_: object, **__: object) -> None:
+        raise error
+
+    return function
 
 
 def test_an_unknown_split(recurra: Any, run: Path) -> None:
@@ -154,7 +194,8 @@ def test_an_unknown_split(recurra: Any, run: Path) -> None:
         (("train", "lm", "--warp"), "recurra train lm: No such option: --warp"),
         (("train", "lm", "--epochs", "many"), "recurra train lm: Invalid value for '--epochs'"),
         (("evaluate",), "recurra evaluate: Missing argument"),
-        (("dance",), "recurra: No such command 'dance'"),
+        (("dance",), "recurra: No such command 'dance'. See"),
+        (("smple",), "recurra: No such command 'smple'. Did you mean 'sample'? See"),
     ],
 )
 def test_usage(recurra: Any, words: tuple[str, ...], expected: str) -> None:

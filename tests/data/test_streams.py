@@ -57,7 +57,7 @@ def test_too_few_tokens_are_counted() -> None:
         TokenStreams(np.arange(32), batch_size=4, bptt=8)
     message = str(caught.value)
     assert "expected at least 33 tokens (batch size 4 x bptt 8 + 1), got 32." in message
-    assert "smaller --batch-size or --bptt" in message
+    assert "smaller batch_size= or bptt=" in message
     assert len(TokenStreams(np.arange(33), batch_size=4, bptt=8)) == 1
 
 

@@ -150,7 +150,7 @@ def test_characters_never_seen_are_named_with_their_position() -> None:
     assert message.startswith("prime: expected characters of the vocabulary (3 symbols)")
     assert "'X', 'Y', 'Z', '€', '🚢' and 1 more" in message
     assert "position 3." in message
-    assert "--level byte" in message
+    assert "level=byte" in message
 
 
 def test_the_position_counts_from_the_first_piece() -> None:

@@ -1,10 +1,13 @@
 import io
+import logging
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
-from recurra.training import LiveView, PlainView, SilentView, View, printable, view_for
+from recurra.training import LiveView, PlainView, SilentView, View, view_for
 from recurra.training.samples import Sample
-from recurra.training.view import Status, clock, describe
+from recurra.training.view import Status, clock, describe, showing_builds
 
 STATUS = Status(
     step=50,
@@ -48,9 +51,47 @@ def test_a_line_has_progress_losses_speed_and_time_left() -> None:
 def test_plain_lines_come_every_ten_seconds_and_at_the_end() -> None:
     where = console(terminal=False)
     with PlainView(where) as view:
-        for _ in range(5):
-            view.progressed(STATUS)
-    assert shown(where).count("step 50") == 1
+        for step in range(50, 55):
+            view.progressed(replace(STATUS, step=step))
+    assert [line.partition(" of")[0] for line in shown(where).splitlines()] == [
+        "step 50",  # at once
+        "step 54",  # where it ended, however it ended
+    ]
+
+
+def test_the_last_frame_stays_when_a_run_is_stopped() -> None:
+    """Whole, and with room beside its border for the ^C that the terminal shows."""
+    where = console(terminal=True)
+    view = LiveView(where, title="lstm")
+    with view:
+        view.progressed(STATUS)
+    with pytest.raises(KeyboardInterrupt), view:
+        raise interrupted_after(view)
+    frame = shown(where).rpartition("\u256d")[2]
+    assert "step 77 of 200" in frame
+    assert frame.rstrip().endswith("\u256f\n\x1b[?25h".rstrip())
+    assert max(len(line) for line in frame.splitlines()) <= 90 - 2
+
+
+def interrupted_after(view: View) -> KeyboardInterrupt:
+    view.progressed(replace(STATUS, step=77))
+    return KeyboardInterrupt()
+
+
+def test_a_run_that_ends_takes_its_panel_away() -> None:
+    where = console(terminal=True)
+    with LiveView(where, title="lstm") as view:
+        view.progressed(STATUS)
+    assert shown(where).rpartition("\u256f")[2].count("\x1b[2K") > 1
+
+
+def test_building_kernels_is_said_once() -> None:
+    where = console(terminal=False)
+    with PlainView(where) as view, showing_builds(view):
+        for _ in range(3):
+            logging.getLogger("recurra.build").info("building kernels with %s", "g++")
+    logging.getLogger("recurra.build").info("building kernels with %s", "g++")
+    assert shown(where).count("building kernels with g++") == 1
 
 
 def test_plain_lines_show_samples_and_news_without_obeying_them() -> None:
@@ -90,8 +131,3 @@ def test_clock() -> None:
         "1:00:00",
         "2:02:05",
     ]
-
-
-def test_printable_keeps_text_and_stops_control_characters() -> None:
-    assert printable("é\tß\n") == "é\tß\n"
-    assert printable("\x1b]0;x\x07\r") == "\ufffd]0;x\ufffd\ufffd"

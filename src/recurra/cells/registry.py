@@ -45,7 +45,7 @@ def get(name: str) -> "Cell":
         ValueError: when no cell has it; the message lists the names nearest to it.
     """
     if not isinstance(name, str) or name not in _FAMILY_OF:
-        raise ValueError(f"cells.get: expected a cell name, got {name!r}. {hint(name)}")
+        raise ValueError(f"cell: expected the name of a cell, got {name!r}. {hint(name)}")
     return getattr(import_module(f"recurra.cells.{_FAMILY_OF[name]}"), name)
 
 

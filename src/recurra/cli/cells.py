@@ -5,42 +5,59 @@ from typing import Annotated
 
 import typer
 
+from recurra.cli.options import option
+
 
 def show_cells(
-    name: Annotated[str | None, typer.Argument(help="Show the equations of this cell.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show the equations of this cell.", metavar="NAME")
+    ] = None,
     latex: Annotated[
-        bool, typer.Option("--latex", help="Equations as LaTeX alone, for an align environment.")
+        bool, option(None, "Equations as LaTeX alone, for an align environment.", "--latex")
     ] = False,
     graph: Annotated[
-        Path | None, typer.Option(help="Write the cell's graph to this file, .svg or .dot.")
+        Path | None, option(None, "Write the cell's graph to this file, .svg or .dot.")
     ] = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="All cells with their equations, as docs/cells.md.")
+        bool, option(None, "All cells with their equations, as docs/cells.md.", "--markdown")
     ] = False,
-    input_size: Annotated[int, typer.Option(help="I, for which the table counts parameters.")] = 64,
-    hidden_size: Annotated[
-        int, typer.Option(help="H, for which the table counts parameters.")
-    ] = 256,
+    input_size: Annotated[int, option(None, "I, for which parameters are counted.")] = 64,
+    hidden_size: Annotated[int, option(None, "H, for which parameters are counted.")] = 256,
 ) -> None:
     """List the cells, or show the equations of one.
 
     Examples: recurra cells; recurra cells gru; recurra cells gru --latex; recurra cells gru --graph
     gru.svg
     """
+    for size, value in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if value < 1:
+            raise ValueError(f"{size}: expected at least 1, got {value}. Give a positive number.")
+    if markdown and (latex or name is not None):
+        other = "latex=" if latex else "a NAME"
+        raise ValueError(
+            f"markdown: expected all cells in one form, got {other} too. Leave one of them out."
+        )
+    if graph is not None and (name is None or latex):
+        got = "none" if name is None else "latex= beside it"
+        raise ValueError(f"graph: expected a NAME and nothing else, got {got}. Name one cell.")
+
     from recurra import cells
     from recurra.cli import catalogue
 
     if name is not None:
         cell = cells.get(name)
-        typer.echo(cell.latex() if latex else f"{cell}\n\n{cell.doc}\n\n{cell.latex()}")
         if graph is not None:
             cell.graph().save(graph)
             typer.echo(f"the graph is in {graph}", err=True)
-    elif graph is not None:
-        raise ValueError("recurra cells: expected a NAME with --graph, got none. Name one cell.")
+        elif latex:
+            typer.echo(cell.latex())
+        else:
+            typer.echo(f"{cell}\n\n{cell.doc}\n\n{cell.latex()}\n")
+            parameters = catalogue.facts(cell, input_size, hidden_size).parameters
+            typer.echo(f"{parameters:,} parameters at I = {input_size}, H = {hidden_size}")
     elif latex:
         for each in cells.names():
-            typer.echo(f"% {each}\n{cells.get(each).latex()}\n")
+            typer.echo(f"{cells.get(each).latex()}\n")
     elif markdown:
         typer.echo("\n".join(catalogue.markdown(input_size, hidden_size)))
     else:

@@ -1,26 +1,32 @@
 """`recurra evaluate`: the loss of a run's best model."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from recurra.cli.options import DEVICES, RUN, checked_run, option
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    run: Annotated[Path, RUN],
     split: Annotated[
         str | None,
-        typer.Option(
-            help="train, val or test: a part of the run's own text, or of --data by position.",
-            show_default="test; with --data, all of it",
+        option(
+            None,
+            "A part of the run's own text, or of --data by position.",
+            default="test; with --data, all of it",
+            choices=("train", "val", "test"),
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Another text file, read with the run's vocabulary.")
+        str | None,
+        option(None, "Another text file, read with the run's vocabulary.", default="the run's own"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: Annotated[bool, option(None, "Print one JSON object.", "--json")] = False,
+    device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
     """Measure the loss of a run's best model, every token predicted once.
 
@@ -30,12 +36,17 @@ def evaluate(
     """
     from recurra.training import evaluate_run
 
-    figures = evaluate_run(run, split=split, data=data, device=device)
+    figures = evaluate_run(checked_run(run), split=split, data=data, device=device)
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps({name: _number(value) for name, value in figures.items()}))
         return
     name = "bpc" if "bpc" in figures else "ppl"
     typer.echo(
         f"{figures['run']}, {figures['split']}: nll {figures['nll']:.4f} nats a token, "
         f"{name} {figures[name]:.4f}, {figures['tokens']:,} tokens, {figures['seconds']:.1f} s"
     )
+
+
+def _number(value: object) -> object:
+    """The value, or None for a number that JSON has no way to write: null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,21 +1,27 @@
 """The `recurra` command: its groups, and how a user's mistake becomes one line and exit code 2.
 
-Commands import what they run inside their functions: torch's companions take seconds to load, and
-`--help` should not wait for them.
+Commands import what they run inside their functions: torch and its companions take seconds to load,
+and `--help` should not wait for them.
 """
 
 import os
+import re
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
 
 from recurra.cli import cells, compare, doctor, evaluate, sample, train
+from recurra.cli.options import in_flags, invoked
 from recurra.errors import RecurraError
+from recurra.terminal import prepare_streams, printable, release
 
-USER_ERROR = 2
+OWN_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130
 TRACEBACK_VARIABLE = "RECURRA_TRACEBACK"
+
+# How errors of arguments read; a ValueError or TypeError that reads otherwise is a bug of ours.
+_REFUSAL = re.compile(r": expected .*, got", re.DOTALL)
 
 
 class Commands(typer.core.TyperGroup):
@@ -27,22 +33,41 @@ class Commands(typer.core.TyperGroup):
             return super().main(*args, standalone_mode=False, **kwargs)
         try:
             code = super().main(*args, standalone_mode=False, **kwargs)
-        except (RecurraError, ValueError, TypeError, OSError) as error:
+            sys.stdout.flush()  # what a full disk refuses is known now, not behind our back
+        except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
-            sys.exit(_report(f"recurra: {error}"))
-        except Exception as error:
-            # Errors of usage: their base class moved between releases of typer, their methods
-            # did not.
-            if not hasattr(error, "format_message"):
-                raise
-            sys.exit(_report_usage(error))
+            words = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
+            code = _report(error, invoked(self, words))
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _report(line: str) -> int:
-    typer.echo(line, err=True)
-    return USER_ERROR
+def _report(error: Exception, command: Any) -> int:
+    """Say what is wrong, if it is the user's to mend, and the exit code."""
+    if isinstance(error, BrokenPipeError):  # whoever read has read enough
+        release(sys.stdout)
+        return OWN_ERROR
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED
+    if hasattr(error, "format_message"):  # wrong usage, in every release of typer
+        return _report_usage(error)
+    if isinstance(error, OSError):
+        release(sys.stdout)  # which may be what could not be written
+        return _say(f"recurra: {_named(error)}")
+    is_refusal = isinstance(error, ValueError | TypeError) and _REFUSAL.search(str(error))
+    if isinstance(error, RecurraError) or is_refusal:
+        return _say(f"recurra: {in_flags(str(error), command)}")
+    error.add_note("This is a fault of recurra, not a mistake of yours: please report it.")
+    raise error
+
+
+def _named(error: OSError) -> str:
+    """What the system says, with the file it says it of."""
+    where = "standard output" if error.filename is None else os.fsdecode(error.filename)
+    return (
+        f"{where}: expected a file or folder that can be read or written, got: "
+        f"{error.strerror or error}. Check its name, its permissions and the room on the disk."
+    )
 
 
 def _report_usage(error: Any) -> int:
@@ -51,7 +76,13 @@ def _report_usage(error: Any) -> int:
     message = error.format_message().strip()
     if not message:  # a group called bare, whose help has been shown
         return USER_ERROR
-    return _report(f"{command}: {message.rstrip('.')}. See {command} --help.")
+    end = "" if message.endswith("?") else "."
+    return _say(f"{command}: {message.rstrip('.')}{end} See {command} --help.")
+
+
+def _say(line: str) -> int:
+    typer.echo(printable(line), err=True)
+    return USER_ERROR
 
 
 app = typer.Typer(
@@ -61,9 +92,34 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Recurrent networks, written as equations: train them, evaluate them, sample from them.",
     epilog="Start with: recurra train lm --max-minutes 1",
 )
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"recurra {version('recurra')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def recurra(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Recurrent networks, written as equations: train them, evaluate them, sample from them.
+
+    A run is a folder: train makes it, evaluate and sample read it. Each command has a --help.
+    """
+
+
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("sample")(sample.sample)
@@ -74,4 +130,5 @@ app.command("doctor")(doctor.show_machine)
 
 def main() -> None:
     """The entry point of the `recurra` command."""
+    prepare_streams()
     app()

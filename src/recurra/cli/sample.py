@@ -1,58 +1,75 @@
 """`recurra sample`: text from a run, shown as it is written."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from recurra.cli.options import DEVICES, RUN, checked_run, option
+from recurra.terminal import typed, write_exactly
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    length: Annotated[int, typer.Option(help="Tokens to write.")] = 500,
-    prime: Annotated[str, typer.Option(help="Text to go on from.")] = "",
+    run: Annotated[Path, RUN],
+    length: Annotated[int, option(None, "Tokens to write.")] = 500,
+    prime: Annotated[
+        str, option(None, r"Text to go on from; with line ends as the shell has them: $'a\nb'.")
+    ] = "",
     temperature: Annotated[
-        float, typer.Option(help="Below 1 surer, above 1 wilder; 0 takes the likeliest token.")
+        float, option(None, "Below 1 surer, above 1 wilder; 0 takes the likeliest token.")
     ] = 0.8,
     top_k: Annotated[
-        int | None,
-        typer.Option(help="Draw among the K likeliest tokens.", show_default="all"),
+        int | None, option(None, "Draw among the K likeliest tokens.", default="all")
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(
-            help="Draw among the likeliest tokens that make up this share.", show_default="all"
-        ),
+        option(None, "Draw among the likeliest tokens that make up this share.", default="all"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="The same seed writes the same text.", show_default="another each time"),
+        option(None, "The same seed writes the same text.", default="another each time"),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
-    """Write text with a run's best model, character by character.
+    """Write text with a run's best model, token by token.
+
+    A file or a pipe gets the tokens' bytes as they are; a terminal gets what it can show.
 
     Examples: recurra sample runs/first --prime "ROMEO:" --temperature 0.7 --seed 1
     """
     import torch
 
     from recurra.decoding import Sampler, generate_text
-    from recurra.training import load_run, printable
+    from recurra.training import load_run
 
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
-    loaded = load_run(run, device=device)
+    loaded = load_run(checked_run(run), device=device)
     generator = torch.Generator()
     if seed is None:
         generator.seed()
     else:
         generator.manual_seed(seed)
+    prime = typed(prime)
     pieces = generate_text(
-        loaded.model, loaded.vocabulary, prime, length, sampler=sampler, generator=generator
+        loaded.model,
+        loaded.vocabulary,
+        prime,
+        length,
+        sampler=sampler,
+        generator=generator,
+        exact=not sys.stdout.isatty(),
     )
-    # A terminal obeys control characters; a file or a pipe gets the text as it is.
-    show = printable if sys.stdout.isatty() else str
-    typer.echo(show(prime), nl=False)
+    write_exactly(prime)
+    for piece in _whole_line_ends(pieces):
+        write_exactly(piece)
+    write_exactly("\n")
+
+
+def _whole_line_ends(pieces: Iterable[str]) -> Iterator[str]:
+    r"""The same text with no "\r\n" cut in two: a terminal shows it as one line end."""
+    held = ""
     for piece in pieces:
-        typer.echo(show(piece), nl=False)
-        sys.stdout.flush()
-    typer.echo()
+        text = held + piece
+        held = "\r" if text.endswith("\r") else ""
+        yield text.removesuffix(held)
+    yield held

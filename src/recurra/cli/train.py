@@ -1,12 +1,19 @@
 """`recurra train`: one command for each task."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 import typer.core
 
 from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, REPORTS, TEXT, option
+from recurra.terminal import Lasting, printable, typed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from recurra.training import TrainingResult, View
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -162,43 +169,61 @@ def lm(
     """
     from rich.console import Console
 
-    from recurra.backends import keep_freed_memory
-    from recurra.training import describe_default_text, train_language_model, view_for
+    # Training goes on when nobody reads what it says.
+    console = Console(file=cast(TextIO, Lasting(sys.stdout)), highlight=False)
+    with console.status("starting ...") as waiting:
+        _say(console, f"the run of {out} goes on" if resume else _reading(data))
+        from recurra.backends import keep_freed_memory
+        from recurra.training import describe_default_text, train_language_model, view_for
 
-    keep_freed_memory()
-    console = Console(highlight=False)
-    if data is None and not resume:
-        console.print(f"no --data: training on {describe_default_text()}", markup=False)
-    try:
-        result = train_language_model(
-            out,
-            _given(context),
-            resume=resume,
-            view=lambda title: view_for(console, title=title),
-        )
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; go on with: recurra train lm --out {out} --resume", err=True)
-        raise typer.Exit(130) from None
+        def view(title: str) -> "View":
+            waiting.stop()
+            return view_for(console, title=title)
+
+        keep_freed_memory()
+        if data is None and not resume:
+            _say(console, f"no --data: training on {describe_default_text()}")
+        try:
+            result = train_language_model(out, _given(context), resume=resume, view=view)
+        except KeyboardInterrupt:
+            waiting.stop()
+            typer.echo(f"stopped; go on with: recurra train lm --out {out} --resume", err=True)
+            raise typer.Exit(130) from None
     _print_result(console, result)
+
+
+def _reading(data: str | None) -> str:
+    """The first line: what is read, said before anything that takes time."""
+    if data is None:
+        return "reading the Python standard library's source"
+    try:
+        return f"reading {data}, {Path(data).stat().st_size / 1e6:,.1f} MB"
+    except OSError:  # said in full by what reads it
+        return f"reading {data}"
+
+
+def _say(console: "Console", text: str) -> None:
+    console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
     """The settings that stand on the command line; the others are the library's or the run's."""
     return {
-        name: value
+        name: typed(value) if isinstance(value, str) and name == "prime" else value
         for name, value in context.params.items()
         if name not in {"out", "resume"}
         and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
 
 
-def _print_result(console: Any, result: Any) -> None:
-    """The samples from start to end, the validation loss, and what to do next."""
-    from recurra.training import printable
+def _print_result(console: "Console", result: "TrainingResult") -> None:
+    """The samples from start to end, the validation loss, and what to do next.
 
-    samples = result.folder / "samples.txt"
-    if samples.exists():
-        console.print(printable(samples.read_text(encoding="utf-8")), markup=False, soft_wrap=True)
+    Where there is no terminal the samples stand in the lines above, each when it was taken.
+    """
+    if console.is_terminal:
+        for sample in result.samples:
+            _say(console, f"=== {sample.heading} ===\n{sample.text}\n")
     skipped = f", {result.skipped} skipped" if result.skipped else ""
     lines = (
         f"{result.steps} steps, {result.epochs:.2f} epochs, {result.tokens:,} tokens in "
@@ -210,4 +235,4 @@ def _print_result(console: Any, result: Any) -> None:
         f"  recurra sample {result.folder} --length 1000",
         f"  tensorboard --logdir {result.folder}",
     )
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    _say(console, "\n".join(lines))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from recurra.data.octets import Utf8Decoder, lone_surrogate_error
+from recurra.data.octets import bytes_decoder, lone_surrogate_error
 from recurra.data.text import whole_words
 from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary
 
@@ -75,9 +75,9 @@ class BPEVocabulary(Vocabulary):
         r"""The id of "\n"."""
         return self._start_id
 
-    def decoder(self) -> TokenDecoder:
+    def decoder(self, *, exact: bool = False) -> TokenDecoder:
         """A decoder that gives a character when the token with its last byte arrives."""
-        return Utf8Decoder(self._token_bytes)
+        return bytes_decoder(self._token_bytes, exact)
 
     def to_config(self) -> dict[str, Any]:
         """The level, and the tokenizers library's own JSON as one string."""

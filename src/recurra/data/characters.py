@@ -54,7 +54,7 @@ class CharacterVocabulary(Vocabulary):
         r"""The id of "\n"; 0 in a text that had no line end."""
         return max(self.characters.find("\n"), 0)
 
-    def decoder(self) -> TokenDecoder:
+    def decoder(self, *, exact: bool = False) -> TokenDecoder:
         """A decoder that gives each character as it arrives."""
         return _CharacterDecoder(self.characters)
 

@@ -15,7 +15,7 @@ class ByteVocabulary(Vocabulary):
 
     Text is taken as UTF-8; bytes that are not UTF-8 travel through `str` as Python's
     surrogate escapes, so reading and encoding give exactly the bytes of the file. Decoding shows
-    what is not UTF-8 as U+FFFD.
+    what is not UTF-8 as U+FFFD, but for an exact `decoder`.
     """
 
     level: ClassVar[str] = "byte"
@@ -40,9 +40,9 @@ class ByteVocabulary(Vocabulary):
         r"""The byte of "\n"."""
         return ord("\n")
 
-    def decoder(self) -> TokenDecoder:
-        """A decoder that gives a character when its last byte arrives."""
-        return Utf8Decoder([bytes([value]) for value in range(256)])
+    def decoder(self, *, exact: bool = False) -> TokenDecoder:
+        """A decoder that gives a character when its last byte arrives; each byte with `exact`."""
+        return bytes_decoder([bytes([value]) for value in range(256)], exact)
 
     def to_config(self) -> dict[str, Any]:
         """The level, which says it all."""
@@ -60,7 +60,28 @@ class ByteVocabulary(Vocabulary):
         return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
 
 
-class Utf8Decoder:
+def bytes_decoder(token_bytes: Sequence[bytes], exact: bool) -> TokenDecoder:
+    """A decoder of tokens that are byte strings."""
+    return _ExactDecoder(token_bytes) if exact else _Utf8Decoder(token_bytes)
+
+
+class _ExactDecoder:
+    """Gives each token as it is, with what is no UTF-8 by itself as surrogate escapes."""
+
+    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+        self._token_bytes = token_bytes
+
+    def feed(self, token_id: int) -> str:
+        """The token."""
+        token = self._token_bytes[check_id(token_id, len(self._token_bytes))]
+        return token.decode("utf-8", "surrogateescape")
+
+    def flush(self) -> str:
+        """Nothing: every token has been given."""
+        return ""
+
+
+class _Utf8Decoder:
     """Decodes tokens that are byte strings; one character may arrive over several tokens."""
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:

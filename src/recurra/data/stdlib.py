@@ -81,7 +81,7 @@ def stdlib_source(folder: str | PathLike[str] | None = None) -> StdlibSource:
     if not files:
         raise DataError(
             f"{root}: expected the source of the standard library, got no .py file. "
-            "Train on a text of your own with --data FILE."
+            "Train on a text of your own: data=FILE."
         )
     notice = root / "LICENSE.txt"
     return StdlibSource(

@@ -70,7 +70,7 @@ class TokenStreams:
         if len(tokens) < needed:
             raise DataError(
                 f"tokens: expected at least {needed} tokens (batch size {batch_size} x bptt {bptt}"
-                f" + 1), got {len(tokens)}. Use more text, or a smaller --batch-size or --bptt."
+                f" + 1), got {len(tokens)}. Use more text, or a smaller batch_size= or bptt=."
             )
         self.batch_size = batch_size
         self.bptt = bptt

@@ -165,7 +165,7 @@ def _remedy(source: Path, head: bytes) -> str:
     return (
         "Convert the file to UTF-8 (from Latin-1, for example: "
         f"iconv -f LATIN1 -t UTF-8 {name} > {name}.utf8); what is no text can be trained on with "
-        "--level byte."
+        "level=byte."
     )
 
 

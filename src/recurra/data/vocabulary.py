@@ -64,8 +64,12 @@ class Vocabulary(ABC):
         """The id that generation starts from when there is no priming text: that of a line end."""
 
     @abstractmethod
-    def decoder(self) -> TokenDecoder:
-        """A fresh incremental decoder, for text that is shown while it is generated."""
+    def decoder(self, *, exact: bool = False) -> TokenDecoder:
+        """A fresh incremental decoder, for text that is shown while it is generated.
+
+        With `exact` each token is given by itself, and its bytes that are no UTF-8 as surrogate
+        escapes, in the form that `encode` takes: for text that is written to a file.
+        """
 
     @abstractmethod
     def to_config(self) -> dict[str, Any]:
@@ -186,5 +190,5 @@ def unseen_error(
     return DataError(
         f"{where}: expected {kind} of the vocabulary ({size} symbols), got {named}, never seen "
         f"in training, the first at position {position}. Leave them out, or train on text that "
-        "has them, or with --level byte."
+        "has them, or with level=byte."
     )

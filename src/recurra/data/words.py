@@ -93,7 +93,7 @@ class WordVocabulary(Vocabulary):
         """The id of the line end."""
         return self.end_of_line_id
 
-    def decoder(self) -> TokenDecoder:
+    def decoder(self, *, exact: bool = False) -> TokenDecoder:
         """A decoder that puts the space of a token, where it has one, before it."""
         return _WordDecoder(self.words)
 

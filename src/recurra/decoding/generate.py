@@ -45,8 +45,8 @@ class TextCodec(Protocol):
         """The ids of a text, which an error calls `where`."""
         ...
 
-    def decoder(self) -> StreamDecoder:
-        """A fresh incremental decoder."""
+    def decoder(self, *, exact: bool = False) -> StreamDecoder:
+        """A fresh incremental decoder; called with `exact` only where that was asked for."""
         ...
 
 
@@ -165,12 +165,14 @@ def generate_text(
     *,
     sampler: Sampler,
     generator: torch.Generator | None = None,
+    exact: bool = False,
 ) -> Iterator[str]:
     """The text that the model writes after the prime, piece by piece as characters complete.
 
     The prime is not given back; what follows it is spaced as its continuation. An empty prime
-    starts at the vocabulary's `start_id`. `length` counts tokens. Arguments and errors are
-    otherwise those of `generate` and of `vocabulary.encode`.
+    starts at the vocabulary's `start_id`. `length` counts tokens. With `exact` the pieces are the
+    tokens, for a file: encoded as UTF-8 with surrogateescape they are the very bytes of those.
+    Arguments and errors are otherwise those of `generate` and of `vocabulary.encode`.
     """
     prime_ids = np.asarray(vocabulary.encode(prime, where="prime"), dtype=np.int64)
     ids = generate(
@@ -181,7 +183,7 @@ def generate_text(
         generator=generator,
         start_id=vocabulary.start_id,
     )
-    decoder = vocabulary.decoder()
+    decoder = vocabulary.decoder(exact=True) if exact else vocabulary.decoder()
     for token_id in prime_ids.tolist():
         decoder.feed(token_id)
     return _pieces(decoder, ids)

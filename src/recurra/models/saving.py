@@ -96,7 +96,7 @@ def save(model: Model, folder: str | os.PathLike[str]) -> None:
     }
     # Not save_file: its files can be read by their owner alone.
     write_atomically(folder / WEIGHTS_NAME, lambda part: part.write_bytes(to_bytes(tensors)))
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda part: part.write_text(text, "utf-8", "backslashreplace"))
 
 
 def load(

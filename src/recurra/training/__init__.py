@@ -1,5 +1,6 @@
 """Training: the loop, truncated BPTT, optimizers, schedules, clipping, checkpoints, evaluation."""
 
+from recurra.terminal import printable
 from recurra.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from recurra.training.clipping import clip_gradients
 from recurra.training.comparison import (
@@ -19,7 +20,7 @@ from recurra.training.schedules import Schedule
 from recurra.training.settings import LanguageSettings, ModelSettings
 from recurra.training.text import Text, TextSettings, describe_default_text
 from recurra.training.trials import Outcome, Point, Progress, Trial, run_trial
-from recurra.training.view import LiveView, PlainView, SilentView, View, printable, view_for
+from recurra.training.view import LiveView, PlainView, SilentView, View, view_for
 
 __all__ = [
     "Checkpoint",

@@ -42,9 +42,10 @@ from recurra.training.randomness import random_states, restore_random_states, se
 from recurra.training.samples import Sample, draw_text, due_milestone
 from recurra.training.schedules import Schedule
 from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
-from recurra.training.view import SilentView, View
+from recurra.training.view import SilentView, Status, View, showing_builds
 
 CHECKPOINT_EVERY_S = 30.0
+SHOW_EVERY_S = 0.25  # what a view draws; metrics.csv has its rows by steps
 VALIDATION_TOKENS = 100_000  # of a longer split, spread over all of it: validating stays cheap
 
 logger = logging.getLogger("recurra")
@@ -122,6 +123,7 @@ class LanguageTrainer:
         self.config = config
         self.folder = folder
         self._val = val
+        self._num_train = len(train)
         self._view = view or SilentView()
         self._streams = TokenStreams(train, config.batch_size, config.bptt)
         if len(val) < 2:
@@ -164,7 +166,7 @@ class LanguageTrainer:
             remove_leftovers(self.folder)
             self._logs = RunLogs(self.folder, self.vocabulary.level, marks)
             try:
-                with repeatable(self._stepper.device), self._view:
+                with repeatable(self._stepper.device), self._view, showing_builds(self._view):
                     self._run()
             finally:
                 self._logs.close()
@@ -173,6 +175,7 @@ class LanguageTrainer:
     def _run(self) -> None:
         self._start_clock()
         self._update_fraction()
+        self._view.noted(self._about())
         with held_interrupts() as interrupted:
             if self._progress.step == 0:
                 self._sample_if_due()
@@ -186,11 +189,23 @@ class LanguageTrainer:
                 self._validate()
                 self._save()
 
+    def _about(self) -> str:
+        """One line: what is read, and what learns it."""
+        symbols = {"char": "characters", "byte": "bytes", "word": "words"}
+        kind = symbols.get(self.vocabulary.level, "tokens")
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return (
+            f"{self._num_train:,} {kind} to train on, {len(self._val):,} to validate on, "
+            f"{len(self.vocabulary):,} kinds; {parameters:,} parameters; "
+            f"an epoch is {len(self._streams):,} steps"
+        )
+
     def _start_clock(self) -> None:
         now = time.monotonic()
         self._started = now
         self._elapsed_before = self._progress.elapsed_s
         self._saved_at = now
+        self._shown_at = -math.inf  # the first step is shown as soon as it is taken
 
     def _elapsed(self) -> float:
         return self._elapsed_before + time.monotonic() - self._started
@@ -223,6 +238,8 @@ class LanguageTrainer:
             improved = self._validate()
         if validated or progress.step % self.config.log_every == 0:
             self._write_row(validated=validated)
+        elif time.monotonic() - self._shown_at >= SHOW_EVERY_S:
+            self._show(self._status())
         self._sample_if_due()
         if improved or self._fraction >= 1.0 or self._checkpoint_due():
             self._save()
@@ -273,8 +290,18 @@ class LanguageTrainer:
         return True
 
     def _write_row(self, *, validated: bool) -> None:
+        status = self._status()
+        self._logs.row(status, validated=validated)
+        self._show(status)
+        self._progress.interval = Interval()
+
+    def _show(self, status: Status) -> None:
+        self._view.progressed(status)
+        self._shown_at = time.monotonic()
+
+    def _status(self) -> Status:
         progress = self._progress
-        status = status_of(
+        return status_of(
             progress,
             level=self.vocabulary.level,
             total_steps=self._budget.total_steps,
@@ -283,9 +310,6 @@ class LanguageTrainer:
             lr=self._lr,
             seconds_left=self._budget.seconds_left(progress.step, progress.elapsed_s),
         )
-        self._logs.row(status, validated=validated)
-        self._view.progressed(status)
-        progress.interval = Interval()
 
     def _sample_if_due(self) -> None:
         milestone = due_milestone(self._fraction, self._progress.sampled)
@@ -363,6 +387,8 @@ class LanguageTrainer:
         if self._progress.best_nll is None:
             self.model.save(self.folder)
         self._save()
+        if self._progress.interval.steps:
+            self._show(self._status())
         raise KeyboardInterrupt
 
     def _result(self) -> TrainingResult:

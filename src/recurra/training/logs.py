@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from recurra.terminal import printable
 from recurra.training.measures import measure, measure_name
 from recurra.training.metrics import EventLog, MetricsTable
 from recurra.training.progress import Progress
@@ -68,6 +69,7 @@ class RunLogs:
     def sample(self, sample: Sample) -> None:
         """Write one sample."""
         self._samples.append(sample)
+        self._events.append_text("sample", printable(sample.text), sample.step)
 
     def marks(self) -> dict[str, int]:
         """The lengths of the files, once they are on the disk."""

@@ -12,6 +12,13 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.compat.proto.summary_pb2 import (
     Summary,  # pyright: ignore[reportAttributeAccessIssue]
+    SummaryMetadata,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from tensorboard.compat.proto.tensor_pb2 import (
+    TensorProto,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from tensorboard.compat.proto.tensor_shape_pb2 import (
+    TensorShapeProto,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -70,6 +77,21 @@ class EventLog:
         ]
         step = int(row["step"] or 0)
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def append_text(self, tag: str, text: str, step: int) -> None:
+        """Add a text, which TensorBoard's text plugin shows with its line ends."""
+        metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        content = "\n".join(f"    {line}" for line in text.split("\n")).encode()  # Markdown's code
+        value = Summary.Value(
+            tag=tag,
+            metadata=metadata,
+            tensor=TensorProto(
+                dtype="DT_STRING",
+                string_val=[content],
+                tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+            ),
+        )
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
 
     def mark(self) -> int:
         """The file's length, once it is on the disk; a checkpoint keeps it."""

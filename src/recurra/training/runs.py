@@ -221,8 +221,9 @@ def _update_training(folder: Path, config: TrainingConfig) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    # a byte of no UTF-8 in a prime or a path becomes an escape, as JSON itself writes it: \udce9
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda part: part.write_text(text, "utf-8", "backslashreplace"))
 
 
 def _read_config(folder: Path, kind: type[RunError] | type[CheckpointError]) -> dict[str, Any]:

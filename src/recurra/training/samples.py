@@ -9,6 +9,7 @@ from torch import nn
 
 from recurra.data import Vocabulary
 from recurra.decoding import Sampler, generate_text
+from recurra.terminal import legible
 from recurra.training.files import AppendLog
 
 MILESTONES = (0.0, 0.1, 0.5, 1.0)  # shares of a run at which a sample is taken
@@ -70,7 +71,7 @@ def draw_text(
         generator=torch.Generator().manual_seed(seed),
     )
     try:
-        return prime + "".join(pieces)
+        return legible(prime) + "".join(pieces)
     except ValueError as error:
         # The scores of a model that diverges may overflow; training reports that by itself.
         return f"(no sample: {error})"

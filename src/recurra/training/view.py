@@ -1,6 +1,9 @@
 """What a run looks like while it trains: a live panel in a terminal, plain lines anywhere else."""
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -12,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from recurra.terminal import printable
 from recurra.training.samples import Sample
 
 LINE_EVERY_S = 10.0
@@ -71,7 +75,7 @@ class View(Protocol):
     ) -> None: ...
 
     def progressed(self, status: Status) -> None:
-        """Called after each row of metrics."""
+        """Called after the first step, and then a few times a second."""
 
     def sampled(self, sample: Sample) -> None:
         """Called with each new sample."""
@@ -111,22 +115,34 @@ class PlainView(SilentView):
         self._console = console
         self._every_s = every_s
         self._next = 0.0
+        self._unsaid: Status | None = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Print the last numbers, if they are not there yet."""
+        if self._unsaid is not None:
+            self._print(describe(self._unsaid))
 
     def progressed(self, status: Status) -> None:
         """Print a line if the last one is old enough, or the run is over."""
         now = time.monotonic()
+        self._unsaid = status
         if now >= self._next or status.fraction >= 1.0:
             self._next = now + self._every_s
+            self._unsaid = None
             self._print(describe(status))
 
     def sampled(self, sample: Sample) -> None:
-        """Print that it was taken, and the first line or so of it."""
-        start = printable(sample.text).strip().replace("\n", " ")
-        self._print(f"sample at {sample.heading}: {start[:60]}")
+        """Print it under its heading."""
+        self._print(f"=== {sample.heading} ===\n{printable(sample.text)}\n")
 
     def noted(self, message: str) -> None:
         """Print it."""
-        self._print(message)
+        self._print(printable(message))
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -139,9 +155,8 @@ class LiveView:
         self._title = title
         self._status: Status | None = None
         self._sample: Sample | None = None
-        self._live = Live(
-            console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
-        )
+        self._console = console
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4)
 
     def __enter__(self) -> "View":
         self._live.start()
@@ -153,6 +168,8 @@ class LiveView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """Draw the last numbers and leave them there, but at a run's end, which is told in full."""
+        self._live.transient = kind is None
         self._live.stop()
 
     def progressed(self, status: Status) -> None:
@@ -165,7 +182,7 @@ class LiveView:
 
     def noted(self, message: str) -> None:
         """Print it above the panel, where it stays."""
-        self._live.console.print(Text(message))
+        self._console.print(Text(printable(message)))
 
     def _draw(self) -> RenderableType:
         rows: list[RenderableType] = [_bar(self._status)]
@@ -174,7 +191,10 @@ class LiveView:
         if self._sample is not None:
             lines = printable(self._sample.text).splitlines()[:SAMPLE_LINES]
             rows += [Text(self._sample.heading, style="dim"), Text("\n".join(lines), style="cyan")]
-        return Panel(Group(*rows), title=Text(self._title), title_align="left")
+        # Room beside the border: there a terminal shows the ^C that was typed, and tears nothing.
+        width = max(self._console.width - 3, 20)
+        title = Text(printable(self._title))
+        return Panel(Group(*rows), title=title, title_align="left", width=width)
 
 
 def view_for(console: Console, *, title: str) -> View:
@@ -209,11 +229,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def printable(text: str) -> str:
-    """The text with control characters, which could drive a terminal, shown as U+FFFD."""
-    return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
-
-
 def _steps(status: Status) -> str:
     total = "" if status.total_steps is None else f" of {status.total_steps}"
     return f"step {status.step}{total}"
@@ -221,7 +236,7 @@ def _steps(status: Status) -> str:
 
 def _bar(status: Status | None) -> RenderableType:
     if status is None:
-        return Text("preparing ...")
+        return Text("the first step ...")
     row = Table.grid(expand=True, padding=(0, 1))
     row.add_column(ratio=1)
     row.add_column(justify="right")
@@ -255,3 +270,29 @@ def _numbers(status: Status) -> RenderableType:
     for index in range(0, len(cells), 3):
         table.add_row(*(Text(cell) for cell in cells[index : index + 3]))
     return table
+
+
+@contextmanager
+def showing_builds(view: View) -> Iterator[None]:
+    """Have the view say that kernels are built, the first time that one is."""
+    log = logging.getLogger("recurra.build")
+    news, level = _BuildNews(view), log.level
+    log.addHandler(news)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(news)
+
+
+class _BuildNews(logging.Handler):
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self._view = view
+        self._said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._said:
+            self._said = True
+            self._view.noted(f"{record.getMessage()}; they are kept for the next run")

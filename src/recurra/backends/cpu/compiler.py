@@ -30,6 +30,7 @@ import torch
 from recurra.errors import BackendError, BuildError
 
 logger = logging.getLogger("recurra")
+builds = logging.getLogger("recurra.build")  # what shows a run shows these: they take seconds
 
 RUNTIME = Path(__file__).with_name("runtime.hpp")
 _FLAGS = (
@@ -240,6 +241,7 @@ def _build(compiler: Compiler, flags: tuple[str, ...], text: str, library: Path)
     with tempfile.TemporaryDirectory(prefix=f"{library.stem}-", dir=library.parent) as work:
         source, built = Path(work, "cell.cpp"), Path(work, "cell.so")
         source.write_text(text)
+        builds.info("building kernels with %s", compiler.command[0])
         for command in _commands(compiler, flags, source, built):
             failed, said = _failed(command)
             if failed:
