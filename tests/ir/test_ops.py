@@ -61,6 +61,7 @@ EVALUATE: dict[str, Callable[..., Tensor]] = {
     "exp": _plain(torch.exp),
     "expm1": _plain(torch.expm1),
     "log": _plain(torch.log),
+    "log1p": _plain(torch.log1p),
     "sqrt": _plain(torch.sqrt),
     "sigmoid": _plain(torch.sigmoid),
     "tanh": _plain(torch.tanh),
@@ -130,7 +131,7 @@ V, U, S = value_leaf("v", H), value_leaf("u", H), value_leaf("s")
 Z = value_leaf("z")
 M, N = value_leaf("m", H, I), value_leaf("n", I, P)
 
-POSITIVE = {"log", "sqrt", "pow"}
+POSITIVE = {"log", "log1p", "sqrt", "pow"}
 
 
 def samples(op: str) -> Iterator[Node]:
@@ -333,6 +334,14 @@ def test_large_arguments_do_not_overflow() -> None:
         table = backward(graph, d)
         found = evaluate((graph.output("y"), table[V]), {V: large})
         assert all(torch.isfinite(value).all() for value in found), op
+
+
+def test_softmax_is_not_differentiated_through_what_it_subtracts() -> None:
+    graph = as_primitives(apply("softmax", V), [V])
+    (largest,) = (node for node in graph.nodes() if node.op == "max")
+    table = backward(graph, leaf("cotangent", "y", (H,)))
+    assert largest not in table
+    assert all(node.op != "eq" for node in topological([table[V]]))
 
 
 # ---- folding -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ Letters: x input, h or c state; z and h_tilde candidates; gates f (forget), i (i
 r (reset); x_old the input of the step before, for cells that read two inputs at a step.
 """
 
-from recurra.lang import cell, exp, sigmoid, softplus, sqrt, tanh
+from recurra.lang import cell, exp, expm1, maximum, sigmoid, softplus, sqrt, tanh
 
 
 @cell(state="h")
@@ -27,12 +27,13 @@ def minlstm(x, h, W_f, b_f, W_i, b_i, W_h, b_h):
     """minLSTM: gates that read the input alone and sum to one.
 
     Source: Feng, Tung, Ahmed, Bengio, Hajimirsadeghi (2024), "Were RNNs All We Needed?",
-    arXiv:2410.01201, section 3.2.
+    arXiv:2410.01201, section 3.2; in logarithms, as in its appendix, because f / (f + i) of two
+    gates that are shut is 0 / 0: shut_f is -log f.
     """
-    f = sigmoid(W_f @ x + b_f)
-    i = sigmoid(W_i @ x + b_i)
+    shut_f = softplus(-(W_f @ x + b_f))
+    shut_i = softplus(-(W_i @ x + b_i))
     h_tilde = W_h @ x + b_h
-    return f / (f + i) * h + i / (f + i) * h_tilde
+    return sigmoid(shut_i - shut_f) * h + sigmoid(shut_f - shut_i) * h_tilde
 
 
 @cell(state=("c", "x_old"), output=True, sizes={"x_old": "I"})
@@ -103,13 +104,16 @@ def rg_lru(x, h, W, W_r, b_r, W_i, b_i, decay, heads=4, power=8.0):
     Source: De, Smith, Fernando, Botev et al. (2024), "Griffin: Mixing Gated Linear Recurrences with
     Local Attention for Efficient Language Models", arXiv:2402.19427, eq. (1)-(4).
     Differences: W projects the input, so that its size is free, as the block around the unit does
-    in the paper; `decay` is the logit whose sigmoid is the paper's a.
+    in the paper; `decay` is the logit whose sigmoid is the paper's a. The root is bounded below:
+    where the gate is shut its derivative by the gate is infinite, though that by what the gate is
+    made of is 0.
     """
     u = W @ x
     r = sigmoid(W_r @ u + b_r)
     i = sigmoid(W_i @ u + b_i)
     log_a = -power * softplus(-decay) * r
-    return exp(log_a) * h + sqrt(1 - exp(2 * log_a)) * (i * u)
+    root = sqrt(maximum(-expm1(2 * log_a), 1e-36))
+    return exp(log_a) * h + root * (i * u)
 
 
 @cell(state="h")

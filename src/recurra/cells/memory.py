@@ -5,7 +5,7 @@ candidate g; W_ab the matrix from a to b, p_a the peephole vector from the memor
 and c are those of the step before.
 """
 
-from recurra.lang import cell, concat, exp, maximum, relu, sigmoid, split, tanh
+from recurra.lang import cell, concat, exp, maximum, minimum, relu, sigmoid, split, tanh, where
 
 
 @cell(state=("h", "c"), sizes={"b_g": "H"})
@@ -228,14 +228,17 @@ def slstm(x, h, c, n, m, W_z, R_z, b_z, W_i, R_i, b_i, W_f, R_f, b_f, W_o, R_o, 
     Source: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter, Hochreiter
     (2024), "xLSTM: Extended Long Short-Term Memory", NeurIPS, arXiv:2405.04517, eq. (8)-(17), with
     the exponential forget gate of eq. (14).
+    Differences: m starts from the first input gate, whatever it was before: there is nothing in c
+    and n yet that it would have to keep in range. The bound on f says nothing but then, where f
+    multiplies zeros.
     """
     z = tanh(W_z @ x + R_z @ h + b_z)
     log_i = W_i @ x + R_i @ h + b_i
     log_f = W_f @ x + R_f @ h + b_f
     o = sigmoid(W_o @ x + R_o @ h + b_o)
-    m_new = maximum(log_f + m, log_i)
+    m_new = where(n == 0, log_i, maximum(log_f + m, log_i))
     i = exp(log_i - m_new)
-    f = exp(log_f + m - m_new)
+    f = exp(minimum(log_f + m - m_new, 80))
     c = f * c + i * z
     n = f * n + i
     return o * (c / n), c, n, m_new

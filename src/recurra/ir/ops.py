@@ -145,6 +145,8 @@ def _clamp_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
 
 
 def _max_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
+    if dict(y.attrs).get("held"):
+        return (None,)
     (a,) = y.inputs
     largest = apply("eq", a, y)
     return (_mul(apply("div", d, apply("sum", largest)), largest),)
@@ -208,7 +210,8 @@ def _expand_layer_norm(y: Node) -> Node:
 
 def _expand_softmax(y: Node) -> Node:
     (v,) = y.inputs
-    weights = apply("exp", apply("sub", v, apply("max", v)))
+    # whatever is subtracted falls out of the quotient: nothing is differentiated through it
+    weights = apply("exp", apply("sub", v, apply("max", v, held=True)))
     return apply("div", weights, apply("sum", weights))
 
 
@@ -351,8 +354,10 @@ _UNARY = [
     _unary("neg", lambda a: -a, lambda a, y, d: _neg(d), text="-{0}", latex="-{0}", precedence=3),
     _unary("abs", abs, lambda a, y, d: _mul(d, apply("sign", a)), latex="|{0}|"),
     _unary("exp", math.exp, lambda a, y, d: _mul(d, y), latex=r"\exp({0})"),
-    _unary("expm1", math.expm1, lambda a, y, d: _mul(d, apply("add", y, 1.0))),
+    # not y + 1, of which nothing is left where a is far below 0
+    _unary("expm1", math.expm1, lambda a, y, d: _mul(d, apply("exp", a))),
     _unary("log", math.log, lambda a, y, d: apply("div", d, a), latex=r"\log({0})"),
+    _unary("log1p", math.log1p, lambda a, y, d: apply("div", d, apply("add", a, 1.0))),
     _unary("sqrt", math.sqrt, lambda a, y, d: apply("div", _mul(d, 0.5), y), latex=r"\sqrt{{{0}}}"),
     _unary(
         "sigmoid",

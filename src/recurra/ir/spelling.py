@@ -66,6 +66,8 @@ class TextWriter:
         return own + 1 if place > 0 or own == 0 else own
 
     def _number(self, value: float) -> str:
+        if math.isinf(value):
+            return f"float('{value}')"
         return str(int(value)) if value.is_integer() and abs(value) < 1e6 else repr(value)
 
     def _attribute(self, value: Any) -> str:

@@ -42,6 +42,18 @@ def _unary(name: str, doc: str, *torch_functions: Any) -> Callable[[Any], Symbol
     return _language(*torch_functions)(function)
 
 
+def _number(v: Any, function: str, value: Any) -> float:
+    """A number that shapes `function` and is not computed with, such as a slope or a bound."""
+    trace = trace_of((v, value), function)
+    constant = lift(value, trace)
+    if constant.op != "const":
+        other = "maximum and minimum take" if function == "clamp" else "Write it out with where for"
+        trace.fail(
+            f"{function}: expected a number beside the value, got {constant.text}. {other} symbols."
+        )
+    return constant.attrs["value"]
+
+
 _F = torch.nn.functional
 _T = torch.Tensor
 
@@ -49,7 +61,9 @@ sigmoid = _unary("sigmoid", "1 / (1 + exp(-v)).", torch.sigmoid, _T.sigmoid)
 tanh = _unary("tanh", "The hyperbolic tangent.", torch.tanh, _F.tanh, _T.tanh)
 relu = _unary("relu", "max(v, 0).", torch.relu, _F.relu, _T.relu)
 exp = _unary("exp", "e to the power v.", torch.exp, _T.exp)
+expm1 = _unary("expm1", "exp(v) - 1, exact for small v.", torch.expm1, _T.expm1)
 log = _unary("log", "The natural logarithm.", torch.log, _T.log)
+log1p = _unary("log1p", "log(1 + v), exact for small v.", torch.log1p, _T.log1p)
 sqrt = _unary("sqrt", "The square root.", torch.sqrt, _T.sqrt)
 sin = _unary("sin", "The sine, v in radians.", torch.sin, _T.sin)
 cos = _unary("cos", "The cosine, v in radians.", torch.cos, _T.cos)
@@ -60,16 +74,22 @@ silu = _unary("silu", "v * sigmoid(v).", _F.silu)
 gelu = _unary("gelu", "v * Phi(v), Phi the normal distribution function.", _F.gelu)
 
 
+@_language(_F.logsigmoid)
+def log_sigmoid(v: Any) -> Symbol:
+    """log(sigmoid(v)), also where the sigmoid is too small for a number."""
+    return -softplus(-v)
+
+
 @_language(_F.leaky_relu)
 def leaky_relu(v: Any, negative_slope: float = 0.01) -> Symbol:
     """v where it is positive, else negative_slope * v."""
-    return elementwise("leaky_relu", v, slope=float(negative_slope))
+    return elementwise("leaky_relu", v, slope=_number(v, "leaky_relu", negative_slope))
 
 
 @_language(_F.elu)
 def elu(v: Any, alpha: float = 1.0) -> Symbol:
     """v where it is positive, else alpha * (exp(v) - 1)."""
-    return elementwise("elu", v, alpha=float(alpha))
+    return elementwise("elu", v, alpha=_number(v, "elu", alpha))
 
 
 @_language(torch.where)
@@ -93,8 +113,8 @@ def maximum(a: Any, b: Any) -> Symbol:
 @_language(torch.clamp, _T.clamp)
 def clamp(v: Any, min: float | None = None, max: float | None = None) -> Symbol:
     """v kept within the numbers min and max; either may be None."""
-    lo = float("-inf") if min is None else float(min)
-    hi = float("inf") if max is None else float(max)
+    lo = float("-inf") if min is None else _number(v, "clamp", min)
+    hi = float("inf") if max is None else _number(v, "clamp", max)
     return elementwise("clamp", v, lo=lo, hi=hi)
 
 
@@ -155,7 +175,11 @@ def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: float = 1e-5) ->
                 f"layer_norm: expected {part.text} of size {trace.resolve(size)}, got "
                 f"{trace.resolve(as_vector(part, 'layer_norm'))}. Use another parameter."
             )
-    attrs = {"eps": float(eps), "gain": gain is not None, "bias": bias is not None}
+    attrs = {
+        "eps": _number(v, "layer_norm", eps),
+        "gain": gain is not None,
+        "bias": bias is not None,
+    }
     return Symbol(trace, "layer_norm", (symbol, *affine), attrs, (size,))
 
 

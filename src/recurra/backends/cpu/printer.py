@@ -1,5 +1,6 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -22,9 +23,10 @@ _SPELLING = {
     "expand": "{0}",
     "clamp": "v_clamp({0}, {lo}, {hi})",
 }
+_BEYOND_FLOAT32 = 2.0**128 - 2.0**103  # what rounds to more than the largest float32
 _FUNCTIONS = (
-    *("abs", "exp", "expm1", "log", "sqrt", "sigmoid", "tanh", "relu", "softplus", "erf", "sin"),
-    *("cos", "sign", "pow", "minimum", "maximum"),
+    *("abs", "exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "relu", "softplus", "erf"),
+    *("sin", "cos", "sign", "pow", "minimum", "maximum"),
 )
 _SPELLING.update({name: f"v_{name}({{0}})" for name in _FUNCTIONS})
 _SPELLING.update({name: f"v_{name}({{0}}, {{1}})" for name in ("pow", "minimum", "maximum")})
@@ -405,7 +407,9 @@ def _size(node: Node) -> str:
 
 
 def _number(value: float) -> str:
-    if value in (float("inf"), float("-inf")):
+    """A number as a float32 literal; what is beyond float32's range is infinite."""
+    if math.isnan(value):
+        return "std::numeric_limits<float>::quiet_NaN()"
+    if abs(value) >= _BEYOND_FLOAT32:
         return f"{'-' if value < 0 else ''}std::numeric_limits<float>::infinity()"
-    text = repr(float(value))
-    return text + "f"
+    return f"{float(value)!r}f"

@@ -59,6 +59,7 @@ _PLAIN: dict[str, Kernel] = {
     "exp": torch.exp,
     "expm1": torch.expm1,
     "log": torch.log,
+    "log1p": torch.log1p,
     "sqrt": torch.sqrt,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
@@ -92,7 +93,8 @@ _PLAIN: dict[str, Kernel] = {
 
 # operations whose torch function takes `out`
 IN_PLACE = frozenset(
-    {"neg", "abs", "exp", "expm1", "log", "sqrt", "sigmoid", "tanh", "erf", "sin", "cos", "sign"}
+    {"neg", "abs", "exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf"}
+    | {"sin", "cos", "sign"}
     | {"add", "sub", "mul", "div", "pow", "minimum", "maximum", "concat"}
 )
 
