@@ -23,6 +23,7 @@ from recurra import cells, lang
 from recurra.backends.reference import ReferenceBackend, backend, execute
 from recurra.ir import Dim
 from recurra.lang import Cell
+from recurra.lang.symbols import language_names
 
 Results = dict[str, Tensor]
 
@@ -125,7 +126,7 @@ def written(cell: Cell) -> Callable[..., Any]:
     """A function of the lines that the cell prints: for a cell that was made of another."""
     body = str(cell).partition("\n\n")[2]
     names = [node.name for node in cell.equations.inputs] + list(cell.constants)
-    scope: dict[str, Any] = {name: getattr(lang, name) for name in lang.__all__}
+    scope: dict[str, Any] = {name: getattr(lang, name) for name in language_names()}
     exec(f"def {cell.name}({', '.join(names)}):\n{body}", scope)
     return scope[cell.name]
 

@@ -169,7 +169,8 @@ def reproduction(cell: Cell, call: Call) -> str:
         "from compiled import Call, compare\n"
         "from oracle import Case\n"
         "from recurra import cells, compose\n"
-        "from recurra.lang import *\n\n\n"
+        "from recurra.lang import *\n"
+        "from recurra.lang import abs, max, sum\n\n\n"
         f"{source_of(cell)}\n\n"
         f"compare(random_cell, {call}, strict=False)\n"
     )
@@ -226,7 +227,9 @@ def define(source: str) -> Cell:
     """The cell `random_cell` of the source, run as if it stood in a file: errors show its lines."""
     file = f"<random cell {next(_numbers)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-    scope = {name: getattr(recurra.lang, name) for name in recurra.lang.__all__}
+    scope = {
+        name: getattr(recurra.lang, name) for name in [*recurra.lang.__all__, "abs", "max", "sum"]
+    }
     scope |= {"torch": torch, "F": F, "__name__": "random_cells"}
     exec(compile(source, file, "exec"), scope)
     cell = scope["random_cell"]

@@ -35,3 +35,7 @@ class CheckpointError(RecurraError):
 
 class RunError(RecurraError):
     """A run cannot start, go on, or be written where it was asked to."""
+
+
+class CellWarning(UserWarning):
+    """Something in the equations of a cell that is allowed and hardly ever meant; at their line."""

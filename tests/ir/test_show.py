@@ -27,6 +27,7 @@ from recurra.lang import (
     tanh,
     where,
 )
+from recurra.lang.symbols import language_names
 
 
 def define(body: list[str], like: Cell) -> Cell:
@@ -37,7 +38,7 @@ def define(body: list[str], like: Cell) -> Cell:
     constants = [f"{name}={value!r}" for name, value in like.constants.items()]
     head = f"def again({', '.join([*names, *constants])}):\n"
     source = head + "\n".join(f"    {line}" for line in body)
-    scope: dict = {name: getattr(recurra.lang, name) for name in recurra.lang.__all__}
+    scope: dict = {name: getattr(recurra.lang, name) for name in language_names()}
     exec(source, scope)
     return Cell(scope["again"], like.options)
 
@@ -93,7 +94,7 @@ def test_text_of_the_lstm() -> None:
             "lstm",
             "    input       x [I]",
             "    state       h, c [H]",
-            "    parameters  W_xi, W_xf, W_xo, W_xg [H, I]",
+            "    learned     W_xi, W_xf, W_xo, W_xg [H, I]",
             "                W_hi, W_hf, W_ho, W_hg [H, H]",
             "                b_i, b_f, b_o, b_g [H]",
             "",

@@ -1,5 +1,6 @@
 """What a cell is made of: its graph, its names, its constants; how it travels and composes."""
 
+import builtins
 import copy
 import functools
 import pickle
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -58,15 +60,28 @@ def test_local_variables_name_what_they_hold_last() -> None:
     assert names[cells.lstm.equations.output("c")] == "c"
 
 
-def test_profiler_of_the_user_is_put_back() -> None:
-    def profiler(*_: object) -> None: ...
+@pytest.mark.parametrize("watch", ["setprofile", "settrace"])
+def test_names_are_the_same_where_a_profiler_or_debugger_watches(watch: str) -> None:
+    def watcher(*_: object) -> None: ...
 
-    sys.setprofile(profiler)
+    def equations(x, h, W):
+        r = sigmoid(W @ x + h)
+
+        def helper(v):
+            return 2 * v
+
+        new = helper(r)
+        return new * h
+
+    getattr(sys, watch)(watcher)
     try:
-        cell(lambda x, h: h)
-        assert sys.getprofile() is profiler
+        watched = cell(equations)
+        assert getattr(sys, watch.replace("set", "get"))() is watcher
     finally:
-        sys.setprofile(None)
+        getattr(sys, watch)(None)
+    expected = dict(cell(equations).equations.names.items())
+    assert watched.equations.names == expected
+    assert set(expected.values()) == {"r", "new"}
 
 
 def test_output_comes_before_the_states() -> None:
@@ -172,23 +187,27 @@ def test_helper_functions_and_comprehensions() -> None:
 
 TORCH = {
     "sigmoid": [torch.sigmoid],
-    "tanh": [torch.tanh],
+    "tanh": [torch.tanh, np.tanh],
     "relu": [torch.relu, F.relu, lambda v: F.relu(v, inplace=False)],
-    "exp": [torch.exp],
-    "log": [torch.log],
-    "sqrt": [torch.sqrt],
-    "sin": [torch.sin],
-    "cos": [torch.cos],
-    "sign": [torch.sign],
-    "abs": [torch.abs, abs],
+    "exp": [torch.exp, np.exp],
+    "expm1": [torch.expm1, np.expm1],
+    "log": [torch.log, np.log],
+    "log1p": [torch.log1p, np.log1p],
+    "log_sigmoid": [F.logsigmoid],
+    "sqrt": [torch.sqrt, np.sqrt],
+    "sin": [torch.sin, np.sin],
+    "cos": [torch.cos, np.cos],
+    "sign": [torch.sign, np.sign],
+    "abs": [torch.abs, abs, np.abs, np.absolute, np.fabs],
     "softplus": [F.softplus],
     "silu": [F.silu],
     "gelu": [F.gelu, lambda v: F.gelu(v, approximate="none")],
     "leaky_relu": [F.leaky_relu],
     "elu": [F.elu],
-    "sum": [torch.sum, lambda v: torch.sum(v, dim=-1)],
-    "mean": [torch.mean, lambda v: torch.mean(v, -1)],
-    "max": [torch.amax],
+    "sum": [torch.sum, lambda v: torch.sum(v, dim=-1), np.sum, lambda v: np.sum(v, axis=0)],
+    "mean": [torch.mean, lambda v: torch.mean(v, -1), np.mean],
+    "var": [np.var, lambda v: np.var(v, axis=-1)],
+    "max": [torch.amax, np.max, np.amax],
     "softmax": [lambda v: torch.softmax(v, -1), lambda v: F.softmax(v, dim=-1)],
 }
 
@@ -210,6 +229,25 @@ def test_torch_function_means_the_same(name: str) -> None:
         (lambda x, h: h**2.0, lambda x, h: torch.pow(h, 2.0)),
         (lambda x, h: h * h, lambda x, h: torch.square(h)),
         (lambda x, h: -h, lambda x, h: torch.neg(h)),
+        (lambda x, h, W: W @ x + h, lambda x, h, W: np.add(np.dot(W, x), h)),
+        (lambda x, h, W: W @ x + h, lambda x, h, W: np.matmul(W, x) + h),
+        (lambda x, h, W: W @ x + h, lambda x, h, W: F.linear(x, W, h)),
+        (lambda x, h: h * h / 2, lambda x, h: np.divide(np.multiply(h, h), np.float32(2))),
+        (lambda x, h: h**2.0 - h, lambda x, h: np.subtract(np.power(h, 2.0), h)),
+        (lambda x, h: h * h, lambda x, h: np.square(h)),
+        (lambda x, h: -h, lambda x, h: np.negative(h)),
+        (lambda x, h: h * (h >= 0.0), lambda x, h: h * np.greater_equal(h, np.float64(0.0))),
+        (lambda x, h: 0.5 * h, lambda x, h: np.float32(0.5) * h),
+        (lambda x, h: 0.5 + h, lambda x, h: np.array(0.5) + h),
+        (lambda x, h: 0.5 * h, lambda x, h: torch.tensor(0.5) * h),
+        (lambda x, h: lang.maximum(h, -h), lambda x, h: np.maximum(h, -h)),
+        (lambda x, h: lang.minimum(h, 0), lambda x, h: np.minimum(h, np.int64(0))),
+        (lambda x, h: lang.clamp(h, -1, 1), lambda x, h: np.clip(h, -1, 1)),
+        (lambda x, h: where(h > 0, h, 0.0), lambda x, h: np.where(h > 0, h, 0.0)),
+        (lambda x, h, W: lang.concat(h, W @ x), lambda x, h, W: np.concatenate([h, W @ x])),
+        (lambda x, h, W: lang.concat(h, W @ x), lambda x, h, W: np.hstack((h, W @ x))),
+        (lambda x, h: split(h, 2)[0] * 1.5, lambda x, h: np.split(h, 2)[0] * 1.5),
+        (lambda x, h, W: W.T @ h, lambda x, h, W: np.transpose(W) @ h),
         (lambda x, h: h * (h > 0.0), lambda x, h: h * torch.gt(h, 0.0)),
         (lambda x, h: h * (h == 0.0), lambda x, h: h * torch.eq(h, 0.0)),
         (lambda x, h: lang.minimum(h, -h), lambda x, h: torch.minimum(h, -h)),
@@ -245,11 +283,28 @@ def test_torch_operator_means_the_same(ours: Any, theirs: Any) -> None:
 def test_every_torch_name_in_the_table_is_tried() -> None:
     by_operators = {"minimum", "maximum", "clamp", "where", "concat", "split"}
     from_torch = {function.__name__ for function in TORCH_FUNCTIONS.values()} & set(FUNCTIONS)
-    assert from_torch == set(TORCH) | by_operators
+    assert from_torch == set(TORCH) - {"var"} | by_operators
+
+
+@pytest.mark.parametrize("inner", [np.dot, np.inner, torch.dot, torch.inner])
+def test_inner_product_of_two_vectors(inner: Any) -> None:
+    assert body(lambda x, h: inner(h, h) * h) == body(lambda x, h: lang.sum(h * h) * h)
+
+
+@pytest.mark.parametrize("left", ["open", "matrix"])
+def test_dot_of_a_matrix_is_a_product(left: str) -> None:
+    @cell
+    def f(x, h, W, U):
+        return tanh(W @ x + (U @ h if left == "matrix" else 0) + np.dot(U, h))
+
+    assert f.parameters["U"] == (H, H)
 
 
 def test_functions_of_the_language_are_exported() -> None:
-    assert set(FUNCTIONS) == set(lang.__all__) - {"Cell", "Dim", "cell", "replace"}
+    of_python = {"abs", "max", "sum"}  # which `import *` shall not hide
+    assert set(FUNCTIONS) - of_python == set(lang.__all__) - {"Cell", "Dim", "cell", "replace"}
+    assert of_python <= set(FUNCTIONS) & set(vars(lang)) & set(vars(builtins))
+    assert not set(lang.__all__) & set(vars(builtins))
 
 
 # ---- constants -----------------------------------------------------------------------------------

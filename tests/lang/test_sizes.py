@@ -1,8 +1,27 @@
 """Size inference: what every parameter, state, context and output gets from the equations."""
 
-import pytest
+import re
+from typing import Any
 
-from recurra.lang import Cell, Dim, cell, chunk, concat, layer_norm, sigmoid, split, sum, tanh
+import pytest
+import torch
+
+import recurra
+from recurra import cells, compose
+from recurra.lang import (
+    Cell,
+    Dim,
+    cell,
+    chunk,
+    concat,
+    exp,
+    layer_norm,
+    sigmoid,
+    split,
+    sum,
+    tanh,
+    where,
+)
 
 
 def shapes(of: Cell) -> dict[str, tuple[str, ...]]:
@@ -254,3 +273,85 @@ def test_dim_substitutes() -> None:
     dim = Dim.named("a") * 2 + Dim.named("b")
     assert dim.substitute({"a": Dim.named("H"), "b": Dim.named("H")}) == Dim.named("H") * 3
     assert dim.substitute({"z": Dim.of(1)}) is dim
+
+
+# ---- sizes that are open for a while -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        lambda A, M: exp(A),
+        lambda A, M: A * M,
+        lambda A, M: 0.5 * A,
+        lambda A, M: -A,
+        lambda A, M: where(A > 0, A, 0.1 * A) + M,
+        lambda A, M: (M @ A.T).T,
+    ],
+)
+def test_what_is_made_of_parameters_alone_may_be_a_matrix(matrix: Any) -> None:
+    @cell
+    def f(x, h, W, A, M):
+        return tanh(W @ x + matrix(A, M) @ h + 0 * (M @ h))
+
+    assert f.parameters["A"] == (Dim.named("H"), Dim.named("H"))
+
+
+def test_what_is_made_of_parameters_alone_may_be_a_vector() -> None:
+    @cell
+    def f(x, h, W, a, b):
+        gain = exp(a) * b
+        return W @ x + gain * h
+
+    assert f.parameters["a"] == f.parameters["b"] == (Dim.named("H"),)
+
+
+@pytest.mark.parametrize(
+    "text", ["4H", "H/4", "3H/2", "H + I", "I - H", "4H + 3", "P", "8", "4 * H"]
+)
+def test_sizes_are_read_as_they_are_printed(text: str) -> None:
+    assert str(Dim.parse(str(Dim.parse(text)))) == str(Dim.parse(text))
+    assert Dim.parse(text).evaluate({"H": 4, "I": 7, "P": 8}) == {"H/4": 1, "3H/2": 6}.get(
+        text, eval(re.sub(r"(\d)([A-Z])", r"\1*\2", text), {"H": 4, "I": 7, "P": 8})
+    )
+
+
+def test_numbers_are_sizes() -> None:
+    @cell(sizes={"b": 4, "V": (4, "H")})
+    def f(x, h, W, V, b):
+        return tanh(W @ x + h * sum(V @ h + b))
+
+    assert f.parameters["b"] == (Dim.of(4),)
+
+
+# ---- sizes that a layer need not give ------------------------------------------------------------
+
+
+def test_default_sizes() -> None:
+    @cell(sizes={"b": "R", "V": ("R", "H")}, default_sizes={"R": "H/2 + 1"})
+    def f(x, h, W, V, b):
+        return tanh(W @ x + h * sum(V @ h + b))
+
+    assert f.own_sizes(3, 5) == {"R": 3}
+    assert f.own_sizes(3, 1) == {"R": 1}
+    assert recurra.Recurrent(f, 3, 5).sizes == {"R": 3}
+    assert recurra.Recurrent(f, 3, 5, sizes={"R": 2}).sizes == {"R": 2}
+    assert compose.residual(f).own_sizes(3, 8) == {"R": 5}
+
+
+@pytest.mark.parametrize("name", cells.names())
+def test_every_cell_of_the_registry_needs_no_more_than_its_two_sizes(name: str) -> None:
+    of = cells.get(name)
+    assert set(of.own_sizes(3, 5)) == set(of.size_names) - {"I", "H"}
+
+
+def test_sizes_that_occur_in_sums_alone() -> None:
+    @cell(sizes={"h": "H + P", "b": "H + P"})
+    def f(x, h, W, U, b):
+        return tanh(W @ x + U @ h + b)
+
+    for backend in ("reference", "cpu"):
+        layer = recurra.Recurrent(f, 3, 4, sizes={"P": 2}, backend=backend)
+        y, _state = layer(torch.randn(5, 2, 3))
+        assert y.shape == (5, 2, 6)
+        y.sum().backward()

@@ -71,10 +71,17 @@ def test_unknown_backend() -> None:
         rc.Recurrent("gru", IN, H, backend="refrence")
 
 
+@rc.cell(state="h", sizes={"b": "R", "p": "P"})
+def low_rank(x, h, W, U, V, Q, b, p):
+    return tanh(W @ x + U @ (V @ h + b) + Q @ p)
+
+
 def test_size_names_of_the_cell() -> None:
-    with pytest.raises(ValueError, match=r"expected sizes for P besides I and H.*sizes=\{'P': ..."):
-        rc.Recurrent("torch_lstm_projected", IN, H)
-    with pytest.raises(ValueError, match=r"expected sizes for nothing .*got \{'P': 2\}. Leave"):
+    with pytest.raises(ValueError, match=r"for P, R besides I and H, got 'Q'.*'R': 4\}"):
+        rc.Recurrent(low_rank, IN, H, sizes={"R": 4, "Q": 3})
+    with pytest.raises(ValueError, match=r"for P, R besides I and H, got none.*'R': ...\}"):
+        rc.Recurrent(low_rank, IN, H)
+    with pytest.raises(ValueError, match=r"expected sizes for nothing .*got 'P'. Leave"):
         rc.Recurrent("lstm", IN, H, sizes={"P": 2})
     with pytest.raises(ValueError, match="expected P >= 1, got 0"):
         rc.Recurrent("torch_lstm_projected", IN, H, sizes={"P": 0})

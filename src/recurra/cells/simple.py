@@ -68,7 +68,7 @@ def indrnn(x, h, W_xh, u, b_h):
     return relu(W_xh @ x + u * h + b_h)
 
 
-@cell(state=("h", "s"), output=True, sizes={"s": "C"})
+@cell(state=("h", "s"), output=True, sizes={"s": "C"}, default_sizes={"C": "H/2"})
 def scrn(x, h, s, B, A, P, R, alpha=0.95):
     """Structurally constrained network: hidden units h beside context units s that change slowly.
 

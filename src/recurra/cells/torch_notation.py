@@ -52,7 +52,7 @@ def torch_lstm_no_bias(x, h, c, weight_ih, weight_hh):
     return _lstm_gates(c, weight_ih @ x + weight_hh @ h)
 
 
-@cell(state=("h", "c"), sizes={"h": "P"})
+@cell(state=("h", "c"), sizes={"h": "P"}, default_sizes={"P": "H/2"})
 def torch_lstm_projected(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr):
     """Long short-term memory whose output is projected to size P by weight_hr [P, H].
 
@@ -63,7 +63,7 @@ def torch_lstm_projected(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight
     return weight_hr @ h, c
 
 
-@cell(state=("h", "c"), sizes={"h": "P"})
+@cell(state=("h", "c"), sizes={"h": "P"}, default_sizes={"P": "H/2"})
 def torch_lstm_projected_no_bias(x, h, c, weight_ih, weight_hh, weight_hr):
     """Long short-term memory with an output projected to size P by weight_hr [P, H], no biases.
 

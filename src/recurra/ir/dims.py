@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _NAME = r"[^\W\d]\w*"
-_TERM = re.compile(rf"(?:(\d+|{_NAME}) *\* *)?(\d+|{_NAME})")
+_FACTOR = rf"(?P<factor>\d+|{_NAME}) *\*|(?P<count>\d+)(?=[^\W\d])"  # "4 *", or the 4 of "4H"
+_TERM = re.compile(rf"(?:{_FACTOR})? *(?P<size>\d+|{_NAME})(?: */ *(?P<divisor>\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +34,23 @@ class Dim:
     def parse(text: str, numbers: Mapping[str, int] | None = None) -> "Dim":
         """The size that `text` says: a sum of names and numbers, each with a factor or none.
 
-        "P", "8", "4 * H", "I + H" and, with `numbers` {"delay": 5}, "delay * H".
+        "P", "8", "4 * H", "I + H", as sizes are printed "4H", "H/2" and "I - H", and, with
+        `numbers` {"delay": 5}, "delay * H".
 
         Raises:
             ValueError: when `text` is no such sum.
         """
         known = {name: Dim.of(value) for name, value in (numbers or {}).items()}
         total = Dim()
-        for part in text.split("+"):
+        for sign, part in zip(*_signs_and_parts(text), strict=True):
             term = _TERM.fullmatch(part.strip())
-            if term is None:
+            if term is None or term["divisor"] == "0":
                 raise ValueError(f"expected a size such as 'P', '4 * H' or 'I + H', got {text!r}.")
-            size, factor = (Dim.named(name).substitute(known) for name in (term[2], term[1] or "1"))
+            names = (term["size"], term["factor"] or term["count"] or "1")
+            size, factor = (Dim.named(name).substitute(known) for name in names)
             if factor.terms:
                 raise ValueError(f"expected a whole number before the * in {text!r}, got {factor}.")
-            total = total + size * factor.constant
+            total = total + size * (sign * factor.constant / int(term["divisor"] or 1))
         return total
 
     def _combined(self, other: "Dim", sign: int) -> "Dim":
@@ -85,6 +88,11 @@ class Dim:
         """Whether this is the number 0, whatever the sizes are."""
         return not self.terms and not self.constant
 
+    @property
+    def may_be_positive(self) -> bool:
+        """Whether any sizes make this a size: at least one of its parts is above 0."""
+        return self.constant > 0 or any(coefficient > 0 for _, coefficient in self.terms)
+
     def substitute(self, known: Mapping[str, "Dim"]) -> "Dim":
         """This size with every name in `known` replaced."""
         if not any(name in known for name, _ in self.terms):
@@ -115,14 +123,26 @@ class Dim:
             )
         return int(value)
 
+    def floor(self, sizes: Mapping[str, int]) -> int:
+        """The whole number below what this is for the given `sizes`; at least 1."""
+        value = self.constant + sum(c * sizes[name] for name, c in self.terms)
+        return max(1, value.__floor__())
+
     def __repr__(self) -> str:
         return f"Dim({self})"
 
     def __str__(self) -> str:
-        parts = [_term(name, coefficient) for name, coefficient in self.terms]
+        added_first = sorted(self.terms, key=lambda term: term[1] < 0)  # I - H, not -H + I
+        parts = [_term(name, coefficient) for name, coefficient in added_first]
         if self.constant or not parts:
             parts.append(str(self.constant))
         return " + ".join(parts).replace("+ -", "- ")
+
+
+def _signs_and_parts(text: str) -> tuple[list[int], list[str]]:
+    """The terms of a sum, and 1 or -1 for each."""
+    first, *rest = re.split(r"([+-])", text)
+    return [1, *(1 if sign == "+" else -1 for sign in rest[::2])], [first, *rest[1::2]]
 
 
 def _term(name: str, coefficient: Fraction) -> str:

@@ -15,7 +15,7 @@ _HEADINGS = {
     "mask": "random, each step",
     "sequence mask": "random, each sequence",
     "call mask": "random, each call",
-    "parameter": "parameters",
+    "parameter": "learned",
 }
 
 

@@ -1,16 +1,23 @@
-"""What equations are written in: `@cell`, and the functions that a cell may use."""
+"""What equations are written in: `@cell`, and the functions that a cell may use.
+
+`from recurra.lang import *` leaves out abs, max and sum, which would hide Python's own: import them
+by name.
+"""
 
 from recurra.ir import Dim
 from recurra.lang.cell import Cell, cell
 from recurra.lang.compose import replace
 from recurra.lang.functions import (
-    abs,
+    abs as abs,
+)
+from recurra.lang.functions import (
     chunk,
     clamp,
     concat,
     cos,
     elu,
     exp,
+    expand,
     expm1,
     gelu,
     layer_norm,
@@ -18,7 +25,6 @@ from recurra.lang.functions import (
     log,
     log1p,
     log_sigmoid,
-    max,
     maximum,
     mean,
     minimum,
@@ -31,16 +37,20 @@ from recurra.lang.functions import (
     softplus,
     split,
     sqrt,
-    sum,
     tanh,
     var,
     where,
+)
+from recurra.lang.functions import (
+    max as max,
+)
+from recurra.lang.functions import (
+    sum as sum,
 )
 
 __all__ = [
     "Cell",
     "Dim",
-    "abs",
     "cell",
     "chunk",
     "clamp",
@@ -48,6 +58,7 @@ __all__ = [
     "cos",
     "elu",
     "exp",
+    "expand",
     "expm1",
     "gelu",
     "layer_norm",
@@ -55,7 +66,6 @@ __all__ = [
     "log",
     "log1p",
     "log_sigmoid",
-    "max",
     "maximum",
     "mean",
     "minimum",
@@ -69,7 +79,6 @@ __all__ = [
     "softplus",
     "split",
     "sqrt",
-    "sum",
     "tanh",
     "var",
     "where",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from recurra.errors import CellError
 from recurra.ir import Dim, Graph, Node, Stage, apply, const, verify
+from recurra.lang import numpy_names as numpy_names  # what numpy's functions mean on symbols
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
 
@@ -36,6 +37,7 @@ class Cell:
         evaluation: the cell with each random mask at its mean; itself, if it has none.
         init: how parameters start, by name: a number, or the name of a rule.
         size_names: the sizes that a layer must give: I and H first, then the cell's own.
+        default_sizes: what sizes of its own are when a layer does not say.
         equations: the graph; its outputs are "output", then one named like each state.
     """
 
@@ -60,6 +62,7 @@ class Cell:
         self.context_sizes = tuple(_size(node) for node in _leaves(self.equations, "context"))
         self.output_size = _size(self.equations.output("output"))
         self.size_names = _size_names(self.equations)
+        self.default_sizes = self._default_sizes(signature)
         self.evaluation: Cell = self._calm() if self.masks else self
         self.__doc__ = function.__doc__
         self.__name__, self.__module__ = function.__name__, function.__module__
@@ -83,6 +86,27 @@ class Cell:
                     f"got {name!r}. Give an argument that has a default value."
                 )
         return Cell(self.function, self.options.with_constants(constants))
+
+    def _default_sizes(self, signature: Signature) -> dict[str, Dim]:
+        """The defaults of `default_sizes=`; each is of a size of the cell's own, in I and H."""
+        own = self.size_names[2:]
+        if hasattr(self.function, "names_its_values"):  # of a cell that may have had more sizes
+            return {name: size for name, size in signature.default_sizes.items() if name in own}
+        for name, size in signature.default_sizes.items():
+            unknown = [other for other in size.names if other not in ("I", "H")]
+            if name in own and not unknown:
+                continue
+            got = f"{size} for {name}" if name in own else repr(name)
+            signature.fail(
+                f"default_sizes: expected sizes of {', '.join(own) or 'nothing'}, written in I and "
+                f"H, got {got}. Name what `sizes=` has named."
+            )
+        return signature.default_sizes
+
+    def own_sizes(self, input_size: int, hidden_size: int) -> dict[str, int]:
+        """The defaults as numbers: whole ones, at least 1."""
+        known = {"I": input_size, "H": hidden_size}
+        return {name: size.floor(known) for name, size in self.default_sizes.items()}
 
     def count_parameters(self, sizes: Mapping[str, int]) -> int:
         """How many numbers its parameters have.
@@ -197,6 +221,7 @@ def cell(
     init: Mapping[str, float | str] | None = None,
     heads: Heads | None = None,
     output: bool = False,
+    default_sizes: Mapping[str, int | str] | None = None,
 ) -> Callable[[Callable[..., Any]], Cell]: ...
 def cell(
     function: Callable[..., Any] | None = None,
@@ -208,6 +233,7 @@ def cell(
     init: Mapping[str, float | str] | None = None,
     heads: Heads | None = None,
     output: bool = False,
+    default_sizes: Mapping[str, int | str] | None = None,
 ) -> Cell | Callable[[Callable[..., Any]], Cell]:
     """Make a cell of a function that is written as the equations of one step.
 
@@ -227,6 +253,8 @@ def cell(
         heads: block-diagonal matrices and how many blocks each has, as a number or the name of a
             constant: {"R_z": "heads"}. Of such a matrix only the blocks exist, [rows, columns / n],
             and it multiplies vectors alone.
+        default_sizes: numbers for sizes that `sizes=` has named, when a layer gives none, in I and
+            H: {"P": "H/2"}, rounded down and at least 1.
         output: the function returns an output before the states, instead of the first state
             being the output.
     Raises:
@@ -239,6 +267,7 @@ def cell(
         init=dict(init or {}),
         output=output,
         heads=dict(heads or {}),
+        default_sizes=dict(default_sizes or {}),
     )
     if function is None:
         return lambda f: _define(f, options)

@@ -162,6 +162,7 @@ def composed(base: Cell, how: Composition) -> Cell:
     module = users_module()  # where the cell is kept under its name, for pickle
     first = _traced(base, how, how.numbers, module)
     read = {child for node in first.equations.nodes() for child in node.inputs}
+    read |= set(first.equations.output_nodes)
     unread = {
         node.name: 0.0
         for node in first.equations.inputs
@@ -227,6 +228,7 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
             output=base.options.output if how.output is None else how.output,
             heads={key: count for key, count in base.options.heads.items() if key in kept},
             masks={key: mask for key, mask in masks.items() if key in shapes},
+            default_sizes=base.options.default_sizes,
         ),
     )
 

@@ -81,13 +81,13 @@ def log_sigmoid(v: Any) -> Symbol:
 
 
 @_language(_F.leaky_relu)
-def leaky_relu(v: Any, negative_slope: float = 0.01) -> Symbol:
+def leaky_relu(v: Any, negative_slope: Any = 0.01) -> Symbol:
     """v where it is positive, else negative_slope * v."""
     return elementwise("leaky_relu", v, slope=_number(v, "leaky_relu", negative_slope))
 
 
 @_language(_F.elu)
-def elu(v: Any, alpha: float = 1.0) -> Symbol:
+def elu(v: Any, alpha: Any = 1.0) -> Symbol:
     """v where it is positive, else alpha * (exp(v) - 1)."""
     return elementwise("elu", v, alpha=_number(v, "elu", alpha))
 
@@ -111,7 +111,7 @@ def maximum(a: Any, b: Any) -> Symbol:
 
 
 @_language(torch.clamp, _T.clamp)
-def clamp(v: Any, min: float | None = None, max: float | None = None) -> Symbol:
+def clamp(v: Any, min: Any = None, max: Any = None) -> Symbol:
     """v kept within the numbers min and max; either may be None."""
     lo = float("-inf") if min is None else _number(v, "clamp", min)
     hi = float("inf") if max is None else _number(v, "clamp", max)
@@ -160,7 +160,7 @@ def softmax(v: Any, dim: int = -1) -> Symbol:
 
 
 @_language()
-def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: float = 1e-5) -> Symbol:
+def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: Any = 1e-5) -> Symbol:
     """(v - mean(v)) / sqrt(var(v) + eps), times `gain`, plus `bias`.
 
     Source: Ba, Kiros, Hinton (2016), "Layer Normalization", arXiv:1607.06450, eq. 4.
@@ -194,6 +194,20 @@ def concat(*vectors: Any, dim: int = -1) -> Symbol:
     for symbol in symbols:
         total = total + as_vector(symbol, "concat")
     return Symbol(trace, "concat", symbols, {"axis": 0}, (total,))
+
+
+@_language()
+def expand(s: Any, size: str | int | tuple[str | int, ...]) -> Symbol:
+    """A scalar as a vector of a size, "H" or 1, or as a matrix of two, ("H", "I")."""
+    trace = trace_of((s,), "expand")
+    symbol = lift(s, trace)
+    if symbol.shape != ():
+        trace.fail(f"expand: expected a scalar, got {symbol.text}. A vector has its size already.")
+    try:
+        shape = tuple(map(Dim.parse, map(str, size if isinstance(size, tuple) else (size,))))
+    except ValueError as error:
+        trace.fail(f"expand: {error} Name a size of the cell.")
+    return Symbol(trace, "expand", (symbol,), {"shape": shape}, shape)
 
 
 @_language(torch.chunk, _T.chunk)
@@ -256,4 +270,36 @@ _unary_operator("neg", torch.neg, torch.negative, _T.neg)
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     _binary_operator(_name, getattr(torch, _name), getattr(_T, _name))
 TORCH_FUNCTIONS.update(dict.fromkeys((torch.square, _T.square), _square))
-TORCH_FUNCTIONS.update(dict.fromkeys((torch.matmul, torch.mv, _T.matmul, _T.__matmul__), product))
+TORCH_FUNCTIONS.update(
+    dict.fromkeys((torch.matmul, torch.mm, torch.mv, _T.matmul, _T.__matmul__), product)
+)
+
+
+def dot(a: Any, b: Any) -> Symbol:
+    """As numpy has it: a matrix times what is right of it, or the inner product of two vectors."""
+    trace = trace_of((a, b), "dot")
+    left, right = lift(a, trace), lift(b, trace)
+    if () in (left.shape, right.shape):
+        return left * right
+    if left.shape is None or len(left.shape) == 2:
+        return product(left, right)
+    if right.shape is None:
+        trace.fail(
+            f"dot: expected a vector or a matrix right of the vector {left.text}, got "
+            f"{right.text}, which may be either. Write sum({left.text} * {right.text}) for a "
+            f"vector, {right.text}.T @ {left.text} for a matrix."
+        )
+    return product(right.T, left) if len(right.shape) == 2 else sum(left * right)
+
+
+def _linear(v: Any, weight: Any, bias: Any = None) -> Symbol:
+    whole = product(weight, v)
+    return whole if bias is None else whole + bias
+
+
+def _inner(a: Any, b: Any) -> Symbol:
+    return sum(elementwise("mul", a, b))
+
+
+TORCH_FUNCTIONS.update({_F.linear: _linear, torch.dot: _inner, torch.inner: dot})
+TORCH_FUNCTIONS.update(dict.fromkeys((torch.hstack, torch.concatenate), concat))

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import CodeType
@@ -12,8 +13,10 @@ from recurra.ir import Dim
 from recurra.lang.masks import Mask
 from recurra.lang.where import Where
 
-Sizes = Mapping[str, str | tuple[str | Dim, ...]]
+Sizes = Mapping[str, int | str | tuple[int | str | Dim, ...]]
 Heads = Mapping[str, int | str]
+# the rules of recurra.nn.initial that have a name of their own
+RULES = ("orthogonal", "identity", "xavier_uniform", "xavier_normal", "normal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,7 @@ class Options:
     init: Mapping[str, float | str]
     output: bool
     heads: Heads = field(default_factory=dict)
+    default_sizes: Mapping[str, int | str] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,8 +63,15 @@ class Signature:
         self._check_options("heads", options.heads, set(self.parameters))
         self.sizes = {name: self._size(name, size) for name, size in options.sizes.items()}
         self.heads = {name: self._heads(name, given) for name, given in options.heads.items()}
+        for name, rule in options.init.items():
+            self._check_rule(name, rule)
+        self.default_sizes = {
+            name: self._dim("default_sizes", name, size, size)
+            for name, size in options.default_sizes.items()
+        }
 
-    def _fail(self, text: str) -> NoReturn:
+    def fail(self, text: str) -> NoReturn:
+        """Raise a CellError that points at the function."""
         code = code_of(self.function)
         where = Where(code.co_filename, code.co_firstlineno, self.function.__name__)
         raise CellError(where.message(text))
@@ -68,16 +79,16 @@ class Signature:
     def _check(self, names: list[str], arguments: Mapping[str, inspect.Parameter]) -> None:
         for name, argument in arguments.items():
             if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-                self._fail(f"expected named arguments, got *{name}. Name every parameter.")
+                self.fail(f"expected named arguments, got *{name}. Name every parameter.")
             if argument.kind is argument.POSITIONAL_ONLY:
-                self._fail(f"expected named arguments, got {name} before a /. Take the / away.")
+                self.fail(f"expected named arguments, got {name} before a /. Take the / away.")
         if not self.options.states:
-            self._fail('expected at least one state, got none. Name it: @cell(state="h").')
+            self.fail('expected at least one state, got none. Name it: @cell(state="h").')
         roles = (*self.options.states, *self.options.context)
         for name in roles:
             if roles.count(name) > 1 or name == "output":
                 taken = "twice" if name != "output" else "which is what a cell gives"
-                self._fail(
+                self.fail(
                     f"expected a name of its own for each state and context, got {name!r}, "
                     f"{taken}. Choose another name."
                 )
@@ -86,7 +97,7 @@ class Signature:
                 if name not in names:
                     near = difflib.get_close_matches(name, names, n=1)
                     hint = f"Did you mean {near[0]!r}?" if near else "Add it, with no default."
-                    self._fail(
+                    self.fail(
                         f"expected an argument for the {role.removesuffix('s')} {name!r}, got "
                         f"({', '.join(names)}). {hint}"
                     )
@@ -94,7 +105,7 @@ class Signature:
     def _check_options(self, option: str, given: Mapping[str, Any], known: set[str]) -> None:
         for name in given:
             if name not in known:
-                self._fail(
+                self.fail(
                     f"{option}: expected one of {', '.join(sorted(known)) or 'nothing'}, got "
                     f"{name!r}. Use the name of an argument."
                 )
@@ -103,20 +114,51 @@ class Signature:
         """The shape that `sizes` gives an argument; "1" is a scalar's."""
         parts = size if isinstance(size, tuple) else (size,)
         matrices = (*self.parameters, *self.options.masks)
-        whole = {key: value for key, value in self.constants.items() if type(value) is int}
-        try:
-            if len(parts) not in ((1, 2) if name in matrices else (1,)):
-                raise ValueError("expected one size, or two for a parameter that is a matrix.")
-            dims = tuple(p if isinstance(p, Dim) else Dim.parse(p, whole) for p in parts)
-        except (TypeError, ValueError) as error:
-            self._fail(f"sizes: {name!r} got {size!r}: {error} Write sizes as 'P' or '4 * H'.")
+        if len(parts) not in ((1, 2) if name in matrices else (1,)):
+            self.fail(
+                f"sizes: {name!r} got {size!r}: expected one size, or two for a parameter that is "
+                f"a matrix. Write sizes as 'P' or '4 * H'."
+            )
+        dims = tuple(self._dim("sizes", name, part, size) for part in parts)
         return () if dims == (Dim.of(1),) else dims
+
+    def _dim(self, option: str, name: str, size: Any, given: Any) -> Dim:
+        """A size as it is written: "P", "4 * H", "H/2", 8."""
+        whole = {key: value for key, value in self.constants.items() if type(value) is int}
+        if isinstance(size, Dim):
+            return size
+        try:
+            if not isinstance(size, int | str) or isinstance(size, bool):
+                raise ValueError(f"expected a size such as 'P' or 8, got {type(size).__name__}.")
+            dim = Dim.parse(str(size), whole)
+        except ValueError as error:
+            self.fail(f"{option}: {name!r} got {given!r}: {error} Write sizes as 'P' or '4 * H'.")
+        if not dim.may_be_positive:
+            self.fail(f"{option}: expected a size above 0 for {name!r}, got {given!r}.")
+        return dim
+
+    def _check_rule(self, name: str, rule: object) -> None:
+        """A parameter starts at a number, or by a rule that a layer knows."""
+        if isinstance(rule, str) and rule not in RULES:
+            near = difflib.get_close_matches(rule, RULES, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else "Use one of them."
+            self.fail(
+                f"init: expected a number or one of {', '.join(map(repr, RULES))} for {name}, got "
+                f"{rule!r}. {hint}"
+            )
+        if isinstance(rule, int | float) and not math.isfinite(rule):
+            self.fail(f"init: expected a finite number for {name}, got {rule}. Use another.")
+        if not (isinstance(rule, int | float | str) or callable(rule) or hasattr(rule, "name")):
+            self.fail(
+                f"init: expected a number, the name of a rule or a function of recurra.nn.initial "
+                f"for {name}, got {type(rule).__name__} {rule!r:.60}. Use one of them."
+            )
 
     def _heads(self, name: str, given: object) -> int:
         """The number of blocks of a block-diagonal matrix, given as it is or by a constant."""
         number = self.constants.get(given) if isinstance(given, str) else given
         if type(number) is not int or number < 1:
-            self._fail(
+            self.fail(
                 f"heads: expected a whole number >= 1 for {name!r}, or the name of a constant that "
                 f"is one, got {given!r}. Give the number of blocks."
             )

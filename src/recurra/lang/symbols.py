@@ -1,17 +1,20 @@
 """Symbols: what a cell's equations are run on, once, to learn what they say.
 
-A symbol records one operation and where the user wrote it. Parameters start with an open shape:
-the first use decides whether one is a matrix (left of @) or a vector (elementwise).
+A symbol records one operation and where the user wrote it. Parameters start with an open shape, and
+so does what is made of them and numbers alone: the first use that needs one decides whether it is a
+matrix (left of @) or a vector (beside a vector).
 """
 
 import difflib
 import inspect
 import math
+from numbers import Real
 from typing import Any, NoReturn
 
 from recurra.ir import Dim, Shape, shape_text
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Where, here
+from recurra.lang.written import SIGNS, written
 
 _INNER_PRODUCT = "For an inner product of two vectors write sum(a * b)."
 
@@ -21,7 +24,6 @@ class Symbol:
 
     __slots__ = ("attrs", "inputs", "label", "op", "shape", "trace", "where")
 
-    __array_ufunc__ = None  # numpy operators give way to ours
     __hash__ = object.__hash__
 
     def __init__(
@@ -40,6 +42,7 @@ class Symbol:
         self.shape = shape
         self.label = label
         self.where: Where = here(trace.cell)
+        trace.frames.note()
 
     # -- what the user may write
 
@@ -112,7 +115,12 @@ class Symbol:
     # -- what the user may not write, and what to write instead
 
     def __bool__(self) -> bool:
-        self._refuse("a Python bool", "Use where(condition, a, b).")
+        self._refuse(
+            "a condition that is known when the cell is defined",
+            "Use where(condition, a, b) for if; a * b for and, maximum(a, b) for or, 1 - a for "
+            "not, (a < b) * (b < c) for a < b < c; maximum(a, b) and minimum(a, b) for the larger "
+            "and the smaller of two.",
+        )
 
     def __float__(self) -> float:
         self._refuse("a Python number", "Use the functions of recurra.lang instead of math's.")
@@ -120,7 +128,11 @@ class Symbol:
     __int__ = __index__ = __float__  # type: ignore[assignment]
 
     def __iter__(self) -> NoReturn:
-        self._refuse("a sequence", "Use split(v, n) to cut a vector into n equal parts.")
+        self._refuse(
+            "a sequence",
+            "Use split(v, n) to cut a vector into n equal parts, and sum(v), max(v) of "
+            "recurra.lang over its features.",
+        )
 
     def __len__(self) -> int:
         self._refuse("a sequence", "Sizes are symbolic while a cell is being defined.")
@@ -134,18 +146,27 @@ class Symbol:
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _logic
 
     def _rounding(self, *_other: object) -> NoReturn:
-        self._refuse_operator("// % round", "Use /: what rounds has no derivative.")
+        self._refuse_operator(
+            "// % round",
+            "Use /: what rounds has no derivative. For what comes every n steps, t % n == 0, "
+            "compare cos(2 * pi / n * t) > cos(pi / n).",
+        )
 
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __round__ = _rounding
 
     def __rmatmul__(self, other: object) -> "Symbol":
-        self._refuse(f"the right of {other!r} @", "The left of @ must be a parameter of the cell.")
+        self._refuse(
+            f"a parameter left of @, got {_kind(other)} there, and on its right",
+            "Make the matrix an argument of the cell.",
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # protocols probe for these
             raise AttributeError(name)
-        from_language = difflib.get_close_matches(name, language_names(), n=1)
-        hint = f"Did you mean {from_language[0]}({self.text})?" if from_language else _ONLY
+        near = difflib.get_close_matches(name, language_names(), n=1)
+        hint = f"Did you mean {near[0]}({self.text})?" if near else _ONLY
+        if name in _INSTEAD:
+            hint = _hint(name)
         self.trace.fail(
             f"expected an operation of the language, got .{name} on {self.text}. {hint}"
         )
@@ -154,10 +175,21 @@ class Symbol:
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return torch_function(function, args, kwargs or {})
+        return library_function("torch", function, args, kwargs or {})
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            called = f"{ufunc.__name__}.{method}"
+            self.trace.fail(f"expected an operation of the language, got numpy's {called}. {_ONLY}")
+        return library_function("numpy", ufunc, inputs, kwargs)
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return library_function("numpy", function, args, kwargs)
 
     def _refuse(self, what: str, hint: str) -> NoReturn:
-        self.trace.fail(f"expected {what}, got the symbol {self.text}. {hint}")
+        self.trace.fail(f"expected {what}, got {self.text}. {hint}")
 
     def _refuse_operator(self, operators: str, hint: str) -> NoReturn:
         self.trace.fail(
@@ -167,8 +199,8 @@ class Symbol:
 
     @property
     def text(self) -> str:
-        """How errors call this symbol."""
-        return self.label or f"the result of {self.op}"
+        """How errors call this symbol: by its name, or as it was written."""
+        return self.label or written(self, self.trace.value_names(Symbol))
 
     def __repr__(self) -> str:
         shape = "open" if self.shape is None else shape_text(self.trace.resolve_shape(self.shape))
@@ -185,29 +217,75 @@ def language_names() -> list[str]:
 
 FUNCTIONS: dict[str, Any] = {}
 TORCH_FUNCTIONS: dict[Any, Any] = {}
+NUMPY_FUNCTIONS: dict[Any, Any] = {}
 
 # what torch's wrappers pass along though it was not asked for, and what changes nothing here
 _NEUTRAL = {"inplace": False, "_stacklevel": 3, "dtype": None, "approximate": "none"}
+# what to write for well-known functions that are not in the language
+_INSTEAD = {
+    **dict.fromkeys(("einsum", "tensordot", "bilinear"), "@, * and sum"),
+    **dict.fromkeys(("outer", "kron"), "sum(b * v) * a for outer(a, b) @ v"),
+    **dict.fromkeys(("stack", "vstack", "append", "column_stack"), "concat(a, b)"),
+    **dict.fromkeys(("norm", "vector_norm"), "sqrt(sum(v * v))"),
+    **dict.fromkeys(("std", "std_mean"), "sqrt(var(v))"),
+    **dict.fromkeys(("array_split", "hsplit"), "split(v, n), which cuts into n equal parts"),
+    **dict.fromkeys(("logical_and", "bitwise_and"), "a * b"),
+    **dict.fromkeys(("logical_or", "bitwise_or"), "maximum(a, b)"),
+    **dict.fromkeys(("logical_not", "invert", "bitwise_not"), "1 - a"),
+    **dict.fromkeys(("floor", "ceil", "round", "rint", "trunc"), "/: what rounds has no slope"),
+    **dict.fromkeys(("remainder", "fmod", "mod"), "cos(2 * pi / n * t) > cos(pi / n)"),
+    "log_softmax": "log(softmax(v))",
+    "logsumexp": "log(sum(exp(v - max(v)))) + max(v)",
+    "logaddexp": "maximum(a, b) + softplus(-abs(a - b))",
+    "log2": "log(v) / log(2)",
+    "log10": "log(v) / log(10)",
+    "exp2": "2 ** v",
+    "tan": "sin(v) / cos(v)",
+    "sinh": "(exp(v) - exp(-v)) / 2",
+    "cosh": "(exp(v) + exp(-v)) / 2",
+    "hardtanh": "clamp(v, -1, 1)",
+    "relu6": "clamp(v, 0, 6)",
+    "rsqrt": "1 / sqrt(v)",
+    "softsign": "v / (1 + abs(v))",
+    "cbrt": "sign(v) * abs(v) ** (1 / 3)",
+    "prod": "exp(sum(log(v))) for v above 0",
+    "min": "-max(-v)",
+    "amin": "-max(-v)",
+    "sort": "max(v) for the largest",
+    "ones_like": "the number 1",
+    "zeros_like": "the number 0",
+}
 
 
-def torch_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Answer a torch function called on symbols with the function of the language it means."""
+def library_function(
+    library: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Answer torch's or numpy's function on symbols with the one of the language that it means."""
     symbol = next(arg for arg in _flatten((*args, *kwargs.values())) if isinstance(arg, Symbol))
     called = getattr(function, "__name__", str(function))
-    meant = TORCH_FUNCTIONS.get(function)
+    meant = {"torch": TORCH_FUNCTIONS, "numpy": NUMPY_FUNCTIONS}[library].get(function)
     if meant is None:
-        near = difflib.get_close_matches(called.strip("_"), language_names(), n=1)
-        hint = f"Did you mean {near[0]}?" if near else _ONLY
-        symbol.trace.fail(f"expected an operation of the language, got torch's {called}. {hint}")
+        symbol.trace.fail(
+            f"expected an operation of the language, got {library}'s {called}. {_hint(called)}"
+        )
     kwargs = {k: v for k, v in kwargs.items() if k not in _NEUTRAL or v != _NEUTRAL[k]}
     try:
         inspect.signature(meant).bind(*args, **kwargs)
     except TypeError as error:
         symbol.trace.fail(
-            f"expected arguments that the language's {meant.__name__} takes too, got torch's "
+            f"expected arguments that the language's {meant.__name__} takes too, got {library}'s "
             f"{called} with others ({error}). Leave them out."
         )
     return meant(*args, **kwargs)
+
+
+def _hint(called: str) -> str:
+    """What to write instead of a function that the language does not have."""
+    name = called.strip("_")
+    if name in _INSTEAD:
+        return f"Write {_INSTEAD[name]}."
+    near = difflib.get_close_matches(name, language_names(), n=1)
+    return f"Did you mean {near[0]}?" if near else _ONLY
 
 
 def _flatten(values: Any) -> list[Any]:
@@ -221,26 +299,42 @@ def _flatten(values: Any) -> list[Any]:
 
 
 def _set_shape(symbol: Symbol, rank: int) -> Shape:
-    """The shape of `symbol`, decided now as a matrix or vector if it is still open."""
-    if symbol.shape is None:
-        if rank == 2:
-            parts = (f"the rows of {symbol.text}", f"the columns of {symbol.text}")
-        else:
-            parts = (f"the size of {symbol.text}",)
-        symbol.shape = tuple(symbol.trace.unknown(part) for part in parts)
-        symbol.where = here(symbol.trace.cell)
+    """The shape of `symbol`, decided now as a matrix or vector if it is still open.
+
+    What it was made of is decided with it, the other way round than it was written.
+    """
+    pending = [symbol]
+    while pending:
+        top = pending[-1]
+        still_open = [child for child in top.inputs if child.shape is None]
+        if top.shape is None and still_open:
+            pending.extend(still_open)
+            continue
+        pending.pop()
+        if top.shape is None and top.inputs:
+            top.shape = _shared_shape(top.op, top.inputs)
+        elif top.shape is None:
+            parts = ("rows", "columns") if rank == 2 else ("size",)
+            top.shape = tuple(top.trace.unknown(f"the {part} of {top.label}") for part in parts)
+            top.where = here(top.trace.cell)
+    assert symbol.shape is not None
     return symbol.shape
 
 
-def as_matrix(symbol: Symbol) -> tuple[Dim, Dim]:
+def as_matrix(symbol: Symbol, hint: str = "") -> tuple[Dim, Dim]:
     """The rows and columns of a symbol that is used as a matrix."""
     shape = _set_shape(symbol, 2)
     if len(shape) != 2:
         used = f"; {symbol.text} was used as a vector at {symbol.where}" if symbol.label else ""
+        right = symbol.inputs[1].label if symbol.op == "matvec" else None
+        if right in symbol.trace.parameters:
+            hint = f"If {right} is a matrix, name its sizes: sizes={{{right!r}: ('H', 'H')}}."
+        hint = hint or (
+            f"The left of @ must be a parameter that is used nowhere as a vector. {_INNER_PRODUCT}"
+        )
         symbol.trace.fail(
             f"expected a matrix, got {symbol.text} of shape "
-            f"{shape_text(symbol.trace.resolve_shape(shape))}{used}. "
-            f"The left of @ must be a parameter that is used nowhere as a vector. {_INNER_PRODUCT}"
+            f"{shape_text(symbol.trace.resolve_shape(shape))}{used}. {hint}"
         )
     return shape[0], shape[1]
 
@@ -251,7 +345,12 @@ def as_vector(symbol: Symbol, what: str) -> Dim:
     if len(shape) != 1:
         symbol.trace.fail(
             f"{what}: expected a vector, got {symbol.text} of shape "
-            f"{shape_text(symbol.trace.resolve_shape(shape))}. Multiply a matrix by a vector first."
+            f"{shape_text(symbol.trace.resolve_shape(shape))}. "
+            + (
+                "Multiply a matrix by a vector first."
+                if shape
+                else "expand(s, 1) makes a vector of a scalar s."
+            )
         )
     return shape[0]
 
@@ -265,14 +364,35 @@ def lift(value: object, trace: Trace) -> Symbol:
                 f"{value.trace.cell!r}. Pass it as an argument."
             )
         return value
-    if isinstance(value, bool | int | float):
-        if math.isnan(value):
-            trace.fail("expected a number, got nan. Equations cannot hold nan.")
-        return Symbol(trace, "const", (), {"value": float(value)}, ())
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # type: ignore[attr-defined] - a number of numpy's or of torch's
+    if isinstance(value, Real):
+        return Symbol(trace, "const", (), {"value": _constant(value, trace)}, ())
     return trace.fail(
-        f"expected a symbol or a number, got {type(value).__name__} {value!r:.60}. "
+        f"expected a symbol or a number, got {_kind(value)}. "
         f"Make it an argument of the cell, or a plain number."
     )
+
+
+def _kind(value: object) -> str:
+    """A value that is no symbol, in a few words: of an array its shape, not its numbers."""
+    name, shape = type(value).__name__, getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"{name} of shape {tuple(map(int, shape))}"
+    text = repr(value)
+    return f"{name} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _constant(value: Real, trace: Trace) -> float:
+    """The number that was meant: 1 - 0.95 is 0.05, whatever its last bit is."""
+    try:
+        number = float(value)
+    except OverflowError:
+        trace.fail("expected a number below 1e308, got a larger one. Use a smaller one.")
+    if math.isnan(number):
+        trace.fail("expected a number, got nan. Equations cannot hold nan.")
+    short = float(f"{number:.12g}")
+    return short if short == float(f"{number:.15g}") else number
 
 
 def trace_of(values: tuple[object, ...], function: str) -> Trace:
@@ -300,7 +420,8 @@ def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
     """An operation applied element by element; scalars broadcast."""
     trace = trace_of(values, op)
     symbols = tuple(lift(value, trace) for value in values)
-    shape = _common_shape(op, symbols)
+    is_open = any(s.shape is None for s in symbols) and not any(s.shape for s in symbols)
+    shape = None if is_open else _common_shape(op, symbols)
     neutral = _NEUTRAL_NUMBERS.get(op)
     for number, other in (symbols, symbols[::-1]) if neutral is not None else ():
         if number.op == "const" and number.attrs["value"] == neutral:
@@ -312,6 +433,11 @@ def _common_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     rank = max((len(s.shape) for s in symbols if s.shape is not None), default=1)
     for symbol in symbols:
         _set_shape(symbol, max(rank, 1))
+    return _shared_shape(op, symbols)
+
+
+def _shared_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
+    """That of the vectors or matrices among the symbols, made equal."""
     wide = [symbol for symbol in symbols if symbol.shape]
     for symbol in wide[1:]:
         _unify_shapes(op, wide[0], symbol)
@@ -323,25 +449,19 @@ def _unify_shapes(op: str, a: Symbol, b: Symbol) -> None:
     same_rank = len(shape_a) == len(shape_b)
     if same_rank and all(a.trace.unify(x, y) for x, y in zip(shape_a, shape_b, strict=True)):
         return
-    text_a, text_b = (shape_text(a.trace.resolve_shape(shape)) for shape in (shape_a, shape_b))
+    resolved = [a.trace.resolve_shape(shape) for shape in (shape_a, shape_b)]
+    text_a, text_b = map(shape_text, resolved)
+    hint = "Multiply one of them by a matrix, or set sizes={...} of the cell."
+    if not same_rank:
+        matrix, vector = (a, b) if len(shape_a) == 2 else (b, a)
+        hint = f"A matrix multiplies by @: {vector.text} * ({matrix.text} @ v)."
+    elif len(shape_a) == 1 and any(shape == (Dim.of(1),) for shape in resolved):
+        one = a if resolved[0] == (Dim.of(1),) else b
+        hint = f"A vector of size 1 does not spread: sum({one.text}) is its number, which does."
     a.trace.fail(
-        f"{op}: expected equal sizes, got {text_a} ({_described(a)}) and {text_b} "
-        f"({_described(b)}). Multiply one of them by a matrix, or set sizes={{...}} of the cell."
+        f"{SIGNS.get(op, op)}: expected equal sizes, got {text_a} ({a.text}) and {text_b} "
+        f"({b.text}). {hint}"
     )
-
-
-def _described(symbol: Symbol) -> str:
-    """A symbol by its name, or as `name = ...`-like text of the leaves it is made of."""
-    if symbol.label:
-        return symbol.label
-    leaves: dict[str, None] = {}
-    stack = [symbol]
-    while stack:
-        top = stack.pop()
-        if top.label:
-            leaves[top.label] = None
-        stack.extend(reversed(top.inputs))
-    return f"{symbol.op} of {', '.join(leaves)}" if leaves else symbol.text
 
 
 def product(left: object, right: object) -> Symbol:
@@ -351,7 +471,7 @@ def product(left: object, right: object) -> Symbol:
     heads = trace.heads.get(matrix.label or "")
     if heads is not None:
         return _blocks_product(matrix, operand, heads)
-    rows, columns = as_matrix(matrix)
+    rows, columns = as_matrix(matrix, _bracketed(matrix, operand))
     shape = _set_shape(operand, 1)
     if not shape:
         trace.fail(
@@ -362,10 +482,23 @@ def product(left: object, right: object) -> Symbol:
     if not trace.unify(columns, shape[0]):
         trace.fail(
             f"@: expected {matrix.text} with {trace.resolve(shape[0])} columns, to multiply "
-            f"{_described(operand)}, got {trace.resolve(columns)} columns. "
+            f"{operand.text}, got {trace.resolve(columns)} columns. "
             f"Use another matrix, or set sizes={{...}} of the cell."
         )
     return Symbol(trace, "matvec", (matrix, operand), {}, (rows, *shape[1:]))
+
+
+def _bracketed(left: Symbol, operand: Symbol) -> str:
+    """What to write where Python has read z * W @ x as (z * W) @ x."""
+    if left.op not in ("mul", "div") or left.shape is None or not left.inputs[1].label:
+        return ""
+    first, matrix = (symbol.text for symbol in left.inputs)
+    sign = SIGNS[left.op]
+    product = f"{matrix} @ {operand.text}"
+    return (
+        f"Python reads {first} {sign} {product} as ({first} {sign} {matrix}) @ {operand.text}: "
+        f"write {first} {sign} ({product}) if {matrix} is a matrix."
+    )
 
 
 def _blocks_product(matrix: Symbol, operand: Symbol, heads: int) -> Symbol:
@@ -376,7 +509,7 @@ def _blocks_product(matrix: Symbol, operand: Symbol, heads: int) -> Symbol:
     if not trace.unify(block * heads, size):
         trace.fail(
             f"@: expected {matrix.text} with {heads} blocks of {trace.resolve(size / heads)} "
-            f"columns, to multiply {_described(operand)}, got blocks of {trace.resolve(block)}. "
+            f"columns, to multiply {operand.text}, got blocks of {trace.resolve(block)}. "
             f"Use another matrix, or set sizes={{...}} of the cell."
         )
     return Symbol(trace, "blocks_product", (matrix, operand), {"heads": heads}, (rows,))

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from recurra.errors import CellError
 from recurra.ir import Dim, Shape
-from recurra.lang.where import Where, here
+from recurra.lang.where import Frames, Where, here
 
 
 class Trace:
@@ -16,12 +16,18 @@ class Trace:
         self.cell = cell
         self.heads = dict(heads or {})  # the number of blocks of block-diagonal parameters
         self.names: dict[Any, str] = {}  # what composed cells call their symbols
+        self.frames = Frames()
+        self.parameters: tuple[str, ...] = ()
         self._known: dict[str, Dim] = {}
         self._origin: dict[str, str] = {}
 
     def fail(self, text: str, where: Where | None = None) -> NoReturn:
         """Raise a CellError that points at the user's line."""
         raise CellError((where or here(self.cell)).message(text)) from None
+
+    def value_names(self, kind: type) -> dict[Any, str]:
+        """What the user has called the values so far."""
+        return self.frames.names(kind) | self.names
 
     def unknown(self, origin: str) -> Dim:
         """A new open size; `origin` says what it is, for the error if it stays open."""
@@ -46,8 +52,10 @@ class Trace:
         difference = self.resolve(a) - self.resolve(b)
         for name, coefficient in difference.terms:
             if name.startswith("?"):
-                rest = difference - Dim.named(name) * coefficient
-                self._known[name] = rest / -coefficient
+                solved = (difference - Dim.named(name) * coefficient) / -coefficient
+                if not solved.may_be_positive:
+                    return False
+                self._known[name] = solved
                 return True
         return difference.is_zero
 

@@ -1,16 +1,16 @@
 """Running a cell's equations on symbols, once, and what they said as a graph."""
 
 import difflib
-import sys
+import re
 from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import Any
 
 from recurra.ir import Dim, Graph, Node, intern, leaf
 from recurra.lang.masks import KINDS
 from recurra.lang.signature import Options, Signature, code_of
-from recurra.lang.symbols import Symbol, language_names, lift
+from recurra.lang.symbols import Symbol, as_vector, language_names, lift
 from recurra.lang.trace import ACTIVE, Trace
-from recurra.lang.where import Where
+from recurra.lang.where import Frames, Where
 
 
 def trace_equations(
@@ -18,12 +18,15 @@ def trace_equations(
 ) -> Graph:
     """The graph of a cell's equations, every size in it resolved."""
     trace = Trace(name, signature.heads)
+    trace.parameters = signature.parameters
     leaves = _leaf_symbols(trace, signature, options)
     returned, local_names = _run(function, {**leaves, **signature.constants}, trace)
     code = code_of(function)
     where = Where(code.co_filename, code.co_firstlineno, name)
     outputs = _outputs(returned, trace, leaves, options, where)
     _close_sizes(trace, leaves, signature, options, where)
+    if not hasattr(function, "names_its_values"):
+        _say_what_surprises(outputs, leaves, signature, options, where)
     return _lower(trace, leaves, signature, options, outputs, local_names)
 
 
@@ -47,22 +50,9 @@ def _run(
     function: Callable[..., Any], arguments: dict[str, Any], trace: Trace
 ) -> tuple[Any, dict[Symbol, str]]:
     """Call the equations; also gives the user's local variables, which name what they hold."""
-    local_names: dict[Symbol, str] = {}
-    code = code_of(function)
-
-    # not checked at run time: it sees every call that the equations make
-    @no_type_check
-    def watch(frame, event, _value):
-        # helpers in the user's own file count too; the equations come last and so have their way
-        if event == "return" and frame.f_code.co_filename == code.co_filename:
-            named = frame.f_locals.items()
-            local_names.update({v: name for name, v in named if isinstance(v, Symbol)})
-
     token = ACTIVE.set(trace)
-    # a profiler that is running is left alone: then the intermediate values have no names
-    watching = sys.getprofile() is None and not hasattr(function, "names_its_values")
-    if watching:
-        sys.setprofile(watch)
+    if not hasattr(function, "names_its_values"):
+        trace.frames = Frames(code_of(function).co_filename)
     try:
         returned = function(**arguments)
     except NameError as error:
@@ -79,9 +69,9 @@ def _run(
             where,
         )
     finally:
-        if watching:
-            sys.setprofile(None)
         ACTIVE.reset(token)
+    local_names = trace.frames.names(Symbol)
+    trace.frames = Frames()  # frames keep everything alive that is in them
     return returned, local_names | trace.names
 
 
@@ -113,6 +103,8 @@ def _outputs(
     outputs: list[tuple[str, Symbol]] = []
     for name, value in zip(names, values, strict=True):
         symbol = lift(value, trace)
+        if symbol.shape is None and symbol.inputs:
+            as_vector(symbol, f"the new {name}")
         if name == "output":
             if symbol.shape is None or len(symbol.shape) > 1:
                 trace.fail(f"expected a vector as output, got {symbol.text}.", where)
@@ -131,8 +123,8 @@ def _match_state(name: str, new: Symbol, old: Symbol, trace: Trace, where: Where
         return
     got = "a parameter" if new_shape is None else _text(trace, new_shape)
     trace.fail(
-        f"expected the new state {name} of shape {_text(trace, old_shape)}, got {got}. "
-        f"Return a value of the state's size, or set sizes={{{name!r}: ...}}.",
+        f"expected the new state {name} of shape {_text(trace, old_shape)}, got {got} "
+        f"({new.text}). Return a value of the state's size, or set sizes={{{name!r}: ...}}.",
         where,
     )
 
@@ -162,9 +154,72 @@ def _close_sizes(
             if origins:
                 trace.fail(
                     f"expected every size to follow from the equations, got {origins[0]} open. "
-                    f"Name it: sizes={{{name!r}: ...}}.",
+                    f"Name it: sizes={_named_sizes(trace, name, symbol, signature)}.",
                     symbol.where,
                 )
+
+
+def _say_what_surprises(
+    outputs: list[tuple[str, Symbol]],
+    leaves: dict[str, Symbol],
+    signature: Signature,
+    options: Options,
+    where: Where,
+) -> None:
+    """Warn of what is allowed and hardly ever meant; of a parameter that nothing reads the size is
+    not known, so that it is an error instead."""
+    returned = [symbol for _, symbol in outputs]
+    uses = [(child, s.op) for s in _ordered(returned, {}) for child in s.inputs]
+    read = {*returned, *(symbol for symbol, _ in uses)}
+    roles = dict.fromkeys(options.states, "the state")
+    roles |= dict.fromkeys(options.context, "the context")
+    roles |= {name: role for name, role in _only(signature) if name}
+    for name, role in roles.items():
+        if leaves[name] not in read:
+            where.warn(f"nothing reads {role} {name}. Use it, or take it away.")
+    only_added = read - {symbol for symbol, op in uses if op not in ("add", "sub")}  # biases
+    for name in _vectors_among_inputs(signature, leaves, options):
+        if leaves[name] in only_added and not name.startswith(signature.input or "?"):
+            continue
+        shape = _text(leaves[name].trace, leaves[name].shape or ())
+        where.warn(
+            f"{name} is a learned vector {shape}, as every argument is that has no other role, and "
+            f"no second input. For a second input concatenate it to {signature.input} and split it "
+            f"here; for one value a sequence write context={name!r}, for a number {name}=0.1. "
+            f"sizes={{{name!r}: ...}} says that a vector is meant."
+        )
+
+
+def _only(signature: Signature) -> tuple[tuple[str | None, str], ...]:
+    return ((signature.input, "the input"), (signature.step, "the step index"))
+
+
+def _vectors_among_inputs(
+    signature: Signature, leaves: dict[str, Symbol], options: Options
+) -> list[str]:
+    """Parameters that stand where inputs do, before all matrices, and are used as inputs are; or
+    that are called as the input is, with a number behind."""
+    said = {*options.sizes, *options.init, *options.heads}
+    vectors = [name for name in signature.parameters if len(leaves[name].shape or ()) < 2]
+    first = next((name for name in signature.parameters if name not in vectors), None)
+    before = signature.parameters[: signature.parameters.index(first)] if first else ()
+    like_input = re.compile(rf"{re.escape(signature.input or '?')}_?\d+")
+    return [
+        name
+        for name in vectors
+        if name not in said and (name in before or like_input.fullmatch(name))
+    ]
+
+
+def _named_sizes(trace: Trace, name: str, symbol: Symbol, signature: Signature) -> str:
+    """What to write for a parameter with open sizes: those that are known, and new names."""
+    shape = trace.resolve_shape(symbol.shape or ())
+    taken = {"I", "H", *signature.constants}
+    taken |= {other for dims in signature.sizes.values() for dim in dims for other in dim.names}
+    free = (letter for letter in "RPQSKLMN" if letter not in taken)
+    names = {unknown: Dim.named(next(free)) for dim in shape for unknown in dim.unknowns}
+    parts = [str(dim.substitute(names)) for dim in shape]
+    return repr({name: tuple(parts) if len(parts) > 1 else parts[0]})
 
 
 def _lower(

@@ -78,14 +78,16 @@ def check_flags(where: str, **flags: object) -> None:
 
 
 def check_size_names(where: str, cell: Cell, given: Mapping[str, int]) -> None:
-    """`given` names exactly the sizes of `cell` besides I and H."""
-    needed = sorted(set(cell.size_names) - {"I", "H"})
-    if sorted(given) != needed:
-        example = "{" + ", ".join(f"{name!r}: ..." for name in needed) + "}"
+    """`given` names sizes of `cell` besides I and H, and all that have no default."""
+    own = sorted(set(cell.size_names) - {"I", "H"})
+    missing = [name for name in own if name not in {**cell.default_sizes, **given}]
+    unknown = [name for name in given if name not in own]
+    if missing or unknown:
+        example = ", ".join(f"{name!r}: {given.get(name, '...')}" for name in own)
         raise ValueError(
-            f"{where}: expected sizes for {', '.join(needed) or 'nothing'} besides I and H, "
-            f"got {dict(given)}. "
-            + (f"Pass sizes={example}." if needed else "Leave sizes out for this cell.")
+            f"{where}: expected sizes for {', '.join(own) or 'nothing'} besides I and H, got "
+            f"{', '.join(map(repr, unknown or given)) or 'none'}. "
+            + (f"Pass sizes={{{example}}}." if own else "Leave sizes out for this cell.")
         )
     check_sizes(where, **given)
 

@@ -78,6 +78,7 @@ class CellStack(nn.Module):
                 f"Layers of such a cell cannot be connected."
             )
         checks.check_size_names(where, self.cell, self.sizes)
+        self.sizes = {**self.cell.own_sizes(self.input_size, self.hidden_size), **self.sizes}
         checks.check_init_names(where, self.cell, self.init)
         checks.check_dropout(where, "dropout", self.dropout)
         checks.check_flags(

@@ -16,7 +16,7 @@ from recurra.backends.reference.fingerprint import fingerprint
 from recurra.backends.reference.gradients import Adjoint
 from recurra.backends.reference.padding import padded
 from recurra.backends.report import describe
-from recurra.ir import Node
+from recurra.ir import Dim, Node
 from recurra.lang import Cell
 from recurra.passes import MASK_KINDS, Plan, plan
 
@@ -223,7 +223,7 @@ def _solve(values: Mapping[Node, Tensor]) -> dict[str, int]:
             elif open_terms:
                 left.append((dim, length))
         if len(left) == len(pending):
-            break
+            return sizes | _solve_sums(left, sizes)
         pending = left
     return sizes
 
@@ -254,6 +254,22 @@ def _check_shapes(values: Mapping[Node, Tensor], sizes: Mapping[str, int]) -> No
                 f"backend: expected {node.name} of shape {shape} for {dict(sizes)}, got "
                 f"{tuple(value.shape)}. Pass tensors of sizes that agree."
             )
+
+
+def _solve_sums(sums: list[tuple[Dim, int]], known: Mapping[str, int]) -> dict[str, int]:
+    """Sizes that occur in sums alone, by elimination; what the sums leave open is 0, as nothing
+    depends on it."""
+    solved: dict[str, Dim] = {}
+    numbers = {name: Dim.of(value) for name, value in known.items()}
+    for dim, length in sums:
+        rest = (dim - Dim.of(length)).substitute(numbers).substitute(solved)
+        if not rest.terms:
+            continue
+        name, coefficient = rest.terms[0]
+        value = (rest - Dim.named(name) * coefficient) / -coefficient
+        solved = {n: d.substitute({name: value}) for n, d in solved.items()} | {name: value}
+    free = {name: 0 for value in solved.values() for name in value.names}
+    return free | {name: int(value.constant) for name, value in solved.items()}
 
 
 def _needs_gradient(leaves: Values) -> bool:

@@ -1,0 +1,69 @@
+"""Values of the equations as their author has written them, for messages."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from recurra.ir import Node, intern, leaf
+from recurra.ir.spelling import TextWriter
+
+if TYPE_CHECKING:
+    from recurra.lang.symbols import Symbol
+
+_LONGEST = 72
+_DEPTHS = (8, 5, 4, 3, 2, 1)
+SIGNS = {
+    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "matvec": "@"},
+    **{"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="},
+}
+
+
+def written(symbol: "Symbol", names: "Mapping[Symbol, str]") -> str:
+    """`symbol` by its name, or as the expression that made it, of values with names.
+
+    What is nested too deep to be read in one line is left out as "...".
+    """
+    text = "..."
+    for depth in _DEPTHS:
+        text = _Expression(names).text(symbol, depth)
+        if len(text) <= _LONGEST:
+            break
+    return text
+
+
+class _Expression:
+    """A symbol as nodes, of which those that have a name, or lie too deep, are labels."""
+
+    def __init__(self, names: "Mapping[Symbol, str]") -> None:
+        self._names = names
+        self._labels: dict[Node, str] = {}
+
+    def text(self, symbol: "Symbol", depth: int) -> str:
+        node = self._node(symbol, depth)
+        return TextWriter(self._labels).operand(node)
+
+    def _node(self, symbol: "Symbol", depth: int) -> Node:
+        own = symbol.label or self._names.get(symbol)
+        if own is None and depth == 0 and symbol.inputs:
+            own = "..."
+        if own is None and symbol.op == "slice":
+            own = self._part(symbol, depth)
+        if own is not None:
+            node = leaf("written", own, ())
+            self._labels[node] = own
+            return node
+        inputs = tuple(self._node(child, depth - 1) for child in symbol.inputs)
+        return intern(symbol.op, inputs, tuple(symbol.attrs.items()), symbol.shape or ())
+
+    def _part(self, symbol: "Symbol", depth: int) -> str:
+        """One of the equal parts of a split."""
+        resolve, (whole,) = symbol.trace.resolve, symbol.inputs
+        size = resolve(symbol.attrs["size"])
+        name, coefficient = size.terms[0] if size.terms else ("", size.constant)
+
+        def times(dim: object) -> object:
+            known = resolve(dim)  # type: ignore[arg-type]
+            return (dict(known.terms).get(name, 0) if name else known.constant) / coefficient
+
+        parts = times((whole.shape or (size,))[0])
+        text = TextWriter(self._labels).operand(self._node(whole, depth - 1))
+        return f"split({text}, {parts})[{times(symbol.attrs['start'])}]"
