@@ -7,6 +7,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import recurra as rc
+from recurra.lang import cell, tanh
 from recurra.nn import Bidirectional
 
 T, B, I = 6, 3, 4  # noqa: E741 - the input size
@@ -54,6 +55,53 @@ def test_one_cell_for_both_ways_is_the_same_thing() -> None:
     )
     x = torch.randn(T, B, I)
     torch.testing.assert_close(twin(x, lengths=LENGTHS)[0], layer(x, lengths=LENGTHS)[0])
+
+
+def test_ids_stand_for_rows_of_one_embedding() -> None:
+    layer = both()
+    ids = torch.randint(7, (T, B))
+    table = torch.randn(7, I, dtype=torch.float64, requires_grad=True)
+    y, state = layer(ids, lengths=LENGTHS, embedding=table)
+    wanted, wanted_state = layer(table[ids], lengths=LENGTHS)
+    torch.testing.assert_close((y, state), (wanted, wanted_state))
+    gradients = [torch.autograd.grad(out.sum(), table) for out in (y, wanted)]
+    torch.testing.assert_close(*gradients)
+    one_hot = torch.nn.functional.one_hot(ids % I, I).double()
+    torch.testing.assert_close(layer(ids % I)[0], layer(one_hot)[0])
+
+
+@cell(context="v")
+def told(x, h, v, W, U, V):
+    """An RNN that is told something all the time."""
+    return tanh(W @ x + U @ h + V @ v)
+
+
+def test_context_is_for_the_layers_that_read_one() -> None:
+    sizes = {"C": 2}
+    reads = rc.Recurrent(told, I, 5, sizes=sizes)
+    x, v = torch.randn(T, B, I), torch.randn(B, 2)
+    layer = Bidirectional(reads, rc.Recurrent("gru", I, 3, reverse=True))
+    torch.testing.assert_close(layer(x, context=v)[0][..., :5], reads(x, context=v)[0])
+    twice = Bidirectional(reads, rc.Recurrent(told, I, 5, sizes=sizes, reverse=True))
+    y, state = twice(x, twice.initial_state(B), context=v)
+    torch.testing.assert_close(y, twice(x, context=(v,))[0])
+    assert not torch.allclose(y, twice(x, state, context=v)[0])
+    with pytest.raises(ValueError, match="1 context tensors"):
+        layer(x)
+    with pytest.raises(ValueError, match="expected no context"):
+        both()(x.double(), context=v)
+
+
+def test_what_it_says_of_itself() -> None:
+    layer = both()
+    assert (layer.input_size, layer.batch_first) == (I, False)
+    ahead, _, back = layer.explain().partition("\n\nbackwards: Recurrent(gru)")
+    assert ahead.startswith("forwards: Recurrent(lstm): backend ")
+    assert "backend" in back
+    with pytest.raises(ValueError, match=r"Bidirectional.stream: .* Stream its `forwards` layer"):
+        layer.stream(2)
+    with pytest.raises(ValueError, match="a pair, one of each layer, got 3"):
+        layer(torch.randn(T, B, I, dtype=torch.float64), (None, None, None))
 
 
 def test_mistakes() -> None:

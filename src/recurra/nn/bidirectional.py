@@ -1,7 +1,7 @@
 """Two layers that read the same sequences from both ends, each with a cell of its own."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -52,26 +52,83 @@ class Bidirectional(nn.Module):
         """Features of y: those of both layers."""
         return self.forwards.output_size + self.backwards.output_size
 
+    @property
+    def input_size(self) -> int:
+        """I, of both layers."""
+        return self.forwards.input_size
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether x and y are [B, T, ...], for both layers."""
+        return self.forwards.batch_first
+
+    def initial_state(self, batch_size: int = 1) -> tuple[State, State]:
+        """The states that sequences start from: one for each layer."""
+        return self.forwards.initial_state(batch_size), self.backwards.initial_state(batch_size)
+
     def forward(
         self,
         x: Tensor | PackedSequence,
-        state: tuple[Any, Any] | None = None,
+        state: Sequence[Any] | None = None,
         lengths: Tensor | Sequence[int] | None = None,
+        context: Tensor | Sequence[Tensor] | None = None,
+        *,
+        embedding: Tensor | None = None,
     ) -> tuple[Any, tuple[State, State]]:
         """Run both layers over whole sequences.
 
         Args:
-            x: as `Recurrent.forward` takes it.
+            x: as `Recurrent.forward` takes it, token ids too.
             state: a state for each layer; None means zeros, or what they have learned.
-            lengths: [B] integers in 1..T.
+            lengths: [B] integers in 0..T.
+            context: [B, C], for each layer whose cell reads one.
+            embedding: [V, I], what each token id stands for, in both layers.
 
         Returns:
             y: [T, B, O + O'] in the form of x; the state of each layer.
+
+        Raises:
+            ValueError: when a shape, length or token id is wrong.
+            TypeError: when a dtype is.
         """
-        first = (None, None) if state is None else state
-        ahead, last = self.forwards(x, first[0], lengths)
-        back, last_back = self.backwards(x, first[1], lengths)
+        first = (None, None) if state is None else self._pair(state)
+        none_reads = not (self.forwards.cell.context or self.backwards.cell.context)
+        (ahead, last), (back, last_back) = (
+            layer(
+                x,
+                begun,
+                lengths,
+                context if layer.cell.context or none_reads else None,
+                embedding=embedding,
+            )
+            for layer, begun in zip((self.forwards, self.backwards), first, strict=True)
+        )
         if isinstance(ahead, PackedSequence):
             joined = torch.cat([ahead.data, back.data], dim=-1)
             return ahead._replace(data=joined), (last, last_back)
         return torch.cat([ahead, back], dim=-1), (last, last_back)
+
+    def _pair(self, state: object) -> tuple[Any, Any]:
+        if isinstance(state, tuple | list) and len(state) == 2:
+            return state[0], state[1]
+        got = f"{len(state)}" if isinstance(state, tuple | list) else type(state).__name__
+        raise ValueError(
+            f"Bidirectional: expected state to be a pair, one of each layer, got {got}. "
+            f"Pass what the layer returned as its state."
+        )
+
+    def stream(self, *args: object, **options: object) -> NoReturn:
+        """Not offered: a step would need the end of its sequence.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "Bidirectional.stream: expected a layer that reads from the start alone, got one that "
+            "reads from the end too. Stream its `forwards` layer, or run whole sequences."
+        )
+
+    def explain(self) -> str:
+        """Which backend runs each of the two layers, by which plan, and why not another."""
+        each = (("forwards", self.forwards), ("backwards", self.backwards))
+        return "\n\n".join(f"{name}: {layer.explain()}" for name, layer in each)
