@@ -131,7 +131,9 @@ def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None
     else:
         raise TensorError(
             f"{home.where}: expected x of {home.dtype} features or torch.int64 token ids, "
-            f"got {data.dtype}. Convert x, or move the layer with layer.to({data.dtype})."
+            f"got {data.dtype}. RNN input dtype ({data.dtype}) does not match weight dtype "
+            f"({home.dtype}). Convert input: input.to({home.dtype}), or convert model: "
+            f"model.to({data.dtype})."
         )
     if not isinstance(x, PackedSequence) and x.dim() not in ranks:
         raise TensorError(
