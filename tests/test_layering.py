@@ -12,6 +12,7 @@ SOURCE = Path(recurra.__file__).parent
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "terminal"}),
+    frozenset({"files"}),
     frozenset({"ir"}),
     frozenset({"lang"}),
     frozenset({"passes", "compose"}),

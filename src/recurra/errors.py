@@ -37,5 +37,9 @@ class RunError(RecurraError):
     """A run cannot start, go on, or be written where it was asked to."""
 
 
+class DeviceError(RunError):
+    """A device was asked for that there is not, or that this machine does not have."""
+
+
 class CellWarning(UserWarning):
     """Something in the equations of a cell that is allowed and hardly ever meant; at their line."""

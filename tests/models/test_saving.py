@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 import recurra as rc
 from recurra.errors import CheckpointError
+from recurra.files import write_atomically
 from recurra.lang import tanh
-from recurra.models import Model, save, write_atomically
+from recurra.models import Model, save
 
 V = 7
 

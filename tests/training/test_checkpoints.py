@@ -8,7 +8,6 @@ import torch
 
 from recurra.errors import CheckpointError, RunError
 from recurra.training import Checkpoint, load_checkpoint, save_checkpoint
-from recurra.training.checkpoints import check_tensors
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -82,19 +81,6 @@ def test_a_checkpoint_of_another_version(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, Checkpoint(tensors={}, record={"format": 99}))
     with pytest.raises(CheckpointError, match="expected a checkpoint of format 1, got 99"):
         load_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        ({"a": torch.zeros(2, 3)}, r"expected a of shape \(3, 2\), got \(2, 3\)"),
-        ({}, r"expected the weight a of shape \(3, 2\), got none"),
-        ({"a": torch.zeros(3, 2), "b": torch.zeros(1)}, "got also b"),
-    ],
-)
-def test_weights_of_another_model_are_named(found: dict[str, torch.Tensor], words: str) -> None:
-    with pytest.raises(CheckpointError, match=words):
-        check_tensors(Path("run/training.safetensors"), found, {"a": torch.zeros(3, 2)})
 
 
 def full_disk(*_: object, **__: object) -> None:

@@ -1,9 +1,12 @@
 """A run killed by the system (SIGKILL: no clean-up, no last word) goes on to the same weights."""
 
+import contextlib
 import csv
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +18,8 @@ from typing import Any
 import pytest
 import torch
 
+from recurra.files import read_tensors
 from recurra.training import train_language_model
-from recurra.training.checkpoints import read_tensors
 
 SETTINGS: dict[str, Any] = {
     "hidden_size": 12,
@@ -33,23 +36,24 @@ SETTINGS: dict[str, Any] = {
     "device": "cpu",
 }
 
-# Runs or resumes the run; with a moment such as "fsync 7", kills itself just before the seventh
-# call of os.fsync, that is somewhere in the writing of a model, a checkpoint or its logs.
+# Runs or resumes the run; with a moment such as "replace training.safetensors 2", kills itself just
+# before the second time that a file of that name is put in place, or ("fsync ...") brought to disk.
 SCRIPT = """
 import json, os, signal, sys
 from recurra.training import train_language_model
 
 folder, settings, resume, moment = sys.argv[1:]
 if moment:
-    name, count = moment.split()
+    name, part_of_name, count = moment.split()
     real, calls = getattr(os, name), 0
 
-    def killing(*arguments, **options):
+    def killing(file, *arguments, **options):
         global calls
-        calls += 1
+        path = os.readlink(f"/proc/self/fd/{file}") if name == "fsync" else str(file)
+        calls += part_of_name in os.path.basename(path)
         if calls == int(count):
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **options)
+        return real(file, *arguments, **options)
 
     setattr(os, name, killing)
 train_language_model(folder, json.loads(settings), resume=resume == "resume")
@@ -84,7 +88,7 @@ def rows_without_clock(folder: Path) -> list[dict[str, str]]:
 
 def assert_same(folder: Path, other: Path) -> None:
     for name in ("training.safetensors", "model.safetensors"):
-        a, b = read_tensors(folder / name)[0], read_tensors(other / name)[0]
+        a, b = read_tensors(folder / name, "file")[0], read_tensors(other / name, "file")[0]
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a)
     assert rows_without_clock(folder) == rows_without_clock(other)
@@ -102,9 +106,13 @@ def kill_at(folder: Path, settings: dict[str, Any], moments: list[str]) -> None:
 @pytest.mark.medium
 def test_killed_inside_the_writing_of_checkpoints(tmp_path: Path, settings: dict[str, Any]) -> None:
     train_language_model(tmp_path / "whole", settings)
-    # In turn: before the rename of a checkpoint; between checkpoint and record; in a model's save;
-    # while the logs are marked.
-    kill_at(tmp_path / "run", settings, ["replace 8", "replace 6", "fsync 20", "fsync 29"])
+    moments = [
+        "replace training.safetensors 2",  # the first is that of the start
+        "replace training.json 2",
+        "replace model.safetensors 2",
+        "fsync metrics.csv 2",
+    ]
+    kill_at(tmp_path / "run", settings, moments)
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
@@ -114,7 +122,7 @@ def test_killed_at_every_write_of_a_checkpoint(tmp_path: Path, settings: dict[st
     train_language_model(tmp_path / "whole", settings)
     for call in range(1, 24):
         folder = tmp_path / f"run{call}"
-        kill_at(folder, settings, [f"fsync {call}", f"fsync {call}"])
+        kill_at(folder, settings, [f"fsync . {call + 12}", f"fsync . {call}"])
         assert_same(tmp_path / "whole", folder)
 
 
@@ -142,12 +150,65 @@ def test_killed_at_any_time(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert_same(tmp_path / "whole", folder)
 
 
+CALLS = ("mkdir", "replace", "rename", "fsync", "unlink")
+
+
+def killed_at_call(folder: Path, settings: dict[str, Any], count: int) -> bool:
+    """Start the run in a child that is killed before one of its calls that change the disk.
+
+    Returns:
+        Whether the run had begun before.
+    """
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count(1)
+
+        def killing(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **options: Any) -> Any:
+                if (folder / "config.json").exists() or next(calls) == count:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*arguments, **options)
+
+            return call
+
+        for name in CALLS:
+            setattr(os, name, killing(getattr(os, name)))
+        with contextlib.suppress(BaseException):
+            train_language_model(folder, settings)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    return (folder / "config.json").exists()
+
+
 @pytest.mark.medium
-def test_killed_before_there_was_anything_to_resume(
-    tmp_path: Path, settings: dict[str, Any]
+@pytest.mark.parametrize("place", ["new", "empty", "working folder"])
+def test_killed_at_every_moment_of_the_start(
+    tmp_path: Path, settings: dict[str, Any], place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "run"
-    assert start(folder, settings, moment="fsync 1").wait() == -signal.SIGKILL
-    assert not (folder / "config.json").exists()
-    train_language_model(folder, settings)
-    assert os.path.exists(folder / "model.safetensors")
+    folder, settings = tmp_path / "home" / "run", {**settings, "max_steps": 5}
+    folder.parent.mkdir()
+    if place != "new":
+        folder.mkdir()
+    if place == "working folder":
+        monkeypatch.chdir(folder)
+    moments = itertools.count(1)
+    while True:
+        moment = next(moments)
+        assert moment < 60
+        if killed_at_call(folder, settings, moment):
+            break
+        assert folder.exists() == (place != "new")
+        if place == "working folder":  # the one moment that leaves something: between two renames
+            for path in folder.iterdir():
+                if not path.name.startswith("."):
+                    assert path.name in {"tokens", "training.json", "training.safetensors"}
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        else:
+            assert not folder.exists() or not list(folder.iterdir())
+    assert moment > 10
+    # killed when it had just begun, it has a checkpoint to go on from
+    train_language_model(folder, settings, resume=True)
+    train_language_model(folder.parent / "other", settings)
+    assert {path.name for path in folder.parent.iterdir()} == {"run", "other"}
+    assert {path.name for path in folder.iterdir() if path.name.startswith(".")} <= {".lock"}

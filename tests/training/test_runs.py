@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,18 @@ QUICK: dict[str, Any] = {
 }
 
 
+RUN_FILES = {
+    "config.json",
+    "events.out",
+    "metrics.csv",
+    "model.safetensors",
+    "samples.txt",
+    "tokens",
+    "training.json",
+    "training.safetensors",
+}
+
+
 @pytest.fixture
 def data(tmp_path: Path, synthetic_text: Synthetic) -> Path:
     path = tmp_path / "text.txt"
@@ -46,16 +59,7 @@ def _threads() -> Iterator[None]:
 def test_a_run_folder_has_what_it_promises(tmp_path: Path, settings: dict[str, Any]) -> None:
     result = train_language_model(tmp_path / "run", settings)
     names = {path.name.split(".tfevents")[0] for path in result.folder.iterdir()}
-    assert names == {
-        "config.json",
-        "events.out",
-        "metrics.csv",
-        "model.safetensors",
-        "samples.txt",
-        "tokens",
-        "training.json",
-        "training.safetensors",
-    }
+    assert names == RUN_FILES
     config = json.loads((result.folder / "config.json").read_text())
     assert {"format", "task", "model", "vocabulary", "data", "training"} == set(config)
     assert (config["format"], config["task"]) == (1, "lm")
@@ -127,13 +131,52 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, settings: dict[s
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
 
-def test_a_folder_with_other_things_is_used_and_they_stay(
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("notes.txt", "metrics.csv", "samples.txt", "training.json", "config.json"),
+        *("model.safetensors", "events.out.tfevents.1.host", "tokens/mine.txt", ".a.part"),
+    ],
+)
+def test_a_folder_that_holds_anything_is_refused_and_stays_as_it_was(
+    tmp_path: Path, settings: dict[str, Any], name: str
+) -> None:
+    mine = tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    first = name.split("/")[0]
+    with pytest.raises(RunError, match=rf"run: expected .* got one that holds {first} .*--out"):
+        train_language_model(tmp_path / "run", settings)
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "text.txt"}
+
+
+def test_a_file_that_is_not_there_is_named_before_the_folder_is_looked_at(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    train_language_model(tmp_path / "run", settings)
-    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    (tmp_path / "tokens").mkdir()
+    with pytest.raises(DataError, match=r"typo\.txt"):
+        train_language_model(tmp_path, {**settings, "data": "typo.txt"})
+    assert (tmp_path / "tokens").is_dir()
+
+
+@pytest.mark.parametrize("how", ["empty", "working folder", "parent that is read-only"])
+def test_a_run_starts_in_an_empty_folder(
+    tmp_path: Path, settings: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "parent" / "run"
+    folder.mkdir(parents=True)
+    identity = folder.stat().st_ino
+    if how == "working folder":
+        monkeypatch.chdir(folder)
+    elif how == "parent that is read-only":
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder.parent)
+    train_language_model("." if how == "working folder" else folder, settings)
+    names = {path.name.split(".tfevents")[0] for path in folder.iterdir()}
+    assert names == RUN_FILES
+    assert (folder.stat().st_ino == identity) == (how != "empty")
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize(
@@ -189,17 +232,21 @@ def test_resuming_needs_nothing_but_the_folder(tmp_path: Path, settings: dict[st
     assert config["training"]["max_steps"] == 9
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over(
-    tmp_path: Path, settings: dict[str, Any]
+def content_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("missing", ["training.safetensors", "tokens/text.tokens"])
+@pytest.mark.parametrize("given", [{}, {"max_steps": 9}])
+def test_a_run_without_what_it_goes_on_from_is_refused_and_stays_as_it_was(
+    tmp_path: Path, settings: dict[str, Any], missing: str, given: dict[str, Any]
 ) -> None:
     train_language_model(tmp_path / "run", settings)
-    model = (tmp_path / "run" / "model.safetensors").read_bytes()
-    samples = (tmp_path / "run" / "samples.txt").read_bytes()
-    for name in ("training.safetensors", "training.json", "model.safetensors"):
-        (tmp_path / "run" / name).unlink()
-    train_language_model(tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == model
-    assert (tmp_path / "run" / "samples.txt").read_bytes() == samples
+    (tmp_path / "run" / missing).unlink()
+    before = content_of(tmp_path / "run")
+    with pytest.raises((CheckpointError, DataError), match=missing):
+        train_language_model(tmp_path / "run", given, resume=True)
+    assert content_of(tmp_path / "run") == before
 
 
 def test_resuming_with_other_settings_names_them_all(
@@ -219,7 +266,11 @@ def test_resuming_with_other_settings_names_them_all(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "expected the config of a run, got"), ('{"task": "tag"}', "got 'tag'")],
+    [
+        ("{", r"config\.json: expected JSON, got"),
+        ('{"format": 1, "task": "tag"}', "got 'tag'"),
+        ('{"task": "tag"}', "expected format 1 of recurra, got None"),
+    ],
 )
 def test_a_damaged_config(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "config.json").write_text(content)

@@ -1,5 +1,7 @@
 """`recurra train`: one command for each task."""
 
+import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
@@ -50,7 +52,7 @@ def lm(
         option(
             TEXT,
             "Go on from the last checkpoint in --out, with that run's settings; --epochs, "
-            "--max-steps and --max-minutes may be extended.",
+            "--max-steps or --max-minutes, when given, take the place of the run's own limits.",
             "--resume",
         ),
     ] = False,
@@ -164,8 +166,8 @@ def lm(
 
     Losses are nll (nats a token), and bpc (bits per character or byte) or ppl (per word or piece).
     The run's folder gets config.json, model.safetensors (the best on validation), the checkpoint
-    training.safetensors, metrics.csv, TensorBoard events and samples.txt. Ctrl-C stops it after a
-    checkpoint.
+    training.safetensors, metrics.csv, TensorBoard events and samples.txt. Ctrl-C and SIGTERM
+    stop it after a checkpoint.
     """
     from rich.console import Console
 
@@ -175,6 +177,7 @@ def lm(
         _say(console, f"the run of {out} goes on" if resume else _reading(data))
         from recurra.backends import keep_freed_memory
         from recurra.training import describe_default_text, train_language_model, view_for
+        from recurra.training.interrupts import Terminated
 
         def view(title: str) -> "View":
             waiting.stop()
@@ -185,11 +188,22 @@ def lm(
             _say(console, f"no --data: training on {describe_default_text()}")
         try:
             result = train_language_model(out, _given(context), resume=resume, view=view)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as ended:
             waiting.stop()
-            typer.echo(f"stopped; go on with: recurra train lm --out {out} --resume", err=True)
-            raise typer.Exit(130) from None
+            _say_stopped(out)
+            raise typer.Exit(getattr(ended, "code", 130)) from None
     _print_result(console, result)
+
+
+def _say_stopped(out: Path) -> None:
+    """How to go on, where there is something to go on with and someone to read it."""
+    from recurra.training.runs import is_run
+
+    line = f"stopped; go on with: recurra train lm --out {shlex.quote(str(out))} --resume"
+    if not is_run(out):
+        line = "stopped before the run could start; nothing of it is left"
+    with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
+        typer.echo(printable(line), err=True)
 
 
 def _reading(data: str | None) -> str:

@@ -5,12 +5,24 @@ from recurra.data.bpe import BPEVocabulary
 from recurra.data.catalogue import TASKS, make_task
 from recurra.data.characters import CharacterVocabulary
 from recurra.data.octets import ByteVocabulary
-from recurra.data.prepare import build_vocabulary, prepare_tokens
+from recurra.data.prepare import (
+    build_vocabulary,
+    fingerprint,
+    prepare_tokens,
+    unchanged_pieces,
+)
 from recurra.data.stdlib import StdlibSource, stdlib_source
 from recurra.data.streams import TokenStreams, split_by_position
 from recurra.data.tasks import Batch, Task
-from recurra.data.text import read_pieces, read_text
-from recurra.data.tokens import TokenFile, open_tokens, read_token_file, write_tokens
+from recurra.data.text import check_source, read_pieces, read_text
+from recurra.data.tokens import (
+    TokenFile,
+    check_ids,
+    check_whole,
+    open_tokens,
+    read_token_file,
+    write_tokens,
+)
 from recurra.data.vocabulary import TokenDecoder, Vocabulary
 from recurra.data.words import WordVocabulary
 
@@ -28,6 +40,10 @@ __all__ = [
     "Vocabulary",
     "WordVocabulary",
     "build_vocabulary",
+    "check_ids",
+    "check_source",
+    "check_whole",
+    "fingerprint",
     "make_task",
     "open_tokens",
     "prepare_tokens",
@@ -36,5 +52,6 @@ __all__ = [
     "read_token_file",
     "split_by_position",
     "stdlib_source",
+    "unchanged_pieces",
     "write_tokens",
 ]

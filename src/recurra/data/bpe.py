@@ -1,5 +1,6 @@
 """BPE vocabularies: byte pair merges learnt from the text by the tokenizers library."""
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, ClassVar
@@ -85,6 +86,7 @@ class BPEVocabulary(Vocabulary):
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> "BPEVocabulary":
+        _check_ours(config["tokenizer"])
         try:
             tokenizer = Tokenizer.from_str(config["tokenizer"])
         except KeyError:
@@ -106,6 +108,29 @@ class BPEVocabulary(Vocabulary):
                 raise
             raise lone_surrogate_error(where, position + bad) from error
         return np.array(list(chain.from_iterable(ids)), dtype=np.int64)
+
+
+def _check_ours(text: str) -> None:
+    """ValueError unless a tokenizer's JSON is one that `build` makes: bytes, merges, nothing else.
+
+    What else the library can read (padding of any length, patterns, other models) would change what
+    text means, or take for ever.
+    """
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"tokenizer JSON: {error}") from None
+    parts = ("truncation", "padding", "normalizer", "post_processor", "added_tokens")
+    foreign = [part for part in parts if stored.get(part)]
+    model, splitter = stored["model"], stored["pre_tokenizer"]
+    foreign += [part for part in ("dropout", "unk_token") if model.get(part)]
+    if model["type"] != "BPE" or splitter["type"] != "ByteLevel" or foreign:
+        raise ValueError(
+            f"tokenizer JSON: expected byte-level BPE alone, got {splitter['type']!r:.40}, "
+            f"{model['type']!r:.40}, {', '.join(foreign) or 'nothing else'}"
+        )
+    if sorted(model["vocab"].values()) != list(range(len(model["vocab"]))):
+        raise ValueError("tokenizer JSON: expected ids without gaps")
 
 
 def _slices(text: str) -> Iterator[str]:

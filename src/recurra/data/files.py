@@ -1,12 +1,12 @@
-"""Writing files whole or not at all."""
+"""Writing files of data whole or not at all."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from recurra.errors import DataError
+from recurra.files import replacing
 
 
 @contextmanager
@@ -18,17 +18,10 @@ def put_in_place(target: Path, what: str) -> Iterator[IO[bytes]]:
     Raises:
         DataError: when it cannot be written; `what` it is to be stands in the message.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(target) as part, part.open("wb") as file:
+            yield file
     except OSError as error:
         raise DataError(
             f"{target}: expected to write {what}, got {error.strerror or error}. "

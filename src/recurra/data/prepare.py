@@ -72,7 +72,7 @@ def prepare_tokens(
         besides the vocabulary.
     """
     text = check_source(source)
-    made_from: dict[str, Any] = {"source": _fingerprint(text), "unknown": unknown}
+    made_from: dict[str, Any] = {"source": fingerprint(text), "unknown": unknown}
     if vocabulary is None:
         built = {"level": level, "max_size": max_size, "min_count": min_count}
         made_from["built"] = built
@@ -84,14 +84,16 @@ def prepare_tokens(
         vocabulary = build_vocabulary(
             text, level=level, max_size=max_size, min_count=min_count, chunk_bytes=chunk_bytes
         )
-    pieces = _unchanged(text, made_from["source"], level=vocabulary.level, chunk_bytes=chunk_bytes)
+    pieces = unchanged_pieces(
+        text, made_from["source"], level=vocabulary.level, chunk_bytes=chunk_bytes
+    )
     ids = vocabulary.encode_pieces(pieces, unknown=unknown, where=str(text))
     made = write_tokens(out, ids, vocabulary, made_from)
     logger.info("%s: %d tokens of %d kinds from %s", made.path, made.count, len(vocabulary), text)
     return made
 
 
-def _fingerprint(source: Path) -> dict[str, Any]:
+def fingerprint(source: Path) -> dict[str, Any]:
     """What tells one state of a file from another without reading it."""
     state = source.stat()
     return {
@@ -101,12 +103,12 @@ def _fingerprint(source: Path) -> dict[str, Any]:
     }
 
 
-def _unchanged(
-    source: Path, fingerprint: dict[str, Any], *, level: str, chunk_bytes: int
+def unchanged_pieces(
+    source: Path, known: dict[str, Any], *, level: str, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[str]:
-    """The pieces of the file, then an error if it is no longer the file it was."""
+    """The pieces of the file, then an error if its `fingerprint` is no longer the one known."""
     yield from read_pieces(source, level=level, chunk_bytes=chunk_bytes)
-    if _fingerprint(check_source(source)) != fingerprint:
+    if fingerprint(check_source(source)) != known:
         raise DataError(
             f"{source}: expected a file that keeps still, got changes while it was read. "
             "Start again when nothing writes to it."

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from recurra.data.tokens import check_whole
 from recurra.errors import DataError
 
 Window = tuple[Int64[Tensor, "time batch"], Int64[Tensor, "time batch"]]
@@ -72,6 +73,7 @@ class TokenStreams:
                 f"tokens: expected at least {needed} tokens (batch size {batch_size} x bptt {bptt}"
                 f" + 1), got {len(tokens)}. Use more text, or a smaller batch_size= or bptt=."
             )
+        self.tokens = tokens
         self.batch_size = batch_size
         self.bptt = bptt
         self.num_steps = (len(tokens) - 1) // batch_size
@@ -100,11 +102,13 @@ class TokenStreams:
             inputs: [T, B] int64; the last window has fewer steps.     targets: the same shape.
         Raises:
             IndexError: when there is no such window.
+            DataError: when the file that the tokens are mapped from was cut meanwhile.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"window: expected an index in 0..{len(self) - 1}, got {index}.")
         start = index * self.bptt
         stop = min(start + self.bptt, self.num_steps)
+        check_whole(self.tokens)
         block = np.array(self._rows[:, start : stop + 1].T, dtype=np.int64, order="C")
         steps = torch.from_numpy(block)
         return steps[:-1], steps[1:]

@@ -6,6 +6,7 @@ the file was made from. The header is written last, so a file without one is not
 """
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from recurra.data.files import put_in_place
 from recurra.data.vocabulary import Vocabulary
 from recurra.errors import DataError
+from recurra.files import opened, read_json
 
 _FORMAT = "recurra tokens 1"
 _DTYPES = tuple(np.dtype(name) for name in ("<u1", "<u2", "<u4"))
@@ -40,16 +43,44 @@ class TokenFile:
         """
         expected = self.count * self.dtype.itemsize
         try:
-            received = self.path.stat().st_size
-            if received == expected:
-                return np.memmap(self.path, dtype=self.dtype, mode="r", shape=(self.count,))
+            with opened(self.path) as file:
+                received = os.fstat(file.fileno()).st_size
+                if received == expected:
+                    mapped = np.memmap(file, dtype=self.dtype, mode="r", shape=(self.count,))
+                    mapped.filename = str(self.path)  # parts of it know where they come from
+                    return mapped
         except OSError as error:
             raise DataError(
-                f"{self.path}: expected a token file, got {error.strerror}. Prepare it again."
+                f"{self.path}: expected a token file, got {error.strerror or error}. "
+                "Prepare it again."
             ) from error
         raise DataError(
             f"{self.path}: expected {expected} bytes ({self.count} tokens of {self.dtype.name}), "
             f"got {received}. The file was cut short or mixed up: delete it and prepare it again."
+        )
+
+
+def check_whole(tokens: np.ndarray) -> None:
+    """Raise DataError when the file under a map of tokens was cut since it was opened.
+
+    To read a page of it that is gone would end the process.
+    """
+    mapped = getattr(tokens, "_mmap", None)
+    if mapped is not None and mapped.size() < len(mapped):
+        raise DataError(
+            f"{getattr(tokens, 'filename', 'tokens')}: expected {len(mapped):,} bytes, got "
+            f"{mapped.size():,}: the file was cut while it was read. Restore it from a copy."
+        )
+
+
+def check_ids(tokens: np.ndarray, found: np.ndarray | Tensor, vocab_size: int) -> None:
+    """Raise DataError when ids `found` in `tokens` are not below the vocabulary's size."""
+    largest, smallest = int(found.max()), int(found.min())
+    if largest >= vocab_size or smallest < 0:
+        wrong = largest if largest >= vocab_size else smallest
+        raise DataError(
+            f"{getattr(tokens, 'filename', None) or 'tokens'}: expected ids in "
+            f"0..{vocab_size - 1}, got {wrong}. The tokens are damaged, or of another vocabulary."
         )
 
 
@@ -71,7 +102,7 @@ def read_token_file(path: str | PathLike[str]) -> TokenFile:
     target = Path(path)
     header_path = _header_path(target)
     try:
-        header = json.loads(header_path.read_bytes())
+        header = read_json(header_path)
         if header["format"] != _FORMAT:
             raise ValueError(f"format {header['format']!r}")
         dtype = np.dtype(header["dtype"])
@@ -83,9 +114,9 @@ def read_token_file(path: str | PathLike[str]) -> TokenFile:
     except OSError as error:
         raise DataError(
             f"{target}: expected a token file with its header {header_path.name}, got "
-            f"{error.strerror}. Prepare it again."
+            f"{error.strerror or error}. Prepare it again."
         ) from error
-    except (LookupError, TypeError, ValueError, DataError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, DataError) as error:
         raise DataError(
             f"{header_path}: expected the header of a token file ({_FORMAT}), got {error!r}. "
             "Delete it and prepare the file again."

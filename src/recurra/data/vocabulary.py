@@ -45,7 +45,15 @@ class Vocabulary(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        Vocabulary._levels[cls.level] = cls
+        if "level" not in vars(cls):
+            return  # a variant of the class that has the level, which reads what it wrote
+        other = Vocabulary._levels.setdefault(cls.level, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(
+                f"{cls.__name__}: expected a level of its own, got {cls.level!r}, which is that of "
+                f"{other.__name__}. Choose another name for it."
+            )
+        Vocabulary._levels[cls.level] = cls  # the same class, defined anew
 
     @classmethod
     @abstractmethod
@@ -105,12 +113,17 @@ class Vocabulary(ABC):
         Raises:
             DataError: when the level is not known, or what the level needs is missing or wrong.
         """
+        if not isinstance(config, dict):
+            raise DataError(
+                f"vocabulary: expected a level and what it stores, got {config!r:.60}. "
+                "Use the config.json as the run wrote it."
+            )
         level = config.get("level")
         try:
             return Vocabulary.of_level(str(level))._from_config(config)
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(
-                f"vocabulary: expected what a {level!r} vocabulary stores, got {error!r}. "
+                f"vocabulary: expected what a {level!r:.40} vocabulary stores, got {error!r:.200}. "
                 "Use the config.json as the run wrote it."
             ) from error
 

@@ -103,6 +103,8 @@ class WordVocabulary(Vocabulary):
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> "WordVocabulary":
+        if not all(isinstance(word, str) for word in config["words"]):
+            raise ValueError("words that are no text")
         return cls(config["words"])
 
     @classmethod

@@ -13,25 +13,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from recurra import cells, compose
-from recurra.errors import CheckpointError
+from recurra.errors import CellError, CheckpointError
+from recurra.files import read_header, read_tensors, tensor_bytes, write_atomically
 from recurra.lang import Cell
 from recurra.lang.cell import recipe_of
-from recurra.models.files import (
-    CONFIG_NAME,
-    FORMAT,
-    WEIGHTS_NAME,
-    read_config,
-    read_tensors,
-    write_atomically,
-)
+from recurra.models.devices import find_device
+from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 
 ModelT = TypeVar("ModelT", bound="Model")  # typing.Self is beyond the run-time type checker
 
+Shapes = Mapping[str, tuple[int, ...]]
+
+# By the name that a config has for them, see `class_name`: a class of the user's own never stands
+# in for one of recurra's, whatever it is called.
 _classes: dict[str, "type[Model]"] = {}
+_WEIGHTS = "file of a model's weights"
+_DTYPES = ("float32", "float64", "bfloat16", "float16")
+_MAX_COMPOSED = 8  # composers around one cell
+_MAX_CONSTANT = 10_000  # of a cell: some unroll as many steps
 
 
 class Model(nn.Module, ABC):
@@ -43,7 +45,7 @@ class Model(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _classes[cls.__name__] = cls
+        _classes[class_name(cls)] = cls
 
     @property
     @abstractmethod
@@ -73,30 +75,58 @@ class Model(nn.Module, ABC):
         return model
 
 
-def save(model: Model, folder: str | os.PathLike[str]) -> None:
+def class_name(model_class: type[Model]) -> str:
+    """What a config calls a class of models: recurra's by their names, others with their module."""
+    if model_class.__module__.partition(".")[0] == "recurra":
+        return model_class.__name__
+    return f"{model_class.__module__}.{model_class.__qualname__}"
+
+
+def save(
+    model: Model, folder: str | os.PathLike[str], *, note: Mapping[str, str] | None = None
+) -> None:
     """Write config and weights of `model` into `folder`, made if it is not there.
 
     Each file is written under another name, synced and renamed, so a crash or a full disk leaves
     the file that was there. In a config.json that exists, every entry but the model's own stays.
 
+    Args:
+        model: to save.
+        folder: where to.
+        note: strings to keep in the header of the weights' file.
     Raises:
         CheckpointError: when a file cannot be written, or config.json is not one of recurra's.
     """
     folder = Path(folder)
     path = folder / CONFIG_NAME
     existing = read_config(path) if path.exists() else {}
-    config = {
-        **existing,
-        "format": FORMAT,
-        "model": {"class": type(model).__name__, **model.config},
-    }
+    config = {**existing, "format": FORMAT, "model": model_config(model)}
+    content = tensor_bytes(_own_tensors(model), note)
+    write_atomically(folder / WEIGHTS_NAME, lambda part: part.write_bytes(content))
+    if config != existing:
+        write_config(path, config)
+
+
+def model_config(model: Model) -> dict[str, Any]:
+    """The entry of a config.json that rebuilds the model."""
+    return {"class": class_name(type(model)), **model.config}
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Write a config.json."""
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in _own_tensors(model).items()
-    }
-    # Not save_file: its files can be read by their owner alone.
-    write_atomically(folder / WEIGHTS_NAME, lambda part: part.write_bytes(to_bytes(tensors)))
+    # a byte of no UTF-8 in a prime or a path becomes an escape, as JSON itself writes it: \udce9
     write_atomically(path, lambda part: part.write_text(text, "utf-8", "backslashreplace"))
+
+
+def read_note(folder: Path) -> dict[str, str]:
+    """The strings that `save` was given to keep with the weights in `folder`; none without a file.
+
+    Raises:
+        CheckpointError: when the file is damaged.
+    """
+    path = folder / WEIGHTS_NAME
+    return read_header(path, _WEIGHTS)[1] if path.exists() else {}
 
 
 def load(
@@ -110,24 +140,33 @@ def load(
 
     Args:
         folder: where `model.save` or a training run wrote.
-        device: where the parameters go; None means the CPU.
+        device: where the parameters go; None means the CPU, "auto" the best there is.
         backend: what runs the recurrence; a model does not remember the one it was trained by.
         cell: the cell, for a model of a cell that is not in the registry.
 
     Raises:
         CheckpointError: when files are missing, cut short, of other sizes or of unknown format.
+        DeviceError: when this machine lacks the device.
         BackendError: when a backend is asked for by name and cannot run here.
     """
-    folder = Path(folder)
+    folder, device = Path(folder), find_device(device)
     if not folder.is_dir():
         raise CheckpointError(
             f"{folder}: expected the folder of a saved model or run, got "
             f"{'a file' if folder.exists() else 'nothing there'}. Check the path."
         )
-    config = read_config(folder / CONFIG_NAME)
+    config, path = read_config(folder / CONFIG_NAME), folder / WEIGHTS_NAME
     with torch.random.fork_rng():  # the weights drawn here are replaced: leave no trace in the seed
-        model = _built(folder, config, cell, {"device": device or "cpu", "backend": backend})
-    _fill(model, folder / WEIGHTS_NAME)
+        model = build(
+            folder / CONFIG_NAME,
+            config,
+            path,
+            read_header(path, _WEIGHTS)[0],
+            cell,
+            device,
+            backend,
+        )
+    _fill(model, read_tensors(path, _WEIGHTS)[0])
     return model.eval()
 
 
@@ -156,36 +195,101 @@ def cell_config(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _built(
-    folder: Path, config: Mapping[str, Any], cell: Cell | None, others: Mapping[str, Any]
+def build(
+    where: Path,
+    config: Mapping[str, Any],
+    weights: Path,
+    shapes: Shapes,
+    cell: Cell | None = None,
+    device: torch.device | str = "cpu",
+    backend: str = "auto",
 ) -> Model:
-    """A new model of the class and sizes that the config names."""
-    where = folder / CONFIG_NAME
+    """A new model of the class and sizes that a config names, which are those of its weights.
+
+    Args:
+        where: the config was read from.
+        config: its content.
+        weights: the file that the weights will be read from.
+        shapes: of the tensors in that file. Sizes are compared with them before anything is made,
+            since a size from elsewhere may be any number.
+        cell: the cell, for a model of a cell that is not in the registry.
+        device: of the parameters.
+        backend: what runs the recurrence.
+    Raises:
+        CheckpointError: when they do not fit, or the config names no model that there is.
+    """
     arguments = config.get("model")
-    if not isinstance(arguments, dict) or arguments.get("class") not in _classes:
+    found = _class_of(arguments.get("class")) if isinstance(arguments, dict) else None
+    if found is None:
         got = arguments.get("class") if isinstance(arguments, dict) else arguments
         raise CheckpointError(
-            f"{where}: expected a model of class {', '.join(sorted(_classes))}, got {got!r}. "
-            f"Use the version of recurra that wrote it."
+            f"{where}: expected a model of class {', '.join(sorted(_classes))}, got {got!r:.80}. "
+            f"Use the version of recurra that wrote it; for a class of your own, import the module "
+            f"that defines it first."
         )
-    arguments = dict(arguments)
-    model_class = _classes[arguments.pop("class")]
+    arguments = dict(arguments or {})
+    del arguments["class"]
     try:
         arguments["cell"] = _cell_of(arguments, cell)
-        dtype = getattr(torch, str(arguments.pop("dtype", "float32")))
-        return model_class(**arguments, dtype=dtype, **others)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        dtype = str(arguments.pop("dtype", "float32"))
+        if dtype not in _DTYPES:
+            raise ValueError(f"dtype {dtype:.40}, not one of {', '.join(_DTYPES)}")
+        arguments["dtype"] = getattr(torch, dtype)
+        layers = arguments.get("num_layers", 1)
+        if isinstance(layers, int | float) and layers > len(shapes):
+            raise ValueError(f"num_layers {layers} for weights of {len(shapes)} tensors")
+        blank = found(**arguments, device="meta", backend=backend)
+        check_shapes(weights, shapes, blank)
+        return found(**arguments, device=device, backend=backend)
+    except _MISFITS as error:
         raise CheckpointError(
-            f"{where}: expected the arguments of {model_class.__name__}, got: {error}"
+            f"{where}: expected the arguments of {found.__name__}, got: {error}"
         ) from error
 
 
-def _cell_of(arguments: dict[str, Any], given: Cell | None) -> Cell:
+# What a constructor raises at arguments that make no sense to it.
+_MISFITS = (
+    *(AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError),
+    *(CellError, MemoryError, RecursionError, RuntimeError),
+)
+
+
+def _class_of(name: object) -> "type[Model] | None":
+    """The class that a config names; users' own once stood there without their modules."""
+    if not isinstance(name, str):
+        return None
+    same = [kind for kind in _classes.values() if kind.__name__ == name]
+    return _classes.get(name) or (same[-1] if same else None)
+
+
+def check_shapes(path: Path, found: Shapes, model: nn.Module) -> None:
+    """Raise CheckpointError naming the first tensor that is missing, unknown or of another size."""
+    own = {name: tuple(tensor.shape) for name, tensor in _own_tensors(model).items()}
+    for name in own.keys() ^ found.keys():
+        expected, got = ("one", "none") if name in own else ("none of that name", "one")
+        raise CheckpointError(
+            f"{path}: expected {expected} for tensor {name:.80}, got {got}. "
+            f"The file belongs to another model than {CONFIG_NAME} describes."
+        )
+    for name, shape in own.items():
+        if found[name] != shape:
+            raise CheckpointError(
+                f"{path}: expected tensor {name} of shape {shape}, got {found[name]}. "
+                f"The file belongs to another model than {CONFIG_NAME} describes: of other sizes."
+            )
+
+
+def _cell_of(arguments: dict[str, Any], given: Cell | None, depth: int = 0) -> Cell:
     """The cell that the config names; takes the entries of `cell_config` out of `arguments`."""
+    if depth > _MAX_COMPOSED:
+        raise ValueError(f"a cell composed of more than {_MAX_COMPOSED} composers.")
     name, made = arguments.pop("cell"), arguments.pop("composed", None)
     constants, equations = arguments.pop("constants", {}), arguments.pop("equations", None)
     if given is not None and given.name != name:
         raise ValueError(f"a model of cell {name!r}, not {given.name!r}. Pass the model's own.")
+    for constant, value in dict(constants).items():
+        if isinstance(value, int | float) and not abs(value) <= _MAX_CONSTANT:
+            raise ValueError(f"constant {constant:.40} of at most {_MAX_CONSTANT}, not {value:.6g}")
     if given is None and equations is not None:
         raise ValueError(
             f"a cell of the user's own, {name!r}. Pass it: load(folder, cell=...). "
@@ -195,7 +299,7 @@ def _cell_of(arguments: dict[str, Any], given: Cell | None) -> Cell:
         if made["composer"] not in compose.__all__:
             raise ValueError(f"a composer of recurra.compose, not {made['composer']!r}.")
         cell = getattr(compose, made["composer"])(
-            _cell_of(dict(made["of"]), None), **made["options"]
+            _cell_of(dict(made["of"]), None, depth + 1), **made["options"]
         )
     else:
         cell = given or cells.get(name)
@@ -212,23 +316,8 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return own
 
 
-def _fill(model: nn.Module, path: Path) -> None:
-    """Copy the tensors of the file into the model, each of the size it has there."""
-    saved = read_tensors(path)
-    own = _own_tensors(model)
-    for name in own.keys() ^ saved.keys():
-        expected, got = ("one", "none") if name in own else ("none of that name", "one")
-        raise CheckpointError(
-            f"{path}: expected {expected} for tensor {name}, got {got}. "
-            f"The file belongs to another model than {CONFIG_NAME} describes."
-        )
-    for name, tensor in own.items():
-        if saved[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{path}: expected tensor {name} of shape {tuple(tensor.shape)}, got "
-                f"{tuple(saved[name].shape)}. The file belongs to another model than "
-                f"{CONFIG_NAME} describes."
-            )
+def _fill(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Copy the tensors, whose shapes are the model's, into it."""
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in _own_tensors(model).items():
             tensor.copy_(saved[name])

@@ -33,6 +33,15 @@ class Budget:
         by_clock = 0.0 if self.max_seconds is None else elapsed_s / self.max_seconds
         return min(1.0, max(by_steps, by_clock))
 
+    def describe(self, elapsed_s: float) -> str:
+        """When the run ends, in words."""
+        ends = [] if self.total_steps is None else [f"after step {self.total_steps}"]
+        if self.max_seconds is not None:
+            ends.append(
+                f"after {self.max_seconds / 60:g} minutes, of which {elapsed_s / 60:.3g} are spent"
+            )
+        return " or ".join(ends)
+
     def seconds_left(self, step: int, elapsed_s: float) -> float | None:
         """Seconds to the end at the speed so far; None before there is one."""
         fraction = self.fraction(step, elapsed_s)

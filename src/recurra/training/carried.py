@@ -29,13 +29,31 @@ def to_tensors(state: Carried) -> dict[str, Tensor]:
     return {str(index): part for index, part in enumerate(_parts(state))}
 
 
-def from_tensors(tensors: dict[str, Tensor], device: torch.device) -> Carried:
-    """The state that `to_tensors` was given."""
+def from_tensors(
+    tensors: dict[str, Tensor], device: torch.device, expected: Carried = None
+) -> Carried:
+    """The state that `to_tensors` was given.
+
+    Args:
+        tensors: by name.
+        device: to put it on.
+        expected: a state of the same kind, whose shapes and dtypes it must have; None: any.
+    Raises:
+        ValueError: when it is of another kind.
+    """
     if not tensors:
         return None
     if "only" in tensors:
-        return tensors["only"].to(device)
-    return tuple(tensors[str(index)].to(device) for index in range(len(tensors)))
+        state: Carried = tensors["only"].to(device)
+    else:
+        state = tuple(tensors[str(index)].to(device) for index in range(len(tensors)))
+    if expected is not None:
+        wanted, found = (
+            [(tuple(part.shape), part.dtype) for part in _parts(each)] for each in (expected, state)
+        )
+        if wanted != found:
+            raise ValueError(f"a carried state of {found} where it should be {wanted}")
+    return state
 
 
 def _parts(state: Carried) -> tuple[Tensor, ...]:

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from recurra.errors import CheckpointError, RunError
-from recurra.models import write_atomically
+from recurra.files import read_tensors, tensor_bytes, write_atomically
 
 FORMAT = 1
 TENSORS_NAME = "training.safetensors"
 RECORD_NAME = "training.json"
+WHAT = "checkpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +53,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     record = {"format": FORMAT, **checkpoint.record}
     header = {"record": json.dumps(record, allow_nan=False)}
-    content = safetensors.torch.save(_own_memory(checkpoint.tensors), header)
+    content = tensor_bytes(checkpoint.tensors, header)
     copy = json.dumps(record, allow_nan=False, indent=2)
-    with reported_as_run_error():
+    with reported_as_run_error(folder):
         write_atomically(folder / TENSORS_NAME, lambda part: part.write_bytes(content))
         write_atomically(folder / RECORD_NAME, lambda part: part.write_text(copy))
 
@@ -68,7 +67,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: when there is none, or it was cut short or damaged.
     """
     path = folder / TENSORS_NAME
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, WHAT)
     try:
         record = json.loads(metadata["record"])
         if record["format"] != FORMAT:
@@ -76,7 +75,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 f"{path}: expected a checkpoint of format {FORMAT}, got {record['format']}. "
                 "Use the version of recurra that wrote the run."
             )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: expected a checkpoint of a training run, got tensors without its record. "
             "Restore the file from a copy, or start the run again under another name."
@@ -84,53 +83,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(tensors=tensors, record=record)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file and the strings in its header.
-
-    Raises:
-        CheckpointError: when the file is missing, cut short or no safetensors file.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path}: expected a checkpoint, got no such file. Check the name of the run."
-        ) from error
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: expected a whole checkpoint, got one that is cut short or damaged ({error}). "
-            "Restore it from a copy, or start the run again under another name."
-        ) from error
-
-
-def check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError naming the first tensor that is missing, unknown or of another size."""
-    for name, tensor in expected.items():
-        if name not in found:
-            raise CheckpointError(
-                f"{path}: expected the weight {name} of shape {tuple(tensor.shape)}, got none. "
-                "The run's config.json describes another model; start again under another name."
-            )
-        if found[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{path}: expected {name} of shape {tuple(tensor.shape)}, got "
-                f"{tuple(found[name].shape)}. The run's config.json describes a model of other "
-                "sizes; start again under another name."
-            )
-    unknown = sorted(set(found) - set(expected))
-    if unknown:
-        raise CheckpointError(
-            f"{path}: expected the weights of the model in config.json, got also {unknown[0]}. "
-            "They belong to another model; start again under another name."
-        )
-
-
 @contextmanager
-def reported_as_run_error() -> Iterator[None]:
+def reported_as_run_error(folder: Path) -> Iterator[None]:
     """Turn a file that could not be written into a RunError that says how the run can go on."""
     hint = "The last checkpoint is whole: once that is mended, go on with --resume."
+    if not (folder / TENSORS_NAME).exists():
+        hint = "There is no checkpoint yet: once that is mended, start again."
     try:
         yield
     except CheckpointError as error:
@@ -143,16 +101,3 @@ def reported_as_run_error() -> Iterator[None]:
             f"{where}: expected to write it, got: {error.strerror or error}. "
             f"Free some space or change the permissions. {hint}"
         ) from error
-
-
-def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU where two names share memory, as tied weights do."""
-    seen: set[int] = set()
-    result: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        if own.data_ptr() in seen:
-            own = own.clone()
-        seen.add(own.data_ptr())
-        result[name] = own
-    return result

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from recurra.data import make_task
 from recurra.errors import RunError
-from recurra.models import write_atomically
+from recurra.files import write_atomically
 from recurra.training.numbers import whole
 from recurra.training.trials import (
     Outcome,

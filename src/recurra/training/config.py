@@ -10,12 +10,12 @@ OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "plateau", "constant")
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 DEFAULT_EPOCHS = 20
+MAX_SAMPLE_LENGTH = 1_000_000  # tokens; training waits while they are drawn
 
 # What may change when a run is resumed: how far it goes, how often it is saved, and what it runs
-# on. Everything else would make it another run.
-RESUMABLE = frozenset(
-    {"epochs", "max_steps", "max_minutes", "checkpoint_every", "backend", "device", "threads"}
-)
+# on. Everything else would make it another run; but the learning rate may be lowered.
+LIMITS = frozenset({"epochs", "max_steps", "max_minutes"})
+RESUMABLE = LIMITS | {"checkpoint_every", "backend", "device", "threads"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class TrainingConfig:
         for name in ("epochs", "max_steps", "eval_every", "checkpoint_every", "threads"):
             whole(name, getattr(self, name), least=1, optional=True)
         whole("warmup_steps", self.warmup_steps, least=0, optional=True)
-        whole("sample_length", self.sample_length, least=0)
+        whole("sample_length", self.sample_length, least=0, most=MAX_SAMPLE_LENGTH)
         whole("seed", self.seed, least=0)
         for name in ("lr", "sample_temperature"):
             positive(name, getattr(self, name))

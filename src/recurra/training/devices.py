@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from recurra.errors import RunError
+from recurra.errors import DeviceError
 from recurra.training.config import TrainingConfig
 
 
@@ -16,18 +16,18 @@ def build_fabric(config: TrainingConfig) -> Fabric:
     """The launcher for `config`'s device and precision, one process.
 
     Raises:
-        RunError: when this machine has no such device.
+        DeviceError: when this machine has no such device.
     """
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise RunError(
+        raise DeviceError(
             "--device: expected a device that this machine has, got 'cuda', which torch does not "
             "see here. Use --device cpu, or install a CUDA build of torch."
         )
     if device not in {"cpu", "cuda"}:
-        raise RunError(f"--device: expected auto, cpu or cuda, got {device!r}. Choose one.")
+        raise DeviceError(f"--device: expected auto, cpu or cuda, got {device!r}. Choose one.")
     with _quiet("lightning_fabric"):
         fabric = Fabric(accelerator=device, devices=1, precision=config.precision)  # pyright: ignore[reportArgumentType]
         fabric.launch()

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.data import check_ids, check_whole
 from recurra.training.measures import measure, measure_name
 
 PIECE = 2048  # tokens of a piece, at least
 PIECES = 64  # side by side, at most
 WARM_UP = 256  # tokens before a piece that set its state without being counted
-CHUNK = 256  # steps of a chunk, at most
-LOGITS = 2**22  # entries of a chunk's logits, about: bounds the memory
+CHUNK = 100  # steps of a chunk, at most
+LOGITS = 2**24  # entries of a chunk's logits, at most, unless one step of all pieces has more
 
 
 def evaluate(
@@ -111,13 +112,14 @@ def _read(
     """Sum of nats over the targets of the pieces."""
     longest = int((reading.stops - reading.starts).max())
     total, state = 0.0, None
-    chunk, start = CHUNK, -reading.warm_up
+    chunk, start = 1, -reading.warm_up  # the first step tells how large the vocabulary is
     while start < longest:
         length = min(chunk, -start if start < 0 else longest - start)
         inputs, targets = _chunk(tokens, reading, start, length, device)
         logits, state = model(inputs, state)
-        chunk = max(16, min(CHUNK, LOGITS // logits[0].numel()))
+        chunk = max(1, min(CHUNK, LOGITS // logits[0].numel()))
         if start >= 0:
+            check_ids(tokens, targets[targets != -100], logits.shape[-1])
             losses = functional.cross_entropy(
                 logits.flatten(0, 1).float(), targets.flatten(), reduction="none"
             )
@@ -134,6 +136,7 @@ def _chunk(
     Where a piece has ended while a longer one goes on, its target is -100, which the loss leaves
     out.
     """
+    check_whole(tokens)
     positions = reading.starts + start + np.arange(length)[:, None]
     ended = positions >= reading.stops
     positions = positions.clip(0, len(tokens) - 2)

@@ -11,20 +11,25 @@ trajectories", with windows that do not overlap.
 import logging
 import math
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from recurra.data import TokenStreams, Vocabulary
+from recurra.data import TokenStreams, Vocabulary, check_ids
 from recurra.errors import CheckpointError, DataError, RunError
-from recurra.models import Model
+from recurra.files import FolderLock, remove_parts
+from recurra.models import Model, save
+from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME
+from recurra.models.saving import check_shapes, model_config, read_note, write_config
 from recurra.training import carried
 from recurra.training.budget import Budget, EvaluationPlan
 from recurra.training.checkpoints import (
     TENSORS_NAME,
     Checkpoint,
-    check_tensors,
     load_checkpoint,
     reported_as_run_error,
     save_checkpoint,
@@ -32,20 +37,30 @@ from recurra.training.checkpoints import (
 from recurra.training.config import TrainingConfig
 from recurra.training.devices import build_fabric, repeatable
 from recurra.training.evaluation import evaluate
-from recurra.training.files import remove_leftovers
-from recurra.training.interrupts import held_interrupts
+from recurra.training.folders import WHOLE, refuse_run_files
+from recurra.training.interrupts import held_interrupts, stopped_by
 from recurra.training.logs import RunLogs, status_of
 from recurra.training.measures import measure, measure_name
 from recurra.training.optimizers import load_optimizer_tensors, optimizer_tensors
 from recurra.training.progress import Interval, Progress
-from recurra.training.randomness import random_states, restore_random_states, seed_all
+from recurra.training.randomness import (
+    derived_seed,
+    generators_kept,
+    random_states,
+    restore_random_states,
+    seed_all,
+)
 from recurra.training.samples import Sample, draw_text, due_milestone
 from recurra.training.schedules import Schedule
 from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
+from recurra.training.text import keep_part
 from recurra.training.view import SilentView, Status, View, showing_builds
 
+TASK = "lm"
 CHECKPOINT_EVERY_S = 30.0
 SHOW_EVERY_S = 0.25  # what a view draws; metrics.csv has its rows by steps
+CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
+WORSE_THAN_CHANCE = 10.0  # times the loss of a guess among all tokens: such weights ran away
 VALIDATION_TOKENS = 100_000  # of a longer split, spread over all of it: validating stays cheap
 
 logger = logging.getLogger("recurra")
@@ -65,6 +80,7 @@ class TrainingResult:
         best_nll: smallest validation loss, nats a token: that of model.safetensors.
         best_step: the step it was reached at.
         skipped: steps skipped because a number was not finite.
+        steps_before: of them, those that were taken before it was resumed.
         samples: those taken since it was started or resumed.
     """
 
@@ -77,6 +93,7 @@ class TrainingResult:
     best_nll: float
     best_step: int
     skipped: int
+    steps_before: int
     samples: tuple[Sample, ...]
 
     @property
@@ -101,6 +118,7 @@ class LanguageTrainer:
         config: how to train.
         folder: where checkpoints, metrics and samples go; made by the caller.
         view: what shows the run.
+        lock: of the folder, where the caller holds it already.
     Raises:
         DataError: when `train` is shorter than one batch of windows, `val` than two tokens, or
             the priming text has characters that the vocabulary lacks.
@@ -117,14 +135,16 @@ class LanguageTrainer:
         folder: Path,
         *,
         view: View | None = None,
+        lock: FolderLock | None = None,
     ) -> None:
         self.model = model
         self.vocabulary = vocabulary
         self.config = config
-        self.folder = folder
+        self.folder = Path(folder)
         self._val = val
         self._num_train = len(train)
         self._view = view or SilentView()
+        self._lock = lock
         self._streams = TokenStreams(train, config.batch_size, config.bptt)
         if len(val) < 2:
             raise DataError(
@@ -145,46 +165,157 @@ class LanguageTrainer:
         self._samples: list[Sample] = []
         self._fraction = 0.0
         self._lr = 0.0
+        # The lengths of the logs at the checkpoint that training goes on from; None: from none.
+        self._marks: Mapping[str, int] | None = None
+        self._saved_step = 0
+        self._save_cost_s = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the budget is spent."""
+        return self._budget.fraction(self._progress.step, self._progress.elapsed_s) >= 1.0
 
     def fit(self, *, resume: bool = False) -> TrainingResult:
-        """Train to the end of the budget; with `resume`, from the folder's last checkpoint.
+        """Train to the end of the budget, from the start or the folder's last checkpoint.
 
-        Seeds torch's global generator with `config.seed`, or restores it from the checkpoint.
+        A folder is trained in once: without `resume` one that has files of a run is refused. The
+        global generators and their seeds are as before afterwards.
 
+        Args:
+            resume: go on from the last checkpoint.
         Raises:
-            RunError: when ten steps in a row are not finite, or the folder cannot be written.
+            RunError: when the folder has a run already or another process trains it, ten steps in a
+                row are not finite, or the folder cannot be written.
             CheckpointError: when the checkpoint is missing, cut short or of another model.
             KeyboardInterrupt: after Ctrl-C, once the step is finished and the checkpoint written.
+            Terminated: after SIGTERM or SIGHUP, likewise.
         """
-        checkpoint = load_checkpoint(self.folder) if resume else None
-        if checkpoint is None:
-            seed_all(self.config.seed)
-        else:
-            self._restore(checkpoint)
-        marks = None if checkpoint is None else checkpoint.record["marks"]
-        with reported_as_run_error():
-            remove_leftovers(self.folder)
-            self._logs = RunLogs(self.folder, self.vocabulary.level, marks)
-            try:
-                with repeatable(self._stepper.device), self._view, showing_builds(self._view):
-                    self._run()
-            finally:
-                self._logs.close()
-        return self._result()
+        with generators_kept(self._stepper.device), self._held() as lock:
+            if resume and self._marks is None:
+                self.restore()
+            elif self._marks is None:
+                refuse_run_files(self.folder)
+                self._describe()
+                self.begin(self.folder)
+            marks, self._marks = self._marks, None
+            assert marks is not None
+            with reported_as_run_error(self.folder):
+                remove_parts(self.folder, WHOLE)
+                self._logs = RunLogs(self.folder, self.vocabulary.level, marks)
+                try:
+                    with repeatable(self._stepper.device), self._view, showing_builds(self._view):
+                        self._run(lock)
+                finally:
+                    self._logs.close()
+            return self._result()
 
-    def _run(self) -> None:
+    def begin(self, folder: Path) -> None:
+        """Write the checkpoint of a run at its start into `folder`; `fit` goes on from it."""
+        seed_all(derived_seed(self.config.seed, "dropout"))
+        self._write_checkpoint(folder, {"metrics": 0, "events": 0, "samples": 0})
+        self._marks = {"metrics": 0, "events": 0, "samples": 0}
+
+    def restore(self) -> None:
+        """Put everything back as the folder's last checkpoint has it; `fit` goes on from there.
+
+        Nothing on the disk is changed.
+
+        Raises:
+            CheckpointError: when it is missing, damaged, or of another model.
+        """
+        checkpoint, path = load_checkpoint(self.folder), self.folder / TENSORS_NAME
+        weights, device = checkpoint.group("model"), self._stepper.device
+        check_shapes(path, {name: tuple(w.shape) for name, w in weights.items()}, self.model)
+        try:
+            progress = Progress.from_dict(checkpoint.record["progress"])
+            if progress.window >= len(self._streams):
+                raise ValueError(f"window {progress.window} of {len(self._streams)}")
+            marks = {name: int(checkpoint.record["marks"][name]) for name in RunLogs.names}
+            if min(marks.values()) < 0:
+                raise ValueError(f"marks {marks}")
+            self.model.load_state_dict(weights, strict=False)  # of tied weights one may be there
+            memory = checkpoint.group("optimizer")
+            load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
+            self._stepper.state = carried.from_tensors(
+                checkpoint.group("carried"), device, self._expected_state()
+            )
+            restore_random_states(checkpoint.group("random"), device)
+            self._schedule.restore(checkpoint.record["schedule"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = f"one without {error}" if isinstance(error, KeyError) else str(error)
+            raise CheckpointError(
+                f"{path}: expected the checkpoint of this run, got {reason:.300}. "
+                "Restore the file from a copy, or start the run again under another name."
+            ) from error
+        self._progress = progress
+        self._adopt_best()
+        if not self.is_over:
+            # The run may have been over and be extended: its end is still to come.
+            progress.sampled = [share for share in progress.sampled if share < 1.0]
+        self._saved_step = progress.step
+        self._marks = marks
+
+    def _expected_state(self) -> Any:
+        """A state as the model makes it for a batch, to compare with; None where it cannot say."""
+        make = getattr(self.model, "initial_state", None)
+        return None if make is None else make(self.config.batch_size)
+
+    def _adopt_best(self) -> None:
+        """Take the model on the disk as it is: a kill may have come before its checkpoint."""
+        progress, path = self._progress, self.folder / WEIGHTS_NAME
+        if not path.exists():
+            progress.best_nll = progress.best_step = None  # the next validation is the best
+            return
+        note = read_note(self.folder)
+        try:
+            nll, step = float(note["val_nll"]), int(note["step"])
+        except (KeyError, ValueError):
+            return  # written by an earlier version
+        if math.isfinite(nll) and (progress.best_nll is None or nll < progress.best_nll):
+            progress.best_nll, progress.best_step = nll, step
+
+    @contextmanager
+    def _held(self) -> Iterator[FolderLock]:
+        """The folder's lock, the caller's or one for this call."""
+        if self._lock is not None:
+            yield self._lock
+            return
+        if not self.folder.is_dir():
+            raise RunError(f"{self.folder}: expected a folder, got none. Make it first.")
+        with FolderLock(self.folder) as lock:
+            yield lock
+
+    def _describe(self) -> None:
+        """Write what this run is, so that `load_run` and the commands can use it."""
+        keep_part(self.folder, "val", self._val, self.vocabulary)
+        write_config(
+            self.folder / CONFIG_NAME,
+            {
+                "format": FORMAT,
+                "task": TASK,
+                "model": model_config(self.model),
+                "vocabulary": self.vocabulary.to_config(),
+                "data": {"val_data": "given in Python", "tokens": {"val": len(self._val)}},
+                "training": self.config.to_dict(),
+            },
+        )
+
+    def _run(self, lock: FolderLock) -> None:
         self._start_clock()
         self._update_fraction()
         self._view.noted(self._about())
+        self._steps_before = self._progress.step
+        self._say_where()
         with held_interrupts() as interrupted:
             if self._progress.step == 0:
                 self._sample_if_due()
-                self._save()
             while self._fraction < 1.0:
+                lock.check()
                 outcome = self._step()
                 self._after(outcome)
-                if interrupted() and self._fraction < 1.0:
-                    self._stop_early()
+                signum = interrupted()
+                if signum is not None and self._fraction < 1.0:
+                    self._stop_early(signum)
             if self._progress.best_nll is None:  # resumed with a budget that was spent already
                 self._validate()
                 self._save()
@@ -199,6 +330,25 @@ class LanguageTrainer:
             f"{len(self.vocabulary):,} kinds; {parameters:,} parameters; "
             f"an epoch is {len(self._streams):,} steps"
         )
+
+    def _say_where(self) -> None:
+        """Say from which step a resumed run goes on, and what ends it."""
+        progress = self._progress
+        if progress.step == 0:
+            return
+        ends = self._budget.describe(progress.elapsed_s)
+        if self._fraction >= 1.0:
+            self._note(
+                f"nothing to train: the run is at step {progress.step}, and ends {ends}. "
+                "Give --epochs, --max-steps or --max-minutes to go on."
+            )
+        else:
+            epoch = progress.passes(len(self._streams))
+            self._note(f"resumed at step {progress.step}, epoch {epoch:.2f}; the run ends {ends}")
+
+    def _note(self, message: str, level: int = logging.INFO) -> None:
+        logger.log(level, message)
+        self._view.noted(message)
 
     def _start_clock(self) -> None:
         now = time.monotonic()
@@ -219,10 +369,12 @@ class LanguageTrainer:
         if progress.window == 0:
             self._stepper.state = None
         inputs, targets = self._streams.window(progress.window)
+        check_ids(self._streams.tokens, targets, len(self.vocabulary))
         self._lr = self._schedule.learning_rate(progress.step, self._fraction)
         outcome = self._stepper(inputs, targets, self._lr)
         progress.count(outcome, windows=len(self._streams), tokens=inputs.numel())
-        progress.interval.add(outcome, inputs.numel(), time.monotonic() - started)
+        part = len(inputs) / self.config.bptt
+        progress.interval.add(outcome, inputs.numel(), time.monotonic() - started, part)
         progress.elapsed_s = self._elapsed()
         self._update_fraction()
         return outcome
@@ -246,14 +398,13 @@ class LanguageTrainer:
 
     def _report_skip(self, outcome: StepOutcome) -> None:
         progress = self._progress
-        message = (
+        self._note(
             f"step {progress.step} skipped: loss {outcome.nll:g}, gradient norm "
-            f"{outcome.grad_norm:g} ({progress.skipped_in_a_row} in a row)"
+            f"{outcome.grad_norm:g} ({progress.skipped_in_a_row} in a row)",
+            logging.WARNING,
         )
-        logger.info(message)
-        self._view.noted(message)
         if progress.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise stopped_learning(progress.skipped_in_a_row)
+            raise stopped_learning(progress.skipped_in_a_row, self._saved_step, self._lr)
 
     def _validation_due(self) -> bool:
         progress = self._progress
@@ -267,7 +418,7 @@ class LanguageTrainer:
         """Measure the validation loss; keep the weights when it is the smallest so far."""
         progress = self._progress
         figures = evaluate(
-            self._stepper.wrapped_model,
+            self.model,  # as it will be loaded: in its own precision, not that of training
             self._val,
             level=self.vocabulary.level,
             device=self._stepper.device,
@@ -286,8 +437,14 @@ class LanguageTrainer:
         if progress.best_nll is not None and nll >= progress.best_nll:
             return False
         progress.best_nll, progress.best_step = nll, progress.step
-        self.model.save(self.folder)
+        self._save_model()
         return True
+
+    def _save_model(self) -> None:
+        """Write the model, and with it how good it is and when."""
+        nll = self._progress.val_nll
+        note = {} if nll is None else {"val_nll": repr(nll), "step": str(self._progress.step)}
+        save(self.model, self.folder, note=note)
 
     def _write_row(self, *, validated: bool) -> None:
         status = self._status()
@@ -322,7 +479,7 @@ class LanguageTrainer:
             self.config.prime,
             length=self.config.sample_length,
             temperature=self.config.sample_temperature,
-            seed=self.config.seed + progress.step,
+            seed=derived_seed(self.config.seed, f"sample {progress.step}"),
         )
         sample = Sample(
             fraction=milestone,
@@ -340,11 +497,30 @@ class LanguageTrainer:
     def _checkpoint_due(self) -> bool:
         if self.config.checkpoint_every is not None:
             return self._progress.step % self.config.checkpoint_every == 0
-        return time.monotonic() - self._saved_at >= CHECKPOINT_EVERY_S
+        pause = max(CHECKPOINT_EVERY_S, self._save_cost_s / CHECKPOINT_SHARE)
+        return time.monotonic() - self._saved_at >= pause
 
     def _save(self) -> None:
-        """Write the checkpoint; nothing that training reads is touched."""
+        """Write the checkpoint, unless the weights ran away: then the one before is worth more."""
+        started = time.monotonic()
+        nll = self._stepper.present_nll
+        chance = max(1.0, math.log(len(self.vocabulary)))
+        if self._progress.step > 0 and not nll <= WORSE_THAN_CHANCE * chance:
+            self._saved_at = started
+            self._note(
+                f"step {self._progress.step}: the weights have a loss of {nll:.3g}; the checkpoint "
+                f"of step {self._saved_step} is kept instead",
+                logging.WARNING,
+            )
+            return
         self._progress.elapsed_s = self._elapsed()
+        self._write_checkpoint(self.folder, self._logs.marks())
+        self._saved_step = self._progress.step
+        self._saved_at = time.monotonic()
+        self._save_cost_s = self._saved_at - started
+
+    def _write_checkpoint(self, folder: Path, marks: Mapping[str, int]) -> None:
+        """Write everything that training goes on from; nothing that training reads is touched."""
         groups = {
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self._stepper.optimizer, self.model),
@@ -354,42 +530,19 @@ class LanguageTrainer:
         record = {
             "progress": self._progress.to_dict(),
             "schedule": self._schedule.state(),
-            "marks": self._logs.marks(),
+            "marks": dict(marks),
         }
         tensors = {f"{group}/{k}": v for group, named in groups.items() for k, v in named.items()}
-        save_checkpoint(self.folder, Checkpoint(tensors=tensors, record=record))
-        self._saved_at = time.monotonic()
+        save_checkpoint(folder, Checkpoint(tensors=tensors, record=record))
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        """Put everything back as `_save` found it."""
-        path, device = self.folder / TENSORS_NAME, self._stepper.device
-        weights = checkpoint.group("model")
-        check_tensors(path, weights, self.model.state_dict())
-        self.model.load_state_dict(weights)
-        try:
-            memory = checkpoint.group("optimizer")
-            load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
-            self._stepper.state = carried.from_tensors(checkpoint.group("carried"), device)
-            restore_random_states(checkpoint.group("random"), device)
-            self._progress = Progress.from_dict(checkpoint.record["progress"])
-            self._schedule.restore(checkpoint.record["schedule"])
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{path}: expected the checkpoint of this run, got one without {error}. "
-                "Restore the file from a copy, or start the run again under another name."
-            ) from error
-        if self._budget.fraction(self._progress.step, self._progress.elapsed_s) < 1.0:
-            # The run was over and has been extended: its end is still to come.
-            self._progress.sampled = [share for share in self._progress.sampled if share < 1.0]
-
-    def _stop_early(self) -> None:
-        """Keep what Ctrl-C would lose, then let it through."""
+    def _stop_early(self, signum: int) -> None:
+        """Keep what a signal to end would lose, then let it through."""
         if self._progress.best_nll is None:
-            self.model.save(self.folder)
+            self._save_model()
         self._save()
         if self._progress.interval.steps:
             self._show(self._status())
-        raise KeyboardInterrupt
+        raise stopped_by(signum)
 
     def _result(self) -> TrainingResult:
         progress = self._progress
@@ -408,5 +561,6 @@ class LanguageTrainer:
             best_nll=progress.best_nll,
             best_step=progress.best_step,
             skipped=progress.skipped,
+            steps_before=self._steps_before,
             samples=tuple(self._samples),
         )

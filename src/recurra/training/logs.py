@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from recurra.terminal import printable
 from recurra.training.measures import measure, measure_name
@@ -36,16 +37,16 @@ class RunLogs:
         folder: of the run.
         level: of the vocabulary, which names the loss.
         marks: lengths that `marks()` returned at the checkpoint; what is beyond them is dropped.
-            None: a new run, which starts with empty files.
     """
 
-    def __init__(self, folder: Path, level: str, marks: Mapping[str, int] | None) -> None:
-        kept = marks or {"metrics": 0, "events": 0, "samples": 0}
+    names: ClassVar[tuple[str, ...]] = ("metrics", "events", "samples")
+
+    def __init__(self, folder: Path, level: str, marks: Mapping[str, int]) -> None:
         self._level = level
         metrics, samples = folder / "metrics.csv", folder / "samples.txt"
-        self._metrics = MetricsTable(metrics, columns(level), keep=kept["metrics"])
-        self._events = EventLog(folder, keep=kept["events"])
-        self._samples = SampleLog(samples, keep=kept["samples"])
+        self._metrics = MetricsTable(metrics, columns(level), keep=marks["metrics"])
+        self._events = EventLog(folder, keep=marks["events"])
+        self._samples = SampleLog(samples, keep=marks["samples"])
 
     def row(self, status: Status, *, validated: bool) -> None:
         """Write one row; the validation loss only where it is new."""

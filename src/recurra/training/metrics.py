@@ -22,7 +22,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import (
 )
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from recurra.training.files import AppendLog
+from recurra.files import AppendLog
 
 Row = Mapping[str, float | int | None]
 

@@ -8,14 +8,20 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def whole(name: str, value: object, *, least: int, optional: bool = False) -> None:
-    """Check that a setting is a whole number of at least `least`; ValueError where it is not."""
+def whole(
+    name: str, value: object, *, least: int, most: int | None = None, optional: bool = False
+) -> None:
+    """Check that a setting is a whole number from `least` to `most`; ValueError where it is not."""
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(
             f"{flag(name)}: expected a whole number of at least {least}, got {value!r}. "
             f"Give {least} or more."
+        )
+    if most is not None and value > most:
+        raise ValueError(
+            f"{flag(name)}: expected at most {most:,}, got {value!r}. Give a smaller number."
         )
 
 

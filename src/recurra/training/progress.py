@@ -1,7 +1,8 @@
 """Where a run stands: counters that a checkpoint keeps, so that a resumed run counts on."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from recurra.training.step import StepOutcome
@@ -12,27 +13,27 @@ class Interval:
     """Sums over the steps since the last row of metrics.csv.
 
     Attributes:
-        steps: steps whose loss counts: those that were not skipped.
-        nll: sum of their losses.
-        grad_norm: sum of their norms before clipping.
+        steps: steps whose loss counts, those not skipped; a short window is a part of one.
+        nll: sum of their losses, each by its part.
+        grad_norm: sum of their norms before clipping, likewise.
         tokens: of all steps, skipped ones too.
         seconds: spent in steps, without validation and samples.
     """
 
-    steps: int = 0
+    steps: float = 0.0
     nll: float = 0.0
     grad_norm: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
 
-    def add(self, outcome: StepOutcome, tokens: int, seconds: float) -> None:
-        """Count one step."""
+    def add(self, outcome: StepOutcome, tokens: int, seconds: float, part: float = 1.0) -> None:
+        """Count one step, of a window that is such a part of a whole one."""
         self.tokens += tokens
         self.seconds += seconds
         if not outcome.skipped:
-            self.steps += 1
-            self.nll += outcome.nll
-            self.grad_norm += outcome.grad_norm
+            self.steps += part
+            self.nll += part * outcome.nll
+            self.grad_norm += part * outcome.grad_norm
 
     @property
     def mean_nll(self) -> float | None:
@@ -111,5 +112,27 @@ class Progress:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
-        """The progress that `to_dict` wrote."""
-        return cls(**{**values, "interval": Interval(**values["interval"])})
+        """The progress that `to_dict` wrote; ValueError or TypeError where it did not."""
+        made = cls(**{**values, "interval": Interval(**values["interval"])})
+        _check_counters(made, but=("sampled", "interval"))
+        _check_counters(made.interval)
+        if not all(isinstance(share, float) for share in made.sampled):
+            raise ValueError(f"samples taken at {made.sampled!r:.60}")
+        return made
+
+
+def _check_counters(counted: Any, but: tuple[str, ...] = ()) -> None:
+    """ValueError for a counter that is not a finite number of the kind that it starts as."""
+    for each in fields(counted):
+        value = getattr(counted, each.name)
+        if each.name in but or (value is None and each.default is None):
+            continue
+        kinds = int if type(each.default) is int else (int, float)
+        may_be_negative = each.name.endswith("nll")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, kinds)
+            or not math.isfinite(value)
+            or (value < 0 and not may_be_negative)
+        ):
+            raise ValueError(f"{each.name} {value!r:.60}")

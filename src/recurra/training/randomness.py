@@ -1,5 +1,9 @@
 """The states of torch's random generators, taken and put back."""
 
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -7,6 +11,19 @@ from torch import Tensor
 def seed_all(seed: int) -> None:
     """Start every generator that training draws from at `seed`."""
     torch.manual_seed(seed)
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed for one purpose of a run: what is drawn for others has nothing to do with it."""
+    return (seed * 0x9E3779B97F4A7C15 + zlib.crc32(purpose.encode())) % 2**63
+
+
+@contextmanager
+def generators_kept(device: torch.device | None = None) -> Iterator[None]:
+    """Leave torch's global generators, that of the device too, as they were before the block."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:

@@ -1,9 +1,7 @@
 """Runs: folders whose config.json says everything needed to make them again, or go on with them."""
 
-import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -13,20 +11,21 @@ from typing import Any
 import torch
 
 from recurra.data import Vocabulary
-from recurra.errors import CheckpointError, RunError
-from recurra.models import LanguageModel, Model, load, write_atomically
-from recurra.training.checkpoints import TENSORS_NAME
-from recurra.training.config import RESUMABLE, TrainingConfig, flag, resolve_clipping
+from recurra.errors import CheckpointError, DataError, RunError
+from recurra.files import FolderLock, read_header
+from recurra.models import LanguageModel, Model, load
+from recurra.models.files import CONFIG_NAME, FORMAT, read_config
+from recurra.models.saving import build, model_config, write_config
+from recurra.training.checkpoints import TENSORS_NAME, WHAT
+from recurra.training.config import LIMITS, RESUMABLE, TrainingConfig, flag, resolve_clipping
 from recurra.training.evaluation import evaluate
-from recurra.training.language import LanguageTrainer, TrainingResult
-from recurra.training.randomness import seed_all
+from recurra.training.folders import new_folder
+from recurra.training.interrupts import ending_signals
+from recurra.training.language import TASK, LanguageTrainer, TrainingResult
+from recurra.training.randomness import generators_kept, seed_all
 from recurra.training.settings import LanguageSettings
-from recurra.training.text import FOLDER, Text, open_text, prepare_text, read_other_text
+from recurra.training.text import Text, check_sources, open_text, other_text, prepare_text
 from recurra.training.view import SilentView, View
-
-FORMAT = 1
-TASK = "lm"
-CONFIG_NAME = "config.json"
 
 logger = logging.getLogger("recurra")
 
@@ -36,7 +35,7 @@ class Run:
     """A finished or stopped run, loaded: its best model and the vocabulary of its tokens."""
 
     folder: Path
-    model: LanguageModel
+    model: Model
     vocabulary: Vocabulary
 
 
@@ -49,38 +48,78 @@ def train_language_model(
 ) -> TrainingResult:
     """Train a language model into a run folder; with `resume`, go on with the run that is there.
 
+    A new run is prepared in a hidden folder beside its own and put in place when it can start, its
+    first checkpoint included: a start that fails leaves everything as it was. torch's settings
+    (threads, generators) are as before afterwards.
+
     Args:
-        folder: of the run; made when it is not there.
+        folder: of the run: not there yet, or empty.
         given: settings by name, of `TextSettings`, `ModelSettings` and `TrainingConfig`, and
             `no_clip`; the others have their defaults, or on resuming the run's own values.
         resume: go on from the last checkpoint. What a run is may not change then; how long it
-            goes on, how often it is saved and what it runs on may.
+            goes on, how often it is saved and what it runs on may, and `lr` may be lowered.
+            `epochs`, `max_steps` and `max_minutes` are one setting: any of them that is given takes
+            the place of all that the run had.
         view: makes the view from a title.
     Raises:
         ValueError: when a setting is out of its range.
         DataError: when the text cannot be read or is too short.
-        RunError: when the folder holds a run already, holds none to resume, cannot be written, or
-            training stops because its numbers are not finite.
-        CheckpointError: when the checkpoint is cut short, or of other sizes.
+        RunError: when the folder holds anything already, or a run that another process trains;
+            when it holds none to resume, cannot be written, or training stops because its numbers
+            are not finite.
+        CheckpointError: when the checkpoint is missing, cut short, or of other sizes.
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
+        Terminated: after SIGTERM or SIGHUP, likewise; it ends a process with 128 + the signal.
     """
-    folder = Path(folder)
-    given = resolve_clipping(given or {})
-    if resume:
-        settings = _resumed_settings(folder, given)
-        _use_threads(settings.training)
-        text = open_text(folder)
-        trainer = _trainer(folder, settings, text, view)
-        _update_training(folder, settings.training)
-        return trainer.fit(resume=(folder / TENSORS_NAME).exists())
+    folder, given = Path(folder), resolve_clipping(given or {})
+    go = _go_on if resume else _start
+    with ending_signals(), _settings_kept():
+        return go(folder, given, view)
+
+
+def _start(
+    folder: Path, given: Mapping[str, Any], view: Callable[[str], View] | None
+) -> TrainingResult:
     settings = LanguageSettings.of(_absolute(given))
-    _refuse_existing(folder)
+    check_sources(settings.text)
     _use_threads(settings.training)
-    with _new_folder(folder):
-        text = prepare_text(folder, settings.text)
-        trainer = _trainer(folder, settings, text, view)
-        _write_config(folder, settings, trainer.model, text)
-    return trainer.fit()
+    with new_folder(folder) as new:
+        text = prepare_text(new.path, settings.text)
+        model = _new_model(settings, len(text.vocabulary))
+        trainer = _trainer(folder, model, text, settings, view, new.lock)
+        _write_new_config(new.path, settings, trainer.model, text)
+        trainer.begin(new.path)
+        new.begin()
+        return trainer.fit()
+
+
+def _go_on(
+    folder: Path, given: Mapping[str, Any], view: Callable[[str], View] | None
+) -> TrainingResult:
+    _read_run_config(folder, RunError)  # before anything is made in a folder that holds no run
+    with FolderLock(folder) as lock:
+        config = _read_run_config(folder, RunError)
+        saved, settings = _resumed_settings(folder, config, given)
+        _use_threads(settings.training)
+        where, weights = folder / CONFIG_NAME, folder / TENSORS_NAME
+        text = _text_of(folder, config)
+        shapes = {
+            name.removeprefix("model/"): shape
+            for name, shape in read_header(weights, WHAT)[0].items()
+            if name.startswith("model/")
+        }
+        model = build(where, config, weights, shapes, backend=settings.training.backend)
+        trainer = _trainer(folder, model, text, settings, view, lock)
+        trainer.restore()
+        # Only a checkpoint that is accepted, and a limit that is still ahead, change the run.
+        if settings != saved and not trainer.is_over:
+            write_config(where, {**config, "training": settings.training.to_dict()})
+        return trainer.fit()
+
+
+def is_run(folder: Path) -> bool:
+    """Whether there is a run in `folder` that has begun, and can be resumed."""
+    return all((folder / name).exists() for name in (CONFIG_NAME, TENSORS_NAME))
 
 
 def load_run(folder: str | os.PathLike[str], *, device: str | None = None) -> Run:
@@ -88,16 +127,19 @@ def load_run(folder: str | os.PathLike[str], *, device: str | None = None) -> Ru
 
     Raises:
         CheckpointError: when the folder holds no run, or its files are cut short.
+        DeviceError: when this machine lacks the device.
     """
     folder = Path(folder)
-    config = _read_config(folder, CheckpointError)
+    config = _read_run_config(folder, CheckpointError)
+    vocabulary = _vocabulary_of(folder, config, CheckpointError)
     model = load(folder, device=device)
-    if not isinstance(model, LanguageModel):
+    if getattr(model, "vocab_size", len(vocabulary)) != len(vocabulary):
         raise CheckpointError(
-            f"{folder}: expected the run of a language model, got a {type(model).__name__}. "
-            "Use the command for its task."
+            f"{folder / CONFIG_NAME}: expected a vocabulary as large as the model's, "
+            f"{getattr(model, 'vocab_size', None)}, got {len(vocabulary)} symbols. Restore the "
+            "file from a copy."
         )
-    return Run(folder=folder, model=model, vocabulary=Vocabulary.from_config(config["vocabulary"]))
+    return Run(folder=folder, model=model, vocabulary=vocabulary)
 
 
 def evaluate_run(
@@ -118,35 +160,60 @@ def evaluate_run(
         `nll`, `bpc` or `ppl`, `tokens`, `seconds`, and `split`, `level` and `run`.
     """
     run = load_run(folder, device=device)
+    level = run.vocabulary.level
     if data is not None:
-        tokens = read_other_text(data, run.vocabulary, split)
+        with other_text(data, run.vocabulary, split) as tokens:
+            figures = evaluate(run.model, tokens, level=level)
     else:
-        tokens = open_text(run.folder).split(split or "test")
-    figures = evaluate(run.model, tokens, level=run.vocabulary.level)
+        text = _text_of(run.folder, _read_run_config(run.folder, CheckpointError))
+        figures = evaluate(run.model, text.split(split or "test"), level=level)
     name = split or ("all" if data is not None else "test")
-    return {**figures, "split": name, "level": run.vocabulary.level, "run": str(folder)}
+    return {**figures, "split": name, "level": level, "run": str(folder)}
+
+
+def _new_model(settings: LanguageSettings, vocab_size: int) -> LanguageModel:
+    seed_all(settings.training.seed)
+    try:
+        return LanguageModel(
+            vocab_size, **asdict(settings.model), backend=settings.training.backend
+        )
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise RunError(
+            f"{settings.model.cell} language model: expected sizes that fit into memory, got "
+            f"{settings.model} ({str(error).splitlines()[0]:.120}). Make it smaller."
+        ) from error
 
 
 def _trainer(
     folder: Path,
-    settings: LanguageSettings,
+    model: Model,
     text: Text,
+    settings: LanguageSettings,
     view: Callable[[str], View] | None,
+    lock: FolderLock,
 ) -> LanguageTrainer:
-    seed_all(settings.training.seed)
-    model = LanguageModel(
-        len(text.vocabulary), **asdict(settings.model), backend=settings.training.backend
-    )
     title = f"{settings.model.cell} language model, {folder}"
     return LanguageTrainer(
         model,
         text.vocabulary,
-        text.train,
-        text.val,
+        text.split("train"),
+        text.split("val"),
         settings.training,
         folder,
         view=SilentView() if view is None else view(title),
+        lock=lock,
     )
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Leave torch's threads and generators as they were before the block."""
+    threads = torch.get_num_threads()
+    try:
+        with generators_kept():
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _use_threads(config: TrainingConfig) -> None:
@@ -164,98 +231,73 @@ def _absolute(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, **paths}
 
 
-def _refuse_existing(folder: Path) -> None:
-    for name in (CONFIG_NAME, TENSORS_NAME, "model.safetensors"):
-        if (folder / name).exists():
-            raise RunError(
-                f"{folder}: expected a new folder, got one that holds a run already ({name}). "
-                "Go on with that run by --resume, or choose another name with --out."
-            )
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[None]:
-    """Make the folder; take away what was put into it when the run cannot start."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(None, "no permission to write", str(folder))
-    except OSError as error:
-        raise RunError(
-            f"{folder}: expected a folder that can be made and written, got: "
-            f"{error.strerror or error}. Choose another with --out, or change its permissions."
-        ) from error
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        for path in missing:
-            try:
-                path.rmdir()
-            except OSError:
-                break
-        raise
-
-
-def _write_config(folder: Path, settings: LanguageSettings, model: Model, text: Text) -> None:
-    sizes = {"train": len(text.train), "val": len(text.val), "test": len(text.test)}
-    _write_json(
+def _write_new_config(folder: Path, settings: LanguageSettings, model: Model, text: Text) -> None:
+    write_config(
         folder / CONFIG_NAME,
         {
             "format": FORMAT,
             "task": TASK,
-            "model": {"class": type(model).__name__, **model.config},
+            "model": model_config(model),
             "vocabulary": text.vocabulary.to_config(),
-            "data": {**settings.text.to_dict(), "tokens": sizes},
+            "data": {**settings.text.to_dict(), "tokens": text.sizes},
             "training": settings.training.to_dict(),
         },
     )
 
 
-def _update_training(folder: Path, config: TrainingConfig) -> None:
-    """Note settings that changed on resuming, such as a longer budget."""
-    saved = _read_config(folder, RunError)
-    if saved["training"] != config.to_dict():
-        _write_json(folder / CONFIG_NAME, {**saved, "training": config.to_dict()})
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    # a byte of no UTF-8 in a prime or a path becomes an escape, as JSON itself writes it: \udce9
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, "utf-8", "backslashreplace"))
-
-
-def _read_config(folder: Path, kind: type[RunError] | type[CheckpointError]) -> dict[str, Any]:
+def _read_run_config(folder: Path, kind: type[RunError] | type[CheckpointError]) -> dict[str, Any]:
     """A run's config.json, or an error of `kind`."""
     path = folder / CONFIG_NAME
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not os.path.lexists(path):
         raise kind(
             f"{folder}: expected a run, got no config.json there. Check the name of the run."
-        ) from error
-    except (OSError, ValueError) as error:
+        )
+    try:
+        config = read_config(path)
+    except CheckpointError as error:
+        raise kind(str(error)) from error
+    if config.get("task") != TASK or "vocabulary" not in config:
         raise kind(
-            f"{path}: expected the config of a run, got: {error}. Restore it from a copy."
-        ) from error
-    if not isinstance(config, dict) or config.get("task") != TASK or "vocabulary" not in config:
-        got = config.get("task") if isinstance(config, dict) else type(config).__name__
-        raise kind(
-            f"{path}: expected the run of a language model (task {TASK!r}), got {got!r}. "
-            "Check the name of the run."
+            f"{path}: expected the run of a language model (task {TASK!r}), got "
+            f"{config.get('task')!r:.60}. Check the name of the run."
         )
     return config
 
 
-def _resumed_settings(folder: Path, given: Mapping[str, Any]) -> LanguageSettings:
-    """The run's own settings with what may be changed changed; anything else given must agree."""
-    config = _read_config(folder, RunError)
+def _vocabulary_of(
+    folder: Path, config: Mapping[str, Any], kind: type[CheckpointError] | type[DataError]
+) -> Vocabulary:
+    try:
+        return Vocabulary.from_config(config["vocabulary"])
+    except DataError as error:
+        raise kind(f"{folder / CONFIG_NAME}: {error}") from error
+
+
+def _text_of(folder: Path, config: Mapping[str, Any]) -> Text:
+    """A run's text; DataError unless its tokens are those of the vocabulary in config.json."""
+    data = config.get("data")
+    text = open_text(folder, data if isinstance(data, dict) else {})
+    if text.vocabulary != _vocabulary_of(folder, config, DataError):
+        raise DataError(
+            f"{folder / CONFIG_NAME}: expected the vocabulary of the run's tokens, got another. "
+            "Restore the file from a copy."
+        )
+    return text
+
+
+def _resumed_settings(
+    folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[LanguageSettings, LanguageSettings]:
+    """The run's own settings, and those with what may be changed changed; other values must agree.
+
+    A value that the run could not have been started with is a RunError.
+    """
     try:
         saved = LanguageSettings.from_config(config)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"them without {error}" if isinstance(error, KeyError) else str(error)
         raise RunError(
-            f"{folder / CONFIG_NAME}: expected the settings of a run, got them without {error}. "
+            f"{folder / CONFIG_NAME}: expected the settings of a run, got {what:.300}. "
             "Restore the file from a copy."
         ) from error
     own = saved.flat()
@@ -263,15 +305,23 @@ def _resumed_settings(folder: Path, given: Mapping[str, Any]) -> LanguageSetting
     unknown = sorted(set(wanted) - set(own))
     if unknown:
         raise ValueError(f"settings: expected known names, got {', '.join(unknown)}.")
+    lowered = "lr" in wanted and _is_lower(wanted["lr"], own["lr"])
+    may_change = RESUMABLE | ({"lr"} if lowered else set())
     changed = [
         f"{flag(name)} {value} (the run has {own[name]})"
         for name, value in wanted.items()
-        if name not in RESUMABLE and value != own[name]
+        if name not in may_change and value != own[name]
     ]
     if changed:
         raise RunError(
             f"{folder}: expected the settings that the run was started with, got "
             f"{', '.join(changed)}. Leave them out, or start another run with --out."
         )
-    changes = {name: value for name, value in wanted.items() if name in RESUMABLE}
-    return replace(saved, training=replace(saved.training, **changes))
+    changes = {name: value for name, value in wanted.items() if name in may_change}
+    if not LIMITS.isdisjoint(changes):
+        changes = {**dict.fromkeys(LIMITS), **changes}
+    return saved, replace(saved, training=replace(saved.training, **changes))
+
+
+def _is_lower(value: Any, than: float) -> bool:
+    return isinstance(value, int | float) and 0 < value < than

@@ -9,8 +9,8 @@ from torch import nn
 
 from recurra.data import Vocabulary
 from recurra.decoding import Sampler, generate_text
+from recurra.files import AppendLog
 from recurra.terminal import legible
-from recurra.training.files import AppendLog
 
 MILESTONES = (0.0, 0.1, 0.5, 1.0)  # shares of a run at which a sample is taken
 

@@ -49,7 +49,12 @@ class Schedule:
         return {"scale": self._scale, "best": self._best, "waited": self._waited}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from what `state` returned; KeyError, TypeError or ValueError where it did not."""
+        best = state["best"]
+        if not 0 < float(state["scale"]) <= 1 or int(state["waited"]) < 0:
+            raise ValueError(f"the schedule {state!r:.80}")
+        if best is not None and not math.isfinite(float(best)):
+            raise ValueError(f"the schedule {state!r:.80}")
         self._scale, self._best, self._waited = state["scale"], state["best"], state["waited"]
 
     def _warm_up(self, step: int, fraction: float) -> float:

@@ -40,6 +40,7 @@ class Stepper:
         self.model = model
         self.device = fabric.device
         self.state: Carried = None
+        self._window: tuple[Tensor, Tensor] | None = None
         self._config = config
         self._fabric = fabric
         model.to(fabric.device)
@@ -49,7 +50,8 @@ class Stepper:
     def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> StepOutcome:
         """Take one step on a window [T, B]; the state is carried on, detached.
 
-        Loss: mean cross entropy over all T * B targets, in nats.
+        Loss: mean cross entropy over all T * B targets, in nats. A window shorter than the others
+        moves the weights by its share of a whole one, so that each token weighs the same.
         """
         self.wrapped_model.train()
         set_learning_rate(self.optimizer, lr)
@@ -58,7 +60,8 @@ class Stepper:
         loss = functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.to(self.device).flatten()
         )
-        self._fabric.backward(loss)
+        self._window = inputs, targets
+        self._fabric.backward(loss * (len(inputs) / self._config.bptt))
         norm = clip_gradients(
             self.model.parameters(),
             max_norm=self._config.clip_norm,
@@ -73,11 +76,33 @@ class Stepper:
             self.state = None
         return StepOutcome(nll=nll, grad_norm=grad_norm, skipped=skipped)
 
+    @property
+    @torch.no_grad()
+    def present_nll(self) -> float:
+        """The loss of the weights as they are now, on the last window read, from a zero state.
 
-def stopped_learning(count: int) -> RunError:
+        The loss of a step is that of the weights before it. Not finite where a weight is not; nan
+        before the first step.
+        """
+        parameters = list(self.model.parameters())
+        if self._window is None or not all(bool(torch.isfinite(p).all()) for p in parameters):
+            return math.nan
+        inputs, targets = (part.to(self.device) for part in self._window)
+        training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        try:
+            logits, _ = self.model(inputs, None)
+        finally:
+            for module in training:
+                module.training = True
+        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()).item()
+
+
+def stopped_learning(count: int, saved_step: int, lr: float) -> RunError:
     """The error for too many skipped steps in a row."""
     return RunError(
         f"training: expected finite gradients, got inf or nan in {count} steps in a row. "
-        "Start again with a lower --lr, more --warmup-steps, a smaller --clip-norm, or "
-        "--precision 32-true; the last good checkpoint is kept."
+        f"Go on from the last good checkpoint, that of step {saved_step}, with --resume and a "
+        f"lower --lr (it was {lr:.3g}), or start again with more --warmup-steps, a smaller "
+        "--clip-norm, or --precision 32-true."
     )

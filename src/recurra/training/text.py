@@ -1,10 +1,12 @@
-"""The text of a run: encoded once into the run's folder, then memory-mapped and split.
+"""The text of a run: split, encoded once into the run's folder, then memory-mapped.
 
 The run keeps its own tokens, so it can be resumed and evaluated when the file it came from has
 changed or is gone.
 """
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,24 @@ import numpy as np
 
 from recurra.data import (
     Vocabulary,
+    check_source,
+    fingerprint,
     prepare_tokens,
     read_pieces,
     read_token_file,
-    split_by_position,
     stdlib_source,
+    unchanged_pieces,
     write_tokens,
 )
+from recurra.errors import DataError
 from recurra.training.config import flag
 
 LEVELS = ("char", "byte", "word", "bpe")
 SPLITS = ("train", "val", "test")
 FOLDER = "tokens"
+HELD_OUT = 0.05  # of a text, for each of validation and test that has no file of its own
+
+Pieces = Callable[[], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +71,35 @@ class TextSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A run's tokens, memory-mapped, and what they mean."""
+    """A run's tokens, memory-mapped, and what they mean.
+
+    Attributes:
+        vocabulary: of the tokens.
+        parts: by "train", "val" and "test", as far as the run has them.
+    """
 
     vocabulary: Vocabulary
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
+    parts: Mapping[str, np.ndarray]
 
     def split(self, name: str) -> np.ndarray:
-        """The tokens of "train", "val" or "test"."""
-        if name not in SPLITS:
-            raise ValueError(
-                f"--split: expected one of {', '.join(SPLITS)}, got {name!r}. Choose one."
+        """The tokens of "train", "val" or "test".
+
+        Raises:
+            ValueError: when there is no such split.
+            DataError: when the run does not keep it.
+        """
+        _index_of(name)
+        if name not in self.parts:
+            raise DataError(
+                f"--split: expected a part that the run keeps, {', '.join(self.parts) or 'none'}, "
+                f"got {name!r}. Choose one, or name a text with --data."
             )
-        return {"train": self.train, "val": self.val, "test": self.test}[name]
+        return self.parts[name]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many tokens each part has."""
+        return {name: len(tokens) for name, tokens in self.parts.items()}
 
 
 def describe_default_text() -> str:
@@ -88,70 +111,157 @@ def describe_default_text() -> str:
     )
 
 
+def check_sources(settings: TextSettings) -> None:
+    """Raise DataError when a file that `settings` names is not there."""
+    for path in (settings.data, settings.val_data, settings.test_data):
+        if path is not None:
+            check_source(path)
+
+
 def prepare_text(folder: Path, settings: TextSettings) -> Text:
-    """Encode the text of `settings` into the run's folder; what is there and fresh is kept.
+    """Encode the text of `settings` into a folder that has none yet.
+
+    The text is cut by position: 90 / 5 / 5 % of its characters, where no file of its own takes the
+    place of the second or third part. Words and merges are those of the first part alone: what
+    stands in a part that is held out may be unknown. The characters are those of the whole text.
 
     Raises:
         DataError: when a file cannot be read at this level, or not written.
         ValueError: when the vocabulary's size does not fit its level.
     """
-    main = folder / FOLDER / "text.tokens"
-    if settings.data is None:
-        vocabulary = _prepare_default(main, settings)
-    else:
-        vocabulary = prepare_tokens(
-            settings.data, main, level=settings.level, max_size=settings.vocab_size
-        ).vocabulary
-    for name, source in (("val", settings.val_data), ("test", settings.test_data)):
-        if source is not None:
-            prepare_tokens(source, folder / FOLDER / f"{name}.tokens", vocabulary=vocabulary)
-    return open_text(folder)
+    pieces, made_from = _source(settings)
+    own = _own_files(settings.to_dict())
+    names = [name for name in SPLITS if name not in own]
+    cuts = _cuts(sum(map(len, pieces())) if len(names) > 1 else 0, len(names))
+    end = cuts[0] if cuts and settings.level in ("word", "bpe") else None
+    known = _between(pieces(), 0, end)
+    vocabulary = Vocabulary.of_level(settings.level).build(known, max_size=settings.vocab_size)
+    sizes = dict.fromkeys(names, 0)
+
+    def encoded() -> Iterator[np.ndarray]:
+        for name, start, stop in zip(names, [0, *cuts], [*cuts, None], strict=True):
+            part = _between(pieces(), start, stop)
+            for ids in vocabulary.encode_pieces(part, where=settings.data or "text"):
+                sizes[name] += len(ids)
+                yield ids
+
+    write_tokens(folder / FOLDER / "text.tokens", encoded(), vocabulary, made_from)
+    for name, path in own.items():
+        target = folder / FOLDER / f"{name}.tokens"
+        sizes[name] = prepare_tokens(path, target, vocabulary=vocabulary).count
+    return open_text(folder, {**settings.to_dict(), "tokens": sizes})
 
 
-def open_text(folder: Path) -> Text:
-    """The text that `prepare_text` encoded: 90 / 5 / 5 % by position where no file says otherwise.
+def keep_part(folder: Path, name: str, tokens: np.ndarray, vocabulary: Vocabulary) -> None:
+    """Write tokens that came from no file into a run's folder, as one of its parts."""
+    target = folder / FOLDER / f"{name}.tokens"
+    pieces = (tokens[start : start + 2**20] for start in range(0, len(tokens), 2**20))
+    write_tokens(target, pieces, vocabulary)
+
+
+def open_text(folder: Path, data: Mapping[str, Any]) -> Text:
+    """The text in a run's folder, as the entry `data` of its config.json says it was split.
+
+    Token files that the entry does not speak of are not looked at.
 
     Raises:
-        DataError: when its files are missing or cut short.
+        DataError: when a file is missing or cut short, or the entry does not fit.
     """
-    main = read_token_file(folder / FOLDER / "text.tokens")
-    own = {
-        name: read_token_file(path).tokens()
-        for name in ("val", "test")
-        if (path := folder / FOLDER / f"{name}.tokens").exists()
-    }
-    parts = _split(main.tokens(), without=set(own))
-    return Text(vocabulary=main.vocabulary, **{**parts, **own})
+    try:
+        sizes = {name: int(data["tokens"][name]) for name in SPLITS if name in data["tokens"]}
+        if not sizes or min(sizes.values()) < 0:
+            raise ValueError(f"sizes {sizes}")
+        own = [name for name in _own_files(data) if name in sizes]
+        shared = [name for name in sizes if name not in own]
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{folder}: expected the sizes of its text's parts in config.json, got them without "
+            f"{error}. Restore the file from a copy."
+        ) from error
+    files = {name: read_token_file(folder / FOLDER / f"{name}.tokens") for name in own}
+    parts = {name: file.tokens() for name, file in files.items()}
+    if shared:
+        files["text"] = main = read_token_file(folder / FOLDER / "text.tokens")
+        if main.count != sum(sizes[name] for name in shared):
+            raise DataError(
+                f"{main.path}: expected {sum(sizes[name] for name in shared)} tokens, as "
+                f"config.json says, got {main.count}. They belong to different runs."
+            )
+        bounds = np.cumsum([sizes[name] for name in shared])[:-1]
+        parts |= dict(zip(shared, np.split(main.tokens(), bounds), strict=True))
+    first = next(reversed(files.values()))
+    for file in files.values():
+        if file.vocabulary != first.vocabulary:
+            raise DataError(
+                f"{file.path}: expected the vocabulary of {first.path}, got another. "
+                "They belong to different runs."
+            )
+    return Text(
+        vocabulary=first.vocabulary, parts={name: parts[name] for name in SPLITS if name in parts}
+    )
 
 
-def read_other_text(path: str, vocabulary: Vocabulary, split: str | None = None) -> np.ndarray:
-    """The tokens of another file, or of one split of it, in a run's vocabulary.
+@contextmanager
+def other_text(path: str, vocabulary: Vocabulary, split: str | None = None) -> Iterator[np.ndarray]:
+    """The tokens of another file, or of one split of it, mapped from a file that lasts as long.
 
     Raises:
         DataError: when it cannot be read, or has characters that the vocabulary lacks.
     """
-    pieces = read_pieces(path, level=vocabulary.level)
-    tokens = np.concatenate(list(vocabulary.encode_pieces(pieces, where=path)))
-    return tokens if split is None else Text(vocabulary=vocabulary, **_split(tokens)).split(split)
-
-
-def _split(tokens: np.ndarray, without: set[str] | None = None) -> dict[str, np.ndarray]:
-    """Train, val and test by position; 5 % go to each of the last two that is not left out."""
-    names = [name for name in SPLITS if name not in (without or set())]
-    held_out = [0.05] * (len(names) - 1)
-    parts = split_by_position(tokens, [1.0 - sum(held_out), *held_out])
-    return dict(zip(names, parts, strict=True))
-
-
-def _prepare_default(target: Path, settings: TextSettings) -> Vocabulary:
-    source = stdlib_source()
+    source = check_source(path)
 
     def pieces() -> Iterator[str]:
-        return source.pieces()
+        return read_pieces(source, level=vocabulary.level)
 
-    kind = Vocabulary.of_level(settings.level)
-    vocabulary = kind.build(pieces(), max_size=settings.vocab_size)
-    made_from = {"source": "stdlib", "python": source.python_version}
-    return write_tokens(
-        target, vocabulary.encode_pieces(pieces()), vocabulary, made_from
-    ).vocabulary
+    with tempfile.TemporaryDirectory(prefix="recurra-") as folder:
+        start, stop = 0, None
+        if split is not None:
+            cuts = _cuts(sum(map(len, pieces())), len(SPLITS))
+            index = _index_of(split)
+            start, stop = [0, *cuts][index], [*cuts, None][index]
+        ids = vocabulary.encode_pieces(_between(pieces(), start, stop), where=path)
+        yield write_tokens(Path(folder, "text.tokens"), ids, vocabulary).tokens()
+
+
+def _index_of(split: str) -> int:
+    """Which of the splits it is; ValueError when it is none."""
+    if split not in SPLITS:
+        raise ValueError(
+            f"--split: expected one of {', '.join(SPLITS)}, got {split!r}. Choose one."
+        )
+    return SPLITS.index(split)
+
+
+def _source(settings: TextSettings) -> tuple[Pieces, dict[str, Any]]:
+    """The text of `settings`, to be read as often as it takes, and what it is."""
+    if settings.data is None:
+        source = stdlib_source()
+        return source.pieces, {"source": "stdlib", "python": source.python_version}
+    path = check_source(settings.data)
+    known = fingerprint(path)
+    return lambda: unchanged_pieces(path, known, level=settings.level), {"source": known}
+
+
+def _own_files(data: Mapping[str, Any]) -> dict[str, str]:
+    """The parts that have a file of their own, and the file."""
+    named = {name: data.get(f"{name}_data") for name in ("val", "test")}
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def _cuts(length: int, num_parts: int) -> list[int]:
+    """Where a text of so many characters is cut into so many parts; the first is the training's."""
+    held_out = num_parts - 1
+    shares = [1.0 - HELD_OUT * (held_out - index) for index in range(held_out)]
+    return [round(share * length) for share in shares]
+
+
+def _between(pieces: Iterable[str], start: int, stop: int | None) -> Iterator[str]:
+    """The characters from `start` up to, not including, `stop` of a text that comes in pieces."""
+    at = 0
+    for piece in pieces:
+        if stop is not None and at >= stop:
+            return
+        part = piece[max(0, start - at) : None if stop is None else stop - at]
+        at += len(piece)
+        if part:
+            yield part

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from recurra.training.files import AppendLog, remove_leftovers
+from recurra.files import AppendLog
 
 
 def test_a_log_is_cut_back_to_a_mark_and_goes_on_from_there(tmp_path: Path) -> None:
@@ -28,10 +28,3 @@ def test_what_is_appended_is_in_the_file_at_once(tmp_path: Path) -> None:
     with AppendLog(tmp_path / "log") as log:
         log.append(b"row\n")
         assert (tmp_path / "log").read_bytes() == b"row\n"
-
-
-def test_leftovers_of_a_killed_process_go_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".training.safetensors.123.part", "training.safetensors", ".hidden"):
-        (tmp_path / name).write_bytes(b"x")
-    remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"training.safetensors", ".hidden"}

@@ -4,26 +4,28 @@ import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the unfinished files that a killed process left in `folder`."""
-    for unfinished in folder.glob(".*.part"):
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+from recurra.files.reading import open_file
+from recurra.files.writing import replacing
 
 
 class AppendLog:
     """A file that only grows, and is cut back to a checkpoint's length when the run is resumed.
 
     A checkpoint stores `mark()`; opening with `keep=mark` drops what was written after it, so that
-    rows written between the checkpoint and a kill are not there twice.
+    rows written between the checkpoint and a kill are not there twice. A symbolic link or a pipe is
+    refused with an OSError; a file that has a second name (a hard link) is copied first, so that
+    what the other name shows stays as it is.
     """
 
     def __init__(self, path: Path, *, keep: int | None = None) -> None:
         self.path = path
-        self._file: IO[bytes] = open(path, "ab")  # noqa: SIM115 - closed by close()
+        with contextlib.suppress(FileNotFoundError):
+            if path.lstat().st_nlink > 1 and path.is_file() and not path.is_symlink():
+                with replacing(path) as part:
+                    part.write_bytes(path.read_bytes())
+        self._file = open_file(path, write=True, create=True)
+        self._file.seek(0, os.SEEK_END)
         if keep is not None and self.size > keep:
             self._file.truncate(keep)
             self._file.seek(0, os.SEEK_END)
