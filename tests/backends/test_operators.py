@@ -21,7 +21,7 @@ import traced
 from recurra import backends
 from recurra.backends import ReferenceBackend
 from recurra.backends.cpu import found_compiler
-from recurra.backends.reference import operators
+from recurra.backends.watching import is_watched
 from recurra.errors import BackendError
 from traced import SCENARIOS, TOLERANCE, Scenario, assert_close, flat, leaves_of, results
 
@@ -234,7 +234,7 @@ def test_key_is_that_of_the_equations() -> None:
         ReferenceBackend(leaky.with_constants(alpha=alpha)).key for alpha in (0.1, 0.2, 0.1)
     ]
     assert constants[0] == constants[2] != constants[1]
-    assert operators.is_watched() is False
+    assert is_watched() is False
 
 
 # ---- in eager mode -------------------------------------------------------------------------------

@@ -6,15 +6,18 @@ from recurra.backends.memory import keep_freed_memory
 from recurra.backends.reference import ReferenceBackend
 from recurra.backends.reference.fingerprint import fingerprint
 from recurra.backends.traced import constant_result
+from recurra.backends.watching import has_values, refuse_recording
 
 __all__ = [
     "Backend",
     "ReferenceBackend",
     "constant_result",
     "fingerprint",
+    "has_values",
     "keep_freed_memory",
     "load",
     "names",
+    "refuse_recording",
     "settle_after_fork",
     "traced_keys",
     "traced_run",

@@ -70,21 +70,27 @@ class AutoBackend:
         """What runs a call that suits it, and any other."""
         return self._cpu or self._reference, self._reference
 
-    def run(self, x: Tensor, states: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Any:
+    def run(
+        self,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        parameters: Mapping[str, Tensor],
+        **options: Any,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the cell over a batch of sequences; see `ReferenceBackend.run`."""
         if self._cpu is None:
             self.announce(self._why_not)
-            return self._reference.run(x, states, *args, **kwargs)
-        reason = unsuitable(x, states[0])
+            return self._reference.run(x, states, parameters, **options)
+        reason = unsuitable(x, states[0], parameters.values())
         if reason is not None:
             self.announce(_not_compiled(reason))
         if reason is not None or _is_short(x):
-            return self._reference.run(x, states, *args, **kwargs)
+            return self._reference.run(x, states, parameters, **options)
         try:
-            return self._cpu.run(x, states, *args, **kwargs)
+            return self._cpu.run(x, states, parameters, **options)
         except BackendError as error:
             self._cpu, self._why_not = None, str(error)
-            return self.run(x, states, *args, **kwargs)
+            return self.run(x, states, parameters, **options)
 
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words, and why it is not another."""

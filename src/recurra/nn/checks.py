@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, library
 from torch.nn.utils.rnn import PackedSequence
 
-from recurra import cells
+from recurra import backends, cells
 from recurra.errors import TensorError
 from recurra.lang import Cell
 
@@ -174,7 +174,7 @@ def check_ids(
     if embedding is not None:
         _check_embedding(home, embedding, input_size)
     vocab_size = input_size if embedding is None else embedding.shape[0]
-    if torch.compiler.is_compiling() or x.numel() == 0:  # a trace has no values
+    if not backends.has_values(x):
         return
     if _outside(x, vocab_size) is not None and lengths is not None:
         steps = torch.arange(x.shape[0], device=x.device)
@@ -228,7 +228,8 @@ def checked_lengths(
     lengths = lengths.to(device=device, dtype=torch.int64)
     if torch.compiler.is_compiling():  # a trace has no values: they are looked at when it runs
         return torch.ops.recurra.lengths_within(lengths, T, where)
-    _check_within(lengths, T, where)
+    if backends.has_values(lengths):
+        _check_within(lengths, T, where)
     return lengths
 
 

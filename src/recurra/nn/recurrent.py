@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+from torch.overrides import handle_torch_function, has_torch_function
 
 from recurra import backends
 from recurra.lang import Cell
@@ -124,6 +125,10 @@ class Recurrent(CellStack):
             ValueError: when a shape, length or token id is wrong.
             TypeError: when a dtype is.
         """
+        backends.refuse_recording(self.where, x)
+        if type(x) is not Tensor and has_torch_function((x,)):  # a subclass comes out as it went in
+            given = (self, x, state, lengths, context)
+            return handle_torch_function(Recurrent.forward, (x,), *given, embedding=embedding)
         backends.settle_after_fork()
         home = self.home
         checks.check_input(home, x, self.input_size)

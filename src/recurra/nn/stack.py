@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra import backends
+from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.checks import Home
@@ -299,6 +300,20 @@ class CellStack(nn.Module):
                 x = self._dropped(x, dropout, lengths)
         # stacked even where there is one: a view of a result could not be detached in place
         return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+
+    def _slow_forward(self, *given: object, **options: object) -> object:
+        """What torch calls instead of `forward` where it records for torch.jit, ONNX with arguments
+        of its own making."""
+        backends.refuse_recording(self.where, None)
+        return super()._slow_forward(*given, **options)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script asks of every module before it reads its source."""
+        raise BackendError(
+            f"{self.where}: expected no torch.jit.script, which cannot read what this layer runs. "
+            f"Use torch.export.export, or load the state_dict of rc.RNN, rc.LSTM or rc.GRU into "
+            f"torch.nn's layer of that name."
+        )
 
     def _nothing(self, given: Iterable[Tensor | None]) -> Tensor:
         """Zero, of which what was given and all parameters have gradients of zero."""

@@ -1,6 +1,6 @@
 """The cpu backend: the loops of a plan as compiled C++, everything outside them as in reference."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import torch
@@ -11,6 +11,7 @@ from recurra.backends.cpu.loops import CACHE_BYTES
 from recurra.backends.reference.backend import ReferenceBackend
 from recurra.backends.reference.execute import Executor
 from recurra.backends.report import describe_threads
+from recurra.backends.watching import GRADIENTS, transform
 from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.passes import Plan, plan
@@ -28,6 +29,7 @@ class CpuBackend(ReferenceBackend):
     """
 
     name = "cpu"
+    _composes = True
 
     def __init__(self, cell: Cell, *, memory: str = "normal") -> None:
         super().__init__(cell, memory=memory)
@@ -40,6 +42,14 @@ class CpuBackend(ReferenceBackend):
             raise BackendError(
                 f"backend 'cpu': expected float32 or bfloat16 on the CPU, got {reason}. "
                 f"Use backend='reference', or 'auto'."
+            )
+
+    def check_transform(self, transformed: str) -> None:
+        """Raise BackendError under what compiled loops cannot be seen by."""
+        if transformed is not GRADIENTS:
+            raise BackendError(
+                f"backend 'cpu': expected a call that torch need not follow operation by "
+                f"operation, got {transformed}. Use backend='reference', or 'auto'."
             )
 
     def explain(self, sizes: Mapping[str, int]) -> str:
@@ -61,8 +71,11 @@ class CpuBackend(ReferenceBackend):
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
-def unsuitable(x: Tensor, state: Tensor) -> str | None:
+def unsuitable(x: Tensor, state: Tensor, parameters: Iterable[Tensor] = ()) -> str | None:
     """Why a call with this input and state cannot run compiled; None if it can."""
+    transformed = transform((x, state, *parameters))
+    if transformed is not None and transformed is not GRADIENTS:
+        return transformed
     if state.device.type != "cpu":
         return f"the device {state.device}"
     dtypes = [state.dtype, *([x.dtype] if x.is_floating_point() else [])]

@@ -13,9 +13,10 @@ from recurra.backends.reference import operators
 from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.execute import Bound, Call, Executor, Values
 from recurra.backends.reference.fingerprint import fingerprint
-from recurra.backends.reference.gradients import Adjoint
+from recurra.backends.reference.gradients import Adjoint, ComposedAdjoint
 from recurra.backends.reference.padding import padded
 from recurra.backends.report import describe
+from recurra.backends.watching import GRADIENTS, is_watched, outliving, transform
 from recurra.ir import Dim, Node
 from recurra.lang import Cell
 from recurra.passes import MASK_KINDS, Plan, plan
@@ -38,6 +39,7 @@ class ReferenceBackend:
     """
 
     name = "reference"
+    _composes = False  # whether gradients by torch.func come from the adjoint
 
     def __init__(self, cell: Cell, *, gradients: str = "adjoint", memory: str = "normal") -> None:
         if gradients not in ("adjoint", "autograd"):
@@ -91,7 +93,10 @@ class ReferenceBackend:
             bound = self.bound(given, None, reverse=reverse, start=start)
             y = states[0].new_zeros(0, x.shape[1], bound.executor.output_size)
             return y, tuple(state.clone() for state in states)
-        if self._gradients == "adjoint" and operators.is_watched():
+        transformed = transform(given)
+        if transformed is not None:
+            self.check_transform(transformed)
+        if self._gradients == "adjoint" and transformed is None and is_watched():
             return operators.run(
                 operators.made_known(self),
                 x,
@@ -107,11 +112,16 @@ class ReferenceBackend:
         given[0] = x
         bound = self.bound(given, active, reverse=reverse, start=start)
         executor, leaves, call = bound.executor, bound.leaves, bound.call
-        if self._gradients == "adjoint" and _needs_gradient(leaves):
+        if transformed is not None and not (transformed is GRADIENTS and self._composes):
+            y, finals, _ = executor.forward(leaves, replace(call, plain=True))
+            return y, tuple(finals)
+        by_adjoint = self._gradients == "adjoint" and _needs_gradient(leaves)
+        if transformed is not None or by_adjoint:
             without = replace(call, ids=None, active=None)
             tensors = (call.ids, active, *leaves.values())
-            y, *finals = Adjoint.apply(executor, without, tuple(leaves), *tensors)  # type: ignore[misc]
-            return y, tuple(finals)
+            function = Adjoint if transformed is None else ComposedAdjoint
+            y, *finals = function.apply(executor, without, tuple(leaves), *tensors)  # type: ignore[misc]
+            return y, tuple(finals[: len(states)])
         with torch.set_grad_enabled(self._gradients == "autograd" and torch.is_grad_enabled()):
             y, finals, _ = executor.forward(leaves, call)
             apart = Apart(leaves.values())
@@ -129,6 +139,9 @@ class ReferenceBackend:
 
     def check(self, x: Tensor, state: Tensor) -> None:
         """Raise BackendError where this backend does not run such an input and state."""
+
+    def check_transform(self, transformed: str) -> None:
+        """Raise BackendError where this backend does not run under such a transform."""
 
     def bound(
         self,
@@ -193,7 +206,7 @@ class ReferenceBackend:
         if key not in self._executors:
             sizes = _solve(values)
             _check_shapes(values, sizes)
-            with torch.inference_mode(False):  # what it keeps may meet gradients later
+            with outliving():
                 executor = self._new_executor(variant, sizes, like)
             self._executors[key] = executor
         return self._executors[key]

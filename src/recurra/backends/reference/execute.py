@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from recurra.backends.reference.blank import blank_run
 from recurra.backends.reference.loops import LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
+from recurra.backends.watching import outliving
 from recurra.ir import Graph, Node, apply
 from recurra.passes import Plan, Section
 from recurra.passes.hoist import dependents, section
@@ -38,6 +39,7 @@ class Call:
         batch: B.
         reverse: run from the last step to the first.
         start: index of the first step, for cells that read it.
+        plain: only operations that torch can transform, none of which writes to memory in place.
     """
 
     ids: Tensor | None
@@ -47,6 +49,7 @@ class Call:
     batch: int
     reverse: bool
     start: int
+    plain: bool = False
 
     @property
     def order(self) -> range:
@@ -187,7 +190,7 @@ class Executor:
         key = (graph, identity)
         if key not in self._programs:
             x = self._x if identity else None
-            with torch.inference_mode(False):  # its constants may meet gradients later
+            with outliving():
                 self._programs[key] = Program(graph, self._sizes, self._like, x)
         return self._programs[key]
 
@@ -301,7 +304,9 @@ class Executor:
             looped = blank_run(body, states, first, call.steps, history, self._size)
         else:
             loop = self._time_loop(body, states, skip=False)
-            looped = loop.run(values, first, call.order, history=history, active=call.active)
+            looped = loop.run(
+                values, first, call.order, history=history, active=call.active, plain=call.plain
+            )
         # a new state that was computed before the loop keeps its value from there
         made = {*self._in_loop, self._outputs[keep]}
         records = {node: v for node, v in looped.records.items() if node in made}
@@ -316,7 +321,7 @@ class Executor:
 
     def _time_loop(self, body: Graph, carried: Sequence[Node], *, skip: bool) -> TimeLoop:
         if body not in self._loops:
-            with torch.inference_mode(False):
+            with outliving():
                 self._loops[body] = TimeLoop(
                     body, carried, self._stepped, self._sizes, self._like, skip=skip
                 )

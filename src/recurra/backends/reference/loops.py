@@ -25,12 +25,13 @@ class LoopResult:
 
 
 class Record:
-    """One value at every step: rows of one tensor, written in place, or a list under autograd."""
+    """One value at every step: rows of one tensor, written in place, or a list under autograd and
+    wherever else torch has to follow (`plain`)."""
 
-    def __init__(self, rows: int, like: Tensor, size: int) -> None:
+    def __init__(self, rows: int, like: Tensor, size: int, plain: bool) -> None:
         self._whole: Tensor | None = None
         self.rows: list[Tensor | None] = [None] * rows
-        if not torch.is_grad_enabled():
+        if not (plain or torch.is_grad_enabled()):
             self._whole = like.new_empty(rows, like.shape[0], size)
             self.rows = list(self._whole.unbind(0))
 
@@ -86,6 +87,7 @@ class TimeLoop:
         active: Tensor | None,
         early: Callable[[slice], Mapping[Node, Tensor]] | None = None,
         chunk: int | None = None,
+        plain: bool = False,
     ) -> LoopResult:
         """Run the body for every step in `order`.
 
@@ -97,17 +99,19 @@ class TimeLoop:
             active: [T, B, 1] bool, False past a sequence's end; None when all steps are taken.
             early: gives the stepped inputs that are not in `values`, for some steps at a time.
             chunk: for how many.
+            plain: see `Call`.
         """
         steps, ahead = len(order), 1 if order.step > 0 else 0
         start = order.start + 1 - ahead
         past: list[Record | None] = []
         carried = list(first)
         for i, node in enumerate(self._carried):
-            record = Record(steps + 1, first[i], first[i].shape[-1]) if node in history else None
-            if record is not None:
+            record = None
+            if node in history:
+                record = Record(steps + 1, first[i], first[i].shape[-1], plain)
                 carried[i] = record.rows[start] = _put(record.rows[start], carried[i])
             past.append(record)
-        extra = [Record(steps, first[0], self._width(node)) for node in self._extra]
+        extra = [Record(steps, first[0], self._width(node), plain) for node in self._extra]
         stepped: dict[Node, list[Tensor | None]] = {
             node: list(values[node].unbind(0)) if node in values else [None] * steps
             for node in self._stepped

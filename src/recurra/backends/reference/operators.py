@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, library
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.execute import Bound
@@ -69,11 +68,6 @@ def runner_of(key: str) -> Runner:
             f"Make the layer here and trace it again."
         )
     return _runners[key]
-
-
-def is_watched() -> bool:
-    """Whether something traces or intercepts the operations of this call."""
-    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
 
 
 def run(

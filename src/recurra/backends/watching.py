@@ -1,0 +1,101 @@
+"""What watches or transforms torch's operations, and what that asks of a call.
+
+A loop that C++ runs is no operation that torch knows: who follows each operation would not see it.
+torch.compile, torch.export and dispatch modes get operators (`reference/operators.py`). Gradients
+by torch.func get a function that torch can compose. All else that torch transforms takes plain
+operations, one after the other; and what records them for other inputs is refused.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import (
+    TransformType,
+    get_interpreter_stack,
+    is_functorch_wrapped_tensor,
+    peek_interpreter_stack,
+)
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from recurra.errors import BackendError
+
+GRADIENTS = "gradients by torch.func"
+_VMAP = "torch.func.vmap"
+_PLAIN_TYPES = (Tensor, nn.Parameter)
+
+
+def is_watched() -> bool:
+    """Whether something traces or intercepts the operations of this call."""
+    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+
+
+def transform(tensors: Iterable[Tensor] = ()) -> str | None:
+    """What transforms this call or its tensors, in words; `GRADIENTS` where nothing else does."""
+    if torch.compiler.is_compiling():  # which has its own way with transforms
+        return None
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    if peek_interpreter_stack() is not None:
+        kinds = {interpreter.key() for interpreter in get_interpreter_stack()}
+        if kinds == {TransformType.Grad} and not is_in_torch_dispatch_mode():
+            return GRADIENTS
+        return _VMAP if TransformType.Vmap in kinds else "transforms by torch.func"
+    for tensor in tensors:
+        if type(tensor) not in _PLAIN_TYPES and _dispatches(tensor):
+            return f"a {type(tensor).__name__}, which follows every operation"
+    return None
+
+
+def _dispatches(tensor: Tensor) -> bool:
+    """Whether a tensor of some subclass has operations of its own."""
+    if is_functorch_wrapped_tensor(tensor):
+        return True
+    own = getattr(type(tensor), "__torch_dispatch__", None)
+    return own is not torch._C._disabled_torch_dispatch_impl and not is_in_torch_dispatch_mode()
+
+
+@contextmanager
+def outliving() -> Iterator[None]:
+    """For tensors that are made in a call and kept: they may meet gradients and transforms later,
+    and must not belong to those of this call."""
+    with torch.inference_mode(False), torch._C._DisableFuncTorch():
+        yield
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor can be looked at: not in a trace, not under vmap."""
+    if torch.compiler.is_compiling() or tensor.numel() == 0:
+        return False
+    return transform() != _VMAP
+
+
+def refuse_recording(where: str, x: object) -> None:
+    """Raise where what this call does is recorded, step by step, for inputs of other lengths.
+
+    Raises:
+        BackendError: under torch.jit.trace and what builds on it (TensorBoard's add_graph), under
+            torch.onnx.export, and for what torch.fx.symbolic_trace puts in the place of a tensor.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        return
+    if isinstance(x, torch.fx.Proxy):
+        raise BackendError(
+            f"{where}: expected a tensor, got a Proxy of torch.fx.symbolic_trace, which follows "
+            f"no loop over time. Use torch.export.export, or a torch.fx.Tracer whose "
+            f"is_leaf_module is true of recurra's layers."
+        )
+    if torch._C._get_tracing_state() is not None:
+        raise BackendError(
+            f"{where}: expected a call that nobody records for torch.jit, ONNX or TensorBoard's "
+            f"graph, got one under torch.jit.trace. Use torch.export.export, or load the "
+            f"state_dict of rc.RNN, rc.LSTM or rc.GRU into torch.nn's layer of that name."
+        )
+    if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
+        raise BackendError(
+            f"{where}: expected a call outside torch.onnx.export, whose format has no such "
+            f"layers, got one inside. Use torch.export.export, or load the state_dict of rc.RNN, "
+            f"rc.LSTM or rc.GRU into torch.nn's layer of that name."
+        )
