@@ -1,11 +1,17 @@
-"""The documents are true: their Python runs, and every environment variable is described."""
+"""The documents are true: their Python and their commands run, and what they name is there."""
 
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
+from benchmarks import draw
+from benchmarks.catalogue import BENCHMARKS
+from typer.testing import CliRunner
 
 import recurra
+from recurra.cli import app
 
 ROOT = Path(__file__).parent.parent
 SOURCE = Path(recurra.__file__).parent
@@ -46,7 +52,102 @@ def run(text: str, file: Path) -> int:
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_snippets_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run(file.read_text(), file)
+    text = file.read_text()
+    if '"runs/first"' in text:  # what the page's own commands would have made
+        input_text()
+        invoke("train lm --data input.txt --out runs/first")
+    run(text, file)
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+# What a command of a page gets besides, so that it takes a second.
+LIMITS = {
+    "train": "--max-steps 2 --hidden-size 4 --batch-size 4 --bptt 10 --sample-length 3",
+    "sample": "--length 5",
+    "compare": "--max-steps 2 --hidden-size 4 --batch-size 4 --jobs 1",
+}
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PROGRAMS = ("recurra ", "make ", "pip ", "python -m ")
+
+
+def commands(text: str) -> list[str]:
+    """The lines of the ```sh and bare blocks that call a program of ours, without comments."""
+    found: list[str] = []
+    language: str | None = None
+    for line in text.splitlines():
+        if line.startswith("```"):
+            language = line.removeprefix("```") if language is None else None
+        elif language in ("sh", "") and line.startswith(PROGRAMS):
+            found.append(line.partition("  #")[0].strip())
+    return found
+
+
+def input_text() -> None:
+    """A text that has the letters which the pages prime their samples with."""
+    text = "ROMEO: KING and the cat sat on the mat, the dog ate the log.\n"
+    for name in ("input.txt", "other.txt"):
+        Path(name).write_text(text * 80)
+
+
+def invoke(line: str) -> None:
+    """Run one `recurra` command, with small budgets."""
+    words = shlex.split(line.removeprefix("recurra "))
+    for option in ("--max-minutes", "--max-steps", "--hidden-size", "--length", "--seeds"):
+        if option in words:
+            place = words.index(option)
+            del words[place : place + 2]
+    limits = [] if "--help" in words else shlex.split(LIMITS.get(words[0], ""))
+    outcome = CliRunner().invoke(app, [*words, *limits])
+    assert outcome.exit_code == 0, (line, outcome.output, outcome.exception)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("file", ["README.md", "docs/training.md"])
+def test_commands_run(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader who types a page's commands from top to bottom gets to the end."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    monkeypatch.chdir(tmp_path)
+    input_text()
+    for line in commands((ROOT / file).read_text()):
+        if line.startswith("recurra "):
+            invoke(line)
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_commands_that_are_not_run_name_what_there_is(file: Path) -> None:
+    for line in commands(file.read_text()):
+        program, *words = line.split()
+        if program == "make":
+            assert {word for word in words if "=" not in word} <= MAKE_TARGETS
+        elif program == "pip":
+            assert words[:2] == ["install", "-e"], "the package index has no recurra yet"
+            assert set(re.findall(r"\w+", words[2].partition("[")[2])) <= EXTRAS.keys()
+        elif program == "python":
+            names = {word for word in words[2:] if word.isidentifier()}
+            assert words[1].partition(".")[0] == "benchmarks"
+            assert names <= set(BENCHMARKS)
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_links_lead_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", file.read_text()):
+        if not target.startswith(("http", "#")):
+            assert (file.parent / target.partition("#")[0]).exists(), target
+
+
+def test_nothing_promises_a_package_on_the_index() -> None:
+    texts = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", *SOURCE.rglob("*.py")]
+    promise = re.compile(r"pip install '?\"?recurra\b")
+    assert [str(file) for file in texts if promise.search(file.read_text())] == []
+
+
+def test_the_speed_chart_is_of_its_table() -> None:
+    rows = draw.bars(draw.PAGE.read_text())
+    assert len(rows) == 12
+    assert draw.FIGURE.read_text() == draw.drawn(rows), "draw it: python -m benchmarks.draw"
 
 
 def variables(source: Path) -> set[str]:

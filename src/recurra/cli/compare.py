@@ -174,7 +174,7 @@ def _check_installed(extra: str, *modules: str) -> None:
         if find_spec(module) is None:
             raise ValueError(
                 f"recurra compare: expected the package {module}, got none. "
-                f"Install it: pip install 'recurra[{extra}]'."
+                f"Install it: pip install -e '.[{extra}]' in the clone of recurra."
             )
 
 

@@ -49,7 +49,7 @@ def draw_comparison(
         solved: the score down to which the task is solved, a dotted line; None: there is none.
 
     Raises:
-        ModuleNotFoundError: without matplotlib (`pip install recurra[compare]`).
+        ModuleNotFoundError: without matplotlib, which the extra `compare` brings.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

@@ -270,7 +270,7 @@ def run_on_ray(
         threads: CPUs of each trial.
 
     Raises:
-        ModuleNotFoundError: without Ray (`pip install recurra[sweep]`).
+        ModuleNotFoundError: without Ray, which the extra `sweep` brings.
         ValueError: when nothing answers at the address.
         RunError: when the folder is another comparison's, and at the end when workers died.
     """
