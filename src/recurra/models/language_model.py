@@ -20,8 +20,9 @@ from torch.nn import functional
 from recurra.lang import Cell
 from recurra.models.saving import Model, cell_config
 from recurra.nn import Recurrent
-from recurra.nn.checks import check_dropout, check_sizes
+from recurra.nn.checks import check_dropout, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
+from recurra.nn.plain import is_table
 from recurra.nn.stream import Stream
 
 State = Tensor | tuple[Tensor, ...]
@@ -31,7 +32,8 @@ class LanguageModel(Model):
     """Embedding, recurrent layers of any cell, and a decoder to the vocabulary.
 
     The embedding enters the layer as a table, so it and the first layer's input matrices become
-    one gather by token.
+    one gather by token. An embedding that is more than its table is called instead: one with hooks
+    (pruning, old-style weight norm), `max_norm`, `padding_idx`, or of another class.
 
     Args:
         vocab_size: V.
@@ -126,45 +128,51 @@ class LanguageModel(Model):
         Raises:
             ValueError: when an id is outside the vocabulary, or the state has another shape.
         """
-        table = self._dropped(self.embedding.weight)  # [V, E]
-        y, final = self.recurrent(ids, state, embedding=table)  # [T, B, H]
+        if is_table(self.embedding):
+            table = self._dropped(self.embedding.weight)  # [V, E]
+            y, final = self.recurrent(ids, state, embedding=table)  # [T, B, H]
+        else:
+            y, final = self.recurrent(self._embedded(ids), state)  # [T, B, H]
         if self.training:
             y = dropout(y, self.dropout)  # [T, B, H]
         return self.decoder(y), final  # [T, B, V]
 
     def _dropped(self, table: Tensor) -> Tensor:
         """The table, in training with whole rows dropped and the others scaled up."""
-        if not self.training or self.embedding_dropout == 0:
-            return table
-        kept = functional.dropout(torch.ones_like(table[:, :1]), self.embedding_dropout)  # [V, 1]
-        return table * kept  # [V, E]
+        return table * self._kept(table) if self._drops_rows() else table  # [V, E]
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        """What the embedding gives for the ids, called as the module that it is: [T, B, E]."""
+        check_token_ids("LanguageModel", ids, self.vocab_size)
+        x = self.embedding(ids)
+        return x * functional.embedding(ids, self._kept(x)) if self._drops_rows() else x
+
+    def _drops_rows(self) -> bool:
+        return self.training and self.embedding_dropout > 0
+
+    def _kept(self, like: Tensor) -> Tensor:
+        """For each token 0 where it is dropped for this call, else what keeps the mean: [V, 1]."""
+        return functional.dropout(like.new_ones(self.vocab_size, 1), self.embedding_dropout)
 
     def stream(self, batch_size: int = 1) -> Stream:
         """This model one token at a time, without gradients or dropout, keeping its state.
 
         Called with the ids [B] of one step it returns the logits [B, V] of the next token.
         """
-        return Stream(self.recurrent, batch_size, embedding=self.embedding, decoder=self.decoder)
+        return Stream(
+            self.recurrent,
+            batch_size,
+            embedding=self.embedding,
+            decoder=self.decoder,
+            model=self,
+        )
 
     def token_writer(self, state: State) -> Stream | None:
         """What draws the tokens after `state` [L, 1, H], in compiled code; None where that is not
         what calling the model would do, or cannot be compiled."""
-        if not self._is_plain():
-            return None
         stream = self.stream()
         stream.reset(state)
-        return stream if stream.why_not_compiled() is None else None
-
-    def _is_plain(self) -> bool:
-        """Whether calling this model does what is written in `forward`, and nothing else."""
-        parts = {self: LanguageModel, self.recurrent: Recurrent}
-        parts |= {self.embedding: nn.Embedding, self.decoder: nn.Linear}
-        return all(
-            type(module).forward is kind.forward
-            and not module._forward_hooks
-            and not module._forward_pre_hooks
-            for module, kind in parts.items()
-        )
+        return stream if stream.compiles() else None
 
     def initial_state(self, batch_size: int = 1) -> State:
         """The state before the first token: zeros, [L, B, H] for each of the cell's states."""

@@ -198,6 +198,20 @@ def _outside(ids: Tensor, vocab_size: int) -> int | None:
     return highest if highest >= vocab_size else None
 
 
+def check_token_ids(where: str, ids: Tensor, vocab_size: int) -> None:
+    """`ids` are int64 and lie inside a vocabulary."""
+    if ids.dtype != torch.int64:
+        raise TypeError(
+            f"{where}: expected torch.int64 token ids, got {ids.dtype}. Convert them with .long()."
+        )
+    wrong = None if torch.compiler.is_compiling() else _outside(ids, vocab_size)
+    if wrong is not None:
+        raise ValueError(
+            f"{where}: expected token ids in 0..{vocab_size - 1} (vocabulary: {vocab_size}), got "
+            f"{wrong}. Use the vocabulary that the model was made for."
+        )
+
+
 def _check_embedding(home: Home, embedding: Tensor, input_size: int) -> None:
     if embedding.dim() != 2 or embedding.shape[1] != input_size:
         raise TensorError(

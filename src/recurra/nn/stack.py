@@ -186,6 +186,15 @@ class CellStack(nn.Module):
         parameter = getattr(self, _NO_PARAMETERS if first is None else _full_name(first, 0, 0))
         return Home(where=self.where, dtype=parameter.dtype, device=parameter.device)
 
+    def has_computed_parameters(self) -> bool:
+        """Whether a parameter is computed from others at each use; it is not computed here."""
+        places = [(k, d) for k in range(self.num_layers) for d in range(self.num_directions)]
+        return not all(
+            _full_name(name, *place) in self._parameters
+            for place in places
+            for name in self.cell.parameters
+        )
+
     def parameters_of(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
         """The parameters of one layer and direction (1 is reverse), by the cell's names."""
         names = self.names_of(layer, direction)

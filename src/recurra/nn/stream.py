@@ -4,40 +4,56 @@ Letters: B batch, I input, O output, S size of a state, L layers, V vocabulary.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+from torch.nn.utils import parametrize
 
 from recurra.backends import cpu
 from recurra.backends.forks import settle_after_fork
+from recurra.backends.recording import is_watched, what_records
 from recurra.errors import BackendError
 from recurra.nn import checks
+from recurra.nn.plain import evaluating, hooks_of, not_rows, what_else
 from recurra.nn.stack import CellStack, State, one_or_all
 
+_in_autocast = torch._C._is_any_autocast_enabled
+
 logger = logging.getLogger("recurra")
+
+_said: WeakKeyDictionary[nn.Module, set[str]] = (
+    WeakKeyDictionary()
+)  # of each layer, what was logged
 
 
 class Stream:
     """A unidirectional layer run step by step, without gradients or dropout: `layer.stream()`.
 
-    Calling it with the input of one step returns the output of that step and keeps the state. The
-    parameters are the layer's own: what an optimizer changes, the next step sees. (A change that
-    torch does not count, written through `parameter.data`, is seen by a new stream only.)
+    Calling it with the input of one step returns the output of that step and keeps the state. A
+    step gives what the layer in evaluation mode would give if it were called now. The parameters
+    are the layer's own: what an optimizer or anything else in this process changes, the next step
+    sees. What nobody counts (a write through `parameter.data`, by numpy, by another process) is
+    looked for in the memory itself: the next step sees it if most of a tensor changed, or if the
+    layer is small (32 KiB), and else one of the steps that follow, and `reset`.
 
     For float32 and bfloat16 on the CPU the weights are packed once, and a step is one call of
-    compiled code that computes in float32. What else there is runs as the layer does, and
-    `explain()` says so.
+    compiled code that computes in float32. What else there is runs as the layer does, which is
+    logged once, and `explain()` says so. A layer with hooks, or of a class whose `forward` is the
+    user's own, is called.
 
     Args:
         layer: what to run.
         batch_size: B.
-        context: [B, C] each, what stays constant through time.
-        embedding: what token ids stand for: rows [V, I], or the module that has them.
+        context: [B, C] each, what stays constant through time; copied.
+        embedding: what token ids stand for: rows [V, I], or the module that makes them.
         decoder: applied to each output, which then is its output.
         weights: torch.bfloat16 packs the weights of a float32 layer at half the size; None at their
             own. Only where steps are compiled.
+        model: what has these as its parts; called as `model(ids, state)` if it does more than they.
     """
 
     def __init__(
@@ -46,9 +62,10 @@ class Stream:
         batch_size: int = 1,
         *,
         context: Tensor | Sequence[Tensor] | None = None,
-        embedding: Tensor | nn.Embedding | None = None,
-        decoder: nn.Linear | None = None,
+        embedding: Tensor | nn.Module | None = None,
+        decoder: nn.Module | None = None,
         weights: torch.dtype | None = None,
+        model: nn.Module | None = None,
     ) -> None:
         checks.check_sizes(f"{layer.where}.stream", batch_size=batch_size)
         if layer.bidirectional or layer.reverse:
@@ -61,9 +78,12 @@ class Stream:
         shapes = tuple((batch_size, size) for size in layer.context_sizes)
         self.layer = layer
         self.batch_size = batch_size
-        self._context = checks.checked_context(home, context, layer.cell.context, shapes)
-        self._table, self._decoder = embedding, decoder
-        self._others = tuple(other for other in (embedding, decoder) if other is not None)
+        given = checks.checked_context(home, context, layer.cell.context, shapes)
+        self._context = tuple(tensor.detach().clone() for tensor in given)
+        self._embedding, self._decoder, self._model = embedding, decoder, model
+        parts = (layer, embedding, decoder)
+        self._modules = tuple(part for part in parts if isinstance(part, nn.Module))
+        self._called = (*self._modules, *([] if model is None else [model]))
         if weights not in (None, torch.float32, torch.bfloat16):
             raise ValueError(
                 f"{layer.where}.stream: expected weights of torch.float32 or torch.bfloat16, got "
@@ -80,7 +100,7 @@ class Stream:
         """The state after the last step, as the layer returns it: [L, B, S] each."""
         if self._stepper is not None:
             return one_or_all(self._compiled_states(self._stepper))
-        return one_or_all(self._states)
+        return one_or_all(tuple(state.clone() for state in self._states))
 
     def reset(self, state: State | None = None) -> None:
         """Start again at step 0: from `state`, such as a layer returned, or as the layer starts."""
@@ -88,11 +108,15 @@ class Stream:
             state = self.layer.initial_state(self.batch_size)
         names, shapes = self.layer.cell.states, self.layer.state_shapes(self.batch_size)
         states = checks.checked_states(self.layer.home, state, names, shapes)
-        self._states = tuple(state.detach() for state in states)
-        self._dtype = self.layer.home.dtype
+        self._states = tuple(state.detach().clone() for state in states)
         self._num_steps = 0
-        if self._stepper is not None:
+        if self._stepper is None:
+            return
+        as_packed = self._snapshot.is_of(self._tensors()) and self._stepper.unchanged()
+        if as_packed and self.why_not_compiled() is None:
             self._stepper.restart(self._layer_states())
+        else:
+            self._stepper = self._writer = None
 
     def __call__(self, x_t: Tensor, *, out: Tensor | None = None) -> Tensor:
         """The output of one step.
@@ -103,51 +127,87 @@ class Stream:
 
         Returns:
             y_t: [B, O].
+
+        Raises:
+            BackendError: when the call is traced or transformed: what is recorded would lack the
+                state.
         """
+        if torch.compiler.is_compiling():
+            return _step_outside_of_graphs(self, x_t, out)
         # What follows is most of a small layer's step: each check is one that torch answers fast.
         stepper = self._stepper
         if (
             stepper is None
+            or is_watched()
             or out is not None
             or self._narrow
             or x_t.dtype is not self._x_dtype
             or x_t.shape != self._x_shape
             or not x_t.is_cpu
             or not x_t.is_contiguous()
-            or not self._snapshot.holds(self._tensors())
-            or torch.is_autocast_enabled("cpu")
+            or not (x_at := cpu.address_of_step(x_t))
+            or not self._is_packed()
+            or _in_autocast()
         ):
             return self._checked_call(x_t, out)
         y_t = torch.empty_like(self._like)
-        if self._x_dtype is torch.int64:
-            if not stepper.step_on_ids(x_t.data_ptr(), y_t.data_ptr()):
-                return self._checked_call(x_t, out)
-        else:
-            stepper.step(x_t.data_ptr(), y_t.data_ptr())
-        return y_t
+        step = stepper.step_on_ids if self._x_dtype is torch.int64 else stepper.step
+        done = step(x_at, y_t.data_ptr())
+        return y_t if done else self._checked_call(x_t, out, changed=True)
 
-    def _checked_call(self, x_t: Tensor, out: Tensor | None) -> Tensor:
-        """A step after every check, by compiled code that is up to date, or as the layer runs."""
+    def _is_packed(self) -> bool:
+        """Whether what is packed would give what calling the modules would, as far as counted."""
+        return (
+            not any(self._hooks)
+            and "forward" not in self.layer.__dict__
+            and self._snapshot.holds(self._tensors())
+        )
+
+    def _checked_call(self, x_t: Tensor, out: Tensor | None, changed: bool = False) -> Tensor:
+        """A step after every check, by compiled code that is up to date, or as the layer runs.
+
+        Args:
+            changed: whether the weights, or an id, were seen not to be what they should.
+        """
+        self._refuse_if_recorded(x_t)
         self._check(x_t, out)
         with torch.no_grad():
-            if not self._compiled(x_t.dtype):
+            if not self._compiled(x_t.dtype, changed=changed):
                 y_t = self._uncompiled_step(x_t)
-            elif out is not None and out.is_contiguous() and not self._narrow:
+            elif out is not None and self._takes(out):
+                if not out.is_inference():
+                    increment_version(out)
                 return self._run(x_t, out)
             else:
                 y_t = self._run(x_t, torch.empty_like(self._like)).to(self.layer.home.dtype)
             return y_t if out is None else out.copy_(y_t)
 
+    def _takes(self, out: Tensor) -> bool:
+        """Whether a step can write its output there, instead of having it copied."""
+        plain = out.is_cpu and out.is_contiguous() and not self._narrow
+        return plain and cpu.address_of_step(out) != 0
+
     def _run(self, x_t: Tensor, y_t: Tensor) -> Tensor:
         """One compiled step on input that was checked."""
         assert self._stepper is not None
-        if self._x_dtype is torch.int64:
-            x_t = x_t.contiguous()
-            self._stepper.step_on_ids(x_t.data_ptr(), y_t.data_ptr())
-        else:
-            x_t = x_t.detach().to(self._like).contiguous()
-            self._stepper.step(x_t.data_ptr(), y_t.data_ptr())
+        on_ids = self._x_dtype is torch.int64
+        step = self._stepper.step_on_ids if on_ids else self._stepper.step
+        x_t = x_t.detach() if on_ids else x_t.detach().to(self._like)
+        x_t, x_at = cpu.bound(x_t.contiguous(), "x", x_t.dtype)
+        y_at = cpu.address_of_step(y_t)
+        if not step(x_at, y_at):
+            self._renew(self._stepper)
+            step(x_at, y_at)
         return y_t
+
+    def _refuse_if_recorded(self, x_t: Tensor) -> None:
+        recorder = what_records(x_t) if is_watched() else None
+        if recorder is not None:
+            raise BackendError(
+                f"{self.layer.where}.stream: expected to be called by itself, got a call under "
+                f"{recorder}, whose program would lack the state. Use the layer there, which takes "
+                f"the state and returns it."
+            )
 
     def _check(self, x_t: Tensor, out: Tensor | None) -> None:
         layer = self.layer
@@ -158,47 +218,88 @@ class Stream:
                 f"{layer.where}.stream: expected {form} of batch {self.batch_size}, got shape "
                 f"{tuple(x_t.shape)}. Pass one step at a time, x[t]."
             )
-        x = x_t.unsqueeze(0)
-        checks.check_input(layer.home, x, layer.input_size)
-        checks.check_ids(layer.home, x, self._embedding, layer.cell, layer.input_size)
+        home, x = layer.home, x_t.unsqueeze(0)
+        checks.check_input(home, x, layer.input_size)
+        if not isinstance(self._embedding, nn.Module) or self._rows is not None:
+            checks.check_ids(home, x, self._rows, layer.cell, layer.input_size)
         shape = (self.batch_size, self._output_size)
-        if out is not None and (out.shape != shape or out.dtype != layer.home.dtype):
+        if out is not None and (out.shape != shape or out.dtype != home.dtype):
             raise ValueError(
-                f"{layer.where}.stream: expected out of shape {shape} and {layer.home.dtype}, got "
+                f"{layer.where}.stream: expected out of shape {shape} and {home.dtype}, got "
                 f"{tuple(out.shape)} and {out.dtype}. Leave it out to get a new tensor."
             )
 
     @property
-    def _embedding(self) -> Tensor | None:
-        return self._table.weight if isinstance(self._table, nn.Embedding) else self._table
+    def _rows(self) -> Tensor | None:
+        """[V, I], where the embedding is that and nothing else."""
+        if not isinstance(self._embedding, nn.Module):
+            return self._embedding
+        weight = self._embedding.weight if not_rows(self._embedding) is None else None
+        return weight if isinstance(weight, Tensor) else None
 
     @property
     def _output_size(self) -> int:
-        return self.layer.output_size if self._decoder is None else self._decoder.out_features
+        return getattr(self._decoder, "out_features", self.layer.output_size)
 
-    def _tensors(self) -> list[Any]:
+    def _tensors(self) -> list[Tensor]:
         """All that is packed."""
-        tensors: list[Any] = [*self.layer._parameters.values()]
-        for other in self._others:
-            if isinstance(other, nn.Module):
-                tensors += (t for t in other._parameters.values() if t is not None)
-            else:
-                tensors.append(other)
+        tensors: list[Tensor] = []
+        for module in self._modules:
+            tensors += [t for t in module._parameters.values() if t is not None]
+        if isinstance(self._embedding, Tensor):
+            tensors.append(self._embedding)
         return tensors
 
     # ---- as the layer runs
 
     def _uncompiled_step(self, x_t: Tensor) -> Tensor:
         self._settle()
-        y, self._states = self.layer.run_layers(
-            x_t.unsqueeze(0),
-            self._states,
-            context=self._context,
-            embedding=self._embedding,
-            start=self._num_steps,
-        )
+        home, x = self.layer.home, x_t.unsqueeze(0)
+        # the layer may have moved since
+        self._states = tuple(state.to(home.device, home.dtype) for state in self._states)
+        self._context = tuple(tensor.to(home.device, home.dtype) for tensor in self._context)
+        with evaluating(*self._called):
+            if self._model is not None and what_else(self._model) is not None:
+                y, self._states = self._call_of(self._model, x)
+            else:
+                y, self._states = self._call_of_parts(x)
         self._num_steps += 1
-        return (y if self._decoder is None else self._decoder(y)).squeeze(0)
+        return y.squeeze(0).clone()  # of memory that the state is not in
+
+    def _call_of_parts(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        rows = self._rows
+        if isinstance(self._embedding, nn.Module) and rows is None and x.dtype is torch.int64:
+            x = self._embedding(x)
+        if what_else(self.layer) is not None:
+            y, states = self._call_of(self.layer, x, rows)
+        else:
+            y, states = self.layer.run_layers(
+                x, self._states, context=self._context, embedding=rows, start=self._num_steps
+            )
+        return (y if self._decoder is None else self._decoder(y)), states
+
+    def _call_of(
+        self, module: nn.Module, x: Tensor, rows: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One step by calling the layer or the model, whose forward is the user's own."""
+        options: dict[str, Any] = {}
+        if self._context:
+            options["context"] = one_or_all(self._context)
+        if rows is not None:
+            options["embedding"] = rows
+        batch_first = getattr(module, "batch_first", False)
+        found = module(x.transpose(0, 1) if batch_first else x, one_or_all(self._states), **options)
+        y = found[0] if isinstance(found, tuple) and len(found) == 2 else None
+        if isinstance(y, Tensor) and batch_first:
+            y = y.transpose(0, 1)
+        if not isinstance(y, Tensor) or y.shape[:2] != (1, self.batch_size):
+            raise ValueError(
+                f"{self.layer.where}.stream: expected {type(module).__name__} to return y [1, "
+                f"{self.batch_size}, size] and the state for one step, got {_form(found)}. "
+                f"Call it for whole sequences instead."
+            )
+        names, shapes = self.layer.cell.states, self.layer.state_shapes(self.batch_size)
+        return y, checks.checked_states(self.layer.home, found[1], names, shapes)
 
     def _settle(self) -> None:
         """Take the state back from the compiled code, which is then dropped."""
@@ -211,58 +312,89 @@ class Stream:
         """[L, B, S] each, without that of the decoder's layer."""
         layers = stepper.states()[: self.layer.num_layers]
         states = (torch.stack(each) for each in zip(*layers, strict=True))
-        return tuple(state.to(self._dtype) for state in states)
+        return tuple(state.to(self.layer.home.dtype) for state in states)
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        return self.__dict__.copy()
+        made_again = ("_snapshot", "_hooks")
+        return {name: value for name, value in self.__dict__.items() if name not in made_again}
 
     # ---- compiled
 
-    def _compiled(self, x_dtype: torch.dtype) -> bool:
+    def compiles(self) -> bool:
+        """Whether steps can be compiled now; if not, that is logged, unless it was asked for."""
+        reason = self.why_not_compiled()
+        if reason is not None and not self._is_asked_for():
+            self._say(f"{self.layer.where}.stream is not compiled: {reason}")
+        return reason is None
+
+    def _compiled(self, x_dtype: torch.dtype, changed: bool = False) -> bool:
         """Whether steps on such input are compiled; they are from here on, if that is possible."""
-        if self.why_not_compiled() is not None:
+        if not self.compiles():
             return False
-        tensors = self._tensors()
-        if self._stepper is not None:
-            if self._x_dtype is x_dtype and self._snapshot.holds(tensors):
+        stepper = self._stepper
+        if stepper is not None:
+            tensors = self._tensors()
+            if self._x_dtype is x_dtype and self._snapshot.is_of(tensors):
+                if not self._snapshot.holds(tensors):
+                    # first what is counted, then a look: what changes in between is seen later
+                    self._snapshot = cpu.Snapshot(tensors)
+                    changed = True
+                if changed and not stepper.unchanged():
+                    self._renew(stepper)
                 return True
             self._settle()
         try:
-            self._compile(x_dtype, tensors)
+            self._compile(x_dtype)
         except BackendError as error:
             if self.layer.backend != "auto":
                 raise
             self._failure = str(error)
-            logger.warning("%s.stream is not compiled: %s", self.layer.where, error)
+            self._say(f"{self.layer.where}.stream is not compiled: {error}")
             return False
         return True
 
-    def _compile(self, x_dtype: torch.dtype, tensors: list[Tensor]) -> None:
+    def _compile(self, x_dtype: torch.dtype) -> None:
         settle_after_fork()
         layer, batch = self.layer, self.batch_size
         on_ids = x_dtype is torch.int64
-        cell = layer.cell.evaluation
-        layers = [
-            cpu.StepLayer(cell=cell, sizes=sizes, parameters=layer.checked_parameters(i))
-            for i, sizes in enumerate(layer.layer_sizes)
-        ]
-        if self._decoder is not None:
-            layers.append(cpu.affine_layer(self._decoder.weight, self._decoder.bias))
+        tensors = self._tensors()
         snapshot = cpu.Snapshot(tensors)
+        self._x_dtype = x_dtype
         self._stepper = cpu.Stepper(
-            layers,
+            self._step_layers(),
             self._layer_states(),
             context=self._context,
-            tokens=cpu.Tokens(embedding=self._embedding) if on_ids else None,
+            tokens=self._tokens(),
             start=self._num_steps,
             threads=torch.get_num_threads(),
             weights=self._weights or layer.home.dtype,
+            watched=tensors,
         )
-        self._snapshot, self._x_dtype = snapshot, x_dtype
+        self._snapshot = snapshot
+        self._hooks = hooks_of(*self._called)
         self._x_shape = (batch,) if on_ids else (batch, layer.input_size)
         self._like = torch.empty(batch, self._output_size, dtype=torch.float32, device="cpu")
         self._narrow = layer.home.dtype is not torch.float32
+
+    def _renew(self, stepper: cpu.Stepper) -> None:
+        """Pack the weights as they are now."""
+        stepper.renew(self._step_layers(), self._tokens())
+
+    def _step_layers(self) -> list[cpu.StepLayer]:
+        layer = self.layer
+        layers = [
+            cpu.StepLayer(
+                cell=layer.cell.evaluation, sizes=sizes, parameters=layer.checked_parameters(i)
+            )
+            for i, sizes in enumerate(layer.layer_sizes)
+        ]
+        if isinstance(self._decoder, nn.Linear):
+            layers.append(cpu.affine_layer(self._decoder.weight, self._decoder.bias))
+        return layers
+
+    def _tokens(self) -> cpu.Tokens | None:
+        return cpu.Tokens(embedding=self._rows) if self._x_dtype is torch.int64 else None
 
     def _layer_states(self) -> list[tuple[Tensor, ...]]:
         """The state of each layer, that of the decoder's layer too."""
@@ -271,27 +403,29 @@ class Stream:
             each.append((torch.zeros(self.batch_size, 1, dtype=torch.float32, device="cpu"),))
         return each
 
+    def _is_asked_for(self) -> bool:
+        return self.layer.backend not in ("auto", "cpu")
+
     def why_not_compiled(self) -> str | None:
         """Why steps run as the layer does now; None where they are compiled."""
-        layer = self.layer
-        if layer.backend not in ("auto", "cpu"):
-            return f"backend={layer.backend!r} was asked for"
+        if self._is_asked_for():
+            return f"backend={self.layer.backend!r} was asked for"
         if self._failure is not None:
             return self._failure
-        tensors = self._tensors()
-        packed = {id(tensor) for tensor in tensors}
-        if not all(id(tensor) in packed for tensor in self._used_tensors()):
+        for reason in map(what_else, self._called):
+            if reason is not None:
+                return f"{reason}, so it is called at each step"
+        if isinstance(self._embedding, nn.Module) and not_rows(self._embedding) is not None:
+            return f"{not_rows(self._embedding)}, so it is called at each step"
+        if self._decoder is not None and not isinstance(self._decoder, nn.Linear):
+            return f"the decoder is not torch.nn.Linear but {type(self._decoder).__name__}"
+        if self.layer.has_computed_parameters() or any(
+            parametrize.is_parametrized(part) for part in self._modules[1:]
+        ):
             return "a parameter is computed from others at each use"
-        return cpu.obstacle([*tensors, *self._context])
-
-    def _used_tensors(self) -> Iterator[Tensor]:
-        """What the layer computes with; what `_tensors` lists, unless something stands in."""
-        for i in range(self.layer.num_layers):
-            yield from self.layer.parameters_of(i).values()
-        if self._embedding is not None:
-            yield self._embedding
-        if self._decoder is not None:
-            yield self._decoder.weight
+        if is_watched():
+            return "something watches torch's operations"
+        return cpu.obstacle([*self._tensors(), *self._context])
 
     def explain(self) -> str:
         """How steps run, and why not compiled where they are not."""
@@ -302,6 +436,13 @@ class Stream:
             return f"{self}: will be compiled by the first step"
         return f"{self}: {self._stepper.explain()}"
 
+    def _say(self, message: str) -> None:
+        """Log a warning, once for a layer."""
+        said = _said.setdefault(self.layer, set())
+        if message not in said:
+            said.add(message)
+            logger.warning("%s", message)
+
     def write(self, token_id: int, uniforms: Tensor, **choice: Any) -> cpu.Written | None:
         """Read a token, draw the next from the output, and so on; see `backends.cpu.Writer.write`.
 
@@ -311,10 +452,31 @@ class Stream:
         with torch.no_grad():
             if not self._compiled(torch.int64):
                 return None
-        assert self._stepper is not None
-        if self._writer is None:
-            self._writer = cpu.Writer(self._stepper)
-        return self._writer.write(token_id, uniforms, **choice)
+            assert self._stepper is not None
+            if self._writer is None:
+                self._writer = cpu.Writer(self._stepper)
+            written = self._writer.write(token_id, uniforms, **choice)
+            ids = written.ids
+            while written.outdated:  # weights changed in between, by what nobody counts
+                self._renew(self._stepper)
+                last = ids[-1] if ids else token_id
+                written = self._writer.write(last, uniforms[len(ids) :], **choice)
+                ids += written.ids
+            return cpu.Written(ids=ids, largest=written.largest)
 
     def __repr__(self) -> str:
         return f"Stream({self.layer.where}, batch_size={self.batch_size})"
+
+
+@torch.compiler.disable(reason="a stream keeps its state outside of graphs; use the layer there")
+def _step_outside_of_graphs(stream: Stream, x_t: Tensor, out: Tensor | None) -> Tensor:
+    return stream(x_t, out=out)
+
+
+def _form(found: object) -> str:
+    """What was returned, in a few words."""
+    if isinstance(found, Tensor):
+        return f"a tensor of shape {tuple(found.shape)}"
+    if isinstance(found, tuple):
+        return f"({', '.join(_form(part) for part in found)})"
+    return type(found).__name__

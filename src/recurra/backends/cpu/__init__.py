@@ -2,6 +2,7 @@
 
 from recurra.backends.cpu.backend import CpuBackend, unsuitable
 from recurra.backends.cpu.compiler import Compiler, found_compiler
+from recurra.backends.cpu.gate import address_of_step, bound
 from recurra.backends.cpu.snapshot import Snapshot
 from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer, obstacle
 from recurra.backends.cpu.writing import Writer, Written
@@ -15,7 +16,9 @@ __all__ = [
     "Tokens",
     "Writer",
     "Written",
+    "address_of_step",
     "affine_layer",
+    "bound",
     "found_compiler",
     "obstacle",
     "unsuitable",

@@ -29,6 +29,8 @@ struct Steps {
     long output_size;  // of the last layer
     long index;        // of the next step
     long slot;         // 0 or 1: where the states lie now
+    Watch *watch;      // of the weights that were packed; null to take them as they were
+    long fresh;        // whether they were packed just now: then a step goes on without a look
 };
 
 // How tokens are drawn; see decoding/sampler.py, which defines it.
@@ -45,6 +47,13 @@ namespace {
 
 void set_input(const Layer &layer, long which, const float *data) {
     const_cast<Array *>(layer.call->arrays)[which].data = const_cast<float *>(data);
+}
+
+// whether the weights are still those that were packed
+bool as_packed(Steps *s) {
+    const bool fresh = s->fresh;
+    s->fresh = 0;
+    return fresh || !s->watch || look(s->watch);
 }
 
 // the output of the last layer; x is null where the first layer's input was looked up
@@ -132,26 +141,33 @@ long pick(const float *weights, long V, double uniform) {
 extern "C" {
 extern const Fact facts[];
 const Fact facts[] = {FACT(sizeof(Lookup)), FACT(sizeof(Layer)), FACT(sizeof(Steps)),
-                      FACT(sizeof(Writer)), {nullptr, 0}};
+                      FACT(sizeof(Watch)),  FACT(sizeof(Watched)), FACT(sizeof(Writer)),
+                      {nullptr, 0}};
 }
 
-// One step: y [B, O] from features x [B, I].
-extern "C" void step(Steps *s, const float *x, float *y) { give(s, advance(s, x), y); }
+// One step: y [B, O] from features x [B, I]. Returns 0, with nothing done, when weights changed.
+extern "C" long step(Steps *s, const float *x, float *y) {
+    if (!as_packed(s)) return 0;
+    give(s, advance(s, x), y);
+    return 1;
+}
 
-// One step: y [B, O] from token ids [B]. Returns 0, with nothing done, when one is out of range.
+// One step: y [B, O] from token ids [B]. Returns 0, with nothing done, when one is out of range,
+// or weights changed.
 extern "C" long step_on_ids(Steps *s, const int64_t *ids, float *y) {
-    if (!look_up(s, ids)) return 0;
+    if (!as_packed(s) || !look_up(s, ids)) return 0;
     give(s, advance(s, nullptr), y);
     return 1;
 }
 
 // Reads `token`, draws one by uniforms[0], reads that, and so on: `count` tokens, to ids. Stops
-// early at scores without a finite largest one, which goes to *largest. Returns how many it drew.
+// early at scores without a finite largest one, which goes to *largest, and before a step for which
+// weights changed, which leaves *largest alone. Returns how many it drew.
 extern "C" long write_tokens(Writer *w, int64_t token, const double *uniforms, long count,
                              int64_t *ids, float *largest) {
     const long V = w->steps->output_size;
     for (long n = 0; n < count; ++n) {
-        if (!look_up(w->steps, &token)) return n;
+        if (!as_packed(w->steps) || !look_up(w->steps, &token)) return n;
         const float *scores = advance(w->steps, nullptr);
         const float best = max_over(scores, V);
         if (!std::isfinite(best)) {

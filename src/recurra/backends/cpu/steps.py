@@ -5,6 +5,7 @@ Letters: B sequences, I input, O output, V tokens of a vocabulary.
 
 import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from recurra.backends.cpu import gate
 from recurra.backends.cpu.compiler import found_compiler, load_library
 from recurra.backends.cpu.loops import CompiledLoop, Prepared, Wanted
+from recurra.backends.cpu.snapshot import WATCH, Watch, WatchedStruct, WatchStruct
 from recurra.backends.reference.program import Program
 from recurra.ir import Graph, Node
 from recurra.lang import Cell, cell
@@ -58,6 +60,8 @@ class _Steps(ctypes.Structure):
         ("output_size", _LONG),
         ("index", _LONG),
         ("slot", _LONG),
+        ("watch", _POINTER),
+        ("fresh", _LONG),
     )
 
 
@@ -80,6 +84,8 @@ _FACTS = {
         "Lookup": _Lookup,
         "Layer": _Layer,
         "Steps": _Steps,
+        "Watch": WatchStruct,
+        "Watched": WatchedStruct,
         "Writer": WriterStruct,
     }.items()
 }
@@ -110,8 +116,6 @@ def obstacle(tensors: Iterable[Tensor]) -> str | None:
             return f"the layer is on the device {tensor.device}"
         if tensor.dtype not in _DTYPES:
             return f"the layer is of {tensor.dtype}, not of float32 or bfloat16"
-        if tensor.is_inference():
-            return "the layer was made in inference mode, where changes are not counted"
     return None if found_compiler() else "no C++ compiler was found; see `recurra doctor`"
 
 
@@ -131,7 +135,7 @@ def affine_layer(weight: Tensor, bias: Tensor | None) -> StepLayer:
 
 
 class Stepper:
-    """Layers compiled to run one step, with the values that the parameters have now.
+    """Layers compiled to run one step, with the values that the parameters have when it is made.
 
     Args:
         layers: each reads the output of the one before.
@@ -141,13 +145,14 @@ class Stepper:
         start: index of the first step, for cells that read it.
         threads: how many to use at most.
         weights: of which dtype the matrices are packed; states and sums are float32 always.
+        watched: what the parameters are computed from; a step looks at it first. See `Watch`.
 
     Attributes:
         functions: those of generate.hpp, by name.
         step: runs a step, called with two addresses: of features [B, I] float32, and of where the
-            output [B, O] goes.
-        step_on_ids: the same for token ids [B] int64; gives 0, with nothing done, when one is
-            outside the vocabulary.
+            output [B, O] goes. Gives 0, with nothing done, when what is watched has changed.
+        step_on_ids: the same for token ids [B] int64; gives 0 also when one is outside the
+            vocabulary.
 
     Raises:
         BackendError: when nothing can be compiled.
@@ -163,11 +168,15 @@ class Stepper:
         start: int = 0,
         threads: int = 1,
         weights: torch.dtype = torch.float32,
+        watched: Sequence[Tensor] = (),
     ) -> None:
-        self.functions = load_library('#include "runtime.hpp"\n' + GENERATE.read_text())
+        self.functions = load_library(
+            f'#include "runtime.hpp"\n{WATCH.read_text()}\n{GENERATE.read_text()}'
+        )
         gate.check_facts(self.functions, _FACTS)
-        # memory that may be written again in any mode
-        with torch.inference_mode(False), torch.no_grad():
+        # before the weights are read: what changes in between is then seen by the next look
+        self._watch = Watch(self.functions, watched) if watched else None
+        with _own_memory():
             first, *others = layers
             self._layers = [
                 _Made(first, states[0], context, tokens, weights),
@@ -198,14 +207,39 @@ class Stepper:
             output_size=made[-1].output_size,
             index=start,
             slot=0,
+            watch=None if self._watch is None else self._watch.address,
+            fresh=1,
         )
         self.address = ctypes.addressof(self._steps)
         step, step_on_ids = self.functions["step"], self.functions["step_on_ids"]
-        step.restype, step_on_ids.restype = None, _LONG
+        step.restype = step_on_ids.restype = _LONG
         step.argtypes = step_on_ids.argtypes = (_POINTER,) * 3
         # no methods: a call in Python more would be a tenth of a small layer's step
-        self.step: Callable[[int, int], None] = partial(step, self.address)
+        self.step: Callable[[int, int], int] = partial(step, self.address)
         self.step_on_ids: Callable[[int, int], int] = partial(step_on_ids, self.address)
+
+    def renew(self, layers: Sequence[StepLayer], tokens: Tokens | None = None) -> None:
+        """Take the values that the parameters have now, and keep the states.
+
+        Args:
+            layers: as when it was made, but for the values.
+            tokens: likewise.
+        """
+        if self._watch is not None:
+            self._watch.note()
+        with _own_memory():
+            for i, (made, layer) in enumerate(zip(self._layers, layers, strict=True)):
+                made.renew(layer, tokens if i == 0 else None)
+        self._steps.fresh = 1
+
+    @property
+    def num_looks(self) -> int:
+        """After how many steps all that is watched has been looked at."""
+        return 0 if self._watch is None else self._watch.num_looks
+
+    def unchanged(self) -> bool:
+        """Whether all that is watched is as it was when the weights were packed."""
+        return self._watch is not None and self._watch.unchanged()
 
     @property
     def output_size(self) -> int:
@@ -245,6 +279,14 @@ class Stepper:
         return "\n".join(lines)
 
 
+def _own_memory() -> ExitStack:
+    """No gradients, and memory that may be written again in any mode."""
+    modes = ExitStack()
+    modes.enter_context(torch.inference_mode(False))
+    modes.enter_context(torch.no_grad())
+    return modes
+
+
 class _Made:
     """One layer's loop, with everything it reads."""
 
@@ -265,8 +307,10 @@ class _Made:
             rows = tokens.embedding.shape[0]
         self.vocabulary = rows
         self._step = self._chosen_step(rows)
-        self._values = self._known_values(context)
-        self._tables = self._lookup_tables() if tokens is not None else {}
+        self._programs: dict[Graph, Program] = {}
+        self._context = tuple(context)
+        self._values = self._known_values()
+        self._tables = self._lookup_tables()
         table = bool(self._step.rows.outputs)
         self._loop = _loop(layer.cell, table, tuple(layer.sizes.items()), weights)
         matrices = self._loop.plan.matrices
@@ -294,36 +338,37 @@ class _Made:
         assert step is not None, "a step without a table is always possible"
         return step
 
-    def _known_values(self, context: Sequence[Tensor]) -> Values:
+    def _known_values(self) -> Values:
         """The values of parameters, of the context, and of what depends on these alone."""
         values: Values = {}
         for node in _leaves(self._layer.cell, "parameter"):
             value = self._layer.parameters[node.name].detach().to(self._like)
             values[node] = value if node.shape else value.reshape(1)
-        for node, value in zip(_leaves(self._layer.cell, "context"), context, strict=True):
+        for node, value in zip(_leaves(self._layer.cell, "context"), self._context, strict=True):
             values[node] = value.detach().to(self._like)
         for graph in (self._step.once, self._step.context):
             values.update(self._run(graph, values))
-        return values
+        return {node: value.resolve_neg().contiguous() for node, value in values.items()}
 
     def _run(self, graph: Graph, values: Values, identity: Node | None = None) -> Values:
         if not graph.outputs:
             return {}
-        program = Program(graph, self._layer.sizes, self._like, identity)
-        found = program([values[node] for node in graph.inputs])
+        if graph not in self._programs:
+            self._programs[graph] = Program(graph, self._layer.sizes, self._like, identity)
+        found = self._programs[graph]([values[node] for node in graph.inputs])
         return dict(zip(graph.output_nodes, found, strict=True))
 
     def _lookup_tables(self) -> Values:
         """By input of the body that depends on the token: its value for each token, [V, size]."""
-        assert self._tokens is not None
-        x, embedding = self._x, self._tokens.embedding
-        if x is None:
+        x = self._x
+        if self._tokens is None or x is None:
             return {}
+        embedding = self._tokens.embedding
         if embedding is None:
-            rows = torch.eye(self.vocabulary, dtype=torch.float32, device="cpu")
+            rows = torch.eye(self.vocabulary, dtype=self._like.dtype, device=self._like.device)
         else:
-            rows = embedding.detach()
-        values = {**self._values, x: rows.to(self._like)}
+            rows = embedding.detach().to(self._like)
+        values = {**self._values, x: rows}
         identity = x if embedding is None else None
         tables = self._run(self._step.rows, values, identity)
         if x in self._step.body.inputs:
@@ -350,10 +395,20 @@ class _Made:
             wanted=Wanted(carried=range(len(first)), arrays=self._loop.plan.arrays),
             threads=threads,
         )
+        self._pack()
+
+    def _pack(self) -> None:
         call = self._prepared.call
-        call.steps = 0  # nothing but packing
+        call.steps, call.packed_already = 0, 0  # nothing but packing
         self._prepared.launch()
         call.steps, call.packed_already = 1, 1
+
+    def renew(self, layer: StepLayer, tokens: Tokens | None) -> None:
+        """Compute and pack again what depends on the values of the parameters, where it lies."""
+        self._layer, self._tokens = layer, tokens
+        _write(self._known_values(), to=self._values)
+        _write(self._lookup_tables(), to=self._tables)
+        self._pack()
 
     @property
     def carried(self) -> list[Tensor]:
@@ -405,6 +460,13 @@ class _Made:
             yield f"token ids: rows of a table of {numbers * 4 / 1024:,.0f} KiB"
         elif self._tokens is not None:
             yield "token ids: rows of the embedding; the input's product runs in each step"
+
+
+def _write(values: Values, *, to: Values) -> None:
+    """New values into the memory of the old ones, unless it is that of a parameter."""
+    for node, value in values.items():
+        if not value.is_set_to(to[node]):
+            to[node].copy_(value)
 
 
 def _is_index(node: Node) -> bool:

@@ -1,6 +1,7 @@
 """Writing: the loop that draws a token, reads it and draws the next, in C++."""
 
 import ctypes
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +20,12 @@ class Written:
     Attributes:
         ids: the tokens, in order.
         largest: the largest score where drawing stopped because it was not finite, else None.
+        outdated: whether it stopped because the weights are not those that were packed.
     """
 
     ids: list[int]
     largest: float | None
+    outdated: bool = False
 
 
 class Writer:
@@ -88,4 +91,10 @@ class Writer:
             ids_at,
             ctypes.addressof(largest),
         )
-        return Written(ids=ids[:drawn].tolist(), largest=None if drawn == count else largest.value)
+        stopped = drawn < count
+        bad = stopped and not math.isfinite(largest.value)
+        return Written(
+            ids=ids[:drawn].tolist(),
+            largest=largest.value if bad else None,
+            outdated=stopped and not bad,
+        )
