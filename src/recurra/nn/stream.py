@@ -472,7 +472,8 @@ def _step_outside_of_graphs(stream: Stream, x_t: Tensor, out: Tensor | None) -> 
     """A step where Python is traced: the graph ends before it, and another begins after it."""
     reason = "a stream keeps its state outside of graphs: use the layer, which takes and returns it"
     # not as a decorator: that would load torch's compiler for everyone
-    return torch.compiler.disable(Stream.__call__, reason=reason)(stream, x_t, out=out)
+    step: Any = torch.compiler.disable(Stream.__call__, reason=reason)
+    return step(stream, x_t, out=out)
 
 
 def _form(found: object) -> str:
