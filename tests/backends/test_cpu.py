@@ -7,8 +7,10 @@ from compiled import Call, compare
 from oracle import Case, assert_same, fitted, registry, results
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
-from recurra.backends.cpu import CpuBackend, found_compiler
-from recurra.errors import BackendError
+from recurra.backends.choose import AutoBackend
+from recurra.backends.cpu import CpuBackend, execute, found_compiler
+from recurra.backends.cpu.loops import CompiledLoop
+from recurra.errors import BackendError, BuildError
 from recurra.lang import cell, layer_norm, mean, sigmoid, sin, softmax, split, tanh
 
 pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
@@ -130,6 +132,38 @@ def test_second_derivative_names_the_backend_that_has_it() -> None:
     y, _ = inputs.run(CpuBackend(cells.rnn))
     with pytest.raises(BackendError, match="backend='reference'"):
         torch.autograd.grad(y.sum(), [inputs.x], create_graph=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["ids", "ragged"])
+def test_a_reverse_loop_that_cannot_be_built(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By name it raises; "auto" goes on with the reference, in the middle of the step."""
+
+    def failing(*arguments: object, skip: bool, **options: object) -> CompiledLoop:
+        if skip:
+            raise BuildError("the compiler is gone")
+        return CompiledLoop(*arguments, skip=skip, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(execute, "CompiledLoop", failing)
+    for make in (lambda: AutoBackend(cells.gru), lambda: CpuBackend(cells.gru)):
+        given, same = (CASES[name].tensors(cells.gru, dtype) for _ in range(2))
+        backend = make()
+        y, finals = given.run(backend)
+        loss = y.float().square().sum() + sum(final.float().sum() for final in finals)
+        if isinstance(backend, CpuBackend):
+            with pytest.raises(BuildError, match="the compiler is gone"):
+                loss.backward()
+            continue
+        loss.backward()
+        y, finals = same.run(ReferenceBackend(cells.gru))
+        (y.float().square().sum() + sum(final.float().sum() for final in finals)).backward()
+        for leaf, right in zip(given.leaves().values(), same.leaves().values(), strict=True):
+            tolerance = 0.05 if dtype is torch.bfloat16 else 1e-4
+            torch.testing.assert_close(leaf.grad, right.grad, rtol=tolerance, atol=tolerance)
+        assert [r.message for r in caplog.records if "the compiler is gone" in r.message] != []
+        assert "the compiler is gone" in backend.explain({"I": 3, "H": 8})
 
 
 # ---- what random cells have found ----------------------------------------------------------------

@@ -56,7 +56,7 @@ class AutoBackend:
         self.cell = cell
         self._reference = ReferenceBackend(cell, memory=memory)
         compiles = found_compiler() is not None
-        self._cpu = CpuBackend(cell, memory=memory) if compiles else None
+        self._cpu = CpuBackend(cell, memory=memory, stand_in=self._given_up) if compiles else None
         self._why_not = "" if self._cpu else "no C++ compiler was found; see `recurra doctor`"
         self._announced: set[str] = set()
 
@@ -89,8 +89,13 @@ class AutoBackend:
         try:
             return self._cpu.run(x, states, parameters, **options)
         except BackendError as error:
-            self._cpu, self._why_not = None, str(error)
-            return self.run(x, states, parameters, **options)
+            return self._given_up(error).run(x, states, parameters, **options)
+
+    def _given_up(self, error: BackendError) -> ReferenceBackend:
+        """The reference, from now on: nothing is compiled after such an error."""
+        self._cpu, self._why_not = None, str(error)
+        self.announce()
+        return self._reference
 
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words, and why it is not another."""

@@ -1,6 +1,6 @@
 """The cpu backend: the loops of a plan as compiled C++, everything outside them as in reference."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 import torch
@@ -26,13 +26,22 @@ class CpuBackend(ReferenceBackend):
 
     Args:
         memory: "low" to keep states alone for the backward pass and compute the rest again.
+        stand_in: gives the backend that runs a backward pass whose loop cannot be built, for the
+            error; None to raise it.
     """
 
     name = "cpu"
     _composes = True
 
-    def __init__(self, cell: Cell, *, memory: str = "normal") -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        memory: str = "normal",
+        stand_in: Callable[[BackendError], ReferenceBackend] | None = None,
+    ) -> None:
         super().__init__(cell, memory=memory)
+        self._stand_in = stand_in
         self.plan = _plan(cell, low=memory == "low")
 
     def check(self, x: Tensor, state: Tensor) -> None:
@@ -65,7 +74,11 @@ class CpuBackend(ReferenceBackend):
 
     def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
         products = torch.bfloat16 if variant else torch.float32
-        return CpuExecutor(self.plan, sizes, like.float(), products=products)
+        executor = CpuExecutor(self.plan, sizes, like.float(), products=products)
+        if self._stand_in is not None:
+            stand_in, like = self._stand_in, like.new_empty(0)
+            executor.stand_in = lambda error: stand_in(error).executor_for(sizes, like)
+        return executor
 
 
 _DTYPES = (torch.float32, torch.bfloat16)
