@@ -210,3 +210,9 @@ def test_a_traceback_on_request(
     monkeypatch.setenv("RECURRA_TRACEBACK", "1")
     with pytest.raises(RunError):
         recurra("train", "lm", "--out", tmp_path / "missing", "--resume")
+
+
+def test_a_backslash_in_a_prime_is_pointed_at(recurra: Any, run: Path) -> None:
+    assert "backslash" not in recurra("sample", run, "--prime", "the\ncat", "--length", "1").err
+    outcome = recurra("sample", run, "--prime", r"the\ncat", "--length", "1")
+    assert r"prime: \n is a backslash and a letter here; in most shells $'a\nb'" in outcome.err

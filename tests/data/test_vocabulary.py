@@ -2,6 +2,7 @@
 
 import re
 import string
+import unicodedata
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def of_level(level: str) -> Vocabulary:
     return Vocabulary.of_level(level).build([SOURCE])
 
 
-LEVELS = ("char", "byte", "word", "bpe")
+LEVELS = ("char", "byte", "word", "whitespace", "bpe")
 VOCABULARIES = {level: of_level(level) for level in LEVELS}
 
 
@@ -268,7 +269,7 @@ def test_a_word_twice_is_an_error() -> None:
 
 
 def test_levels_are_listed_when_one_is_not_known() -> None:
-    with pytest.raises(ValueError, match="level: expected one of bpe, byte, char, word, got 'wrd'"):
+    with pytest.raises(ValueError, match="one of bpe, byte, char, whitespace, word, got 'wrd'"):
         Vocabulary.of_level("wrd")
 
 
@@ -310,3 +311,73 @@ def test_words_in_any_order_stay_the_same_words(data: st.DataObject) -> None:
     vocabulary = VOCABULARIES["word"]
     ids = data.draw(st.lists(st.integers(0, len(vocabulary) - 1), max_size=30))
     assert vocabulary.encode(vocabulary.decode(ids)).tolist() == ids
+
+
+@pytest.mark.parametrize("level", ["word", "whitespace"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_lines_end_as_any_system_ends_them(level: str, line_end: str) -> None:
+    vocabulary = Vocabulary.of_level(level).build(["one two\nthree"])
+    ids = vocabulary.encode("one two\n\nthree\n").tolist()
+    assert vocabulary.encode("one two\n\nthree\n".replace("\n", line_end)).tolist() == ids
+
+
+def test_generation_starts_from_the_line_end_that_a_text_has() -> None:
+    vocabulary = CharacterVocabulary.build(["one\rtwo\r"])
+    assert vocabulary.decode([vocabulary.start_id]) == "\r"
+
+
+def test_text_that_is_split_already_stays_as_it_is_split() -> None:
+    line = "the <unk> n.v. cost $ 1 @,@ 000 of well @-@ known d'or ( N ) .\n"
+    vocabulary = Vocabulary.of_level("whitespace").build([2 * line])
+    ids = vocabulary.encode(line)
+    assert len(ids) == len(line.split()) + 1
+    assert len(Vocabulary.of_level("word").build([line]).encode(line)) > len(ids)
+    assert int(ids[1]) == vocabulary.unknown_id
+    assert vocabulary.decode(np.concatenate([ids, ids])) == 2 * line
+
+
+@pytest.mark.parametrize("level", ["char", "word", "whitespace"])
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_prime_is_taken_in_the_form_of_the_text(level: str, form: str, other: str) -> None:
+    text = unicodedata.normalize(form, "früher déjà vu\n")  # type: ignore[arg-type]
+    vocabulary = Vocabulary.of_level(level).build([text])
+    typed = unicodedata.normalize(other, "déjà vu")  # type: ignore[arg-type]
+    assert vocabulary.decode(vocabulary.encode(typed)) in text
+    if level == "char":
+        with pytest.raises(DataError, match="never seen"):
+            vocabulary.encode(typed, unknown="error")  # what is asked for is done
+
+
+@pytest.mark.parametrize("level", ["word", "whitespace"])
+def test_words_of_a_prime_that_are_not_known_are_named_once(
+    level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    vocabulary = Vocabulary.of_level(level).build(["the cat sat\n"])
+    for text in ("the cat", "the <unk>"):
+        vocabulary.encode(text, where="prime")
+    assert not caplog.records
+    for _ in range(3):
+        assert vocabulary.encode("the zyxwv \\", where="prime")[1] == vocabulary.unknown_id
+    [said] = caplog.messages
+    assert said.startswith(
+        "prime: 'zyxwv', '\\\\' never seen in training, taken as <unk> (2 in all)"
+    )
+    assert "$'a\\nb'" in said
+    vocabulary.encode("the zyxwv", unknown="replace")
+    list(vocabulary.encode_pieces(["other"]))
+    assert len(caplog.records) == 1
+
+
+def test_a_backslash_that_is_not_known_is_explained() -> None:
+    with pytest.raises(DataError, match=r"A backslash stands for itself: in most shells \$'a"):
+        CharacterVocabulary.build(["banana"]).encode("a\\nb", where="prime")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_characters_are_counted_as_they_are_written(level: str) -> None:
+    text = "Größe « déjà » 𝄞\nfrüher\n" * 9
+    vocabulary = Vocabulary.of_level(level).build([text])
+    ids = vocabulary.encode(text)
+    assert vocabulary.num_characters(ids) == len(vocabulary.decode(ids))
+    if level != "word":
+        assert vocabulary.num_characters(ids) == len(text)

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,15 +72,22 @@ def test_a_run_folder_has_what_it_promises(tmp_path: Path, settings: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("level", "name"), [("char", "bpc"), ("byte", "bpc"), ("word", "ppl"), ("bpe", "ppl")]
+    ("level", "names"),
+    [
+        ("char", {"bpc"}),
+        ("byte", {"bpc"}),
+        ("word", {"bpc", "ppl", "unk"}),
+        ("whitespace", {"bpc", "ppl", "unk"}),
+        ("bpe", {"bpc", "ppl"}),
+    ],
 )
 def test_every_level_trains_and_is_evaluated(
-    tmp_path: Path, settings: dict[str, Any], level: str, name: str
+    tmp_path: Path, settings: dict[str, Any], level: str, names: set[str]
 ) -> None:
     small = {"batch_size": 2, "bptt": 4, "vocab_size": 300 if level == "bpe" else None}
     train_language_model(tmp_path / "run", {**settings, **small, "level": level})
     figures = evaluate_run(tmp_path / "run")
-    assert {"nll", name, "tokens", "seconds", "split", "level", "run"} == set(figures)
+    assert {"nll", *names, "tokens", "seconds", "split", "level", "run"} == set(figures)
     assert figures["level"] == level
     assert figures["split"] == "test"
 
@@ -98,6 +106,16 @@ def test_validation_and_test_texts_of_their_own(
         "test": len(synthetic_text(9)),
     }
     assert evaluate_run(tmp_path / "run")["tokens"] == len(synthetic_text(9)) - 1
+
+
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_a_text_of_its_own_may_have_characters_of_its_own(
+    tmp_path: Path, settings: dict[str, Any], synthetic_text: Synthetic, name: str
+) -> None:
+    (tmp_path / "own").write_text(synthetic_text(9) + "Ω")
+    given = {**settings, f"{name}_data": str(tmp_path / "own")}
+    train_language_model(tmp_path / "run", given)
+    assert math.isfinite(evaluate_run(tmp_path / "run", split=name)["nll"])
 
 
 def test_a_run_is_evaluated_on_its_splits_and_on_other_files(

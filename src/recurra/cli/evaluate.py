@@ -30,7 +30,8 @@ def evaluate(
 ) -> None:
     """Measure the loss of a run's best model, every token predicted once.
 
-    nll is in nats a token; bpc (bits per character or byte) is nll / ln 2; ppl is exp(nll).
+    nll is in nats a token; bpc is in bits per character of the text, so that levels compare; ppl
+    is exp(nll), per word or piece; unk is the share of tokens that stand for unknown words.
 
     Examples: recurra evaluate runs/first; recurra evaluate runs/first --data other.txt --json
     """
@@ -40,10 +41,11 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({name: _number(value) for name, value in figures.items()}))
         return
-    name = "bpc" if "bpc" in figures else "ppl"
+    ppl = f"ppl {figures['ppl']:.4f}, " if "ppl" in figures else ""
+    unk = f", {figures['unk']:.2%} unknown" if "unk" in figures else ""
     typer.echo(
-        f"{figures['run']}, {figures['split']}: nll {figures['nll']:.4f} nats a token, "
-        f"{name} {figures[name]:.4f}, {figures['tokens']:,} tokens, {figures['seconds']:.1f} s"
+        f"{figures['run']}, {figures['split']}: nll {figures['nll']:.4f} nats a token, {ppl}"
+        f"bpc {figures['bpc']:.4f}, {figures['tokens']:,} tokens{unk}, {figures['seconds']:.1f} s"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from recurra.errors import RunError
+from recurra.terminal import typed
 
 TEXT, MODEL, BUDGET = "Text", "Model", "How long"
 LEARNING, REPORTS, MACHINE = "Optimization", "Validation, checkpoints, samples", "Machine"
@@ -40,6 +41,18 @@ def option(
         show_default=shown,
         metavar="|".join(choices) or None,
     )
+
+
+def typed_prime(text: str) -> str:
+    r"""The text to go on from, as it was typed; what may be meant as a line end is pointed at."""
+    prime = typed(text)
+    if found := re.search(r"\\[nrt]", prime):
+        typer.echo(
+            f"prime: {found[0]} is a backslash and a letter here; in most shells $'a\\nb' has a "
+            "line end in it",
+            err=True,
+        )
+    return prime
 
 
 def checked_run(folder: Path) -> Path:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-from recurra.cli.options import DEVICES, RUN, checked_run, option
-from recurra.terminal import typed, write_exactly
+from recurra.cli.options import DEVICES, RUN, checked_run, option, typed_prime
+from recurra.terminal import write_exactly
 
 
 def sample(
@@ -49,7 +49,7 @@ def sample(
         generator.seed()
     else:
         generator.manual_seed(seed)
-    prime = typed(prime)
+    prime = typed_prime(prime)
     pieces = generate_text(
         loaded.model,
         loaded.vocabulary,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import typer
 import typer.core
 
-from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, REPORTS, TEXT, option
-from recurra.terminal import Lasting, printable, typed
+from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, REPORTS, TEXT, option, typed_prime
+from recurra.terminal import Lasting, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +60,8 @@ def lm(
         str | None,
         option(
             TEXT,
-            "Text file, UTF-8 (or .gz of it): 90 % to train on, 5 % to validate, 5 % to test.",
+            "Text file, or a .gz, .bz2, .xz or .zip of it: 90 % to train on, 5 % to validate, "
+            "5 % to test.",
             default="the Python standard library's source",
         ),
     ] = None,
@@ -71,7 +72,12 @@ def lm(
         str | None, option(TEXT, "Test on this file instead.", default="5 % of the text")
     ] = None,
     level: Annotated[
-        str, option(TEXT, "What a token is: char, byte (any file), word or bpe.")
+        str,
+        option(
+            TEXT,
+            "What a token is: char, byte (any file), word, bpe, or whitespace (words of a text "
+            "that is split already).",
+        ),
     ] = "char",
     vocab_size: Annotated[
         int | None,
@@ -223,7 +229,7 @@ def _say(console: "Console", text: str) -> None:
 def _given(context: typer.Context) -> dict[str, Any]:
     """The settings that stand on the command line; the others are the library's or the run's."""
     return {
-        name: typed(value) if isinstance(value, str) and name == "prime" else value
+        name: typed_prime(value) if isinstance(value, str) and name == "prime" else value
         for name, value in context.params.items()
         if name not in {"out", "resume"}
         and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"

@@ -24,7 +24,7 @@ from recurra.data.tokens import (
     write_tokens,
 )
 from recurra.data.vocabulary import TokenDecoder, Vocabulary
-from recurra.data.words import WordVocabulary
+from recurra.data.words import WhitespaceVocabulary, WordVocabulary
 
 __all__ = [
     "TASKS",
@@ -38,6 +38,7 @@ __all__ = [
     "TokenFile",
     "TokenStreams",
     "Vocabulary",
+    "WhitespaceVocabulary",
     "WordVocabulary",
     "build_vocabulary",
     "check_ids",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from recurra.data.octets import bytes_decoder, lone_surrogate_error
+from recurra.data.octets import bytes_decoder, count_characters, lone_surrogate_error
 from recurra.data.text import whole_words
 from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary
 
@@ -79,6 +79,10 @@ class BPEVocabulary(Vocabulary):
     def decoder(self, *, exact: bool = False) -> TokenDecoder:
         """A decoder that gives a character when the token with its last byte arrives."""
         return bytes_decoder(self._token_bytes, exact)
+
+    def num_characters(self, ids: np.ndarray) -> int:
+        """How many characters the tokens' bytes are."""
+        return count_characters(ids, self._token_bytes)
 
     def to_config(self) -> dict[str, Any]:
         """The level, and the tokenizers library's own JSON as one string."""

@@ -51,12 +51,21 @@ class CharacterVocabulary(Vocabulary):
 
     @property
     def start_id(self) -> int:
-        r"""The id of "\n"; 0 in a text that had no line end."""
-        return max(self.characters.find("\n"), 0)
+        r"""The id of "\n", or of "\r" where lines end so; 0 in a text that had no line end."""
+        found = (self.characters.find(line_end) for line_end in "\n\r")
+        return next((place for place in found if place >= 0), 0)
 
     def decoder(self, *, exact: bool = False) -> TokenDecoder:
         """A decoder that gives each character as it arrives."""
         return _CharacterDecoder(self.characters)
+
+    def num_characters(self, ids: np.ndarray) -> int:
+        """As many as there are ids."""
+        return len(ids)
+
+    def _unseen(self, text: str) -> list[str]:
+        known = set(self.characters)
+        return [character for character in text if character not in known]
 
     def to_config(self) -> dict[str, Any]:
         """The level and the characters, one string in id order."""

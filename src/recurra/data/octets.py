@@ -9,6 +9,8 @@ import numpy as np
 from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id
 from recurra.errors import DataError
 
+_SLICE = 1 << 16  # ids that are turned into bytes at a time
+
 
 class ByteVocabulary(Vocabulary):
     """The 256 bytes: every file can be encoded, UTF-8 or not.
@@ -43,6 +45,10 @@ class ByteVocabulary(Vocabulary):
     def decoder(self, *, exact: bool = False) -> TokenDecoder:
         """A decoder that gives a character when its last byte arrives; each byte with `exact`."""
         return bytes_decoder([bytes([value]) for value in range(256)], exact)
+
+    def num_characters(self, ids: np.ndarray) -> int:
+        """How many characters the bytes are in UTF-8; U+FFFD stands for what is not."""
+        return count_characters(ids, [bytes([value]) for value in range(256)])
 
     def to_config(self) -> dict[str, Any]:
         """The level, which says it all."""
@@ -79,6 +85,17 @@ class _ExactDecoder:
     def flush(self) -> str:
         """Nothing: every token has been given."""
         return ""
+
+
+def count_characters(ids: np.ndarray, token_bytes: Sequence[bytes]) -> int:
+    """How many characters tokens that are byte strings make up, where U+FFFD stands for what is
+    not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    count = 0
+    for start in range(0, len(ids), _SLICE):
+        joined = b"".join([token_bytes[i] for i in ids[start : start + _SLICE].tolist()])
+        count += len(decoder.decode(joined))
+    return count + len(decoder.decode(b"", final=True))
 
 
 class _Utf8Decoder:

@@ -1,5 +1,7 @@
 """What a vocabulary answers at every level: text to token ids, and token ids back to text."""
 
+import logging
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -10,10 +12,13 @@ from torch import Tensor
 
 from recurra.errors import DataError
 
-Level = Literal["char", "byte", "word", "bpe"]
+Level = Literal["char", "byte", "word", "whitespace", "bpe"]
 Unknown = Literal["error", "skip", "replace"]
 Ids = Sequence[int] | np.ndarray | Tensor
 
+logger = logging.getLogger("recurra")
+
+_SLICE = 1 << 16  # ids that are turned into numbers of Python at a time
 NUM_NAMED = 5  # unseen symbols that an error message names before it counts the rest
 
 
@@ -41,7 +46,9 @@ class Vocabulary(ABC):
 
     level: ClassVar[str]
     default_unknown: ClassVar[Unknown] = "error"
+    unknown_id: ClassVar[int | None] = None  # of <unk>, where the level has one
     _levels: ClassVar[dict[str, type["Vocabulary"]]] = {}
+    _said: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -130,7 +137,11 @@ class Vocabulary(ABC):
     def encode(
         self, text: str, *, unknown: Unknown | None = None, where: str = "text"
     ) -> Int64[np.ndarray, " tokens"]:
-        """The ids of a text.
+        """The ids of a text, such as one to go on from.
+
+        With the level's own policy, a text with symbols that are not known in its form is taken in
+        the composed or decomposed form of Unicode (NFC, NFD) in which all are, if there is one.
+        Words that become <unk> are named in a warning, once.
 
         Args:
             text: any text; an empty one has no ids.
@@ -140,7 +151,12 @@ class Vocabulary(ABC):
             DataError: with unknown="error", naming the first unseen symbols and their position.
             ValueError: when `unknown` is a policy that this level does not have.
         """
-        return self._encode(text, self._policy(unknown), 0, where)
+        policy = self._policy(unknown)
+        if unknown is None:
+            text = self._in_known_form(text)
+            if policy == "replace":
+                self._name_unknown(self._unseen(text), where)
+        return self._encode(text, policy, 0, where)
 
     def encode_pieces(
         self, pieces: Iterable[str], *, unknown: Unknown | None = None, where: str = "text"
@@ -151,6 +167,16 @@ class Vocabulary(ABC):
         for piece in self._regroup(pieces):
             yield self._encode(piece, policy, position, where)
             position += len(piece)
+
+    def num_characters(self, ids: np.ndarray) -> int:
+        """How many characters the text of the ids has, as `decode` writes it."""
+        decoder = self.decoder()
+        count = sum(
+            len(decoder.feed(token_id))
+            for start in range(0, len(ids), _SLICE)
+            for token_id in ids[start : start + _SLICE].tolist()
+        )
+        return count + len(decoder.flush())
 
     def decode(self, ids: Ids) -> str:
         """The text of the ids.
@@ -172,6 +198,29 @@ class Vocabulary(ABC):
     def _regroup(cls, pieces: Iterable[str]) -> Iterable[str]:
         """The same text, cut only where no token of this level can lie across the cut."""
         return pieces
+
+    def _unseen(self, text: str) -> list[str]:
+        """The symbols of the text that have no id; levels that spell any text have none."""
+        return []
+
+    def _in_known_form(self, text: str) -> str:
+        if self._unseen(text):
+            for form in ("NFC", "NFD"):
+                other = unicodedata.normalize(form, text)
+                if other != text and not self._unseen(other):
+                    return other
+        return text
+
+    def _name_unknown(self, unseen: Sequence[str], where: str) -> None:
+        if not unseen:
+            return
+        message = (
+            f"{where}: {_named(unseen)} never seen in training, taken as <unk> "
+            f"({len(unseen)} in all){_about_escapes(unseen)}"
+        )
+        if message not in self._said:
+            self._said = self._said | {message}
+            logger.warning("%s", message)
 
     def _policy(self, unknown: Unknown | None) -> Unknown:
         if unknown == "replace" and self.default_unknown != "replace":
@@ -196,12 +245,23 @@ def unseen_error(
     where: str, kind: str, unseen: Iterable[str], position: int, size: int
 ) -> DataError:
     """The error for symbols that the vocabulary does not have; `kind` is their plural."""
+    unseen = list(unseen)
+    return DataError(
+        f"{where}: expected {kind} of the vocabulary ({size} symbols), got {_named(unseen)}, "
+        f"never seen in training, the first at position {position}. Leave them out, or train on "
+        f"text that has them, or with level=byte.{_about_escapes(unseen)}"
+    )
+
+
+def _named(unseen: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(unseen))
     named = ", ".join(repr(symbol) for symbol in distinct[:NUM_NAMED])
-    if len(distinct) > NUM_NAMED:
-        named += f" and {len(distinct) - NUM_NAMED} more"
-    return DataError(
-        f"{where}: expected {kind} of the vocabulary ({size} symbols), got {named}, never seen "
-        f"in training, the first at position {position}. Leave them out, or train on text that "
-        "has them, or with level=byte."
-    )
+    more = f" and {len(distinct) - NUM_NAMED} more" if len(distinct) > NUM_NAMED else ""
+    return named + more
+
+
+def _about_escapes(unseen: Sequence[str]) -> str:
+    r"""A hint where someone may have written \n for a line end."""
+    if "\\" not in unseen:
+        return ""
+    return r" A backslash stands for itself: in most shells $'a\nb' has a line end in it."

@@ -1,4 +1,8 @@
-"""Word vocabularies: words, numbers, punctuation marks and line ends, the most frequent first."""
+"""Word vocabularies: words and line ends, the most frequent first.
+
+`WordVocabulary` takes text as people write it, and splits it into words, numbers and marks;
+`WhitespaceVocabulary` takes text that is split already, as the corpora of the field are.
+"""
 
 import re
 from collections import Counter
@@ -23,9 +27,12 @@ _MARKS = (
     r"\U0001f000-\U0001faff"
 )
 _SPELLING = rf"[^\s{_MARKS}]+"
+_LINE_END = r"\r*\n|\r"  # of Unix, Windows and old machines
 _TOKEN = re.compile(
-    rf"\n|<unk>|\d+(?:[.,]\d+)+|{_SPELLING}(?:['’-]{_SPELLING})*|\.{{2,}}|-{{2,}}|\S"
+    rf"{_LINE_END}|<unk>|\d+(?:[.,]\d+)+|{_SPELLING}(?:['’-]{_SPELLING})*|\.{{2,}}|-{{2,}}|\S"
 )
+
+_SPLIT_TOKEN = re.compile(rf"{_LINE_END}|\S+")
 
 _NO_SPACE_BEFORE = frozenset(".,;:!?)]}%’”»…、。，；：！？）") | {"..", "..."}
 _NO_SPACE_AFTER = frozenset("([{“‘«¿¡$£€#@（")
@@ -36,16 +43,18 @@ class WordVocabulary(Vocabulary):
     r"""Words by frequency; id 0 is <unk>, id 1 the line end.
 
     Text is split at whitespace, and punctuation marks stand alone: "Don't stop, 3.14!" is
-    "Don't", "stop", ",", "3.14", "!". Of whitespace only "\n" is kept, as a token of its own,
-    which ends a line as <eos> does in the word corpora of the field. The text <unk>, which those
-    corpora contain, is the unknown word. Decoding puts the spaces back as a writer would, so the
-    text reads well and encodes to the same ids, but its spacing is not the source's.
+    "Don't", "stop", ",", "3.14", "!". Of whitespace only line ends are kept ("\n", "\r\n" and
+    "\r" alike), as a token of their own, which ends a line as <eos> does in the word corpora of
+    the field. The text <unk>, which those corpora contain, is the unknown word. Decoding puts the
+    spaces back as a writer would, so the text reads well and encodes to the same ids, but its
+    spacing is not the source's.
     """
 
     level: ClassVar[str] = "word"
     default_unknown: ClassVar[Unknown] = "replace"
-    unknown_id: ClassVar[int] = 0
+    unknown_id: ClassVar[int | None] = 0
     end_of_line_id: ClassVar[int] = 1
+    _token: ClassVar[re.Pattern[str]] = _TOKEN
 
     def __init__(self, words: Iterable[str]) -> None:
         """Words in the order of their ids, less the two special ones, which come first."""
@@ -78,7 +87,7 @@ class WordVocabulary(Vocabulary):
             )
         counts: Counter[str] = Counter()
         for piece in whole_words(pieces):
-            counts.update(_TOKEN.findall(piece))
+            counts.update(cls._tokens(piece))
         for special in (UNKNOWN_WORD, END_OF_LINE):
             counts.pop(special, None)
         frequent = [word for word, count in counts.items() if count >= min_count]
@@ -111,18 +120,60 @@ class WordVocabulary(Vocabulary):
     def _regroup(cls, pieces: Iterable[str]) -> Iterable[str]:
         return whole_words(pieces)
 
+    @classmethod
+    def _tokens(cls, text: str) -> list[str]:
+        tokens = cls._token.findall(text)
+        if "\r" in text:
+            return [END_OF_LINE if token[0] in "\r\n" else token for token in tokens]
+        return tokens
+
+    def _unseen(self, text: str) -> list[str]:
+        return [token for token in self._tokens(text) if token not in self._id_of_word]
+
     def _encode(self, text: str, unknown: Unknown, position: int, where: str) -> np.ndarray:
-        tokens = _TOKEN.findall(text)
+        tokens = self._tokens(text)
         missing = -1 if unknown != "replace" else self.unknown_id
         ids = np.array([self._id_of_word.get(token, missing) for token in tokens], dtype=np.int64)
         unseen = np.flatnonzero(ids < 0)
         if len(unseen) == 0:
             return ids
         if unknown == "error":
-            starts = [match.start() for match in _TOKEN.finditer(text)]
+            starts = [match.start() for match in self._token.finditer(text)]
             symbols = (tokens[index] for index in unseen)
             raise unseen_error(where, "words", symbols, position + starts[unseen[0]], len(self))
         return ids[ids >= 0]
+
+
+class WhitespaceVocabulary(WordVocabulary):
+    r"""Words of a text that is split already: what stands between spaces is one, whatever it is.
+
+    For corpora that come in tokens ("<unk>", "n.v.", "@-@"), on which `WordVocabulary` would count
+    others than those that published perplexities count. Decoding writes single spaces.
+    """
+
+    level: ClassVar[str] = "whitespace"
+    _token: ClassVar[re.Pattern[str]] = _SPLIT_TOKEN
+
+    def decoder(self, *, exact: bool = False) -> TokenDecoder:
+        """A decoder that puts a space before every token but the first of a line."""
+        return _SpacingDecoder(self.words)
+
+
+class _SpacingDecoder:
+    """Joins tokens with single spaces, none at line ends."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self._words = words
+        self._attach_next = True
+
+    def feed(self, token_id: int) -> str:
+        word = self._words[check_id(token_id, len(self._words))]
+        attached = self._attach_next or word == END_OF_LINE
+        self._attach_next = word == END_OF_LINE
+        return word if attached else f" {word}"
+
+    def flush(self) -> str:
+        return ""
 
 
 class _WordDecoder:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from recurra.data import Vocabulary
@@ -22,6 +23,7 @@ from recurra.training.evaluation import evaluate
 from recurra.training.folders import new_folder
 from recurra.training.interrupts import ending_signals
 from recurra.training.language import TASK, LanguageTrainer, TrainingResult
+from recurra.training.measures import of_text
 from recurra.training.randomness import generators_kept, seed_all
 from recurra.training.settings import LanguageSettings
 from recurra.training.text import Text, check_sources, open_text, other_text, prepare_text
@@ -157,18 +159,23 @@ def evaluate_run(
         data: another text file; with `split`, that part of it by position.
         device: where to run; None: the CPU.
     Returns:
-        `nll`, `bpc` or `ppl`, `tokens`, `seconds`, and `split`, `level` and `run`.
+        `nll` in nats a token, `bpc` in bits per character of the text, of words and pieces `ppl`,
+        of words `unk`, the share of unknown ones; `tokens`, `seconds`, `split`, `level`, `run`.
     """
     run = load_run(folder, device=device)
-    level = run.vocabulary.level
     if data is not None:
         with other_text(data, run.vocabulary, split) as tokens:
-            figures = evaluate(run.model, tokens, level=level)
+            figures = _figures(run, tokens)
     else:
         text = _text_of(run.folder, _read_run_config(run.folder, CheckpointError))
-        figures = evaluate(run.model, text.split(split or "test"), level=level)
+        figures = _figures(run, text.split(split or "test"))
     name = split or ("all" if data is not None else "test")
-    return {**figures, "split": name, "level": level, "run": str(folder)}
+    return {**figures, "split": name, "level": run.vocabulary.level, "run": str(folder)}
+
+
+def _figures(run: Run, tokens: np.ndarray) -> dict[str, float]:
+    figures = evaluate(run.model, tokens, level=run.vocabulary.level)
+    return figures | of_text(figures, tokens, run.vocabulary)
 
 
 def _new_model(settings: LanguageSettings, vocab_size: int) -> LanguageModel:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from recurra.data import (
 from recurra.errors import DataError
 from recurra.training.config import flag
 
-LEVELS = ("char", "byte", "word", "bpe")
+LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 SPLITS = ("train", "val", "test")
 FOLDER = "tokens"
 HELD_OUT = 0.05  # of a text, for each of validation and test that has no file of its own
@@ -43,8 +44,8 @@ class TextSettings:
         data: the text file; None: the source of the Python standard library.
         val_data: a file to validate on; None: a part of the text.
         test_data: a file to test on; None: a part of the text.
-        level: "char", "byte", "word" or "bpe".
-        vocab_size: most symbols of a word or bpe vocabulary; None: its own default.
+        level: "char", "byte", "word", "bpe" or "whitespace".
+        vocab_size: most symbols of a vocabulary of words or pieces; None: its own default.
     """
 
     data: str | None = None
@@ -123,7 +124,7 @@ def prepare_text(folder: Path, settings: TextSettings) -> Text:
 
     The text is cut by position: 90 / 5 / 5 % of its characters, where no file of its own takes the
     place of the second or third part. Words and merges are those of the first part alone: what
-    stands in a part that is held out may be unknown. The characters are those of the whole text.
+    stands in a part that is held out may be unknown. The characters are those of all files.
 
     Raises:
         DataError: when a file cannot be read at this level, or not written.
@@ -133,8 +134,11 @@ def prepare_text(folder: Path, settings: TextSettings) -> Text:
     own = _own_files(settings.to_dict())
     names = [name for name in SPLITS if name not in own]
     cuts = _cuts(sum(map(len, pieces())) if len(names) > 1 else 0, len(names))
-    end = cuts[0] if cuts and settings.level in ("word", "bpe") else None
-    known = _between(pieces(), 0, end)
+    by_character = settings.level in ("char", "byte")
+    known = _between(pieces(), 0, cuts[0] if cuts and not by_character else None)
+    if by_character:
+        more = (read_pieces(path, level=settings.level) for path in own.values())
+        known = chain(known, chain.from_iterable(more))
     vocabulary = Vocabulary.of_level(settings.level).build(known, max_size=settings.vocab_size)
     sizes = dict.fromkeys(names, 0)
 
