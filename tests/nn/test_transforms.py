@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad, functional
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.tensorboard import SummaryWriter
 
 import recurra as rc
@@ -215,6 +216,27 @@ def test_many_at_once_are_each_by_itself(way: str, kind: str, backend: str) -> N
     else:
         each = [output(alone, v) for v in x]
     torch.testing.assert_close(got, torch.stack(each))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("memory", ["normal", "low"])
+@pytest.mark.parametrize("steps", [2, 6])
+def test_products_are_counted(steps: int, memory: str, backend: str) -> None:
+    """As many as equations have: for each step, sequence and gate, of the input and of the state;
+    backwards one for what comes in and one for the weights, each, and none for a frozen input."""
+    layer = rc.Recurrent("lstm", 3, 4, backend=backend, memory=memory)
+    x = torch.randn(steps, 2, 3)
+    of_input, of_state = (2 * steps * 2 * 16 * size for size in (3, 4))
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        layer(x)
+    assert forward.get_total_flops() == of_input + of_state
+    with FlopCounterMode(display=False) as both:
+        loss(layer, x).backward()
+    again = of_input + of_state if memory == "low" else 0
+    assert both.get_total_flops() == 2 * of_input + 3 * of_state + again
+    with FlopCounterMode(display=False) as all_of_it:
+        loss(layer, x.requires_grad_()).backward()
+    assert all_of_it.get_total_flops() == 3 * of_input + 3 * of_state + again
 
 
 def test_tokens_are_vectorized_too() -> None:

@@ -255,6 +255,14 @@ class Executor:
             return False
         return call.one_hot or leaves[self._in()].shape[0] <= call.ids.numel()
 
+    def table_rows(self, leaves: Mapping[Node, Tensor], call: Call) -> int:
+        """V."""
+        return self._size(self._in()) if call.one_hot else leaves[self._in()].shape[0]
+
+    def shape_of(self, node: Node) -> tuple[int, ...]:
+        """The shape of a node's value, without time and batch."""
+        return tuple(dim.evaluate(self._sizes) for dim in node.shape)
+
     def _in(self) -> Node:
         assert self._x is not None
         return self._x
@@ -363,7 +371,7 @@ class Executor:
         )
         if plan.low:
             values.update(self._run_sequence(values, leaves, call, False))
-        needed, with_table = self._needed(wanted), self.uses_table(leaves, call)
+        needed, with_table = self.on_the_way(wanted), self.uses_table(leaves, call)
         found, sections = self._step_cotangents(values, call, d_finals, needed, with_table)
         for part in sections:
             table = part is plan.sequence and with_table
@@ -440,7 +448,7 @@ class Executor:
             )
         )
 
-    def _needed(self, wanted: set[Node]) -> frozenset[Node]:
+    def on_the_way(self, wanted: set[Node]) -> frozenset[Node]:
         """The nodes on a way from a wanted leaf."""
         key = frozenset(wanted)
         if key not in self._on_the_way:
@@ -506,7 +514,7 @@ class Executor:
         return self._run_adjoint(part.adjoint, part.wanted, values, needed, identity)
 
     def _zeros(self, node: Node, lead: tuple[int, ...]) -> Tensor:
-        shape = tuple(dim.evaluate(self._sizes) for dim in node.shape) or (1,)
+        shape = self.shape_of(node) or (1,)
         return self._like.new_zeros(*lead, *shape)
 
     def vocabulary(self, leaves: Mapping[Node, Tensor], call: Call) -> int:

@@ -15,9 +15,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, library
+from torch.utils.flop_counter import register_flop_formula
 
 from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.execute import Bound
+from recurra.backends.reference.flops import backward_flops, forward_flops
 from recurra.backends.reference.gradients import adjoint, replayed
 from recurra.backends.reference.padding import padded
 from recurra.errors import BackendError
@@ -269,3 +271,19 @@ def _backward(*arguments: Any) -> list[Tensor]:
 def _backward_shapes(*arguments: Any) -> list[Tensor]:
     leaves, needs = arguments[0], arguments[-1]
     return [_allocated(leaf) for leaf, needed in zip(leaves, needs, strict=True) if needed]
+
+
+# ---- counting ------------------------------------------------------------------------------------
+
+
+@register_flop_formula([torch.ops.recurra.forward], get_raw=True)
+def _forward_flops(*arguments: Any, out_val: object) -> int:
+    *call, _ = arguments
+    return forward_flops(_Asked(*call).bound(blank=True))
+
+
+@register_flop_formula([torch.ops.recurra.backward], get_raw=True)
+def _backward_flops(*arguments: Any, out_val: object) -> int:
+    *call, _, _, _, needs = arguments
+    bound = _Asked(*call).bound(blank=True)
+    return backward_flops(bound, bound.wanted(needs))

@@ -1,0 +1,58 @@
+"""How many operations the products of a run are, as torch counts them: two for each number that is
+multiplied and added. All that is not a product counts as nothing, as in torch."""
+
+import math
+
+from recurra.backends.reference.execute import Bound, Executor
+from recurra.ir import Graph, Node
+from recurra.passes import Section
+from recurra.passes.hoist import section
+
+
+def forward_flops(bound: Bound) -> int:
+    """The products of a run."""
+    plan = bound.executor.plan
+    parts = (plan.once, plan.context, plan.sequence, plan.step)
+    return sum(_flops(part.graph, bound.executor) * _times(part, bound) for part in parts)
+
+
+def backward_flops(bound: Bound, wanted: set[Node]) -> int:
+    """The products of the backward pass that gives the cotangents of the leaves in `wanted`."""
+    executor = bound.executor
+    plan, needed = executor.plan, executor.on_the_way(wanted)
+    total = 0
+    for part in (plan.once, plan.context, plan.sequence, plan.step):
+        carried = plan.states if part is plan.step else ()
+        outputs = [
+            node
+            for name, node in part.adjoint.outputs
+            if part.wanted[int(name)] in needed or part.wanted[int(name)] in carried
+        ]
+        graph = section(outputs, known=part.adjoint.inputs)
+        total += _flops(graph, executor) * _times(part, bound)
+    if plan.low:  # it runs again
+        total += _flops(plan.sequence.graph, executor) * _times(plan.sequence, bound)
+    return total
+
+
+def _times(part: Section, bound: Bound) -> int:
+    """For how many vectors a part runs."""
+    call, plan = bound.call, bound.executor.plan
+    if part is plan.once:
+        return 1
+    if part is plan.context:
+        return call.batch
+    if part is plan.sequence and bound.executor.uses_table(bound.leaves, call):
+        return bound.executor.table_rows(bound.leaves, call)
+    return call.steps * call.batch
+
+
+def _flops(graph: Graph, executor: Executor) -> int:
+    return sum(_flops_of(node, executor) for node in graph.nodes())
+
+
+def _flops_of(node: Node, executor: Executor) -> int:
+    if node.op == "matvec":
+        matrix, operand = map(executor.shape_of, node.inputs)
+        return 2 * math.prod(matrix) * math.prod(operand[1:])
+    return 2 * math.prod(executor.shape_of(node)) if node.op == "outer" else 0
