@@ -32,8 +32,13 @@ class Home:
     @property
     def in_autocast(self) -> bool:
         """Whether autocast is on for the device."""
-        kind = self.device.type
-        return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        return in_autocast(self.device)
+
+
+def in_autocast(device: torch.device) -> bool:
+    """Whether autocast is on for `device`."""
+    kind = device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def resolved_cell(where: str, cell: object) -> Cell:

@@ -197,9 +197,8 @@ class CellStack(nn.Module):
 
     def parameters_of(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
         """The parameters of one layer and direction (1 is reverse), by the cell's names."""
-        names = self.names_of(layer, direction)
         return {
-            own: getattr(self, name) for own, name in zip(self.cell.parameters, names, strict=True)
+            name: getattr(self, _full_name(name, layer, direction)) for name in self.cell.parameters
         }
 
     def names_of(self, layer: int, direction: int = 0) -> tuple[str, ...]:

@@ -117,10 +117,10 @@ class _TorchNamed(Recurrent, nn.RNNBase):
             autocast of the dtype that torch.nn gives there, the layer's own where it is float64.
         """
         y, state = super().forward(input, hx, lengths, embedding=embedding)
-        home = self.home
-        if not home.in_autocast or home.dtype is torch.float64:
+        first = state if isinstance(state, Tensor) else state[0]
+        if not checks.in_autocast(first.device) or first.dtype is torch.float64:
             return y, state
-        dtype = self._autocast_dtype(home.device.type)
+        dtype = self._autocast_dtype(first.device.type)
         if isinstance(state, Tensor):
             return y.to(dtype), state.to(dtype)
         return y.to(dtype), tuple(each.to(dtype) for each in state)
