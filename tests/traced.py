@@ -382,6 +382,26 @@ def replaced_parameter_is_refused(backend: str) -> None:
         torch.export.export(layer, (x,))
 
 
+class Both(rc.LSTM, nn.LSTM):
+    """Also an instance of a class that torch.compile leaves outside its graphs."""
+
+
+def compiled_torch_class() -> None:
+    """Right outside the graph, and inside it where torch is told to take it."""
+    layer, x = Both(3, 5, 2, bidirectional=True), torch.randn(6, 4, 3, requires_grad=True)
+    leaves = [*layer.parameters(), x]
+    expected = results(layer, leaves, x)
+    torch._dynamo.reset()
+    model = nn.Sequential(layer)
+    assert_close(results(torch.compile(model, backend="aot_eager"), leaves, x), expected, TOLERANCE)
+    with pytest.raises(Exception, match="RNN, GRU, or LSTM"):
+        torch.compile(model, backend="aot_eager", fullgraph=True)(x)
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(allow_rnn=True):
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        assert_close(results(compiled, leaves, x), expected, TOLERANCE)
+
+
 def exported() -> None:
     """torch.export, with a free number of steps."""
     layer, (x, _), _ = Scenario(cell="gru", T=8).make()

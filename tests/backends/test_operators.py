@@ -76,6 +76,7 @@ def test_compile_for_many_shapes(tracer: Callable[..., None], dynamic: bool | No
         traced.compiled_dtype_is_refused,
         traced.compiled_padding,
         traced.compiled_empty_batch,
+        traced.compiled_torch_class,
         traced.exported,
     ],
     ids=lambda function: function.__name__,
