@@ -29,6 +29,8 @@ class Apart:
 
 
 def _memory(tensor: Tensor) -> int:
+    if tensor._is_zerotensor():  # zeros that take none
+        return 0
     return tensor.untyped_storage().data_ptr()
 
 

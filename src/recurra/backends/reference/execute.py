@@ -406,11 +406,14 @@ class Executor:
     def cotangents_or_zeros(
         self, call: Call, d_y: Tensor | None, d_finals: Iterable[Tensor | None]
     ) -> list[Tensor]:
-        """The cotangents of y and of the final states, zeros for those that are None."""
-        if d_y is None:
-            d_y = self._zeros(self._output, (call.steps, call.batch))
-        states = zip(self.plan.states, d_finals, strict=True)
-        return [d_y, *(self._zeros(s, (call.batch,)) if d is None else d for s, d in states)]
+        """The cotangents of y and of the final states, with memory: torch has None for zeros, and
+        a kind of zeros that take none."""
+        nodes = [(self._output, (call.steps, call.batch))]
+        nodes += [(state, (call.batch,)) for state in self.plan.states]
+        return [
+            self._zeros(node, lead) if d is None or d._is_zerotensor() else d
+            for (node, lead), d in zip(nodes, (d_y, *d_finals), strict=True)
+        ]
 
     def kept(self, leaves: Mapping[Node, Tensor], call: Call) -> tuple[Node, ...]:
         """What `backward` reads besides the leaves: the values that a run hands on to it."""
