@@ -24,6 +24,7 @@ from recurra import cells
 from recurra.backends import ReferenceBackend
 from recurra.backends.choose import AutoBackend
 from recurra.backends.cpu import CpuBackend, found_compiler, loops
+from recurra.backends.cpu import cache as kept
 from recurra.backends.cpu import compiler as compiling
 from recurra.errors import BackendError, BuildError
 from recurra.nn.machine import _cpu, vector_unit
@@ -276,7 +277,7 @@ def test_process_that_is_killed_while_it_builds_leaves_nothing(cache: Path, coun
     assert [path for path in cache.iterdir() if path.is_dir()]
     counted.with_name("wait").unlink()
     assert answer() == 42
-    assert sorted(path.suffix for path in cache.iterdir()) == [".lock", ".sha256", ".so"]
+    assert sorted(path.suffix for path in cache.iterdir()) == ["", ".lock", ".sha256", ".so"]
 
 
 def wait_for(file: Path) -> None:
@@ -293,7 +294,7 @@ def test_folder_that_cannot_be_made_gives_way(
     (tmp_path / "a file").write_text("not a folder")
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / where))
     compiling._loaded.cache_clear()
-    assert compiling.cache_folder() == compiling._temporary_cache()
+    assert kept.usable_folder() == kept.temporary_folder()
     assert answer() == 42
 
 
@@ -305,7 +306,7 @@ def test_library_is_found_in_a_folder_that_cannot_be_written(
 
     assert answer() == 42
     compiling._loaded.cache_clear()
-    monkeypatch.setattr(compiling, "cache_folder", written)
+    monkeypatch.setattr(kept, "usable_folder", written)
     assert answer() == 42
 
 

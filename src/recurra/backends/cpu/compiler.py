@@ -1,13 +1,11 @@
-"""C++ source into a loaded library: finding a compiler, targets and flags, the cache.
+"""C++ source into a loaded library: finding a compiler, targets and flags, building.
 
 A library's name is a hash of everything it depends on: source, runtime, flags, compiler, CPU. It
 is built under a lock beside its final name and renamed into place, so that a reader never sees half
 of one, and checked when loaded: a damaged file is built again.
 """
 
-import atexit
 import ctypes
-import fcntl
 import hashlib
 import logging
 import os
@@ -15,18 +13,20 @@ import platform
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from recurra.backends.cpu import cache as kept
 from recurra.errors import BackendError, BuildError
 
 logger = logging.getLogger("recurra")
@@ -56,7 +56,11 @@ _TARGETS: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 _OTHER_TARGETS = {"native": ((), ()), "generic": ((), ()), "scalar": (_SCALAR, _SCALAR)}
 _MACHINES = {"AMD64": "x86_64", "arm64": "aarch64"}
 _TAIL_LINES = 20
-_TIMEOUT_S = 300  # zig first builds its own C library: a quarter of a minute, once on a machine
+# zig first builds its own C library: a quarter of a minute, once on a machine
+_TIMEOUT_S = 120.0
+_TIMEOUT_OF_VERSION_S = 15.0
+_AGAIN_AFTER_S = 600.0  # a compiler that hung
+_LONG_S = 5.0  # after which it is said that something is built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,10 @@ def found_compiler() -> Compiler | None:
 def _found(cxx: str | None, _path: str | None) -> Compiler | None:
     candidates: list[tuple[str, tuple[str, ...]]] = []
     if cxx:
-        candidates.append(("CXX", tuple(shlex.split(cxx))))
+        try:
+            candidates.append(("CXX", tuple(shlex.split(cxx))))
+        except ValueError as error:
+            logger.warning("CXX is %r, which is no command (%s): looking further", cxx, error)
     found = (shutil.which(name) for name in ("g++", "clang++"))
     candidates += [("PATH", (path,)) for path in found if path]
     if find_spec("ziglang"):
@@ -101,52 +108,22 @@ def _found(cxx: str | None, _path: str | None) -> Compiler | None:
 
 def _version(command: tuple[str, ...]) -> str | None:
     try:
-        asked = subprocess.run(
-            [*command, "--version"], capture_output=True, text=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.splitlines()[0].strip() if asked.stdout else None
-
-
-def cache_folder() -> Path:
-    """Where libraries are kept: RECURRA_CACHE, else the user's cache folder; mode 0700.
-
-    A folder that cannot be written gives way to a temporary one of this process.
-    """
-    folder = _wanted_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            return folder
+        failed, said, _ = _run([*command, "--version"], _TIMEOUT_OF_VERSION_S)
     except OSError:
-        return _temporary_cache()
+        return None
+    return said.splitlines()[0].strip() if said.strip() and not failed else None
 
 
-def _wanted_folder() -> Path:
-    base = os.environ.get("RECURRA_CACHE")
-    return Path(base) if base else _user_cache() / "recurra"
-
-
-def _user_cache() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-@cache
-def _temporary_cache() -> Path:
-    folder = tempfile.mkdtemp(prefix="recurra-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
-def load_library(source: str) -> ctypes.CDLL:
+def load_library(source: str, symbols: tuple[str, ...] = ()) -> ctypes.CDLL:
     """The library built from `source`, from the cache where it is there.
+
+    Args:
+        symbols: what it has to have.
 
     Raises:
         BackendError: when there is no compiler, or RECURRA_TARGET names no target of this machine.
-        BuildError: when the compiler fails; the source is kept.
+        BuildError: when the compiler fails, and the source is kept, or what it made cannot be
+            written or loaded.
     """
     compiler = found_compiler()
     if compiler is None:
@@ -154,27 +131,74 @@ def load_library(source: str) -> ctypes.CDLL:
             "backend 'cpu': expected a C++ compiler, found none. Install one: pip install ziglang, "
             "or g++, or clang++, or set CXX."
         )
-    return _loaded(source, compiler, build_flags(compiler), _wanted_folder())
+    return _loaded(source, compiler, build_flags(compiler), kept.wanted_folder(), symbols)
 
 
 @lru_cache(maxsize=1024)
-def _loaded(source: str, compiler: Compiler, flags: tuple[str, ...], wanted: Path) -> ctypes.CDLL:
+def _loaded(
+    source: str,
+    compiler: Compiler,
+    flags: tuple[str, ...],
+    wanted: Path | None,
+    symbols: tuple[str, ...],
+) -> ctypes.CDLL:
     text = with_headers(source)
     parts = (text, *compiler.command, *flags, compiler.version, platform.machine())
-    name = hashlib.sha256("\0".join((*parts, _cpu_features())).encode()).hexdigest()
-    library = wanted / f"{name}.so"
+    digest = hashlib.sha256("\0".join((*parts, _cpu_features())).encode()).hexdigest()
+    name, here = f"{digest}.so", wanted
     try:
-        if not _is_whole(library):
-            library = cache_folder() / library.name
-            with _locked(library.with_suffix(".lock")):
-                if not _is_whole(library):
-                    _build(compiler, flags, text, library)
-        return ctypes.CDLL(str(library))
+        if wanted is None or not kept.is_whole(wanted / name):
+            here = kept.usable_folder()
+            _build_once(compiler, flags, text, here / name)
+        assert here is not None
+        try:
+            return _opened(here / name, symbols)
+        except OSError as error:  # perhaps of a folder whose files may not be run
+            return _opened_elsewhere(compiler, flags, text, here / name, symbols, str(error))
     except OSError as error:  # a full disk, a folder that went away
         raise BuildError(
-            f"backend 'cpu': expected to write and load {library}, got {error}. Make room there, "
-            f"or set RECURRA_CACHE to another folder."
+            f"backend 'cpu': expected to write and load {here}/{name}, got {error}. Make room "
+            f"there, or set RECURRA_CACHE to another folder of your own, whose files may be run."
         ) from error
+
+
+def _build_once(compiler: Compiler, flags: tuple[str, ...], text: str, library: Path) -> None:
+    """Build a library unless another thread or process has done so by now."""
+    with kept.locked(library):
+        if not kept.is_whole(library):
+            _build(compiler, flags, text, library)
+    kept.prune(library.parent)
+
+
+def _opened(library: Path, symbols: tuple[str, ...]) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(library))
+    missing = [symbol for symbol in symbols if not hasattr(found, symbol)]
+    if missing:
+        raise OSError(f"a library without {missing[0]}")
+    kept.note_use(library)
+    return found
+
+
+def _opened_elsewhere(
+    compiler: Compiler,
+    flags: tuple[str, ...],
+    text: str,
+    library: Path,
+    symbols: tuple[str, ...],
+    why: str,
+) -> ctypes.CDLL:
+    """The same library, in the temporary folder."""
+    other = kept.temporary_folder() / library.name
+    try:
+        if other != library:
+            _build_once(compiler, flags, text, other)
+        found = _opened(other, symbols)
+    except OSError:
+        for folder in {library.parent, other.parent}:  # it is no better the next time
+            (folder / library.name).unlink(missing_ok=True)
+        raise
+    kept.say(f"compiled loops are kept for this process only: {library} cannot be loaded ({why})")
+    return found
 
 
 def with_headers(text: str) -> str:
@@ -186,23 +210,12 @@ def with_headers(text: str) -> str:
     return re.sub(r'#include "(.+)"', inlined, text)
 
 
-def _is_whole(library: Path) -> bool:
-    """Whether the library is there as it was built: the loader crashes on one that is cut short."""
-    try:
-        return _digest(library) == library.with_suffix(".sha256").read_text()
-    except OSError:
-        return False
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def build_flags(compiler: Compiler) -> tuple[str, ...]:
     """The options that `compiler` is given: for the target, recurra's own, RECURRA_CXXFLAGS.
 
     Raises:
         BackendError: when RECURRA_TARGET names no target of this machine.
+        BuildError: when RECURRA_CXXFLAGS cannot be split.
     """
     machine = platform.machine()
     targets = _TARGETS.get(_MACHINES.get(machine, machine), _OTHER_TARGETS)
@@ -212,7 +225,14 @@ def build_flags(compiler: Compiler) -> tuple[str, ...]:
             f"RECURRA_TARGET: expected one of {', '.join(targets)} on {machine}, got {target!r}. "
             f"Set it to one of them, or leave it out."
         )
-    more = shlex.split(os.environ.get("RECURRA_CXXFLAGS") or "")
+    given = os.environ.get("RECURRA_CXXFLAGS") or ""
+    try:
+        more = shlex.split(given)
+    except ValueError as error:
+        raise BuildError(
+            f"RECURRA_CXXFLAGS: expected options as in a shell, got {given!r} ({error}). Close the "
+            f"quote, or leave it out."
+        ) from error
     return (*targets[target][compiler.is_zig], *_FLAGS, *more)
 
 
@@ -228,34 +248,24 @@ def _cpu_features() -> str:
     return platform.processor()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _build(compiler: Compiler, flags: tuple[str, ...], text: str, library: Path) -> None:
     for left in library.parent.glob(f"{library.stem}-*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{library.stem}-", dir=library.parent) as work:
         source, built = Path(work, "cell.cpp"), Path(work, "cell.so")
-        source.write_text(text)
+        kept.write(source, text.encode())
         builds.info("building kernels with %s", compiler.command[0])
         for command in _commands(compiler, flags, source, built):
             failed, said = _failed(command)
             if failed:
-                kept = library.with_suffix(".cpp")
-                kept.write_text(text)
+                left = library.with_suffix(".cpp")
+                kept.write(left, text.encode())
                 last = "\n".join(said.strip().splitlines()[-_TAIL_LINES:])
                 raise BuildError(
                     f"backend 'cpu': expected the compiler to build the kernel, it failed. The "
-                    f"source is in {kept}; the command was:\n{shlex.join(command)}\n{last}"
+                    f"source is in {left}; the command was:\n{shlex.join(command)}\n{last}"
                 )
-        note = Path(work, "cell.sha256")
-        note.write_text(_digest(built))
-        os.replace(note, library.with_suffix(".sha256"))
-        os.replace(built, library)
+        kept.keep(built, library)
 
 
 def _commands(
@@ -275,12 +285,63 @@ def _commands(
 def _failed(command: list[str]) -> tuple[bool, str]:
     """Run a command: whether it failed, and what it said."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        failed, _, said = _run(command, _TIMEOUT_S, note="a C++ kernel")
+    except OSError as error:
         return True, str(error)
-    return done.returncode != 0, done.stderr
+    return failed, said
+
+
+_hung: dict[str, float] = {}  # compilers that had to be ended, and when
+
+
+def _run(command: list[str], timeout_s: float, note: str = "") -> tuple[bool, str, str]:
+    """Run a command, at most so long: whether it failed, its output, and what it said of errors.
+
+    Args:
+        note: what it makes, to say so where that takes long.
+    """
+    hung = _hung.get(command[0])
+    if hung is not None and time.monotonic() - hung < _AGAIN_AFTER_S:
+        return True, "", f"{command[0]} did not end when it was last run"
+    alone: dict[str, Any] = {} if os.name == "nt" else {"process_group": 0}
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        **alone,
+    )
+    try:
+        try:
+            output, said = process.communicate(timeout=min(_LONG_S, timeout_s))
+        except subprocess.TimeoutExpired:
+            if note:
+                logger.warning(
+                    "compiling %s with %s, which takes a while; the result is kept",
+                    note,
+                    command[0],
+                )
+            output, said = process.communicate(timeout=max(timeout_s - _LONG_S, 0.0))
+    except subprocess.TimeoutExpired:
+        _end(process)
+        _hung[command[0]] = time.monotonic()
+        return True, "", f"{command[0]} had not ended after {timeout_s:.0f} s"
+    except BaseException:
+        _end(process)
+        raise
+    return process.returncode != 0, output, said
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command with all that it started, which would keep its pipes open."""
+    if os.name == "nt":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 @cache
