@@ -12,7 +12,6 @@ from torch import Tensor
 from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable
 from recurra.backends.reference import ReferenceBackend, operators
 from recurra.backends.traced import constant_result
-from recurra.errors import BackendError
 from recurra.lang import Cell
 
 logger = logging.getLogger("recurra")
@@ -55,15 +54,21 @@ class AutoBackend:
     def __init__(self, cell: Cell, *, memory: str = "normal") -> None:
         self.cell = cell
         self._reference = ReferenceBackend(cell, memory=memory)
-        compiles = found_compiler() is not None
-        self._cpu = CpuBackend(cell, memory=memory, stand_in=self._given_up) if compiles else None
-        self._why_not = "" if self._cpu else "no C++ compiler was found; see `recurra doctor`"
         self._announced: set[str] = set()
+        compiles = found_compiler() is not None
+        self._cpu = CpuBackend(cell, memory=memory, or_else=self.announce) if compiles else None
 
     @property
     def name(self) -> str:
         """The backend that runs float32 on the CPU."""
-        return "cpu" if self._cpu is not None else "reference"
+        return "reference" if self.why_not else "cpu"
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing is compiled now; empty where it is."""
+        if self._cpu is None:
+            return "no C++ compiler was found; see `recurra doctor`"
+        return self._cpu.attempts.why_not
 
     @property
     def runners(self) -> tuple[ReferenceBackend, ReferenceBackend]:
@@ -78,38 +83,28 @@ class AutoBackend:
         **options: Any,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the cell over a batch of sequences; see `ReferenceBackend.run`."""
-        if self._cpu is None:
-            self.announce(self._why_not)
-            return self._reference.run(x, states, parameters, **options)
         reason = unsuitable(x, states[0], parameters.values())
-        if reason is not None:
+        if self._cpu is None:
+            self.announce(self.why_not)
+        elif reason is not None:
             self.announce(_not_compiled(reason))
-        if reason is not None or _is_short(x):
-            return self._reference.run(x, states, parameters, **options)
-        try:
+        elif not _is_short(x) and not self._cpu.attempts.waiting:
             return self._cpu.run(x, states, parameters, **options)
-        except BackendError as error:
-            return self._given_up(error).run(x, states, parameters, **options)
-
-    def _given_up(self, error: BackendError) -> ReferenceBackend:
-        """The reference, from now on: nothing is compiled after such an error."""
-        self._cpu, self._why_not = None, str(error)
-        self.announce()
-        return self._reference
+        return self._reference.run(x, states, parameters, **options)
 
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words, and why it is not another."""
-        if self._cpu is not None:
-            few = (
-                f"  calls of fewer than {_FEW_STEPS} steps without gradients run on the reference "
-                f"backend: packing the weights would take as long"
-            )
-            return f"{self._cpu.explain(sizes)}\n{few}"
-        return f"not compiled: {self._why_not}\n{self._reference.explain(sizes)}"
+        if self._cpu is None or self.why_not:
+            return f"not compiled: {self.why_not}\n{self._reference.explain(sizes)}"
+        few = (
+            f"  calls of fewer than {_FEW_STEPS} steps without gradients run on the reference "
+            f"backend: packing the weights would take as long"
+        )
+        return f"{self._cpu.explain(sizes)}\n{few}"
 
     def announce(self, why: str = "") -> None:
         """Log, once, why the reference runs; without a reason, that nothing is compiled, if so."""
-        why = why or self._why_not
+        why = why or self.why_not
         if why and why not in self._announced:
             self._announced.add(why)
             logger.warning("%s runs on the reference backend: %s", self.cell.name, why)

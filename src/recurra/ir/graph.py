@@ -4,6 +4,7 @@ A value in a graph is what one sequence has at one step: a scalar (), a vector (
 (H, I). Time and batch never appear in a shape; a backend adds them.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -46,6 +47,12 @@ class Node:
 
 _interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
 _interning = Lock()  # two threads must not make one node twice
+if hasattr(os, "register_at_fork"):  # nor may a child get the lock of a thread that it has not
+    os.register_at_fork(
+        before=_interning.acquire,
+        after_in_parent=_interning.release,
+        after_in_child=_interning.release,
+    )
 
 
 def intern(op: str, inputs: tuple[Node, ...], attrs: Attrs, shape: Shape) -> Node:

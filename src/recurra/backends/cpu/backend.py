@@ -6,6 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from recurra.backends.cpu.attempts import Attempts
 from recurra.backends.cpu.execute import CpuExecutor
 from recurra.backends.cpu.loops import CACHE_BYTES
 from recurra.backends.reference.backend import ReferenceBackend
@@ -26,8 +27,8 @@ class CpuBackend(ReferenceBackend):
 
     Args:
         memory: "low" to keep states alone for the backward pass and compute the rest again.
-        stand_in: gives the backend that runs a backward pass whose loop cannot be built, for the
-            error; None to raise it.
+        or_else: called with the reason where a call is run by torch, because it cannot be compiled;
+            None where that is an error.
     """
 
     name = "cpu"
@@ -38,11 +39,17 @@ class CpuBackend(ReferenceBackend):
         cell: Cell,
         *,
         memory: str = "normal",
-        stand_in: Callable[[BackendError], ReferenceBackend] | None = None,
+        or_else: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(cell, memory=memory)
-        self._stand_in = stand_in
         self.plan = _plan(cell, low=memory == "low")
+        self.attempts = Attempts(or_else)
+        self._may_fail = or_else is not None
+
+    @property
+    def key(self) -> str:
+        """See `ReferenceBackend.key`; what may run otherwise is another backend."""
+        return f"{super().key}-or-else" if self._may_fail else super().key
 
     def check(self, x: Tensor, state: Tensor) -> None:
         """Raise BackendError where nothing is compiled for such an input and state."""
@@ -74,11 +81,9 @@ class CpuBackend(ReferenceBackend):
 
     def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
         products = torch.bfloat16 if variant else torch.float32
-        executor = CpuExecutor(self.plan, sizes, like.float(), products=products)
-        if self._stand_in is not None:
-            stand_in, like = self._stand_in, like.new_empty(0)
-            executor.stand_in = lambda error: stand_in(error).executor_for(sizes, like)
-        return executor
+        return CpuExecutor(
+            self.plan, sizes, like.float(), products=products, attempts=self.attempts
+        )
 
 
 _DTYPES = (torch.float32, torch.bfloat16)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recurra.backends.cpu.attempts import Attempts
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.backends.cpu.schedule import Bulk, bulk, resolve
 from recurra.backends.reference.execute import Call, Executor, Values, accumulate
@@ -68,6 +69,7 @@ class CpuExecutor(Executor):
 
     Args:
         products: bfloat16 to round the operands of products to it.
+        attempts: what becomes of a loop that cannot be built.
     """
 
     writes_output = True
@@ -79,9 +81,12 @@ class CpuExecutor(Executor):
         like: Tensor,
         *,
         products: torch.dtype = torch.float32,
+        attempts: Attempts | None = None,
     ) -> None:
         super().__init__(plan, sizes, like)
         self._products = products
+        self._attempts = attempts or Attempts()
+        self._by_torch: Executor | None = None
         self._reads = set(self.backward_reads())
         # what the backward pass finds kept, and does not compute again
         self._keeps = self._reads.difference(plan.sequence.graph.output_nodes if plan.low else ())
@@ -109,11 +114,28 @@ class CpuExecutor(Executor):
     ) -> tuple[Tensor, list[Tensor], Values]:
         """See `Executor.forward`; y and the states are in the dtype of the leaves."""
         if self._products is torch.float32:
-            return super().forward(leaves, call, keep)
+            return self._forward(leaves, call, keep)
         dtype = leaves[self.plan.states[0]].dtype
         with torch.autocast("cpu", enabled=False):
-            y, finals, values = super().forward(_as_float32(leaves), call, keep)
+            y, finals, values = self._forward(_as_float32(leaves), call, keep)
         return y.to(dtype), [final.to(dtype) for final in finals], values
+
+    def _forward(
+        self, leaves: Values, call: Call, keep: bool
+    ) -> tuple[Tensor, list[Tensor], Values]:
+        if not self._attempts.waiting:
+            try:
+                return super().forward(leaves, call, keep)
+            except BackendError as error:
+                self._attempts.excused(error)
+        return self._instead().forward(leaves, call, keep)
+
+    def _instead(self) -> Executor:
+        """The same plan, run by torch: what it keeps is what compiled loops keep."""
+        if self._by_torch is None:
+            with torch.inference_mode(False):
+                self._by_torch = Executor(self.plan, self._sizes, self._like)
+        return self._by_torch
 
     def _products_of_input(self) -> dict[Node, Bulk]:
         """What the forward loop computes for some steps at a time, of the sequence section."""
@@ -192,16 +214,21 @@ class CpuExecutor(Executor):
     ) -> CompiledLoop:
         key = (body, tuple(item.node for item in before), tuple(item.node for item in after))
         if key not in self._compiled:
-            self._compiled[key] = CompiledLoop(
-                body,
-                carried,
-                self._stepped,
-                self._sizes,
-                skip=skip,
-                before=before,
-                after=after,
-                products=self._products,
-            )
+            try:
+                self._compiled[key] = CompiledLoop(
+                    body,
+                    carried,
+                    self._stepped,
+                    self._sizes,
+                    skip=skip,
+                    before=before,
+                    after=after,
+                    products=self._products,
+                )
+            except BackendError as error:
+                self._attempts.failed(error)
+                raise
+            self._attempts.succeeded()
         return self._compiled[key]
 
     # ---- backward ------------------------------------------------------------------------------
@@ -217,13 +244,21 @@ class CpuExecutor(Executor):
     ) -> Values:
         """See `Executor.backward`; each cotangent is in the dtype of its leaf."""
         if self._products is torch.float32:
-            return super().backward(leaves, kept, call, d_y, d_finals, wanted)
+            return self._backward(leaves, kept, call, d_y, d_finals, wanted)
         finals = [d.float() for d in d_finals]
         with torch.autocast("cpu", enabled=False):
-            found = super().backward(
+            found = self._backward(
                 _as_float32(leaves), _as_float32(kept), call, d_y.float(), finals, wanted
             )
         return {node: d.to(leaves[node].dtype) for node, d in found.items()}
+
+    def _backward(self, leaves: Values, kept: Values, *call: Any) -> Values:
+        if not self._attempts.waiting:
+            try:
+                return super().backward(leaves, kept, *call)
+            except BackendError as error:
+                self._attempts.excused(error)
+        return self._instead().backward(leaves, kept, *call)
 
     def _tail(self, table: bool) -> _Tail:
         """What follows the steps of the reverse loop, the sequence section's part included.

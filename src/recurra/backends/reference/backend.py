@@ -183,10 +183,6 @@ class ReferenceBackend:
         )
         return Bound(executor=executor, call=call, leaves=values, nodes=nodes)
 
-    def executor_for(self, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        """What runs this cell at these sizes, in the dtype and on the device of `like`."""
-        return self._new_executor(False, sizes, like)
-
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words."""
         return describe(self.cell, self.plan, sizes)

@@ -4,7 +4,7 @@ Letters: T time, B batch, V rows of a token table. Values are kept by node; thos
 step to step ("stepped") have time in front.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,6 @@ from recurra.backends.reference.blank import blank_run
 from recurra.backends.reference.loops import LoopResult, TimeLoop
 from recurra.backends.reference.program import Program, reads_identity
 from recurra.backends.watching import outliving
-from recurra.errors import BackendError
 from recurra.ir import Graph, Node, apply
 from recurra.passes import Plan, Section
 from recurra.passes.hoist import dependents, section
@@ -89,12 +88,9 @@ class Executor:
         blank: loops are not run, only their results allocated, which is enough to trace a call.
         writes_output: loops write an output that is also kept to memory of its own at each step,
             which costs less than a copy at the end where one pass over a row does both.
-        stand_in: gives what runs a backward pass that this one could not, for such an error; None
-            where the error is to be raised.
     """
 
     writes_output = False
-    stand_in: Callable[[BackendError], "Executor"] | None = None
 
     def __init__(self, plan: Plan, sizes: Mapping[str, int], like: Tensor) -> None:
         self.plan = plan

@@ -10,7 +10,6 @@ from torch._C._functorch import is_legacy_batchedtensor
 
 from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.execute import Call, Executor, Values
-from recurra.errors import BackendError
 from recurra.ir import Node
 
 
@@ -242,14 +241,7 @@ def adjoint(
         d_outputs: the cotangents of y and of the final states.
     """
     values = {**leaves, **kept}
-    try:
-        found = executor.backward(leaves, values, call, d_outputs[0], d_outputs[1:], wanted)
-    except BackendError as error:
-        if executor.stand_in is None:
-            raise
-        executor = executor.stand_in(error)
-        _, _, values = executor.forward(leaves, call, keep=True)
-        found = executor.backward(leaves, values, call, d_outputs[0], d_outputs[1:], wanted)
+    found = executor.backward(leaves, values, call, d_outputs[0], d_outputs[1:], wanted)
     return {node: _shaped(d, leaves[node].shape) for node, d in found.items()}
 
 
