@@ -19,11 +19,11 @@ import torch
 
 import recurra as rc
 from compiled import Call, compare
-from oracle import Case, results
-from recurra import cells
+from oracle import Case, assert_same, results
+from recurra import backends, cells
 from recurra.backends import ReferenceBackend
 from recurra.backends.choose import AutoBackend
-from recurra.backends.cpu import CpuBackend, found_compiler, loops
+from recurra.backends.cpu import CpuBackend, attempts, found_compiler, loops
 from recurra.backends.cpu import cache as kept
 from recurra.backends.cpu import compiler as compiling
 from recurra.errors import BackendError, BuildError
@@ -171,7 +171,9 @@ def test_kernels_compile_for_neon(
         pytest.skip("no such compiler for aarch64")
     sources: list[str] = []
     real = loops.load_library
-    monkeypatch.setattr(loops, "load_library", lambda text: sources.append(text) or real(text))
+    monkeypatch.setattr(
+        loops, "load_library", lambda text, *more: sources.append(text) or real(text, *more)
+    )
     for of in (cells.gru, cells.peephole_lstm):
         results(CpuBackend(of), CASE.tensors(of, torch.float32))
     assert len(sources) >= 2
@@ -383,6 +385,344 @@ def test_file_that_cannot_grow_is_a_build_error(kibibytes: int, cache: Path) -> 
     )
     assert said.stdout == ("42\n" if kibibytes == 64 else "BuildError\n"), said.stderr
     assert answer() == 42, "once there is room"
+
+
+# ---- whose code is run ---------------------------------------------------------------------------
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away"
+)
+
+
+def loaded_from(folder: Path) -> bool:
+    return str(folder) in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777])
+def test_folder_that_others_can_write_to_gives_way_and_is_named_once(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(mode)
+    monkeypatch.setenv("RECURRA_CACHE", str(folder))
+    with caplog.at_level(logging.WARNING, "recurra"):
+        for _ in range(2):
+            compiling._loaded.cache_clear()
+            assert answer() == 42
+    assert not loaded_from(folder)
+    assert not list(folder.iterdir())
+    assert caplog.text.count(f"{folder}: others can write to it (mode {mode:04o})") == 1
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["folder", "library", "note"])
+def test_what_belongs_to_another_user_is_not_loaded(
+    what: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answer() == 42
+    (library,) = cache.glob("*.so")
+    evil = ctypes.CDLL(str(library))._name  # it is a good library; whose it is counts
+    assert kept.is_whole(library)
+    chosen = {"folder": cache, "library": library, "note": library.with_suffix(".sha256")}[what]
+    os.chown(chosen, 12345, 12345)
+    assert not kept.is_whole(Path(evil))
+    compiling._loaded.cache_clear()
+    assert answer() == 42
+    if what == "folder":
+        assert kept.usable_folder() == kept.temporary_folder()
+    else:
+        assert chosen.stat().st_uid == 0, "built again"
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_library_that_others_can_write_to_is_built_again(mode: int, cache: Path) -> None:
+    assert answer() == 42
+    (library,) = cache.glob("*.so")
+    library.chmod(mode)
+    assert not kept.is_whole(library)
+    compiling._loaded.cache_clear()
+    assert answer() == 42
+    assert library.stat().st_mode & 0o022 == 0
+
+
+def test_nothing_is_written_through_a_link(cache: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    assert answer() == 42
+    (library,) = cache.glob("*.so")
+    name = library.stem
+    for file in cache.iterdir():
+        file.unlink()
+    for link in (f"{name}.cpp", f"{name}.sha256", f"{name}.so", f"{name[:2]}.lock", "pruned"):
+        (cache / link).symlink_to(precious)
+    compiling._loaded.cache_clear()
+    with pytest.raises(BuildError, match="RECURRA_CACHE"):  # of a lock that is a link
+        answer()
+    (cache / f"{name[:2]}.lock").unlink()
+    assert answer() == 42
+    with pytest.raises(BuildError, match="the command was"):
+        compiling.load_library('extern "C" int broken( {\n')
+    (source,) = (file for file in cache.glob("*.cpp") if not file.is_symlink())
+    for file in cache.glob("*"):
+        if file.name.startswith(source.stem):
+            file.unlink()
+    source.symlink_to(precious)
+    with pytest.raises(BuildError, match="the command was"):
+        compiling.load_library('extern "C" int broken( {\n')
+    assert precious.read_text() == "mine"
+
+
+def test_folder_whose_libraries_cannot_be_loaded_gives_way(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = ctypes.CDLL
+
+    def not_from_there(path: str, *args: object) -> ctypes.CDLL:
+        if path.startswith(str(cache)):
+            raise OSError(f"{path}: failed to map segment from shared object")
+        return real(path)
+
+    monkeypatch.setattr(ctypes, "CDLL", not_from_there)
+    with caplog.at_level(logging.WARNING, "recurra"):
+        assert answer() == 42
+    assert caplog.text.count("failed to map segment") == 1
+
+    def from_nowhere(path: str, *args: object) -> ctypes.CDLL:
+        raise OSError(f"{path}: failed to map segment from shared object")
+
+    monkeypatch.setattr(ctypes, "CDLL", from_nowhere)
+    compiling._loaded.cache_clear()
+    with pytest.raises(BuildError, match=r"failed to map segment.*RECURRA_CACHE"):
+        answer()
+
+
+def test_user_without_a_home_has_a_temporary_cache(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("RECURRA_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    compiling._loaded.cache_clear()
+    kept.say.cache_clear()
+    with caplog.at_level(logging.WARNING, "recurra"):
+        assert answer() == 42
+    assert caplog.text.count("has no home folder") == 1
+    compiling._loaded.cache_clear()
+
+
+def test_what_is_not_used_is_deleted(cache: Path) -> None:
+    assert answer() == 42
+    (library,) = cache.glob("*.so")
+    day = 86_400
+    for stem, days in (("old", 61), ("young", 59)):
+        for suffix in (".so", ".sha256"):
+            other = (cache / stem).with_suffix(suffix)
+            other.write_bytes(b"")
+            os.utime(other, (time.time() - days * day,) * 2)
+    kept.prune(cache)
+    assert (cache / "old.so").exists(), "once a day"
+    (cache / "pruned").unlink()
+    kept.prune(cache)
+    assert sorted(file.stem for file in cache.glob("*.so")) == sorted([library.stem, "young"])
+    assert not (cache / "old.sha256").exists()
+    os.utime(library, (0, 0))
+    compiling._loaded.cache_clear()
+    assert answer() == 42
+    assert library.stat().st_mtime > time.time() - day, "it was used today"
+
+
+def test_too_much_is_deleted_from_the_least_used(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    for days in range(2, 8):
+        file = cache / f"{days}.so"
+        file.write_bytes(bytes(100))
+        os.utime(file, (time.time() - days * 86_400,) * 2)
+    monkeypatch.setattr(kept, "_LARGEST_BYTES", 250)
+    kept.prune(cache)
+    assert sorted(file.name for file in cache.glob("*.so")) == ["2.so", "3.so"]
+
+
+# ---- what the environment says -------------------------------------------------------------------
+
+
+def runs_by_torch(caplog: pytest.LogCaptureFixture, why: str) -> None:
+    """`auto` runs a layer, forward and backward, and says why it is not compiled, once."""
+    auto = AutoBackend(cells.rnn)
+    inputs = CASE.tensors(cells.rnn, torch.float32)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "recurra"):
+        found = [results(auto, inputs) for _ in range(2)][-1]
+    assert_same(found, results(ReferenceBackend(cells.rnn), inputs), 1e-5)
+    assert auto.name == "reference"
+    assert why in auto.explain({"I": 9, "H": 37})
+    assert sum("runs on the reference backend" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_flags_with_an_open_quote(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RECURRA_CXXFLAGS", "-DNAME='x")
+    with pytest.raises(BuildError, match=r"RECURRA_CXXFLAGS: expected.*No closing quotation"):
+        answer()
+    runs_by_torch(caplog, "RECURRA_CXXFLAGS")
+
+
+def test_compiler_with_an_open_quote_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "g++ '-O1")
+    with caplog.at_level(logging.WARNING, "recurra"):
+        assert found_compiler() is not None
+    assert caplog.text.count("No closing quotation") == 1
+    assert str(rc.doctor())
+
+
+def test_compiler_whose_version_is_in_another_encoding(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "c++"
+    script.write_bytes(
+        b'#!/bin/sh\n[ "$1" = --version ] && printf "Compilateur \\351 1.0\\n" && exit 0\n'
+        b'printf "erreur \\351\\n" >&2; exit 3\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    compiler = found_compiler()
+    assert compiler is not None
+    assert compiler.version.startswith("Compilateur")
+    with pytest.raises(BuildError, match="erreur"):
+        answer()
+
+
+def test_compiler_that_hangs_is_ended_and_not_asked_again(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path / "hung", "sleep 1000"))
+    monkeypatch.setattr(compiling, "_TIMEOUT_S", 0.6)
+    monkeypatch.setattr(compiling, "_LONG_S", 0.2)
+    with caplog.at_level(logging.WARNING, "recurra"), pytest.raises(BuildError, match="not ended"):
+        answer()
+    assert caplog.text.count("compiling a C++ kernel") == 1
+    monkeypatch.setattr(compiling, "_TIMEOUT_S", 1000.0)
+    start = time.monotonic()
+    with pytest.raises(BuildError, match="did not end when it was last run"):
+        answer()
+    assert time.monotonic() - start < 60
+
+
+def test_library_without_its_function_is_a_build_error(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty = tmp_path / "empty.cpp"
+    empty.write_text("int nothing;\n")
+    compiler = found_compiler()
+    assert compiler is not None
+    real = shlex.join(compiler.command)
+    then = (
+        f"while [ $# -gt 1 ]; do [ $1 = -o ] && {real} -shared -fPIC {empty} -o $2; shift; done; "
+        "exit 0"
+    )
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path / "fake", then))
+    with pytest.raises(BuildError, match="without answer"):
+        compiling.load_library(SOURCE, ("answer",))
+    assert not list(cache.glob("*.so")), "it is no better the next time"
+    runs_by_torch(caplog, "without")
+
+
+def test_build_that_fails_for_a_moment_is_tried_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = [True]
+    real = compiling._build
+
+    def build(*args: object) -> None:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compiling, "_build", build)
+    now = [1000.0]
+    monkeypatch.setattr(attempts.time, "monotonic", lambda: now[0])
+    auto, inputs = AutoBackend(cells.rnn), CASE.tensors(cells.rnn, torch.float32)
+    with caplog.at_level(logging.WARNING, "recurra"):
+        inputs.run(auto)
+        full[0] = False
+        inputs.run(auto)
+        assert auto.name == "reference", "not at every call"
+        now[0] += 31
+        inputs.run(auto)
+    assert auto.name == "cpu"
+    assert "not compiled" not in auto.explain({"I": 9, "H": 37})
+    assert caplog.text.count("No space left on device") == 1
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("low", ["normal", "low"])
+def test_backward_loop_that_cannot_be_built_is_run_by_torch(
+    low: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    compiler = found_compiler()
+    assert compiler is not None
+    then = f'[ -e {broken} ] && exit 1; exec {shlex.join(compiler.command)} "$@"'
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path / "fake", then))
+    layer, ids = rc.GRU(9, 5, memory=low), torch.randint(9, (12, 3))
+    x, embedding = torch.randn(7, 3, 9), torch.randn(9, 9, requires_grad=True)
+    backends.choose._loaded.cache_clear()
+
+    def results_of() -> list[torch.Tensor]:
+        broken.unlink(missing_ok=True)
+        layer.zero_grad()
+        losses = [layer(x)[0].square().sum(), layer(ids, embedding=embedding)[0].square().sum()]
+        if is_broken:
+            broken.touch()
+        return [*torch.autograd.grad(sum(losses), [*layer.parameters(), embedding])]
+
+    is_broken = True
+    found = results_of()
+    assert "not compiled" in layer.explain()
+    is_broken = False
+    backends.choose._loaded.cache_clear()
+    for a, b in zip(found, results_of(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert "not compiled" not in layer.explain()
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_while_another_thread_builds_does_not_keep_the_lock(
+    cache: Path, counted: Path
+) -> None:
+    """Children that live on do not stop others from building, and build what they need."""
+    program = (
+        "import os, sys, threading, time\nfrom pathlib import Path\n"
+        f"{ASK.splitlines()[0]}\nsource = {SOURCE!r}\n"
+        "thread = threading.Thread(target=load_library, args=(source,))\nthread.start()\n"
+        f"while not Path({str(counted)!r}).exists(): time.sleep(0.02)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n    time.sleep(30)\n    os._exit(0)\n"
+        f"Path({str(counted.with_name('wait'))!r}).unlink()\nthread.join()\n"
+        "from recurra.backends.cpu import cache\n"
+        f"(library,) = Path({str(cache)!r}).glob('*.so')\n"
+        "with cache.locked(library, timeout_s=10.0): print('free')\n"
+        "other = os.fork()\n"
+        "if other == 0:\n    os._exit(load_library(source)['answer']() != 42)\n"
+        "print(os.waitpid(other, 0)[1])\nos.kill(child, 9)\n"
+    )
+    counted.with_name("wait").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.split() == ["free", "0"], done.stderr
 
 
 # ---- sanitizers ----------------------------------------------------------------------------------

@@ -319,7 +319,7 @@ def _run(command: list[str], timeout_s: float, note: str = "") -> tuple[bool, st
             output, said = process.communicate(timeout=min(_LONG_S, timeout_s))
         except subprocess.TimeoutExpired:
             if note:
-                logger.warning(
+                builds.warning(
                     "compiling %s with %s, which takes a while; the result is kept",
                     note,
                     command[0],

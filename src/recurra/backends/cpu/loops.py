@@ -35,6 +35,7 @@ _NUMBER_BYTES, _LONG_BYTES = 4, ctypes.sizeof(_LONG)
 _MOST_ROWS = 2**62
 _WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
 _KERNELS = Path(__file__).with_name("kernels.cpp")
+_SYMBOLS = ("float32", "bfloat16", "facts", "first_outside")
 _TABLES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
@@ -176,7 +177,7 @@ class CompiledLoop:
         self._first_outside = self._kernels["first_outside"]
         self._first_outside.restype = _LONG
         self._first_outside.argtypes = (_POINTER, _LONG, _LONG)
-        self._function = load_library('#include "runtime.hpp"\n' + self.source)["run"]
+        self._function = load_library('#include "runtime.hpp"\n' + self.source, ("run",))["run"]
         self._function.restype = None
         self._function.argtypes = (ctypes.POINTER(Call),)
         # what follows from the sizes is worked out here, not at every call
@@ -522,7 +523,7 @@ def _misfit(node: Node, value: Tensor, shape: Sequence[int]) -> BackendError:
 
 def _kernels() -> ctypes.CDLL:
     """The products, which agree with this module on all that stands in both."""
-    library = load_library(_KERNELS.read_text())
+    library = load_library(_KERNELS.read_text(), _SYMBOLS)
     gate.check_facts(library, _FACTS)
     return library
 

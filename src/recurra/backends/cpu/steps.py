@@ -78,6 +78,7 @@ class WriterStruct(ctypes.Structure):
     )
 
 
+_SYMBOLS = ("step", "step_on_ids", "write_tokens", "facts")
 _FACTS = {
     f"sizeof({name})": ctypes.sizeof(struct)
     for name, struct in {
@@ -171,7 +172,9 @@ class Stepper:
         watched: Sequence[Tensor] = (),
     ) -> None:
         self.functions = load_library(
-            f'#include "runtime.hpp"\n{WATCH.read_text()}\n{GENERATE.read_text()}'
+            f'#include "runtime.hpp"
+{WATCH.read_text()}
+{GENERATE.read_text()}', _SYMBOLS
         )
         gate.check_facts(self.functions, _FACTS)
         # before the weights are read: what changes in between is then seen by the next look
