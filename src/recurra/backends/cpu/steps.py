@@ -172,9 +172,7 @@ class Stepper:
         watched: Sequence[Tensor] = (),
     ) -> None:
         self.functions = load_library(
-            f'#include "runtime.hpp"
-{WATCH.read_text()}
-{GENERATE.read_text()}', _SYMBOLS
+            f'#include "runtime.hpp"\n{WATCH.read_text()}\n{GENERATE.read_text()}', _SYMBOLS
         )
         gate.check_facts(self.functions, _FACTS)
         # before the weights are read: what changes in between is then seen by the next look
