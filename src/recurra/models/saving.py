@@ -242,8 +242,10 @@ def build(
         check_shapes(weights, shapes, blank)
         return found(**arguments, device=device, backend=backend)
     except _MISFITS as error:
+        # torch goes on for many lines
+        said = [str(error)] if isinstance(error, ValueError) else str(error).splitlines()[:1]
         raise CheckpointError(
-            f"{where}: expected the arguments of {found.__name__}, got: {error}"
+            f"{where}: expected the arguments of {found.__name__}, got: {''.join(said)}"
         ) from error
 
 

@@ -10,6 +10,7 @@ OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "plateau", "constant")
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 DEFAULT_EPOCHS = 20
+MAX_THREADS = 1024
 MAX_SAMPLE_LENGTH = 1_000_000  # tokens; training waits while they are drawn
 
 # What may change when a run is resumed: how far it goes, how often it is saved, and what it runs
@@ -78,8 +79,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "bptt", "log_every"):
             whole(name, getattr(self, name), least=1)
-        for name in ("epochs", "max_steps", "eval_every", "checkpoint_every", "threads"):
+        for name in ("epochs", "max_steps", "eval_every", "checkpoint_every"):
             whole(name, getattr(self, name), least=1, optional=True)
+        whole("threads", self.threads, least=1, most=MAX_THREADS, optional=True)
         whole("warmup_steps", self.warmup_steps, least=0, optional=True)
         whole("sample_length", self.sample_length, least=0, most=MAX_SAMPLE_LENGTH)
         whole("seed", self.seed, least=0)

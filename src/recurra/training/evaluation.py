@@ -31,6 +31,7 @@ def evaluate(
     device: torch.device | None = None,
     pieces: int | None = None,
     max_tokens: int | None = None,
+    vocab_size: int | None = None,
 ) -> dict[str, float]:
     """The mean loss of `model` over `tokens`, each but the first predicted once from all before it.
 
@@ -45,10 +46,12 @@ def evaluate(
         device: where the model is; None: where its parameters are.
         pieces: how many pieces to read side by side; None: by the split's length, 64 at most.
         max_tokens: of a longer split, count only about so many, in pieces spread evenly over it.
+        vocab_size: what the ids must be below; None: they are not checked.
     Returns:
         `nll` in nats a token, `bpc` (char, byte) or `ppl` (word, bpe), `tokens` predicted,
         `seconds`.
     Raises:
+        DataError: when an id is not below `vocab_size`, or the file of the tokens is cut meanwhile.
         ValueError: with fewer than two tokens, when there is nothing to predict.
     """
     total = len(tokens) - 1
@@ -65,7 +68,7 @@ def evaluate(
     model.eval()
     try:
         with torch.no_grad():
-            loss = sum(_read(model, tokens, reading, where) for reading in readings)
+            loss = sum(_read(model, tokens, reading, where, vocab_size) for reading in readings)
     finally:
         for module in training:
             module.training = True
@@ -107,7 +110,11 @@ def _readings(total: int, pieces: int, limit: int) -> list[_Reading]:
 
 
 def _read(
-    model: Callable[..., Any], tokens: np.ndarray, reading: _Reading, device: torch.device
+    model: Callable[..., Any],
+    tokens: np.ndarray,
+    reading: _Reading,
+    device: torch.device,
+    vocab_size: int | None,
 ) -> float:
     """Sum of nats over the targets of the pieces."""
     longest = int((reading.stops - reading.starts).max())
@@ -116,10 +123,12 @@ def _read(
     while start < longest:
         length = min(chunk, -start if start < 0 else longest - start)
         inputs, targets = _chunk(tokens, reading, start, length, device)
+        if vocab_size is not None:
+            check_ids(tokens, inputs, vocab_size)
+            check_ids(tokens, targets.clamp(min=0), vocab_size)  # -100 is ours, and left out
         logits, state = model(inputs, state)
         chunk = max(1, min(CHUNK, LOGITS // logits[0].numel()))
         if start >= 0:
-            check_ids(tokens, targets[targets != -100], logits.shape[-1])
             losses = functional.cross_entropy(
                 logits.flatten(0, 1).float(), targets.flatten(), reduction="none"
             )

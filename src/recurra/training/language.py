@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from recurra.data import TokenStreams, Vocabulary, check_ids
 from recurra.errors import CheckpointError, DataError, RunError
@@ -233,6 +234,8 @@ class LanguageTrainer:
             marks = {name: int(checkpoint.record["marks"][name]) for name in RunLogs.names}
             if min(marks.values()) < 0:
                 raise ValueError(f"marks {marks}")
+            if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+                raise ValueError("weights that are not finite")
             self.model.load_state_dict(weights, strict=False)  # of tied weights one may be there
             memory = checkpoint.group("optimizer")
             load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
@@ -423,6 +426,7 @@ class LanguageTrainer:
             level=self.vocabulary.level,
             device=self._stepper.device,
             max_tokens=VALIDATION_TOKENS,
+            vocab_size=len(self.vocabulary),
         )
         nll = figures["nll"]
         progress.val_cost_s = figures["seconds"]

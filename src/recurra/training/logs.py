@@ -1,5 +1,6 @@
 """The three files that grow during a run, opened, marked and closed together."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -44,9 +45,13 @@ class RunLogs:
     def __init__(self, folder: Path, level: str, marks: Mapping[str, int]) -> None:
         self._level = level
         metrics, samples = folder / "metrics.csv", folder / "samples.txt"
-        self._metrics = MetricsTable(metrics, columns(level), keep=marks["metrics"])
-        self._events = EventLog(folder, keep=marks["events"])
-        self._samples = SampleLog(samples, keep=marks["samples"])
+        with contextlib.ExitStack() as opened:  # all three or none
+            self._metrics = MetricsTable(metrics, columns(level), keep=marks["metrics"])
+            opened.callback(self._metrics.close)
+            self._events = EventLog(folder, keep=marks["events"])
+            opened.callback(self._events.close)
+            self._samples = SampleLog(samples, keep=marks["samples"])
+            opened.pop_all()
 
     def row(self, status: Status, *, validated: bool) -> None:
         """Write one row; the validation loss only where it is new."""

@@ -111,7 +111,10 @@ def _go_on(
             if name.startswith("model/")
         }
         model = build(where, config, weights, shapes, backend=settings.training.backend)
-        trainer = _trainer(folder, model, text, settings, view, lock)
+        try:
+            trainer = _trainer(folder, model, text, settings, view, lock)
+        except DataError as error:
+            raise DataError(f"{where}: settings that its text does not fit: {error}") from error
         trainer.restore()
         # Only a checkpoint that is accepted, and a limit that is still ahead, change the run.
         if settings != saved and not trainer.is_over:
@@ -174,7 +177,8 @@ def evaluate_run(
 
 
 def _figures(run: Run, tokens: np.ndarray) -> dict[str, float]:
-    figures = evaluate(run.model, tokens, level=run.vocabulary.level)
+    size, level = len(run.vocabulary), run.vocabulary.level
+    figures = evaluate(run.model, tokens, level=level, vocab_size=size)
     return figures | of_text(figures, tokens, run.vocabulary)
 
 
