@@ -11,6 +11,7 @@ import pytest
 from recurra import cells
 from recurra.cli import compare
 from recurra.training import run_trial
+from recurra.training.workers import DeathError
 
 
 @pytest.mark.parametrize(
@@ -236,6 +237,27 @@ def test_compare_has_a_folder_for_each_task_and_settings() -> None:
     assert names[:2] == ["compare-adding", "compare-adding-steps=50"]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9._=-]{1,80}", name) for name in names)
+
+
+def test_compare_shows_what_has_ended_when_a_process_died(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+    def dying(trials: Any, folder: Any, *rest: Any) -> Any:
+        outcome = run_trial(trials[0])
+        folder.keep(outcome)
+        yield outcome
+        raise DeathError("compare: expected every trial to end, got 1 whose process died: rnn-1")
+
+    monkeypatch.setattr("recurra.training.run_trials", dying)
+    words = ["compare", "--task", "adding:steps=8", "--cells", "rnn", "--max-steps", "2"]
+    outcome = recurra(*words, "--out", tmp_path / "c")
+    assert outcome.code == 2
+    assert "rnn-1" in outcome.err
+    assert "0 of 1" in outcome.out
+    assert (tmp_path / "c" / "results.parquet").is_file()
 
 
 def test_compare_says_what_it_keeps_when_it_is_interrupted(

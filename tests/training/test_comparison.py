@@ -336,9 +336,9 @@ def test_damaged_outcomes_are_named(tmp_path: Path, damage: bytes) -> None:
 def test_one_comparison_at_a_time_is_at_work_in_a_folder(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     with folder.locked():
-        with pytest.raises(RunError, match="expected a folder in which no comparison is at work"):
+        with pytest.raises(RunError, match="expected a comparison that nothing else trains"):
             next(run_trials([trial()], folder, jobs=1))
-        with pytest.raises(RunError, match="is at work"):
+        with pytest.raises(RunError, match="nothing else trains"):
             next(run_on_ray([trial()], folder))
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="expected a folder that can be made"):

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, option
-from recurra.errors import RunError
 
 TASK = "Task"
 
@@ -91,6 +90,7 @@ def compare_cells(
         summarise,
     )
     from recurra.training.numbers import positive, whole
+    from recurra.training.workers import DeathError
 
     _check_installed("compare", "matplotlib", "pyarrow")
     if ray is not None:
@@ -122,25 +122,25 @@ def compare_cells(
         f"; {len(trials) - len(missing)} have ended before" if len(missing) < len(trials) else ""
     )
     console.print(f"{where}, kept in {printable(str(folder.path))}{before}\n")
-    failure: RunError | None = None
-    with _live(console, len(trials), len(trials) - len(missing)) as watch:
-        if ray is None:
-            running = run_trials(trials, folder, jobs, watch)
-        else:
-            running = run_on_ray(trials, folder, None if ray == "local" else ray)
-        try:
+    failure: DeathError | None = None
+    try:
+        with _live(console, len(trials), len(trials) - len(missing)) as watch:
+            if ray is None:
+                running = run_trials(trials, folder, jobs, watch)
+            else:
+                running = run_on_ray(trials, folder, None if ray == "local" else ray)
             for outcome in running:
                 watch.ended(outcome)
-        except KeyboardInterrupt:
-            kept = len(trials) - len(folder.missing(trials))
-            typer.echo(
-                f"stopped: {kept} of {len(trials)} trials are kept in {folder.path}; the same "
-                "command goes on with the others",
-                err=True,
-            )
-            raise typer.Exit(130) from None
-        except RunError as error:
-            failure = error
+    except KeyboardInterrupt:
+        kept = len(trials) - len(folder.missing(trials))
+        typer.echo(
+            f"stopped: {kept} of {len(trials)} trials are kept in {folder.path}; the same command "
+            "goes on with the others",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    except DeathError as error:
+        failure = error
     outcomes = [o for o in folder.outcomes() if o.trial in trials]
     if outcomes:
         _print_summaries(console, made, summarise(outcomes))

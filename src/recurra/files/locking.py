@@ -23,8 +23,9 @@ class FolderLock:
         RunError: on entering, when another process holds it or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, what: str = "run") -> None:
         self.folder = folder
+        self._what = what
         # a lock of its own for every object: two threads of a process keep each other out too
         self._lock = filelock.FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
         self._identity: tuple[int, int] | None = None
@@ -35,8 +36,9 @@ class FolderLock:
             self._lock.acquire()
         except filelock.Timeout:
             raise RunError(
-                f"{self.folder}: expected a run that nothing else trains, got one that another "
-                "process is training now. Wait for its end or stop it, or train under another name."
+                f"{self.folder}: expected a {self._what} that nothing else trains, got one that "
+                "another process is training now. Wait for its end or stop it, or train under "
+                "another name."
             ) from None
         except OSError as error:
             raise RunError(

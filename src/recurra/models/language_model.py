@@ -118,7 +118,8 @@ class LanguageModel(Model):
         """The logits of the token after each one read, and the state after the last.
 
         Args:
-            ids: [T, B] int64 token ids; [T] for one sequence.
+            ids: [T, B] int64 token ids, time first; [T] for one sequence. Ids that lie batch first,
+                [B, T], go in as `ids.T`: nothing but the order of the axes tells them apart.
             state: as an earlier call returned it, to read on from there; None means zeros.
 
         Returns:

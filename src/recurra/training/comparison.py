@@ -17,11 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from recurra.data import make_task
 from recurra.errors import RunError
-from recurra.files import write_atomically
+from recurra.files import FolderLock, write_atomically
 from recurra.training.numbers import whole
 from recurra.training.trials import (
     Outcome,
@@ -34,9 +32,9 @@ from recurra.training.trials import (
     run_trial,
 )
 from recurra.training.view import printable
-from recurra.training.workers import Death, Watch, run_in_processes
+from recurra.training.workers import Death, DeathError, Watch, run_in_processes
 
-TRIALS, RESULTS, LOCK = "trials", "results.parquet", ".lock"
+TRIALS, RESULTS = "trials", "results.parquet"
 
 _MOST_PARAMETERS = 2**31
 _RAY_TIMEOUT_S = 10.0
@@ -134,22 +132,13 @@ class Folder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / LOCK)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(
-                f"{self.path}: expected a folder in which no comparison is at work, got one that "
-                "is. Wait for its end, or use another --out."
-            ) from None
         except OSError as error:
             raise RunError(
-                f"{self.path}: expected a folder that can be made and written, got: "
-                f"{error.strerror or error}. Choose another with --out, or change its permissions."
+                f"{self.path}: expected a folder that can be made, got: {error.strerror or error}. "
+                "Choose another with --out, or change its permissions."
             ) from error
-        try:
+        with FolderLock(self.path, "comparison"):
             yield
-        finally:
-            lock.release()
 
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome down."""
@@ -223,7 +212,8 @@ def run_trials(
         watch: told a few times a second how far each running trial is.
 
     Raises:
-        RunError: when the folder is another comparison's, and at the end when processes died.
+        RunError: when the folder is another comparison's.
+        DeathError: at the end, a RunError, when processes died.
     """
     whole("jobs", jobs, least=1)
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -250,7 +240,7 @@ def _unwatched(trial: Trial, progress: Progress) -> None:
 def _raise_for(died: Sequence[Death]) -> None:
     if died:
         named = ", ".join(f"{death.trial.name} ({death.cause})" for death in died)
-        raise RunError(
+        raise DeathError(
             f"compare: expected every trial to end, got {len(died)} whose process died: {named}. "
             "The others are kept; run the same again with fewer --jobs or a smaller --batch-size."
         )
@@ -272,7 +262,8 @@ def run_on_ray(
     Raises:
         ModuleNotFoundError: without Ray, which the extra `sweep` brings.
         ValueError: when nothing answers at the address.
-        RunError: when the folder is another comparison's, and at the end when workers died.
+        RunError: when the folder is another comparison's.
+        DeathError: at the end, a RunError, when workers died.
     """
     import ray
     from ray.exceptions import RayError, RayTaskError

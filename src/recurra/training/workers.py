@@ -14,9 +14,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from recurra.backends import keep_freed_memory
+from recurra.errors import RunError
 from recurra.training.trials import Outcome, Progress, Trial, run_trial
 
 Watch = Callable[[Trial, Progress], object]
+
+
+class DeathError(RunError):
+    """Processes died before their trials had ended; what the others gave is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
