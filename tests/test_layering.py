@@ -1,6 +1,8 @@
 """Imports run one way, as the design draws them; lazy imports inside functions count too."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +149,29 @@ def test_walk_finds_a_violation(tmp_path: Path, file: str, text: str, imported: 
 )
 def test_walk_allows_what_runs_down(tmp_path: Path, file: str, text: str) -> None:
     assert violations(package(tmp_path, {file: text})) == []
+
+
+# ---- machines that lack something ----------------------------------------------------------------
+
+# what torch does without as well, on one system or another
+MISSING = ["fcntl", "resource", "termios", "pwd", "grp", "tty", "pty", "readline", "curses"]
+
+
+def test_everything_imports_and_runs_where_a_system_has_less() -> None:
+    """Neither a module of one system alone is needed, nor that processes fork."""
+    program = (
+        f"import os, sys\nfor name in {MISSING}:\n    sys.modules[name] = None\n"
+        "import torch\n"
+        "for name in ('register_at_fork', 'fork', 'getuid', 'O_NOFOLLOW'):\n"
+        "    hasattr(os, name) and delattr(os, name)\n"
+        "import importlib, pkgutil, recurra as rc\n"
+        "for module in pkgutil.walk_packages(rc.__path__, 'recurra.'):\n"
+        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "ours, theirs, x = rc.GRU(3, 4), torch.nn.GRU(3, 4), torch.randn(6, 2, 3)\n"
+        "ours.load_state_dict(theirs.state_dict())\n"
+        "torch.testing.assert_close(ours(x)[0], theirs(x)[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -46,6 +46,10 @@ def unsaid(source: Path) -> Iterator[str]:
                 yield f"{file.relative_to(source)}:{node.lineno} {ast.unparse(node)}"
 
 
+def test_every_new_tensor_says_its_dtype_and_device() -> None:
+    assert list(unsaid(SOURCE)) == []
+
+
 def test_what_is_unsaid_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
         "x = torch.zeros(3)\ny = torch.ones(2, dtype=f)\nz = torch.eye(2, dtype=f, device=d)\n"

@@ -30,7 +30,7 @@ def test_only_the_gate_asks_a_tensor_where_it_lies() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "data_ptr"
     }
-    # snapshots compare addresses, and hand them to nobody
+    # snapshots compare addresses with what they were
     assert asking <= {"gate.py", "snapshot.py"}
     assert "gate.py" in asking
 

@@ -77,7 +77,10 @@ class TextTask(TokenTask):
         """Windows of the part that is trained on."""
         ids = self._part("train")
         return self._windows(
-            ids, torch.randint(len(ids) - self.steps, (size,), generator=generator)
+            ids,
+            torch.randint(
+                len(ids) - self.steps, (size,), generator=generator, dtype=torch.int64, device="cpu"
+            ),
         )
 
     def held_out(self, part: Part, size: int) -> Iterator[Batch]:
@@ -100,8 +103,18 @@ class TextTask(TokenTask):
         return {"train": train, "val": val, "test": test}[name]
 
     def _windows(self, ids: np.ndarray, start: Tensor) -> Batch:
-        rows = torch.from_numpy(ids[(start + torch.arange(self.steps + 1)[:, None]).numpy()]).long()
-        return Batch(x=rows[:-1], target=rows[1:], weight=torch.ones(self.steps, len(start)))
+        rows = torch.from_numpy(
+            ids[
+                (
+                    start + torch.arange(self.steps + 1, dtype=torch.int64, device="cpu")[:, None]
+                ).numpy()
+            ]
+        ).long()
+        return Batch(
+            x=rows[:-1],
+            target=rows[1:],
+            weight=torch.ones(self.steps, len(start), dtype=torch.float32, device="cpu"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +162,9 @@ class FolderTask(Task):
         """Sequences that are trained on, drawn with replacement."""
         folder = self._folder
         places = folder.places("train")
-        chosen = torch.randint(len(places), (size,), generator=generator).tolist()
+        chosen = torch.randint(
+            len(places), (size,), generator=generator, dtype=torch.int64, device="cpu"
+        ).tolist()
         return folder.batch([places[i] for i in chosen])
 
     def held_out(self, part: Part, size: int) -> Iterator[Batch]:
@@ -193,8 +208,8 @@ class _Folder:
         rows = [self.sequences[i] for i in places]
         return Batch(
             x=pad_sequence(rows),
-            target=torch.tensor([self.classes[i] for i in places]),
-            lengths=torch.tensor([len(row) for row in rows]),
+            target=torch.tensor([self.classes[i] for i in places], dtype=torch.int64, device="cpu"),
+            lengths=torch.tensor([len(row) for row in rows], dtype=torch.int64, device="cpu"),
         )
 
 

@@ -17,7 +17,7 @@ def find_device(device: torch.device | str | None) -> torch.device:
         found = torch.device("cpu" if device is None else device)
         if found.type == "meta":
             raise ValueError("no numbers are kept there")
-        torch.empty(1, device=found).fill_(0)
+        torch.empty(1, dtype=torch.float32, device=found).fill_(0)
     except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise DeviceError(

@@ -182,7 +182,7 @@ def check_ids(
     if not backends.has_values(x):
         return
     if _outside(x, vocab_size) is not None and lengths is not None:
-        steps = torch.arange(x.shape[0], device=x.device)
+        steps = torch.arange(x.shape[0], dtype=torch.int64, device=x.device)
         x = x[steps[:, None] < lengths]
     wrong = _outside(x, vocab_size)
     if wrong is not None:

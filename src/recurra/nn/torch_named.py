@@ -79,7 +79,7 @@ class _TorchNamed(Recurrent, nn.RNNBase):
         """
         if lengths is None or torch.compiler.is_compiling():
             return functional.dropout(x, p)
-        steps = torch.arange(x.shape[0], device=x.device)
+        steps = torch.arange(x.shape[0], dtype=torch.int64, device=x.device)
         order = _packing_order(lengths)
         inside = (steps[:, None] < lengths[order]).nonzero(as_tuple=True)
         scales = functional.dropout(x.new_ones(inside[0].numel(), x.shape[-1]), p)
@@ -155,7 +155,7 @@ def _packing_order(lengths: Tensor) -> Tensor:
     """The order in which `pack_padded_sequence` has sequences: as they are, if that is sorted."""
     own = lengths.cpu()
     if bool((own[1:] <= own[:-1]).all()):
-        order = torch.arange(len(own))
+        order = torch.arange(len(own), dtype=torch.int64, device="cpu")
     else:  # the call that torch makes, because what is equal has no order of its own
         order = torch.sort(own, descending=True).indices
     return order.to(lengths.device)

@@ -169,8 +169,18 @@ class Reader(nn.Module):
         self._at_each_step = task.at_each_step
         sizes = own_sizes(cell, hidden_size)
         of, init = cell_and_init(cell)
-        self.recurrent = Recurrent(of, task.input_size, hidden_size, sizes=sizes, init=init)
-        self.readout = nn.Linear(self.recurrent.output_size, task.output_size)
+        self.recurrent = Recurrent(
+            of,
+            task.input_size,
+            hidden_size,
+            sizes=sizes,
+            init=init,
+            dtype=torch.float32,
+            device="cpu",
+        )
+        self.readout = nn.Linear(
+            self.recurrent.output_size, task.output_size, dtype=torch.float32, device="cpu"
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """[T, B, O] at each step, [B, O] at the end."""
@@ -179,7 +189,9 @@ class Reader(nn.Module):
             return self.readout(y)
         if batch.lengths is None:
             return self.readout(y[-1])
-        return self.readout(y[batch.lengths - 1, torch.arange(y.shape[1])])
+        return self.readout(
+            y[batch.lengths - 1, torch.arange(y.shape[1], dtype=torch.int64, device=y.device)]
+        )
 
 
 def cell_and_init(spelled: str) -> tuple[Cell, dict[str, Rule]]:
@@ -315,8 +327,8 @@ def _build(model: Reader, task: Task, trial: Trial) -> None:
         batch = task.batch(trial.batch_size, torch.Generator().manual_seed(trial.seed))
         task.loss(model(batch), batch).backward()
         model.zero_grad()
-        spare = nn.Parameter(torch.zeros(1))
-        spare.grad = torch.zeros(1)
+        spare = nn.Parameter(torch.zeros(1, dtype=torch.float32, device="cpu"))
+        spare.grad = torch.zeros(1, dtype=torch.float32, device="cpu")
         torch.optim.Adam([spare]).step()
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from recurra.backends.cpu import gate
 from recurra.backends.forks import Forks
 
 WATCH = Path(__file__).with_name("watch.hpp")
@@ -121,7 +122,8 @@ class Watch:
     """
 
     def __init__(self, functions: Mapping[str, Any] | Any, tensors: Iterable[Tensor]) -> None:
-        self._tensors = [tensor.detach() for tensor in tensors]
+        bound = [gate.bound(t.detach(), "a weight", t.dtype) for t in tensors]
+        self._tensors = [tensor for tensor, _ in bound]
         sizes = [_spanned_bytes(tensor) for tensor in self._tensors]
         shares = -(-sum(sizes) // (_LINE * _LOOK_LINES)) | 1  # odd: rows have even numbers of lines
         strides = [
@@ -131,10 +133,8 @@ class Watch:
         self.num_looks = max(strides, default=1)
         digests = [(ctypes.c_uint64 * stride)() for stride in strides]
         pieces = [
-            WatchedStruct(tensor.data_ptr(), size, stride, 0, ctypes.addressof(digest))
-            for tensor, size, stride, digest in zip(
-                self._tensors, sizes, strides, digests, strict=True
-            )
+            WatchedStruct(at, size, stride, 0, ctypes.addressof(digest))
+            for (_, at), size, stride, digest in zip(bound, sizes, strides, digests, strict=True)
             if size > 0
         ]
         self._pieces = (WatchedStruct * max(len(pieces), 1))(*pieces)
