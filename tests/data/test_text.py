@@ -68,7 +68,7 @@ def test_the_offset_of_a_byte_that_is_not_utf8_is_named(
     assert message.startswith(
         f"{path}: expected UTF-8 text, got byte 0xff at byte offset {offset} "
     )
-    assert "level=byte" in message
+    assert "--level byte" in message
 
 
 def test_a_character_cut_by_the_end_of_the_file_is_named(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_without_its_mark_it_is_refused_and_the_remedy_works(
         read_text(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: expected ")
-    assert "level=byte" not in message
+    assert "--level byte" not in message
     remedy = shlex.split(message.partition("convert it: ")[2])
     assert remedy[:2] == ["iconv", "-f"]
     assert remedy[-1] == f"{path}.utf8"
@@ -117,7 +117,7 @@ def test_without_its_mark_it_is_refused_and_the_remedy_works(
 def test_a_nul_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes("é and so on and on".encode() + b"\0 and on")
-    with pytest.raises(DataError, match=r"got a NUL at byte offset 19\. .*level=byte"):
+    with pytest.raises(DataError, match=r"got a NUL at byte offset 19\. .*--level byte"):
         read_text(path)
     assert read_text(path, "byte").endswith("\0 and on")
 

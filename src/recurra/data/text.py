@@ -164,8 +164,8 @@ def _remedy(source: Path, head: bytes) -> str:
         )
     return (
         "Convert the file to UTF-8 (from Latin-1, for example: "
-        f"iconv -f LATIN1 -t UTF-8 {name} > {name}.utf8); recurra train lm learns what is no text "
-        "with level=byte."
+        f"iconv -f LATIN1 -t UTF-8 {name} > {name}.utf8); recurra train lm --level byte learns "
+        "what is no text."
     )
 
 
