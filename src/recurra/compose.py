@@ -223,7 +223,9 @@ def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cel
 def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None = None) -> Cell:
     """Dropout of what the matrices read, by one mask for a whole sequence.
 
-    Each product reads the input and the states through masks that stay the same from step to step.
+    Each product reads the input and the states through masks that stay the same from step to step
+    of a call. A layer in training draws new ones at each call: for each window of truncated
+    backpropagation, and taken step by step for each step, which is then said once.
 
     Source: Gal, Ghahramani (2016), "A Theoretically Grounded Application of Dropout in Recurrent
     Neural Networks", NeurIPS, arXiv:1512.05287, eq. (7); one mask for all gates, as its untied
@@ -299,6 +301,9 @@ def _passes_masks(node: Node) -> bool:
 
 def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = None) -> Cell:
     """DropConnect of matrices that read a state: their entries are dropped, once a call.
+
+    A layer in training draws which at each call: for each window of truncated backpropagation, and
+    taken step by step for each step, which is then said once.
 
     Source: Merity, Keskar, Socher (2018), "Regularizing and Optimizing LSTM Language Models", ICLR,
     arXiv:1708.02182, section 2 (the AWD-LSTM), after Wan et al. (2013).

@@ -1,10 +1,10 @@
 """Text from a language model, one token at a time.
 
-The model is called as `logits, state = model(ids, state)`: ids [T, B] int64, logits [T, B, V].
+The model is called as `logits, state = model(ids, state)`: ids [T, B] int64, logits [T, B, V]. One
+whose `reads_index` is true is also given `start=`, how many tokens were before.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.decoding.sampler import Sampler, check_largest
+from recurra.nn.plain import evaluating
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 4, 32  # tokens that a writer draws in one call
 _NUM_UNIFORMS = 1024
@@ -94,8 +95,18 @@ class TokenWriter(Protocol):
 class WritesTokens(Protocol):
     """A model that can draw tokens faster than by being called for each."""
 
-    def token_writer(self, state: Any) -> TokenWriter | None:
-        """What writes on from `state`; None where that is not possible."""
+    def token_writer(self, state: Any, **start: int) -> TokenWriter | None:
+        """What writes on from `state`; None where that is not possible. A model whose `reads_index`
+        is true is given `start=`, how many tokens were before."""
+        ...
+
+
+@runtime_checkable
+class ReadsTokens(Protocol):
+    """A model that can give the logits after the last token alone."""
+
+    def read(self, ids: Tensor, state: Any = None, *, start: int = 0) -> tuple[Tensor, Any]:
+        """As calling it, but of the logits the last ones, [1, B, V]."""
         ...
 
 
@@ -114,7 +125,8 @@ def generate(
     evaluation mode without gradients, and is in its own mode again whenever the caller has
     control, so a training loop may stop listening at any token. A model that has a `token_writer`
     draws tokens with it, a few at a time; others are called for each, which is given as soon as it
-    is drawn. The tokens are the same.
+    is drawn. The tokens are the same. Of the prime only the last logits are computed, by a model
+    that has a `read` for that.
 
     Args:
         model: the language model, on any device.
@@ -213,20 +225,29 @@ def _tokens(
     while num_drawn < length:
         # Entered anew for each token: a mode held across a yield would leak into the caller. And
         # no_grad, not inference_mode: what the model caches now may be used in training later.
-        with torch.no_grad(), _evaluating(model):
-            logits, state = model(ids, state)
+        start = len(prime) + num_drawn - 1 if num_drawn else 0  # tokens read so far
+        with torch.no_grad(), evaluating(model):
+            if isinstance(model, ReadsTokens):
+                logits, state = model.read(ids, state, start=start)
+            else:
+                logits, state = model(ids, state, **_at(model, start))
             ids = sampler.pick(logits[-1:], uniforms.take(1).reshape(1, 1))
         num_drawn += 1
         token_id = int(ids)
         yield token_id
         if num_drawn == 1 and num_drawn < length and isinstance(model, WritesTokens):
-            writer = model.token_writer(state)
+            writer = model.token_writer(state, **_at(model, len(prime)))
             if writer is not None:
                 for next_id in _written(writer, token_id, length - 1, sampler, uniforms):
                     num_drawn, token_id = num_drawn + 1, next_id
                     yield token_id
                 # where it gave up, the model goes on
                 ids, state = torch.full_like(ids, token_id), writer.state
+
+
+def _at(model: object, start: int) -> dict[str, int]:
+    """What tells a model how many tokens were before, if it asks."""
+    return {"start": start} if getattr(model, "reads_index", False) else {}
 
 
 def _written(
@@ -284,16 +305,3 @@ class _Uniforms:
     def give_back(self, numbers: Tensor) -> None:
         """These, the last that were taken, were not used."""
         self._numbers = torch.cat([numbers, self._numbers])
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and every module in its own mode again afterwards."""
-    training = [module for module in model.modules() if module.training] if model.training else []
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -22,7 +22,7 @@ from recurra.models.saving import Model, cell_config
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
-from recurra.nn.plain import is_table
+from recurra.nn.plain import is_table, what_else
 from recurra.nn.stream import Stream
 
 State = Tensor | tuple[Tensor, ...]
@@ -114,6 +114,8 @@ class LanguageModel(Model):
         self,
         ids: Int[Tensor, "time *batch"],
         state: Tensor | Sequence[Tensor] | None = None,
+        *,
+        start: int = 0,
     ) -> tuple[Float[Tensor, "time *batch vocab"], State]:
         """The logits of the token after each one read, and the state after the last.
 
@@ -121,6 +123,7 @@ class LanguageModel(Model):
             ids: [T, B] int64 token ids, time first; [T] for one sequence. Ids that lie batch first,
                 [B, T], go in as `ids.T`: nothing but the order of the axes tells them apart.
             state: as an earlier call returned it, to read on from there; None means zeros.
+            start: how many tokens were read before, for a cell that reads the index of the step.
 
         Returns:
             logits: [T, B, V].
@@ -129,14 +132,44 @@ class LanguageModel(Model):
         Raises:
             ValueError: when an id is outside the vocabulary, or the state has another shape.
         """
+        y, final = self._read(ids, state, start)  # [T, B, H]
+        return self.decoder(y), final  # [T, B, V]
+
+    @property
+    def reads_index(self) -> bool:
+        """Whether what the model says depends on how many tokens were before, beside the state."""
+        return self.recurrent.cell.step is not None
+
+    def read(
+        self,
+        ids: Int[Tensor, "time batch"],
+        state: Tensor | Sequence[Tensor] | None = None,
+        *,
+        start: int = 0,
+    ) -> tuple[Float[Tensor, "1 batch vocab"], State]:
+        """What calling the model gives, of the logits only those after the last token: [1, B, V].
+
+        Arguments are those of a call. The other logits, V numbers a token, are not computed, unless
+        the model or its decoder is more than its class.
+        """
+        if not isinstance(self.decoder, nn.Linear) or what_else(self) or what_else(self.decoder):
+            logits, final = self(ids, state, **({"start": start} if self.reads_index else {}))
+            return logits[-1:], final
+        y, final = self._read(ids, state, start)  # [T, B, H]
+        return self.decoder(y[-1:]), final  # [1, B, V]
+
+    def _read(
+        self, ids: Tensor, state: Tensor | Sequence[Tensor] | None, start: int
+    ) -> tuple[Tensor, State]:
+        """What the decoder reads at each step, and the state after the last."""
+        # a layer of the user's is handed an index only where it counts
+        options: dict[str, Any] = {"start": start} if self.reads_index else {}
         if is_table(self.embedding):
             table = self._dropped(self.embedding.weight)  # [V, E]
-            y, final = self.recurrent(ids, state, embedding=table)  # [T, B, H]
+            y, final = self.recurrent(ids, state, embedding=table, **options)
         else:
-            y, final = self.recurrent(self._embedded(ids), state)  # [T, B, H]
-        if self.training:
-            y = dropout(y, self.dropout)  # [T, B, H]
-        return self.decoder(y), final  # [T, B, V]
+            y, final = self.recurrent(self._embedded(ids), state, **options)
+        return (dropout(y, self.dropout) if self.training else y), final
 
     def _dropped(self, table: Tensor) -> Tensor:
         """The table, in training with whole rows dropped and the others scaled up."""
@@ -168,11 +201,11 @@ class LanguageModel(Model):
             model=self,
         )
 
-    def token_writer(self, state: State) -> Stream | None:
+    def token_writer(self, state: State, *, start: int = 0) -> Stream | None:
         """What draws the tokens after `state` [L, 1, H], in compiled code; None where that is not
-        what calling the model would do, or cannot be compiled."""
+        what calling the model would do, or cannot be compiled. `start` is as for a call."""
         stream = self.stream()
-        stream.reset(state)
+        stream.reset(state, start=start)
         return stream if stream.compiles() else None
 
     def initial_state(self, batch_size: int = 1) -> State:

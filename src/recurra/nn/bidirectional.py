@@ -74,6 +74,7 @@ class Bidirectional(nn.Module):
         context: Tensor | Sequence[Tensor] | None = None,
         *,
         embedding: Tensor | None = None,
+        start: int = 0,
     ) -> tuple[Any, tuple[State, State]]:
         """Run both layers over whole sequences.
 
@@ -83,6 +84,7 @@ class Bidirectional(nn.Module):
             lengths: [B] integers in 0..T.
             context: [B, C], for each layer whose cell reads one.
             embedding: [V, I], what each token id stands for, in both layers.
+            start: the index of the first step, for each layer whose cell reads it.
 
         Returns:
             y: [T, B, O + O'] in the form of x; the state of each layer.
@@ -100,6 +102,7 @@ class Bidirectional(nn.Module):
                 lengths,
                 context if layer.cell.context or none_reads else None,
                 embedding=embedding,
+                **({"start": start} if layer.cell.step is not None else {}),
             )
             for layer, begun in zip((self.forwards, self.backwards), first, strict=True)
         )

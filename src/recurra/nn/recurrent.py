@@ -16,6 +16,7 @@ from recurra import backends
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.layout import Layout, arranged
+from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
 from recurra.nn.stream import Stream
 
@@ -96,8 +97,14 @@ class Recurrent(CellStack):
         context: Tensor | Sequence[Tensor] | None = None,
         *,
         embedding: Tensor | None = None,
+        start: int = 0,
     ) -> tuple[Any, State]:
-        """Run the layer over whole sequences.
+        """Run the layer over whole sequences, or on from a state.
+
+        A sequence cut into calls gives what it gives in one, with each call's state handed to the
+        next, and for a cell that reads the index of the step also where it is: `start`. Masks that
+        a composed cell draws for a whole sequence (variational dropout, weight drop) are an
+        exception: in training each call draws new ones.
 
         NaN in the input propagates: to every later step of its sequence, and to no other sequence.
         With T = 0, y is empty and the state is a copy of the one given; a batch of no sequences
@@ -115,6 +122,7 @@ class Recurrent(CellStack):
                 for a cell of several.
             embedding: [V, I], what each token id stands for in the first layer; without it an id is
                 the one-hot vector of size I.
+            start: the index of the first step, for cells that read it (`t`); others don't.
 
         Returns:
             y: [T, B, D*O] in the form of x; rows past `lengths` are zero.
@@ -131,9 +139,13 @@ class Recurrent(CellStack):
             return handle_torch_function(Recurrent.forward, (x,), *given, embedding=embedding)
         backends.settle_after_fork()
         home = self.home
+        if start:
+            checks.check_sizes(home.where, least=0, start=start)
         checks.check_input(home, x, self.input_size)
         layout = arranged(home.where, x, lengths, self.batch_first)
         checks.check_ids(home, layout.x, embedding, self.cell, self.input_size, layout.lengths)
+        if self.training and state is not None and len(layout.x) == 1:
+            self._say_of_masks()
         contexts = self._context_in(layout, context)
         y, states = self.run_layers(
             layout.x,
@@ -143,8 +155,20 @@ class Recurrent(CellStack):
             embedding=embedding,
             dropout=self.dropout if self.training else 0.0,
             random=self.training,
+            start=start,
         )
         return layout.output(y), one_or_all(tuple(layout.handed_back(s) for s in states))
+
+    def _say_of_masks(self) -> None:
+        """That a sequence taken step by step has other masks at each step, if that is so."""
+        drawn = {mask.each for mask in self.cell.masks.values()} & {"sequence", "call"}
+        if drawn:
+            say_once(
+                self,
+                f"{self.where}: step by step in training it draws, at each step, the random masks "
+                f"that are meant for a whole {' or '.join(sorted(drawn))}. Pass whole sequences, "
+                f"or call layer.eval() first, which has none.",
+            )
 
     def _states_in(
         self, layout: Layout, state: Tensor | Sequence[Tensor] | None

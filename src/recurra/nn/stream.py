@@ -3,10 +3,8 @@
 Letters: B batch, I input, O output, S size of a state, L layers, V vocabulary.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from recurra.backends.recording import is_watched, what_records
 from recurra.errors import BackendError
 from recurra.nn import checks
 from recurra.nn.plain import evaluating, hooks_of, not_rows, what_else
+from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
 
 _in_autocast = torch._C._is_any_autocast_enabled
@@ -102,19 +101,25 @@ class Stream:
             return one_or_all(self._compiled_states(self._stepper))
         return one_or_all(tuple(state.clone() for state in self._states))
 
-    def reset(self, state: State | None = None) -> None:
-        """Start again at step 0: from `state`, such as a layer returned, or as the layer starts."""
+    def reset(self, state: State | None = None, *, start: int = 0) -> None:
+        """Start again: from `state`, such as a layer returned, or as the layer starts.
+
+        Args:
+            state: [L, B, S] each; None for the layer's first.
+            start: the index of the next step, for cells that read it: how many were before `state`.
+        """
+        checks.check_sizes(f"{self.layer.where}.stream", least=0, start=start)
         if state is None:
             state = self.layer.initial_state(self.batch_size)
         names, shapes = self.layer.cell.states, self.layer.state_shapes(self.batch_size)
         states = checks.checked_states(self.layer.home, state, names, shapes)
         self._states = tuple(state.detach().clone() for state in states)
-        self._num_steps = 0
+        self._num_steps = start
         if self._stepper is None:
             return
         as_packed = self._snapshot.is_of(self._tensors()) and self._stepper.unchanged()
         if as_packed and self.why_not_compiled() is None:
-            self._stepper.restart(self._layer_states())
+            self._stepper.restart(self._layer_states(), start)
         else:
             self._stepper = self._writer = None
 
@@ -287,6 +292,8 @@ class Stream:
             options["context"] = one_or_all(self._context)
         if rows is not None:
             options["embedding"] = rows
+        if self.layer.cell.step is not None:
+            options["start"] = self._num_steps
         batch_first = getattr(module, "batch_first", False)
         found = module(x.transpose(0, 1) if batch_first else x, one_or_all(self._states), **options)
         y = found[0] if isinstance(found, tuple) and len(found) == 2 else None
@@ -325,7 +332,7 @@ class Stream:
         """Whether steps can be compiled now; if not, that is logged, unless it was asked for."""
         reason = self.why_not_compiled()
         if reason is not None and not self._is_asked_for():
-            self._say(f"{self.layer.where}.stream is not compiled: {reason}")
+            say_once(self.layer, f"{self.layer.where}.stream is not compiled: {reason}")
         return reason is None
 
     def _compiled(self, x_dtype: torch.dtype, changed: bool = False) -> bool:
@@ -350,7 +357,7 @@ class Stream:
             if self.layer.backend != "auto":
                 raise
             self._failure = str(error)
-            self._say(f"{self.layer.where}.stream is not compiled: {error}")
+            say_once(self.layer, f"{self.layer.where}.stream is not compiled: {error}")
             return False
         return True
 
@@ -435,13 +442,6 @@ class Stream:
         if self._stepper is None:
             return f"{self}: will be compiled by the first step"
         return f"{self}: {self._stepper.explain()}"
-
-    def _say(self, message: str) -> None:
-        """Log a warning, once for a layer."""
-        said = _said.setdefault(self.layer, set())
-        if message not in said:
-            said.add(message)
-            logger.warning("%s", message)
 
     def write(self, token_id: int, uniforms: Tensor, **choice: Any) -> cpu.Written | None:
         """Read a token, draw the next from the output, and so on; see `backends.cpu.Writer.write`.

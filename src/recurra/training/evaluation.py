@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.data import check_ids, check_whole
+from recurra.nn.plain import evaluating
 from recurra.training.measures import measure, measure_name
 
 PIECE = 2048  # tokens of a piece, at least
@@ -37,7 +38,8 @@ def evaluate(
 
     For speed the split is read as pieces side by side. Each piece starts with the state that the
     256 tokens before it leave behind, which are not counted, so the figure is that of one long
-    reading up to what a state remembers from further back; `pieces=1` is that one long reading.
+    reading up to what a state remembers from further back; `pieces=1` is that one long reading. A
+    model that reads the index of the step (`reads_index`) is read so, unless `pieces` says how.
 
     Args:
         model: `logits, state = model(ids, state)`; evaluated without dropout, left as it was.
@@ -59,19 +61,15 @@ def evaluate(
         raise ValueError(
             f"evaluate: expected at least 2 tokens, got {len(tokens)}. Give a longer text."
         )
+    if pieces is None and getattr(model, "reads_index", False):
+        pieces = 1  # side by side they would be at several steps at once
     if pieces is None:
         pieces = max(1, min(PIECES, total // PIECE))
     readings = _readings(total, pieces, total if max_tokens is None else max_tokens)
     where = device or next(model.parameters()).device
     started = time.perf_counter()
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            loss = sum(_read(model, tokens, reading, where, vocab_size) for reading in readings)
-    finally:
-        for module in training:
-            module.training = True
+    with torch.no_grad(), evaluating(model):
+        loss = sum(_read(model, tokens, reading, where, vocab_size) for reading in readings)
     count = sum(reading.count for reading in readings)
     nll = loss / count
     return {
@@ -126,7 +124,8 @@ def _read(
         if vocab_size is not None:
             check_ids(tokens, inputs, vocab_size)
             check_ids(tokens, targets.clamp(min=0), vocab_size)  # -100 is ours, and left out
-        logits, state = model(inputs, state)
+        index = {"start": start + reading.warm_up} if getattr(model, "reads_index", False) else {}
+        logits, state = model(inputs, state, **index)
         chunk = max(1, min(CHUNK, LOGITS // logits[0].numel()))
         if start >= 0:
             losses = functional.cross_entropy(

@@ -242,6 +242,7 @@ class LanguageTrainer:
             self._stepper.state = carried.from_tensors(
                 checkpoint.group("carried"), device, self._expected_state()
             )
+            self._stepper.index = int(checkpoint.record.get("index", 0))
             restore_random_states(checkpoint.group("random"), device)
             self._schedule.restore(checkpoint.record["schedule"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -533,6 +534,7 @@ class LanguageTrainer:
         }
         record = {
             "progress": self._progress.to_dict(),
+            "index": self._stepper.index,
             "schedule": self._schedule.state(),
             "marks": dict(marks),
         }

@@ -40,6 +40,7 @@ class Stepper:
         self.model = model
         self.device = fabric.device
         self.state: Carried = None
+        self.index = 0  # tokens of each stream that are in the state
         self._window: tuple[Tensor, Tensor] | None = None
         self._config = config
         self._fabric = fabric
@@ -56,7 +57,11 @@ class Stepper:
         self.wrapped_model.train()
         set_learning_rate(self.optimizer, lr)
         self._wrapped_optimizer.zero_grad(set_to_none=True)
-        logits, state = self.wrapped_model(inputs.to(self.device), self.state)
+        if self.state is None:
+            self.index = 0
+        reads_index = getattr(self.model, "reads_index", False)
+        options = {"start": self.index} if reads_index else {}
+        logits, state = self.wrapped_model(inputs.to(self.device), self.state, **options)
         loss = functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.to(self.device).flatten()
         )
@@ -69,6 +74,7 @@ class Stepper:
         )
         nll, grad_norm = torch.stack([loss.detach(), norm.to(loss)]).tolist()
         self.state = carried.detach(state)
+        self.index += len(inputs)
         skipped = not (math.isfinite(nll) and math.isfinite(grad_norm))
         if not skipped:
             self._wrapped_optimizer.step()
