@@ -22,12 +22,6 @@ from recurra.nn.stack import CellStack, State, one_or_all
 
 _in_autocast = torch._C._is_any_autocast_enabled
 
-logger = logging.getLogger("recurra")
-
-_said: WeakKeyDictionary[nn.Module, set[str]] = (
-    WeakKeyDictionary()
-)  # of each layer, what was logged
-
 
 class Stream:
     """A unidirectional layer run step by step, without gradients or dropout: `layer.stream()`.
