@@ -394,7 +394,8 @@ def compiled_torch_class() -> None:
     torch._dynamo.reset()
     model = nn.Sequential(layer)
     assert_close(results(torch.compile(model, backend="aot_eager"), leaves, x), expected, TOLERANCE)
-    with pytest.raises(Exception, match="RNN, GRU, or LSTM"):
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="RNN, GRU, or LSTM"):
         torch.compile(model, backend="aot_eager", fullgraph=True)(x)
     torch._dynamo.reset()
     with torch._dynamo.config.patch(allow_rnn=True):
