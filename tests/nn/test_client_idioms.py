@@ -199,6 +199,29 @@ def test_a_parametrization_that_is_taken_off_again(kind: str) -> None:
     check(idiom, *both(kind))
 
 
+class Counted(nn.Module):
+    """Doubles a weight, and counts how often."""
+
+    count = 0
+
+    def forward(self, weight: Tensor) -> Tensor:
+        self.count += 1
+        return 2 * weight
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 4, "bidirectional": True}])
+@pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l0", "bias_hh_l0"])
+@each_kind
+def test_a_computed_weight_is_computed_once_a_call(
+    kind: str, name: str, options: dict[str, Any]
+) -> None:
+    layer, counted = getattr(rc, kind)(IN, H, **options), Counted()
+    parametrize.register_parametrization(layer, name, counted)
+    counted.count = 0
+    layer(torch.randn(T, B, IN))
+    assert counted.count == 1
+
+
 @each_kind
 def test_functional_call_with_other_weights(kind: str) -> None:
     def idiom(layer: Any) -> list[Tensor]:

@@ -183,7 +183,12 @@ class CellStack(nn.Module):
         """The dtype and device that the parameters have now."""
         # looked up by name: a walk over the module's parameters takes as long as a small step
         first = next(iter(self.cell.parameters), None)
-        parameter = getattr(self, _NO_PARAMETERS if first is None else _full_name(first, 0, 0))
+        name = _NO_PARAMETERS if first is None else _full_name(first, 0, 0)
+        parameter = self._parameters.get(name)
+        if parameter is None:  # computed at each use: what it is computed from lives there too
+            parameter = next(self.parameters(), None)
+        if parameter is None:
+            parameter = getattr(self, name)
         return Home(where=self.where, dtype=parameter.dtype, device=parameter.device)
 
     def has_computed_parameters(self) -> bool:
