@@ -18,7 +18,7 @@ from oracle import Case, Eager, assert_same, reference_results, results
 from recurra import cells, compose
 from recurra.backends.cpu import found_compiler
 from recurra.errors import CellError, CheckpointError
-from recurra.lang import Cell, cell, layer_norm, sigmoid, tanh
+from recurra.lang import Cell, cell, layer_norm, sigmoid, sum, tanh
 from recurra.lang.cell import recomposed, restored
 
 SIZES = {"I": 3, "H": 8, "P": 2, "C": 4}
@@ -361,3 +361,60 @@ def test_a_layer_of_a_composed_cell_is_pickled_and_saved() -> None:
 def test_what_is_pickled_under_a_name_must_be_a_cell() -> None:
     with pytest.raises(pickle.UnpicklingError, match="expected a cell in math under the name sin"):
         restored("math", "sin", {})
+
+
+# ---- what is returned as it is, and what a composer takes ----------------------------------------
+
+
+@cell(state=("h", "b0"), sizes={"b": "H", "b0": "H"}, output=True)
+def returns_a_parameter(x, h, b0, W, U, b, s):
+    new = tanh(W @ x + U @ h + b0) + s
+    return new, new, b
+
+
+COMPOSERS: dict[str, Callable[[Cell], Cell]] = {
+    "layer_norm": compose.layer_norm,
+    "zoneout": lambda of: compose.zoneout(of, 0.1, states=["h"]),
+    "recurrent_dropout": lambda of: compose.recurrent_dropout(of, 0.1, of="new"),
+    "variational_dropout": compose.variational_dropout,
+    "weight_drop": compose.weight_drop,
+    "highway": compose.highway,
+    "residual": compose.residual,
+    "replace": lambda of: compose.replace(of, "other", s=0.5),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSERS)
+def test_a_parameter_that_is_returned_is_kept(name: str) -> None:
+    made = COMPOSERS[name](returns_a_parameter)
+    assert "b" in made.parameters
+    b = next(node for node in made.equations.inputs if node.name == "b")
+    assert made.equations.output("b0") is b
+
+
+@pytest.mark.parametrize("name", [*compose.__all__])
+def test_composers_take_the_name_of_a_cell(name: str) -> None:
+    composer = getattr(compose, name)
+    more = ("other",) if name == "replace" else ()
+    options = {"i": 1} if name == "replace" else {}
+    by_name = composer("lstm", *more, **options)
+    assert str(by_name) == str(composer(cells.lstm, *more, **options))
+    with pytest.raises(ValueError, match=r"got 'LSMT'. Did you mean lstm"):
+        composer("LSMT", *more, **options)
+
+
+def test_composers_take_nothing_else() -> None:
+    with pytest.raises(
+        TypeError, match=r"compose.zoneout: expected a cell or the name of one, got"
+    ):
+        compose._cell_of(3, "zoneout")
+
+
+@pytest.mark.parametrize("composer", [compose.residual, compose.highway])
+def test_a_scalar_output_has_no_way_around_it(composer: Callable[..., Cell]) -> None:
+    @cell(output=True)
+    def summed(x, h, W):
+        return sum(h), tanh(W @ x + h)
+
+    with pytest.raises(CellError, match=r"got summed, whose output is a scalar. Return a vector"):
+        composer(summed)

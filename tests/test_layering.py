@@ -25,7 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"app", "cli"}),
 )
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
-SIDEWAYS = {("training", "data"), ("training", "decoding"), ("cli", "app")}
+SIDEWAYS = {("compose", "cells"), ("training", "data"), ("training", "decoding"), ("cli", "app")}
 # `cells` stands beside the levels: it needs the language, and what is below nn must not need it
 CELLS_MAY_IMPORT = {"cells", "lang"}
 MAY_IMPORT_CELLS_FROM = LEVEL["nn"]
@@ -67,7 +67,7 @@ def allowed(importer: str, imported: str) -> bool:
     if importer == "cells":
         return imported in CELLS_MAY_IMPORT
     if imported == "cells":
-        return LEVEL[importer] >= MAY_IMPORT_CELLS_FROM
+        return LEVEL[importer] >= MAY_IMPORT_CELLS_FROM or (importer, imported) in SIDEWAYS
     return LEVEL[imported] < LEVEL[importer] or (importer, imported) in SIDEWAYS
 
 

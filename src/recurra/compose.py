@@ -14,11 +14,15 @@ evaluation each is its mean.
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 from weakref import WeakKeyDictionary
 
+from recurra import cells
 from recurra.errors import CellError
 from recurra.ir import OPS, Group, Node, Shape
-from recurra.lang import Cell, replace, sigmoid
+from recurra.lang import Cell, sigmoid
+from recurra.lang import compose as made_of_cells
 from recurra.lang import layer_norm as normalised
 from recurra.lang.compose import Composition, Values, composed
 from recurra.lang.masks import choosing, dropping
@@ -36,12 +40,43 @@ __all__ = [
     "zoneout",
 ]
 
+Arguments = ParamSpec("Arguments")
 _CANDIDATES = ("g", "h_tilde", "z")  # what the registry's cells call what they write
+
+
+def _takes_names(
+    composer: Callable[Concatenate[Cell, Arguments], Cell],
+) -> Callable[Concatenate[Cell | str, Arguments], Cell]:
+    """The composer, which takes the name of a registered cell as well."""
+
+    @wraps(composer)
+    def named(base: Cell | str, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Cell:
+        return composer(_cell_of(base, composer.__name__), *args, **kwargs)
+
+    return named
+
+
+def _cell_of(base: object, composer: str) -> Cell:
+    if isinstance(base, Cell):
+        return base
+    if isinstance(base, str):
+        return cells.get(base)
+    raise TypeError(
+        f"compose.{composer}: expected a cell or the name of one, got {type(base).__name__}. "
+        f"Decorate the equations with @recurra.cell, or choose from recurra.cells.names()."
+    )
+
+
+@_takes_names
+def replace(base: Cell, name: str, doc: str = "", /, **values: Any) -> Cell:
+    """`recurra.lang.replace`, which takes the name of a registered cell as well."""
+    return made_of_cells.replace(base, name, doc, **values)
 
 
 # ---- normalisation -------------------------------------------------------------------------------
 
 
+@_takes_names
 def layer_norm(base: Cell, *, each_product: bool = False, memory: bool = True) -> Cell:
     """Layer normalisation of what the matrices give, with a gain for each unit.
 
@@ -147,6 +182,7 @@ def _squashed_memories(base: Cell) -> dict[Node, str]:
 # ---- random masks --------------------------------------------------------------------------------
 
 
+@_takes_names
 def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> Cell:
     """Zoneout: a unit keeps its state of the step before with probability `p`.
 
@@ -182,6 +218,7 @@ def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> 
     return composed(base, how)
 
 
+@_takes_names
 def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cell:
     """Dropout of what is written to the state, and of nothing that is kept in it.
 
@@ -220,6 +257,7 @@ def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cel
     return composed(base, how)
 
 
+@_takes_names
 def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None = None) -> Cell:
     """Dropout of what the matrices read, by one mask for a whole sequence.
 
@@ -299,6 +337,7 @@ def _passes_masks(node: Node) -> bool:
     )
 
 
+@_takes_names
 def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = None) -> Cell:
     """DropConnect of matrices that read a state: their entries are dropped, once a call.
 
@@ -362,6 +401,7 @@ def _recurrent_matrices(base: Cell) -> list[str]:
 # ---- connections between layers ------------------------------------------------------------------
 
 
+@_takes_names
 def residual(base: Cell) -> Cell:
     """The input is added to the output, which must have its size.
 
@@ -371,6 +411,7 @@ def residual(base: Cell) -> Cell:
     return _around(base, residual, "a residual connection around it", lambda v, x, y: x + y)
 
 
+@_takes_names
 def highway(base: Cell) -> Cell:
     """A gate that reads the input mixes it with the output, which must have its size.
 
@@ -397,6 +438,11 @@ def _around(
     name = composer.__name__
     if base.input is None:
         raise CellError(f"{name}: expected a cell with an input, got {base.name}, which has none.")
+    if not base.equations.output("output").shape:
+        raise CellError(
+            f"{name}: expected a cell whose output is of the size of its input, got {base.name}, "
+            f"whose output is a scalar. Return a vector, expand(s, 'I') for a scalar s."
+        )
     x = base.input
 
     def finish(values: Values, returned: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
@@ -418,6 +464,7 @@ def _around(
     return composed(base, how)
 
 
+@_takes_names
 def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o")) -> Cell:
     """Gates see the memory: those that make the new memory the old one, the others the new one.
 

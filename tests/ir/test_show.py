@@ -20,6 +20,7 @@ from recurra.lang import (
     exp,
     layer_norm,
     leaky_relu,
+    minimum,
     sigmoid,
     softplus,
     split,
@@ -221,6 +222,24 @@ def test_latex_of_the_peephole_lstm_has_the_new_memory_in_its_output_gate() -> N
     *_, o, h = latex_lines(cells.peephole_lstm)
     assert o == r"o_t &= \sigma(W_{xo} x_t + W_{ho} h_{t-1} + p_o \odot c_t + b_o)"
     assert h == r"h_t &= o_t \odot \tanh(c_t)"
+
+
+def test_latex_tells_names_apart() -> None:
+    @cell(sizes={"x": "H"})
+    def f(x, h, W, W_, p1, p_1):
+        return tanh(W @ x + W_ @ h) + p1 * h + p_1 * x
+
+    latex = f.latex()
+    assert r"W x_t + \mathtt{W\_} h_{t-1}" in latex
+    assert r"p_1 \odot h_{t-1} + \mathtt{p\_1} \odot x_t" in latex
+
+
+def test_numbers_are_written_as_they_were_meant() -> None:
+    @cell
+    def f(x, h, W, leak=0.95):
+        return leak * h + (1 - leak) * tanh(W @ x) + minimum(h, float("inf"))
+
+    assert "0.95 * h + 0.05 * tanh(W @ x) + minimum(h, float('inf'))" in str(f)
 
 
 def test_latex_of_outputs_inputs_and_numbers() -> None:

@@ -125,3 +125,23 @@ def test_a_name_that_is_not_there() -> None:
         replace(cells.lstm, "odd", b_f=lambda v: v.b_i)
     with pytest.raises(CellError, match="odd: expected an input, state or parameter of size R"):
         replace(low_rank, "odd", low=0.5)  # nothing says any more how long it is
+
+
+def test_a_name_in_place_of_a_cell() -> None:
+    with pytest.raises(TypeError, match=r"expected a cell, got str 'lstm'.*compose.replace"):
+        replace("lstm", "odd", f=1)
+
+
+def test_cells_of_a_thousand_steps() -> None:
+    """Nothing about a cell goes as deep as its equations are nested."""
+
+    @cell
+    def deep(x, h, W, b):
+        for _ in range(1200):
+            h = tanh(0.5 * h + b)
+        return W @ x + h
+
+    assert str(deep).count("tanh") == 1200
+    assert deep.latex().count("tanh") == 1200
+    again = replace(deep, "again", b=0.5)
+    assert "b" not in again.parameters

@@ -634,6 +634,22 @@ def test_product_that_python_brackets_otherwise() -> None:
     assert_says(message, "as (sigmoid(h) * W) @ x", "write sigmoid(h) * (W @ x) if W is a matrix.")
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_vectors_are_columns(known: bool) -> None:
+    def f(x, h, W):
+        u = W @ h if known else h
+        return tanh(x @ W + u)  # <-
+
+    assert_says(error_of(f), "expected a matrix, got x of shape [I]", "write W @ x.")
+
+
+def test_dim_of_a_concatenation() -> None:
+    def f(x, h, W):
+        return tanh(W @ torch.cat((x, h), 1) + h)  # <-
+
+    assert_says(error_of(f), "concat: expected dim=-1 (the features), got 1. Leave dim out.")
+
+
 def test_expression_stands_as_it_was_written() -> None:
     def f(x, h, W, U, b):
         z = sigmoid(W @ x + U @ h + b)

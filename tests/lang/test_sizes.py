@@ -8,6 +8,7 @@ import torch
 
 import recurra
 from recurra import cells, compose
+from recurra.errors import CellError
 from recurra.lang import (
     Cell,
     Dim,
@@ -15,13 +16,16 @@ from recurra.lang import (
     chunk,
     concat,
     exp,
+    expand,
     layer_norm,
+    mean,
     sigmoid,
     split,
     sum,
     tanh,
     where,
 )
+from recurra.lang.symbols import language_names
 
 
 def shapes(of: Cell) -> dict[str, tuple[str, ...]]:
@@ -355,3 +359,37 @@ def test_sizes_that_occur_in_sums_alone() -> None:
         y, _state = layer(torch.randn(5, 2, 3))
         assert y.shape == (5, 2, 6)
         y.sum().backward()
+
+
+def test_a_parameter_without_numbers_is_refused() -> None:
+    @cell(sizes={"b": "H - I"})
+    def f(x, h, W, b):
+        return tanh(W @ x + h * sum(b))
+
+    assert recurra.Recurrent(f, 3, 4).parameters_of(0)["b"].shape == (1,)
+    with pytest.raises(ValueError, match=r"expected sizes above 0 for b \[H - I\], got \(0,\)"):
+        recurra.Recurrent(f, 3, 3)
+
+
+@pytest.mark.parametrize("size", ["H", 1, "I", "2 * H", ("H", "I")])
+def test_a_scalar_may_be_spread(size: Any) -> None:
+    @cell
+    def f(x, h, W, U, V):
+        spread = expand(mean(h), size) if not isinstance(size, tuple) else expand(0.5, size) @ x
+        return tanh(W @ x + U @ h + V @ spread)
+
+    columns = f.parameters["V"][1]
+    assert columns == (Dim.named("H") if isinstance(size, tuple) else Dim.parse(str(size)))
+    written = str(f)
+    scope = {name: getattr(recurra.lang, name) for name in language_names()}
+    exec(f"def f(x, h, W, U, V):\n{written.partition(chr(10) * 2)[2]}", scope)
+    assert cell(scope["f"]).equations.outputs == f.equations.outputs
+
+
+def test_a_scalar_is_spread_over_sizes_that_there_are() -> None:
+    with pytest.raises(CellError, match="expected sizes that an input, state or parameter has"):
+        cell(lambda x, h, W: W @ x + h * sum(expand(1.0, "Q")))
+    with pytest.raises(CellError, match="expand: expected a scalar, got h"):
+        cell(lambda x, h, W: W @ x + expand(h, "H"))
+    with pytest.raises(CellError, match="expand: expected a size such as 'P'"):
+        cell(lambda x, h, W: W @ x + expand(1.0, "H H"))

@@ -1,8 +1,8 @@
 """A graph as a list of statements, as its author would write it: one named value after the other.
 
-A node with a name is a statement of its own; so is a node without one that is read more than once
-and is too long to repeat, under a name made here (v1, v2, ...). Equal slices of one vector are
-one statement, a split. Everything else is written where it is read.
+A node with a name is a statement of its own; so is a node without one that is nested too deep, or
+read more than once and too long to repeat, under a name made here (v1, v2, ...). Equal slices of
+one vector are one statement, a split. Everything else is written where it is read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +16,7 @@ from recurra.ir.graph import Graph, Node, use_counts
 from recurra.ir.ops import OPS, Group
 
 _LONG = 2  # operations; a nameless value of more than that is not written twice
+_DEEP = 40  # a nameless value in more brackets than that is a statement too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,8 @@ def _multiple(whole: Dim, part: Dim) -> int | None:
 def _long_shared(
     graph: Graph, results: tuple[Node, ...], splits: list[Statement], named: set[Node]
 ) -> set[Node]:
-    """Nodes without a name that are read more than once and are long where they are written."""
+    """Nodes without a name that are read more than once and are long where they are written, or
+    that are nested too deep to be read."""
     reads = use_counts(graph)
     for node in graph.output_nodes:
         reads[node] -= 1
@@ -160,12 +162,15 @@ def _long_shared(
         reads[split.value] -= sum(node is not None for node in split.targets) - 1
     found: set[Node] = set()
     length = dict.fromkeys(graph.inputs, 0)
+    depth = dict.fromkeys(graph.inputs, 0)
     for node in graph.nodes():
         length[node] = 1 + sum(length[child] for child in node.inputs)
-        if node not in named and reads[node] > 1 and length[node] > _LONG:
+        depth[node] = 1 + max((depth[child] for child in node.inputs), default=0)
+        is_long = reads[node] > 1 and length[node] > _LONG
+        if node not in named and (is_long or depth[node] > _DEEP):
             found.add(node)
         if node in named or node in found or OPS[node.op].group is Group.LEAF:
-            length[node] = 0
+            length[node] = depth[node] = 0
     return found
 
 

@@ -499,7 +499,7 @@ _OTHERS = [
         group=Group.MOVEMENT,
         shape=shapes.given,
         cotangent=lambda y, d: (apply("sum", d),),
-        text="expand({0})",
+        text="expand({0}, {sizes})",
         latex=r"{0}\,\mathbf{{1}}",
     ),
     Op(

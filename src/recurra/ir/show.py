@@ -49,10 +49,11 @@ def latex(name: str, graph: Graph) -> str:
     names, repeats = _latex_names(graph)
     listing = make_listing(graph, names, reassign=False)
     varying = _varying(graph)
-    labels = _latex_inputs(graph)
+    taken: dict[str, str] = {}
+    labels = _latex_inputs(graph, taken)
     for node, label in listing.names.items():
         changes = node in varying or node in graph.output_nodes
-        labels[node] = latex_symbol(label, "t" if changes else None)
+        labels[node] = _distinct(label, "t" if changes else None, taken)
     writer = LatexWriter(labels)
     lines = []
     for statement in listing.statements:
@@ -129,13 +130,23 @@ def _latex_names(graph: Graph) -> tuple[dict[Node, str], list[tuple[str, Node]]]
     return {**of_user, **of_result}, repeats
 
 
-def _latex_inputs(graph: Graph) -> dict[Node, str]:
+def _distinct(name: str, time: str | None, taken: dict[str, str]) -> str:
+    """The name as a symbol; as it stands in the code where another one has that symbol, as W1 and
+    W_1 have. `taken` is what stands for what so far."""
+    symbol = latex_symbol(name, time)
+    if taken.setdefault(symbol, name) != name:
+        code = name.replace("_", r"\_")
+        symbol = rf"\mathtt{{{code}}}" + (f"_{{{time}}}" if time else "")
+    return symbol
+
+
+def _latex_inputs(graph: Graph, taken: dict[str, str]) -> dict[Node, str]:
     """The inputs as symbols: x_t, h_{t-1}, and what does not change without an index."""
     labels = {}
     times = {"input": "t", "state": "t-1", "mask": "t"}
     for node, label in _input_labels(graph).items():
         time = times.get(node.attr("kind")) if node.op == "input" else "t"
-        labels[node] = latex_symbol(label, time)
+        labels[node] = _distinct(label, time, taken)
     return labels
 
 

@@ -42,6 +42,9 @@ class TextWriter:
         attrs = {key: self._attribute(value) for key, value in node.attrs}
         if node.op == "slice":
             attrs["stop"] = str(node.attr("start") + node.attr("size"))
+        if node.op == "expand":
+            sizes = [str(dim) for dim in node.attr("shape")]
+            attrs["sizes"] = repr(tuple(sizes) if len(sizes) > 1 else sizes[0])
         return template.format(*operands, all=", ".join(self._all(node, operands)), **attrs)
 
     def _placed(self, node: Node, place: int, template: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace as replaced
 from typing import Any
 
 from recurra.errors import CellError
-from recurra.ir import OPS, Dim, Group, Node, Shape, shape_text
+from recurra.ir import OPS, Dim, Group, Node, Shape, shape_text, topological
 from recurra.lang.cell import Cell, Recipe
 from recurra.lang.masks import Mask
 from recurra.lang.signature import Options
@@ -75,9 +75,10 @@ class Values:
 
     def of(self, node: Node) -> Symbol:
         """The symbol for a node of the cell's equations, made when it is first asked for."""
-        if node not in self._symbols:
-            inputs = tuple(self.of(child) for child in node.inputs)
-            self._symbols[node] = self._edit(node, self.made(node, inputs), self)
+        for needed in topological([node], stop=self._symbols):  # before it, and in no recursion
+            if needed not in self._symbols:  # an edit may have asked for it meanwhile
+                inputs = tuple(self._symbols[child] for child in needed.inputs)
+                self._symbols[needed] = self._edit(needed, self.made(needed, inputs), self)
         return self._symbols[node]
 
     def made(self, node: Node, inputs: tuple[Symbol, ...]) -> Symbol:
@@ -238,7 +239,7 @@ def _sizes(shape: Shape, changed: Mapping[str, Dim]) -> tuple[Dim, ...]:
 
 
 def replace(
-    base: Cell, name: str, doc: str = "", /, **values: int | float | Callable[[Values], Any]
+    base: Any, name: str, doc: str = "", /, **values: int | float | Callable[[Values], Any]
 ) -> Cell:
     """A cell with some of its values replaced: what is left when a gate is taken away.
 
@@ -258,6 +259,11 @@ def replace(
     Raises:
         CellError: when `base` has no value of a name.
     """
+    if not isinstance(base, Cell):
+        raise TypeError(
+            f"replace: expected a cell, got {type(base).__name__} {base!r:.60}. Use "
+            f"cells.get(name), or recurra.compose.replace, which takes names."
+        )
     named = set(base.equations.names.values())
     for key in values:
         if key not in named and key not in base.parameters:

@@ -187,8 +187,11 @@ def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: Any = 1e-5) -> S
 def concat(*vectors: Any, dim: int = -1) -> Symbol:
     """The vectors one behind the other; also takes one list of them, as torch.cat does."""
     if len(vectors) >= 1 and isinstance(vectors[0], list | tuple):
+        dim = vectors[1] if len(vectors) == 2 else dim  # torch.cat([a, b], 0)
         vectors = tuple(vectors[0])
     trace = trace_of(vectors, "concat")
+    if dim not in (0, -1):
+        trace.fail(f"concat: expected dim=-1 (the features), got {dim!r}. Leave dim out.")
     symbols = tuple(lift(vector, trace) for vector in vectors)
     total = Dim()
     for symbol in symbols:

@@ -63,7 +63,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Symbol:
 
 
 def _concatenate(arrays: Any, axis: int = 0) -> Symbol:
-    return functions.concat(*arrays)
+    return functions.concat(*arrays, dim=axis)
 
 
 def _split(ary: Any, indices_or_sections: int, axis: int = 0) -> tuple[Symbol, ...]:

@@ -489,7 +489,10 @@ def product(left: object, right: object) -> Symbol:
 
 
 def _bracketed(left: Symbol, operand: Symbol) -> str:
-    """What to write where Python has read z * W @ x as (z * W) @ x."""
+    """What to write for x @ W, and where Python has read z * W @ x as (z * W) @ x."""
+    is_vector = left.label and left.shape and len(left.shape) == 1
+    if is_vector and (operand.shape is None or len(operand.shape) == 2):
+        return f"Vectors are columns: write {operand.text} @ {left.text}."
     if left.op not in ("mul", "div") or left.shape is None or not left.inputs[1].label:
         return ""
     first, matrix = (symbol.text for symbol in left.inputs)

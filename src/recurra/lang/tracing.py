@@ -27,7 +27,17 @@ def trace_equations(
     _close_sizes(trace, leaves, signature, options, where)
     if not hasattr(function, "names_its_values"):
         _say_what_surprises(outputs, leaves, signature, options, where)
-    return _lower(trace, leaves, signature, options, outputs, local_names)
+    graph = _lower(trace, leaves, signature, options, outputs, local_names)
+    given = {name for node in graph.inputs for dim in node.shape for name in dim.names}
+    for node in graph.nodes() if not hasattr(function, "names_its_values") else ():
+        unknown = [name for dim in node.shape for name in dim.names if name not in given]
+        if unknown:
+            trace.fail(
+                f"expected sizes that an input, state or parameter has, got {unknown[0]!r}. Use "
+                f"one of {', '.join(sorted(given))}.",
+                where,
+            )
+    return graph
 
 
 def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[str, Symbol]:
@@ -149,11 +159,12 @@ def _close_sizes(
                 f"equation, give it a default value to make it a constant, or take it away.",
                 where,
             )
-        for dim in symbol.shape:
-            origins = trace.origins(dim)
-            if origins:
+        parts = ("rows", "columns") if len(symbol.shape) == 2 else ("size",)
+        for part, dim in zip(parts, symbol.shape, strict=False):
+            if trace.origins(dim):
                 trace.fail(
-                    f"expected every size to follow from the equations, got {origins[0]} open. "
+                    f"expected every size to follow from the equations, got the {part} of {name} "
+                    f"open. "
                     f"Name it: sizes={_named_sizes(trace, name, symbol, signature)}.",
                     symbol.where,
                 )

@@ -11,7 +11,7 @@ from typing import Any
 from recurra.errors import CellWarning
 
 # torch's functions, called on symbols, come back to us; the other two wrap ours in tests
-_NOT_THE_USERS = ("recurra.lang.", "torch.", "jaxtyping.", "beartype.")
+_NOT_THE_USERS = ("recurra.lang.", "recurra.compose.", "torch.", "jaxtyping.", "beartype.")
 
 
 @dataclass(frozen=True, slots=True)

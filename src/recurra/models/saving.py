@@ -22,6 +22,7 @@ from recurra.lang import Cell
 from recurra.lang.cell import recipe_of
 from recurra.models.devices import find_device
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
+from recurra.nn.checks import resolved_cell
 
 ModelT = TypeVar("ModelT", bound="Model")  # typing.Self is beyond the run-time type checker
 
@@ -63,7 +64,7 @@ class Model(nn.Module, ABC):
         *,
         device: torch.device | str | None = None,
         backend: str = "auto",
-        cell: Cell | None = None,
+        cell: Cell | str | None = None,
     ) -> ModelT:
         """The model of this class saved in `folder`; see `recurra.load`."""
         model = load(folder, device=device, backend=backend, cell=cell)
@@ -134,7 +135,7 @@ def load(
     *,
     device: torch.device | str | None = None,
     backend: str = "auto",
-    cell: Cell | None = None,
+    cell: Cell | str | None = None,
 ) -> Model:
     """The model saved in `folder`, in evaluation mode; of a run folder, the best so far.
 
@@ -142,7 +143,7 @@ def load(
         folder: where `model.save` or a training run wrote.
         device: where the parameters go; None means the CPU, "auto" the best there is.
         backend: what runs the recurrence; a model does not remember the one it was trained by.
-        cell: the cell, for a model of a cell that is not in the registry.
+        cell: the cell, for a model of a cell that is not in the registry; or a registered name.
 
     Raises:
         CheckpointError: when files are missing, cut short, of other sizes or of unknown format.
@@ -156,13 +157,14 @@ def load(
             f"{'a file' if folder.exists() else 'nothing there'}. Check the path."
         )
     config, path = read_config(folder / CONFIG_NAME), folder / WEIGHTS_NAME
+    given = None if cell is None else resolved_cell("load", cell)
     with torch.random.fork_rng():  # the weights drawn here are replaced: leave no trace in the seed
         model = build(
             folder / CONFIG_NAME,
             config,
             path,
             read_header(path, _WEIGHTS)[0],
-            cell,
+            given,
             device,
             backend,
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from recurra import backends
 from recurra.errors import BackendError
+from recurra.ir import shape_text
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.checks import Home
@@ -138,6 +139,15 @@ class CellStack(nn.Module):
             }
             for sizes in self.layer_sizes
         )
+        for name, numbers in (
+            entry for shapes in self._parameter_shapes for entry in shapes.items()
+        ):
+            if 0 in numbers:
+                shape = shape_text(self.cell.parameters[name])
+                raise ValueError(
+                    f"{self.where}: expected sizes above 0 for {name} {shape}, got "
+                    f"{tuple(numbers)}. Choose other sizes."
+                )
         for layer, shapes in enumerate(self._parameter_shapes):
             for direction in range(self.num_directions):
                 for name, numbers in shapes.items():

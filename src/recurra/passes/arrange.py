@@ -85,22 +85,25 @@ def _inner_nodes(graph: Graph, uses: Mapping[Node, int]) -> set[Node]:
     return inner
 
 
-def _terms(node: Node, inner: set[Node], sign: int = 1) -> list[tuple[int, Node]]:
-    signs = {"add": (1, 1), "sub": (1, -1), "neg": (-1,)}[node.op]
+_SIGNS = {"add": (1, 1), "sub": (1, -1), "neg": (-1,), "mul": (1, 1)}
+
+
+def _terms(node: Node, inner: set[Node]) -> list[tuple[int, Node]]:
+    """The terms of a sum, or the factors of a product, through those that are parts of it."""
     terms: list[tuple[int, Node]] = []
-    for child, child_sign in zip(node.inputs, signs, strict=True):
-        if child in inner:
-            terms.extend(_terms(child, inner, sign * child_sign))
-        else:
-            terms.append((sign * child_sign, child))
+    stack = [(1, node)]
+    while stack:
+        sign, top = stack.pop()
+        if top is not node and top not in inner:
+            terms.append((sign, top))
+            continue
+        signed = zip(_SIGNS[top.op], top.inputs, strict=True)
+        stack.extend(reversed([(sign * own, child) for own, child in signed]))
     return terms
 
 
 def _factors(node: Node, inner: set[Node]) -> list[Node]:
-    factors: list[Node] = []
-    for child in node.inputs:
-        factors.extend(_factors(child, inner) if child in inner else [child])
-    return factors
+    return [factor for _, factor in _terms(node, inner)]
 
 
 def _sum(
