@@ -75,8 +75,8 @@ def _ours(data: Path, hidden_size: int, minutes: float, threads: int, loss: bool
             "val_nll": progress["best_nll"],
         }
         if loss:
-            judged = _output([*command, "evaluate", str(out), "--split=test", "--json"], threads)
-            figures["test_nll"] = json.loads(judged)["nll"]
+            printed = _output([*command, "evaluate", str(out), "--split=test", "--json"], threads)
+            figures["test_nll"] = json.loads(printed)["nll"]
     return figures
 
 

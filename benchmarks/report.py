@@ -78,9 +78,9 @@ def line(name: str, row: Row) -> str:
 
 def verdict(results: Results, failures: Mapping[str, str]) -> str:
     """The last line: how many targets were met, and what missed or failed."""
-    judged = [(name, row) for name, rows in results.items() for row in rows if row.target]
-    missed = [(name, row) for name, row in judged if not row.met]
-    parts = [f"{len(judged) - len(missed)} of {len(judged)} targets met"]
+    with_target = [(name, row) for name, rows in results.items() for row in rows if row.target]
+    missed = [(name, row) for name, row in with_target if not row.met]
+    parts = [f"{len(with_target) - len(missed)} of {len(with_target)} targets met"]
     if missed:
         counts = Counter(name for name, _ in missed)
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -19,10 +19,10 @@ from recurra.data import make_task
 from recurra.data.tasks import Adding
 from recurra.errors import DataError, RunError
 from recurra.training import (
-    Folder,
     Outcome,
     Point,
     Progress,
+    Results,
     Trial,
     plan_trials,
     run_on_ray,
@@ -30,7 +30,7 @@ from recurra.training import (
     run_trials,
     summarise,
 )
-from recurra.training.trials import Reader, count_parameters, hidden_size_for
+from recurra.training.trials import Classifier, count_parameters, hidden_size_for
 
 TASK = "adding:steps=12"
 
@@ -226,7 +226,7 @@ def test_a_cell_named_twice_is_trained_once() -> None:
 
 
 def test_how_parameters_start() -> None:
-    model = Reader(make_task(TASK), "lstm:b_f=5:b_i=-b_f", 6)
+    model = Classifier(make_task(TASK), "lstm:b_f=5:b_i=-b_f", 6)
     assert torch.equal(model.recurrent.b_f_l0, torch.full((6,), 5.0))
     assert torch.equal(model.recurrent.b_i_l0, torch.full((6,), -5.0))
     both = run_trial(trial("lstm")), run_trial(trial("lstm:b_f=5:b_i=-b_f"))
@@ -236,7 +236,7 @@ def test_how_parameters_start() -> None:
 
 @pytest.mark.medium
 def test_what_has_ended_is_not_run_again(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = Results(tmp_path)
     trials = [trial(cell, seed) for seed in (0, 1) for cell in ("rnn", "gru")]
     found = run_trials(trials, folder, jobs=2)
     kept = {next(found).trial.name, next(found).trial.name}
@@ -289,14 +289,14 @@ def _wait_until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 def test_outcomes_survive_the_disk(tmp_path: Path) -> None:
     outcome = run_trial(trial())
-    folder = Folder(tmp_path)
+    folder = Results(tmp_path)
     folder.keep(outcome)
     assert folder.outcomes() == [outcome]
     assert json.loads((tmp_path / "trials" / "rnn-0.json").read_text())["status"] == "ended"
 
 
 def test_a_folder_of_other_trials(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = Results(tmp_path)
     folder.keep(run_trial(trial()))
     with pytest.raises(RunError, match=r"got rnn-0 with lr 0.001 \(now 0.01\).*another --out"):
         folder.missing([trial(lr=0.01)])
@@ -307,7 +307,7 @@ def test_a_folder_of_other_trials(tmp_path: Path) -> None:
 def test_data_that_changed_is_known(tmp_path: Path) -> None:
     text = tmp_path / "a.txt"
     text.write_text("some text " * 300)
-    task, folder = f"text:path={text},steps=8", Folder(tmp_path / "out")
+    task, folder = f"text:path={text},steps=8", Results(tmp_path / "out")
 
     def planned() -> list[Trial]:
         return plan_trials(task, ["rnn"], seeds=1, hidden_size=4, max_steps=1)
@@ -325,7 +325,7 @@ def test_data_that_changed_is_known(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000, b'{"format": 1, "points": []}'])
 def test_damaged_outcomes_are_named(tmp_path: Path, damage: bytes) -> None:
-    folder = Folder(tmp_path)
+    folder = Results(tmp_path)
     folder.keep(run_trial(trial()))
     [file] = (tmp_path / "trials").iterdir()
     file.write_bytes(damage)
@@ -334,7 +334,7 @@ def test_damaged_outcomes_are_named(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_one_comparison_at_a_time_is_at_work_in_a_folder(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = Results(tmp_path)
     with folder.locked():
         with pytest.raises(RunError, match="expected a comparison that nothing else trains"):
             next(run_trials([trial()], folder, jobs=1))
@@ -342,7 +342,7 @@ def test_one_comparison_at_a_time_is_at_work_in_a_folder(tmp_path: Path) -> None
             next(run_on_ray([trial()], folder))
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="expected a folder that can be made"):
-        next(run_trials([trial()], Folder(tmp_path / "file" / "out"), jobs=1))
+        next(run_trials([trial()], Results(tmp_path / "file" / "out"), jobs=1))
     with pytest.raises(ValueError, match="--jobs: expected a whole number of at least 1, got 0"):
         next(run_trials([trial()], folder, jobs=0))
 
@@ -360,7 +360,7 @@ def test_a_trial_whose_process_is_killed_takes_no_other_with_it(
             [worker] = _workers_of(os.getpid())
             os.kill(worker, signal.SIGKILL)
 
-    outcomes = run_trials(running, Folder(tmp_path), 1, kill_the_first)
+    outcomes = run_trials(running, Results(tmp_path), 1, kill_the_first)
     assert [next(outcomes).trial.name for _ in range(2)] == ["rnn-1", "rnn-2"]
     with pytest.raises(RunError, match=r"1 whose process died: rnn-0 \(SIGKILL, as when memory"):
         next(outcomes)
@@ -372,7 +372,7 @@ def test_a_trial_whose_process_is_killed_takes_no_other_with_it(
 def test_what_a_trial_raises_is_raised_here(tmp_path: Path) -> None:
     trials = [trial(data="of another day"), trial("gru", max_steps=None, max_seconds=60.0)]
     with pytest.raises(DataError, match="expected the data") as caught:
-        list(run_trials(trials, Folder(tmp_path), jobs=2))
+        list(run_trials(trials, Results(tmp_path), jobs=2))
     assert "_work" in caught.value.__notes__[0]
     assert _wait_until(lambda: not _workers_of(os.getpid()))
 
@@ -382,12 +382,12 @@ def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     for address in ("nowhere.invalid:1", "localhost:1", "ray://localhost:1", "localhost:99999999"):
         with pytest.raises(ValueError, match="--ray: expected the address of a Ray cluster"):
-            next(run_on_ray([trial()], Folder(tmp_path), address))
+            next(run_on_ray([trial()], Results(tmp_path), address))
 
 
 def test_the_table_has_every_point(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    folder = Folder(tmp_path)
+    folder = Results(tmp_path)
     outcomes = [run_trial(trial(cell)) for cell in ("gru", "rnn")]
     for outcome in outcomes:
         folder.keep(outcome)
@@ -456,7 +456,7 @@ def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
     thread = threading.Thread(target=kill_one)
     thread.start()
     try:
-        ended = list(run_on_ray(trials, Folder(tmp_path)))
+        ended = list(run_on_ray(trials, Results(tmp_path)))
     finally:
         over.set()
         thread.join()
@@ -464,7 +464,7 @@ def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
     assert killed
     assert {outcome.trial.name for outcome in ended} == {"rnn-0", "gru-0"}
     assert all(outcome.points[-1].seconds >= 6.0 for outcome in ended)
-    assert len(Folder(tmp_path).outcomes()) == 2
+    assert len(Results(tmp_path).outcomes()) == 2
 
 
 def _title(entry: Path) -> bytes:

@@ -82,7 +82,6 @@ def compare_cells(
     from recurra.data import make_task
     from recurra.insight import draw_comparison
     from recurra.training import (
-        Folder,
         plan_trials,
         printable,
         run_on_ray,
@@ -112,7 +111,7 @@ def compare_cells(
         clip=clip,
     )
     made = make_task(task)
-    folder = Folder(out or Path("runs") / _folder_name(task))
+    folder = Results(out or Path("runs") / _folder_name(task))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     jobs = jobs or os.cpu_count() or 1
     missing = folder.missing(trials)

@@ -34,7 +34,7 @@ class Layout:
         """The shape that the caller gives a tensor which is `shape`, [..., B, S], in here."""
         return (*shape[:-2], shape[-1]) if self.unbatched else shape
 
-    def taken_in(self, tensor: Tensor, batch_dim: int) -> Tensor:
+    def to_internal(self, tensor: Tensor, batch_dim: int) -> Tensor:
         """A state [L*D, B, S] or context [B, C] of the caller, in the order of `x`."""
         if self.unbatched:
             return tensor.unsqueeze(batch_dim)

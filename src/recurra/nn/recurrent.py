@@ -179,7 +179,7 @@ class Recurrent(CellStack):
             return self.first_states(B)
         shapes = tuple(layout.outside_shape(shape) for shape in self.state_shapes(B))
         states = checks.checked_states(self.home, state, self.cell.states, shapes)
-        return tuple(layout.taken_in(tensor, 1) for tensor in states)
+        return tuple(layout.to_internal(tensor, 1) for tensor in states)
 
     def _context_in(
         self, layout: Layout, context: Tensor | Sequence[Tensor] | None
@@ -188,7 +188,7 @@ class Recurrent(CellStack):
         B = layout.batch_size
         shapes = tuple(layout.outside_shape((B, size)) for size in self.context_sizes)
         contexts = checks.checked_context(self.home, context, self.cell.context, shapes)
-        return tuple(layout.taken_in(tensor, 0) for tensor in contexts)
+        return tuple(layout.to_internal(tensor, 0) for tensor in contexts)
 
     def stream(
         self,

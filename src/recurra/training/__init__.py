@@ -4,7 +4,7 @@ from recurra.terminal import printable
 from recurra.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from recurra.training.clipping import clip_gradients
 from recurra.training.comparison import (
-    Folder,
+    Results,
     Summary,
     plan_trials,
     run_on_ray,
@@ -24,7 +24,6 @@ from recurra.training.view import LiveView, PlainView, SilentView, View, view_fo
 
 __all__ = [
     "Checkpoint",
-    "Folder",
     "LanguageSettings",
     "LanguageTrainer",
     "LiveView",
@@ -33,6 +32,7 @@ __all__ = [
     "PlainView",
     "Point",
     "Progress",
+    "Results",
     "Run",
     "Schedule",
     "SilentView",

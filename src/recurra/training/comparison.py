@@ -22,9 +22,9 @@ from recurra.errors import RunError
 from recurra.files import FolderLock, write_atomically
 from recurra.training.numbers import whole
 from recurra.training.trials import (
+    Classifier,
     Outcome,
     Progress,
-    Reader,
     Trial,
     cell_and_init,
     count_parameters,
@@ -85,7 +85,7 @@ def plan_trials(
         for cell in cells
     }
     for cell, size in sizes.items():
-        Reader(made, cell, size)  # a rule that does not fit is known before anything runs
+        Classifier(made, cell, size)  # a rule that does not fit is known before anything runs
     return [
         Trial(task=task, cell=cell, hidden_size=sizes[cell], seed=seed, data=made.digest, **budget)
         for seed in range(seeds)
@@ -94,7 +94,7 @@ def plan_trials(
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class Results:
     """Where the outcomes of a comparison are kept."""
 
     path: Path
@@ -198,7 +198,7 @@ def _changed(path: Path, there: Trial, now: Trial, changed: Sequence[str]) -> st
 
 
 def run_trials(
-    trials: Sequence[Trial], folder: Folder, jobs: int, watch: Watch | None = None
+    trials: Sequence[Trial], folder: Results, jobs: int, watch: Watch | None = None
 ) -> Iterator[Outcome]:
     """Run what is missing in `jobs` processes; gives each outcome as it ends and is kept.
 
@@ -247,7 +247,7 @@ def _raise_for(died: Sequence[Death]) -> None:
 
 
 def run_on_ray(
-    trials: Sequence[Trial], folder: Folder, address: str | None = None, threads: int = 1
+    trials: Sequence[Trial], folder: Results, address: str | None = None, threads: int = 1
 ) -> Iterator[Outcome]:
     """Run what is missing on a Ray cluster; gives each outcome as it ends and is kept.
 

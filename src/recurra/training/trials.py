@@ -161,7 +161,7 @@ class Outcome:
         )
 
 
-class Reader(nn.Module):
+class Classifier(nn.Module):
     """A recurrent layer and a linear read-out: at each step, or at the end of each sequence."""
 
     def __init__(self, task: Task, cell: str, hidden_size: int) -> None:
@@ -221,7 +221,7 @@ def own_sizes(cell: str, hidden_size: int) -> dict[str, int]:
 
 
 def count_parameters(task: Task, cell: str, hidden_size: int) -> int:
-    """How many numbers a `Reader` trains; ValueError where the cell does not have that size."""
+    """How many numbers a `Classifier` trains; ValueError where the cell does not have that size."""
     of, _ = cell_and_init(cell)
     sizes = {"I": task.input_size, "H": hidden_size, **own_sizes(cell, hidden_size)}
     output = of.output_size.evaluate(sizes)
@@ -275,7 +275,7 @@ def run_trial(
 
 def _train(trial: Trial, task: Task, report: Callable[[Progress], object]) -> Outcome:
     torch.manual_seed(trial.seed)
-    model = Reader(task, trial.cell, trial.hidden_size)
+    model = Classifier(task, trial.cell, trial.hidden_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.lr)
     drawn = torch.Generator().manual_seed(trial.seed)
     val, test = (list(task.held_out(part, trial.batch_size)) for part in ("val", "test"))
@@ -317,7 +317,7 @@ def _train(trial: Trial, task: Task, report: Callable[[Progress], object]) -> Ou
     return Outcome(trial=trial, parameters=count, points=tuple(points), status=status)
 
 
-def _build(model: Reader, task: Task, trial: Trial) -> None:
+def _build(model: Classifier, task: Task, trial: Trial) -> None:
     """Have everything built and loaded that a first step would wait for, and leave no trace.
 
     Kernels are built at the first call and at the first gradient, which took the first trial of a
@@ -350,7 +350,7 @@ def _share(trial: Trial, step: int, seconds: float) -> float:
 
 
 @torch.no_grad()
-def _score(model: Reader, task: Task, batches: Sequence[Batch]) -> float:
+def _score(model: Classifier, task: Task, batches: Sequence[Batch]) -> float:
     """The mean over the answers of all batches."""
     model.eval()
     total = sum(task.score(model(batch), batch) * batch.count for batch in batches)
