@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(
             save_checkpoint(tmp_path, checkpoint(2))
     message = str(caught.value)
     assert "No space left on device" in message
-    assert "--resume" in message
+    assert "resume=True" in message
     assert (tmp_path / "training.safetensors").read_bytes() == before
     assert load_checkpoint(tmp_path).record["step"] == 1
     assert {path.name for path in tmp_path.iterdir()} == {"training.safetensors", "training.json"}

@@ -11,14 +11,14 @@ from recurra.training.devices import build_fabric, repeatable
 def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
-        RunError, match="--device: expected a device that this machine has, got 'cuda'"
+        RunError, match="device: expected a device that this machine has, got 'cuda'"
     ):
         build_fabric(TrainingConfig(device="cuda"))
     assert build_fabric(TrainingConfig(device="auto")).device.type == "cpu"
 
 
 def test_an_unknown_device_is_named() -> None:
-    with pytest.raises(RunError, match="--device: expected auto, cpu or cuda, got 'tpu'"):
+    with pytest.raises(RunError, match="device: expected auto, cpu or cuda, got 'tpu'"):
         build_fabric(TrainingConfig(device="tpu"))
 
 

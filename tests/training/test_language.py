@@ -212,7 +212,7 @@ def test_ten_steps_that_are_not_finite_stop_the_run(lab: Lab) -> None:
         trainer.fit()
     message = str(caught.value)
     assert "10 steps in a row" in message
-    assert "lower --lr" in message
+    assert "lower lr=" in message
     assert len(view.notes) == 10
     assert "(10 in a row)" in view.notes[-1]
     weights = load_checkpoint(lab.folder / "run").group("model")
@@ -264,7 +264,7 @@ def _break_from(trainer: LanguageTrainer, first: int, until: int = 10**9) -> Non
 
 def test_a_text_shorter_than_one_batch_of_windows(lab: Lab) -> None:
     with pytest.raises(
-        DataError, match=r"expected at least .* Use more text, or a smaller --batch"
+        DataError, match=r"expected at least .* Use more text, or a smaller batch_size="
     ):
         lab.trainer("run", batch_size=500, bptt=100)
 
@@ -278,7 +278,7 @@ def test_a_validation_text_of_one_token(lab: Lab) -> None:
 
 
 def test_a_prime_with_unseen_characters_is_noticed_before_training(lab: Lab) -> None:
-    with pytest.raises(DataError, match=r"--prime: .*'Ω'"):
+    with pytest.raises(DataError, match=r"prime: .*'Ω'"):
         lab.trainer("run", prime="the Ω")
 
 
@@ -327,7 +327,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_later(
         trainer._after = fill
 
     fill_disk_at(24)
-    with pytest.raises(RunError, match=r"No space left on device.*--resume"):
+    with pytest.raises(RunError, match=r"No space left on device.*resume=True"):
         trainer.fit()
     monkeypatch.undo()
     assert load_checkpoint(lab.folder / "run").record["progress"]["step"] == 20

@@ -144,7 +144,9 @@ def test_a_run_loads_as_its_best_model_and_vocabulary(
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, settings: dict[str, Any]) -> None:
     train_language_model(tmp_path / "run", settings)
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
-    with pytest.raises(RunError, match=r"holds a run already .*--resume, or choose another name"):
+    with pytest.raises(
+        RunError, match=r"holds a run already .*resume=True, or choose another name"
+    ):
         train_language_model(tmp_path / "run", settings)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
@@ -163,7 +165,7 @@ def test_a_folder_that_holds_anything_is_refused_and_stays_as_it_was(
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     first = name.split("/")[0]
-    with pytest.raises(RunError, match=rf"run: expected .* got one that holds {first} .*--out"):
+    with pytest.raises(RunError, match=rf"run: expected .* got one that holds {first} .*out="):
         train_language_model(tmp_path / "run", settings)
     assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [mine]
     assert mine.read_text() == "mine"
@@ -202,18 +204,18 @@ def test_a_run_starts_in_an_empty_folder(
     [
         ({"data": "nowhere.txt"}, DataError, r"nowhere\.txt: expected a text file, got no such"),
         ({"batch_size": 10_000}, DataError, "expected at least 100001 tokens"),
-        ({"prime": "Ω"}, DataError, "--prime: "),
+        ({"prime": "Ω"}, DataError, "prime: "),
         ({"cell": "lsmt"}, ValueError, r"got 'lsmt'\. Did you mean lstm"),
-        ({"hidden_size": 0}, ValueError, "--hidden-size: expected at least 1, got 0"),
-        ({"num_layers": -1}, ValueError, "--num-layers: expected at least 1, got -1"),
-        ({"dropout": 1.0}, ValueError, r"--dropout: expected a share from 0 .* got 1\.0"),
+        ({"hidden_size": 0}, ValueError, "hidden_size: expected at least 1, got 0"),
+        ({"num_layers": -1}, ValueError, "num_layers: expected at least 1, got -1"),
+        ({"dropout": 1.0}, ValueError, r"dropout: expected a share from 0 .* got 1\.0"),
         (
             {"tied": True},
             ValueError,
-            r"--tied: expected an embedding as large .* --embedding-size 8",
+            r"tied: expected an embedding as large .* embedding_size=8",
         ),
-        ({"level": "letters"}, ValueError, "--level: expected one of char, byte, word, bpe"),
-        ({"vocab_size": 0}, ValueError, "--vocab-size: expected at least 1, got 0"),
+        ({"level": "letters"}, ValueError, "level: expected one of char, byte, word, bpe"),
+        ({"vocab_size": 0}, ValueError, "vocab_size: expected at least 1, got 0"),
         ({"warp": 9}, ValueError, "expected known names, got warp"),
     ],
 )
@@ -275,10 +277,10 @@ def test_resuming_with_other_settings_names_them_all(
     with pytest.raises(RunError) as caught:
         train_language_model(tmp_path / "run", changes, resume=True)
     message = str(caught.value)
-    assert "--lr 0.5 (the run has 0.003)" in message
-    assert "--cell gru (the run has lstm)" in message
-    assert "--max-steps" not in message
-    with pytest.raises(ValueError, match="--max-steps: expected a whole number"):
+    assert "lr=0.5 (the run has 0.003)" in message
+    assert "cell=gru (the run has lstm)" in message
+    assert "max_steps" not in message
+    with pytest.raises(ValueError, match="max_steps: expected a whole number"):
         train_language_model(tmp_path / "run", {"max_steps": 0}, resume=True)
 
 

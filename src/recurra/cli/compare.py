@@ -82,6 +82,7 @@ def compare_cells(
     from recurra.data import make_task
     from recurra.insight import draw_comparison
     from recurra.training import (
+        Results,
         plan_trials,
         printable,
         run_on_ray,

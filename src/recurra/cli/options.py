@@ -17,7 +17,7 @@ RUN = typer.Argument(help="Folder of the run.", metavar="RUN")
 
 # An argument of Python where a message says what is wrong with it, "lr: expected", or what to give
 # it: "a smaller clip_norm=", "bptt=50", "resume=True".
-_ARGUMENT = re.compile(r"(?<![\w.:'\"`-])([a-z]\w*)(: expected |=True\b|=)(?=([\w./-])?)")
+_ARGUMENT = re.compile(r"(?<![\w.:'\"`-])([a-z]\w*)(: expected |=True\b|=)(?=([\w/-]|\.[\w/])?)")
 
 
 def option(

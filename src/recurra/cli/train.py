@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import typer
 import typer.core
 
-from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, REPORTS, TEXT, option, typed_prime
+from recurra.cli.options import (
+    BUDGET,
+    DEVICES,
+    LEARNING,
+    MACHINE,
+    MODEL,
+    REPORTS,
+    TEXT,
+    option,
+    typed_prime,
+)
 from recurra.terminal import Lasting, printable
 
 if TYPE_CHECKING:
@@ -75,18 +85,26 @@ def lm(
         str,
         option(
             TEXT,
-            "What a token is: char, byte (any file), word, bpe, or whitespace (words of a text "
-            "that is split already).",
+            "What a token is; byte takes any file, whitespace a text that is split already.",
+            choices=("char", "byte", "word", "bpe", "whitespace"),
         ),
     ] = "char",
     vocab_size: Annotated[
         int | None,
-        option(TEXT, "Most tokens of a word or bpe vocabulary.", default="word 50000, bpe 4096"),
+        option(TEXT, "Largest size of a word or bpe vocabulary.", default="word 50000, bpe 4096"),
     ] = None,
     cell: Annotated[str, option(MODEL, "The recurrence, by name: see recurra cells.")] = "lstm",
     hidden_size: Annotated[int, option(MODEL, "Units of each layer.")] = 256,
     num_layers: Annotated[int, option(MODEL, "Recurrent layers, one on another.")] = 1,
-    embedding_size: Annotated[int, option(MODEL, "Numbers that stand for a token.")] = 64,
+    sizes: Annotated[
+        str | None,
+        option(
+            MODEL,
+            "Sizes of the cell's own, a projection's say: P=128,C=64; see recurra cells.",
+            default="as the cell says",
+        ),
+    ] = None,
+    embedding_size: Annotated[int, option(MODEL, "Features of a token's embedding.")] = 64,
     dropout: Annotated[
         float, option(MODEL, "Share of each layer's output dropped in training, 0 to 1.")
     ] = 0.2,
@@ -119,7 +137,11 @@ def lm(
     lr: Annotated[
         float, option(LEARNING, "Learning rate after the warm-up; sgd wants about 1.")
     ] = 0.003,
-    optimizer: Annotated[str, option(LEARNING, "adamw, rmsprop or sgd (momentum 0.9).")] = "adamw",
+    optimizer: Annotated[
+        str,
+        option(LEARNING, "What takes the steps.", choices=("adamw", "rmsprop", "sgd")),
+    ] = "adamw",
+    momentum: Annotated[float, option(LEARNING, "Of sgd.")] = 0.9,
     weight_decay: Annotated[
         float, option(LEARNING, "Of matrices; biases and vectors are never decayed.")
     ] = 0.01,
@@ -127,8 +149,8 @@ def lm(
         str,
         option(
             LEARNING,
-            "cosine (to a hundredth at the end), plateau (halved when validation stops improving) "
-            "or constant.",
+            "cosine ends at a hundredth; plateau halves when validation stops improving.",
+            choices=("cosine", "plateau", "constant"),
         ),
     ] = "cosine",
     warmup_steps: Annotated[
@@ -157,16 +179,32 @@ def lm(
         int | None,
         option(REPORTS, "Steps between checkpoints.", default="every 30 seconds"),
     ] = None,
+    log_every: Annotated[int, option(REPORTS, "Steps between rows of metrics.csv.")] = 10,
     sample_length: Annotated[
         int, option(REPORTS, "Tokens of each sample in samples.txt; 0 for none.")
     ] = 300,
+    sample_temperature: Annotated[
+        float, option(REPORTS, "Temperature of each sample: below 1 surer, above 1 wilder.")
+    ] = 0.8,
     prime: Annotated[str, option(REPORTS, "Text that each sample goes on from.")] = "",
-    device: Annotated[str, option(MACHINE, "auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, option(MACHINE, "32-true, bf16-mixed or 64-true.")] = "32-true",
+    device: Annotated[
+        str, option(MACHINE, "Where the model is trained.", choices=DEVICES)
+    ] = "auto",
+    precision: Annotated[
+        str,
+        option(
+            MACHINE,
+            "Of weights and products; bf16-mixed multiplies in bfloat16.",
+            choices=("32-true", "bf16-mixed", "64-true"),
+        ),
+    ] = "32-true",
     threads: Annotated[
         int | None, option(MACHINE, "CPU threads.", default="torch's choice")
     ] = None,
-    backend: Annotated[str, option(MACHINE, "What runs the recurrence: auto or a name.")] = "auto",
+    backend: Annotated[
+        str,
+        option(MACHINE, "What runs the recurrence.", choices=("auto", "cpu", "reference")),
+    ] = "auto",
 ) -> None:
     """Train a language model: on your text, or on the Python standard library's source.
 
@@ -228,12 +266,24 @@ def _say(console: "Console", text: str) -> None:
 
 def _given(context: typer.Context) -> dict[str, Any]:
     """The settings that stand on the command line; the others are the library's or the run's."""
+    read = {"prime": typed_prime, "sizes": _sizes}
     return {
-        name: typed_prime(value) if isinstance(value, str) and name == "prime" else value
+        name: read.get(name, lambda same: same)(value)
         for name, value in context.params.items()
         if name not in {"out", "resume"}
         and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
+
+
+def _sizes(text: str) -> dict[str, int]:
+    """P=128,C=64 as a dictionary."""
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and number.strip().isdecimal() for name, _, number in parts):
+        raise ValueError(
+            f"sizes: expected NAME=NUMBER, with commas between several, got {text!r}. "
+            "Write them as in P=128,C=64."
+        )
+    return {name.strip(): int(number) for name, _, number in parts}
 
 
 def _print_result(console: "Console", result: "TrainingResult") -> None:

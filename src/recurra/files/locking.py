@@ -62,7 +62,7 @@ class FolderLock:
             pass
         raise RunError(
             f"{self.folder}: expected the run's folder to stay where it is while the run is "
-            "trained, got it moved or removed. Where it was moved to, go on with --resume."
+            "trained, got it moved or removed. Where it was moved to, go on with resume=True."
         )
 
     def __exit__(

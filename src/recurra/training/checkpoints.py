@@ -86,7 +86,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 @contextmanager
 def reported_as_run_error(folder: Path) -> Iterator[None]:
     """Turn a file that could not be written into a RunError that says how the run can go on."""
-    hint = "The last checkpoint is whole: once that is mended, go on with --resume."
+    hint = "The last checkpoint is whole: once that is mended, go on with resume=True."
     if not (folder / TENSORS_NAME).exists():
         hint = "There is no checkpoint yet: once that is mended, start again."
     try:

@@ -70,14 +70,14 @@ def plan_trials(
     Trial(task=task, cell="", hidden_size=hidden_size, **budget)  # the numbers, before the data
     cells = list(dict.fromkeys(cells))
     if not cells:
-        raise ValueError("--cells: expected one or more names, got none. Name some, as in gru.")
+        raise ValueError("cells: expected one or more names, got none. Name some, as in gru.")
     for cell in cells:
         cell_and_init(cell)  # its name, before it is asked for its size
     made = make_task(task)
     count = count_parameters(made, "lstm", hidden_size)
     if count > _MOST_PARAMETERS:
         raise ValueError(
-            f"--hidden-size: expected an LSTM of at most {_MOST_PARAMETERS:,} parameters, got "
+            f"hidden_size: expected an LSTM of at most {_MOST_PARAMETERS:,} parameters, got "
             f"{hidden_size:,} units, which have {count:,}. Give fewer."
         )
     sizes = {
@@ -135,7 +135,7 @@ class Results:
         except OSError as error:
             raise RunError(
                 f"{self.path}: expected a folder that can be made, got: {error.strerror or error}. "
-                "Choose another with --out, or change its permissions."
+                "Choose another with out=, or change its permissions."
             ) from error
         with FolderLock(self.path, "comparison"):
             yield
@@ -187,13 +187,13 @@ def _changed(path: Path, there: Trial, now: Trial, changed: Sequence[str]) -> st
     if list(changed) == ["data"]:
         return (
             f"{path}: expected outcomes for the data as it is now, got {there.name} from before "
-            f"{there.task} changed. Use another --out, or take {path / TRIALS} away to train all "
+            f"{there.task} changed. Use another out=, or take {path / TRIALS} away to train all "
             "trials again."
         )
     said = (f"{key} {getattr(there, key)} (now {getattr(now, key)})" for key in changed)
     return (
         f"{path}: expected trials of these settings, got {there.name} with {', '.join(said)}. "
-        "Use another --out, or the settings it was begun with."
+        "Use another out=, or the settings it was begun with."
     )
 
 
@@ -242,7 +242,7 @@ def _raise_for(died: Sequence[Death]) -> None:
         named = ", ".join(f"{death.trial.name} ({death.cause})" for death in died)
         raise DeathError(
             f"compare: expected every trial to end, got {len(died)} whose process died: {named}. "
-            "The others are kept; run the same again with fewer --jobs or a smaller --batch-size."
+            "The others are kept; run the same again with fewer jobs= or a smaller batch_size=."
         )
 
 
@@ -302,8 +302,8 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_RAY_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise ValueError(
-            f"--ray: expected the address of a Ray cluster, got {address!r}, where nothing "
-            f"answers ({error}). Start one with ray start --head, or use --ray local."
+            f"ray: expected the address of a Ray cluster, got {address!r}, where nothing "
+            f"answers ({error}). Start one with ray start --head, or use ray=local."
         ) from None
 
 

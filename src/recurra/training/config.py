@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from recurra.training.numbers import flag, positive, whole, within
+from recurra.training.numbers import positive, whole, within
 
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "plateau", "constant")
@@ -21,7 +21,7 @@ RESUMABLE = LIMITS | {"checkpoint_every", "backend", "device", "threads"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """How a model is trained; messages name a setting as the command line does.
+    """How a model is trained; messages begin with a setting's name.
 
     Attributes:
         batch_size: streams read side by side, B.
@@ -96,7 +96,7 @@ class TrainingConfig:
         _one_of("precision", self.precision, PRECISIONS)
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError(
-                f"{flag('clip_value')}: expected one kind of clipping, got a norm of "
+                f"clip_value: expected one kind of clipping, got a norm of "
                 f"{self.clip_norm:g} and a value of {self.clip_value:g}. Give one of them."
             )
 
@@ -130,7 +130,7 @@ def resolve_clipping(given: Mapping[str, Any]) -> dict[str, Any]:
     if settings.pop("no_clip", False):
         if settings.get("clip_norm") or settings.get("clip_value"):
             raise ValueError(
-                "--no-clip: expected no limit beside it, got --clip-norm or --clip-value. "
+                "no_clip: expected no limit beside it, got clip_norm= or clip_value=. "
                 "Give one of the three."
             )
         settings.update(clip_norm=None, clip_value=None)
@@ -142,7 +142,7 @@ def resolve_clipping(given: Mapping[str, Any]) -> dict[str, Any]:
 def _fraction(name: str, value: float) -> None:
     if value != 0 and not within(value, above=0.0, below=1.0):
         raise ValueError(
-            f"{flag(name)}: expected a number from 0 up to, not including, 1, got {value!r}. "
+            f"{name}: expected a number from 0 up to, not including, 1, got {value!r}. "
             "Give such a fraction."
         )
 
@@ -150,5 +150,5 @@ def _fraction(name: str, value: float) -> None:
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(
-            f"{flag(name)}: expected one of {', '.join(choices)}, got {value!r}. Choose one."
+            f"{name}: expected one of {', '.join(choices)}, got {value!r}. Choose one."
         )

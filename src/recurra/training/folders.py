@@ -121,11 +121,11 @@ def refuse_used(folder: Path, *, but: Path | None = None) -> None:
     if is_run:
         raise RunError(
             f"{folder}: expected a new folder, got one that holds a run already ({CONFIG_NAME}). "
-            "Go on with that run by --resume, or choose another name with --out."
+            "Go on with that run by resume=True, or choose another name with out=."
         )
     raise RunError(
         f"{folder}: expected a new folder or an empty one, got one that holds {names[0]} and is no "
-        "run's. A run has its folder for itself: choose another name with --out."
+        "run's. A run has its folder for itself: choose another name with out=."
     )
 
 
@@ -137,7 +137,7 @@ def refuse_run_files(folder: Path) -> None:
     if found:
         raise RunError(
             f"{folder}: expected a folder without a run, got one with {found[0]}. Go on with the "
-            "run that is there with fit(resume=True), or --resume, or use another folder."
+            "run that is there with fit(resume=True), or resume=True, or use another folder."
         )
 
 
@@ -192,5 +192,5 @@ def _is_alive(pid: int) -> bool:
 def _unusable(folder: Path, error: OSError) -> RunError:
     return RunError(
         f"{folder}: expected a folder that can be made and written, got: "
-        f"{error.strerror or error}. Choose another with --out, or change its permissions."
+        f"{error.strerror or error}. Choose another with out=, or change its permissions."
     )

@@ -1,11 +1,6 @@
-"""Checks of settings that are numbers; messages name a setting as the command line does."""
+"""Checks of settings that are numbers; messages begin with its name."""
 
 import math
-
-
-def flag(name: str) -> str:
-    """The command-line spelling of a setting: `batch_size` -> `--batch-size`."""
-    return "--" + name.replace("_", "-")
 
 
 def whole(
@@ -16,12 +11,12 @@ def whole(
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(
-            f"{flag(name)}: expected a whole number of at least {least}, got {value!r}. "
+            f"{name}: expected a whole number of at least {least}, got {value!r}. "
             f"Give {least} or more."
         )
     if most is not None and value > most:
         raise ValueError(
-            f"{flag(name)}: expected at most {most:,}, got {value!r}. Give a smaller number."
+            f"{name}: expected at most {most:,}, got {value!r}. Give a smaller number."
         )
 
 
@@ -31,7 +26,7 @@ def positive(name: str, value: float | None, *, optional: bool = False) -> None:
         return
     if not within(value, above=0.0, below=math.inf):
         raise ValueError(
-            f"{flag(name)}: expected a number above 0, got {value!r}. Give a positive number."
+            f"{name}: expected a number above 0, got {value!r}. Give a positive number."
         )
 
 

@@ -18,7 +18,7 @@ from recurra.models import LanguageModel, Model, load
 from recurra.models.files import CONFIG_NAME, FORMAT, read_config
 from recurra.models.saving import build, model_config, write_config
 from recurra.training.checkpoints import TENSORS_NAME, WHAT
-from recurra.training.config import LIMITS, RESUMABLE, TrainingConfig, flag, resolve_clipping
+from recurra.training.config import LIMITS, RESUMABLE, TrainingConfig, resolve_clipping
 from recurra.training.evaluation import evaluate
 from recurra.training.folders import new_folder
 from recurra.training.interrupts import ending_signals
@@ -319,14 +319,14 @@ def _resumed_settings(
     lowered = "lr" in wanted and _is_lower(wanted["lr"], own["lr"])
     may_change = RESUMABLE | ({"lr"} if lowered else set())
     changed = [
-        f"{flag(name)} {value} (the run has {own[name]})"
+        f"{name}={value} (the run has {own[name]})"
         for name, value in wanted.items()
         if name not in may_change and value != own[name]
     ]
     if changed:
         raise RunError(
             f"{folder}: expected the settings that the run was started with, got "
-            f"{', '.join(changed)}. Leave them out, or start another run with --out."
+            f"{', '.join(changed)}. Leave them out, or start another run with out=."
         )
     changes = {name: value for name, value in wanted.items() if name in may_change}
     if not LIMITS.isdisjoint(changes):

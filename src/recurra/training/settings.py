@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from recurra import cells
-from recurra.training.config import TrainingConfig, flag, resolve_clipping
+from recurra.training.config import TrainingConfig, resolve_clipping
+from recurra.training.numbers import whole
 from recurra.training.text import TextSettings
 
 
@@ -17,7 +18,8 @@ class ModelSettings:
         cell: name of a registered cell.
         hidden_size: units of each layer.
         num_layers: recurrent layers.
-        embedding_size: numbers that stand for a token.
+        sizes: the cell's sizes besides I and H, by name; None: the cell's defaults.
+        embedding_size: features of a token's embedding.
         dropout: share of each layer's output dropped in training.
         tied: whether the decoder uses the embedding's weight.
     """
@@ -25,27 +27,35 @@ class ModelSettings:
     cell: str = "lstm"
     hidden_size: int = 256
     num_layers: int = 1
+    sizes: Mapping[str, int] | None = None
     embedding_size: int = 64
     dropout: float = 0.2
     tied: bool = False
 
     def __post_init__(self) -> None:
-        cells.get(self.cell)
+        own = set(cells.get(self.cell).size_names) - {"I", "H"}
+        for name, value in (self.sizes or {}).items():
+            if name not in own:
+                raise ValueError(
+                    f"sizes: expected {', '.join(sorted(own)) or 'none'} of cell {self.cell}, got "
+                    f"{name}. See recurra cells {self.cell}."
+                )
+            whole("sizes", value, least=1)
         for name in ("hidden_size", "num_layers", "embedding_size"):
             if getattr(self, name) < 1:
                 raise ValueError(
-                    f"{flag(name)}: expected at least 1, got {getattr(self, name)}. "
+                    f"{name}: expected at least 1, got {getattr(self, name)}. "
                     "Give a positive number."
                 )
         if not 0 <= self.dropout < 1:
             raise ValueError(
-                f"--dropout: expected a share from 0 up to, not including, 1, got {self.dropout}. "
+                f"dropout: expected a share from 0 up to, not including, 1, got {self.dropout}. "
                 "Give such a share; 0 turns dropout off."
             )
         if self.tied and self.embedding_size != self.hidden_size:
             raise ValueError(
-                f"--tied: expected an embedding as large as the layers, {self.hidden_size}, got "
-                f"{self.embedding_size}. Give --embedding-size {self.hidden_size}."
+                f"tied: expected an embedding as large as the layers, {self.hidden_size}, got "
+                f"{self.embedding_size}. Give embedding_size={self.hidden_size}."
             )
 
 

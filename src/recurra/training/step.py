@@ -108,7 +108,7 @@ def stopped_learning(count: int, saved_step: int, lr: float) -> RunError:
     """The error for too many skipped steps in a row."""
     return RunError(
         f"training: expected finite gradients, got inf or nan in {count} steps in a row. "
-        f"Go on from the last good checkpoint, that of step {saved_step}, with --resume and a "
-        f"lower --lr (it was {lr:.3g}), or start again with more --warmup-steps, a smaller "
-        "--clip-norm, or --precision 32-true."
+        f"Go on from the last good checkpoint, that of step {saved_step}, with resume=True and a "
+        f"lower lr= (it was {lr:.3g}), or start again with more warmup_steps=, a smaller "
+        "clip_norm=, or precision=32-true."
     )

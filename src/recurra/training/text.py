@@ -26,7 +26,6 @@ from recurra.data import (
     write_tokens,
 )
 from recurra.errors import DataError
-from recurra.training.config import flag
 
 LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 SPLITS = ("train", "val", "test")
@@ -57,11 +56,11 @@ class TextSettings:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(
-                f"--level: expected one of {', '.join(LEVELS)}, got {self.level!r}. Choose one."
+                f"level: expected one of {', '.join(LEVELS)}, got {self.level!r}. Choose one."
             )
         if self.vocab_size is not None and self.vocab_size < 1:
             raise ValueError(
-                f"{flag('vocab_size')}: expected at least 1, got {self.vocab_size}. "
+                f"vocab_size: expected at least 1, got {self.vocab_size}. "
                 "Give a positive number, or leave it out."
             )
 
@@ -92,8 +91,8 @@ class Text:
         _index_of(name)
         if name not in self.parts:
             raise DataError(
-                f"--split: expected a part that the run keeps, {', '.join(self.parts) or 'none'}, "
-                f"got {name!r}. Choose one, or name a text with --data."
+                f"split: expected a part that the run keeps, {', '.join(self.parts) or 'none'}, "
+                f"got {name!r}. Choose one, or name a text with data=."
             )
         return self.parts[name]
 
@@ -230,9 +229,7 @@ def other_text(path: str, vocabulary: Vocabulary, split: str | None = None) -> I
 def _index_of(split: str) -> int:
     """Which of the splits it is; ValueError when it is none."""
     if split not in SPLITS:
-        raise ValueError(
-            f"--split: expected one of {', '.join(SPLITS)}, got {split!r}. Choose one."
-        )
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}. Choose one.")
     return SPLITS.index(split)
 
 
