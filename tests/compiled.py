@@ -146,6 +146,7 @@ def _allowed(expected: Tensor, dtype: torch.dtype) -> float:
 def _sizes(call: Call) -> Iterator[None]:
     """The sizes by which loops cut their work, as the call has them."""
     rows = {"_CHUNK_ROWS": call.chunk_rows, "_CHUNK_ROWS_OF_LARGE": call.chunk_rows}
+    rows |= {"_SHARED_STEP": 0, "_SHARED_CHUNK": 0}  # threads share work however little it is
     with mock.patch.multiple(loops, CACHE_BYTES=call.cache_bytes, **rows):
         yield
 

@@ -8,7 +8,7 @@ from oracle import Case, assert_same, fitted, registry, results
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.choose import AutoBackend
-from recurra.backends.cpu import CpuBackend, execute, found_compiler
+from recurra.backends.cpu import CpuBackend, execute, found_compiler, loops
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.errors import BackendError, BuildError
 from recurra.lang import cell, layer_norm, mean, sigmoid, sin, softmax, split, tanh
@@ -63,7 +63,10 @@ def halving(h):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_subnormal_numbers_are_zero_in_loops_and_nowhere_else(threads: int) -> None:
+def test_subnormal_numbers_are_zero_in_loops_and_nowhere_else(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "_SHARED_CHUNK", 0)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)

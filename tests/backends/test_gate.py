@@ -304,3 +304,28 @@ def test_writer_reads_no_id_outside_its_vocabulary() -> None:
     for wrong in (-1, 20, 2**40):
         with pytest.raises(ValueError, match="20"):
             list(generate(model, [wrong], 3, sampler=Sampler()))
+
+
+# ---- threads -------------------------------------------------------------------------------------
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("hidden", "steps", "batch", "used"),
+    [(4, 200, 1, 1), (4, 200, 8, 1), (32, 50, 1, 1), (256, 20, 1, 2), (64, 50, 32, 2)],
+)
+def test_threads_share_what_is_worth_it(
+    hidden: int, steps: int, batch: int, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    launch = loops.Prepared.launch
+
+    def noted(prepared: loops.Prepared) -> None:
+        seen.append(prepared.call.threads)
+        launch(prepared)
+
+    monkeypatch.setattr(loops.Prepared, "launch", noted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with torch.no_grad():
+        rc.LSTM(hidden, hidden)(torch.randn(steps, batch, hidden))
+    assert seen == [used]

@@ -2,7 +2,10 @@
 
 import copy
 import gc
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -217,3 +220,20 @@ def test_sum_of_sizes_that_differ() -> None:
     broken = graph(intern("add", (STATE, X), (), (H,)))
     with pytest.raises(ValueError, match="differ"):
         verify(broken, Stage.CELL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_while_another_thread_makes_nodes() -> None:
+    """A child has no use for the lock of a thread that stayed with its parent."""
+    program = (
+        "import os, threading, time\nfrom recurra.ir import graph\n"
+        "def hold():\n    with graph._interning: time.sleep(1)\n"
+        "threading.Thread(target=hold).start()\ntime.sleep(0.2)\nchild = os.fork()\n"
+        "if child == 0:\n    graph.intern('const', (), (('value', 2.5),), ())\n    os._exit(0)\n"
+        "time.sleep(0.1)\nassert os.waitpid(child, 0)[1] == 0\n"
+        "graph.intern('const', (), (('value', 3.5),), ())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -73,7 +73,12 @@ class CpuBackend(ReferenceBackend):
         threads = describe_threads(
             self.plan, sizes, threads=torch.get_num_threads(), cache_bytes=CACHE_BYTES
         )
-        return f"{super().explain(sizes)}\n{threads}"
+        few = (
+            "  what is too little to share runs on one thread"
+            if torch.get_num_threads() > 1
+            else ""
+        )
+        return "\n".join(part for part in (super().explain(sizes), threads, few) if part)
 
     def _variant(self, x: Tensor, states: tuple[Tensor, ...]) -> bool:
         """Whether the operands of products are rounded to bfloat16."""

@@ -28,6 +28,9 @@ _PANEL = 64  # rows are rounded up to this many numbers, whatever the target's p
 # fit there go through memory once a chunk, which larger ones make rarer.
 _CHUNK_ROWS, _CHUNK_ROWS_OF_LARGE = 256, 1024
 _LARGE_SUM = 2 << 20  # LARGE_SUM of float32.hpp
+# Of multiplications: from which threads share a step, meeting in it, or the steps of a chunk; and
+# how many an elementwise result counts for.
+_SHARED_STEP, _SHARED_CHUNK, _ELEMENTWISE = 1 << 15, 1 << 18, 8
 _MAX_DEPTH = 1024  # rows that are packed at once, at most
 _BLOCK_ROWS = 192  # BLOCK_ROWS of kernels.cpp
 _TILE = 32  # what bfloat16.hpp rounds the depth of products up to
@@ -206,6 +209,9 @@ class CompiledLoop:
         }
         for i in (*in_step, *(plan.matrices.index(b.matrix) for b in before if b.matrix)):
             self._unless_wanted.pop(i, None)
+        elementwise = _ELEMENTWISE * sum((*self._widths, *self._carried_widths))
+        self._step_work = elementwise + sum(math.prod(shapes[i]) for i in in_step)
+        self._row_work = elementwise + sum(math.prod(shape) for shape in shapes)
         self._largest = max((4 * math.prod(shapes[i]) for i in in_step), default=0)
         large = any(math.prod(shape) > _LARGE_SUM for shape in self._sum_shapes.values())
         self._chunk_rows = _CHUNK_ROWS_OF_LARGE if large or self._halved else _CHUNK_ROWS
@@ -287,7 +293,7 @@ class CompiledLoop:
         """
         settle_after_fork()
         plan, steps, batch = self.plan, len(order), first[0].shape[0]
-        threads = threads or torch.get_num_threads()
+        threads = threads or self._useful_threads(steps, batch, torch.get_num_threads())
         if wanted is None:
             wanted = Wanted(arrays=plan.arrays, sums=plan.sums)
         layout = self._layout(steps, batch, threads, wanted)
@@ -469,6 +475,14 @@ class CompiledLoop:
     def _stored(self, depth: int) -> int:
         """The room for so many numbers that a product sums over, in numbers of float32."""
         return -(-depth // _TILE) * _TILE // 2 if self._halved else depth
+
+    def _useful_threads(self, steps: int, batch: int, threads: int) -> int:
+        """One where there is so little to do between two meetings of the threads that waiting for
+        each other costs more: on a busy machine, where another has no core, milliseconds."""
+        if self._by_panel(batch, threads):
+            return threads if batch * self._step_work >= _SHARED_STEP else 1
+        rows = min(self._chunk_rows, steps * batch) if self._bulk else steps * batch
+        return threads if rows * self._row_work >= _SHARED_CHUNK else 1
 
     def _by_panel(self, batch: int, threads: int) -> bool:
         """Whether threads share the columns of each product, meeting after it, instead of each
