@@ -109,6 +109,7 @@ def check_cell(cell: Cell, runner: str) -> None:
             torch.testing.assert_close(gradient, right, rtol=0, atol=0)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", cells.names())
 @compiled
 def test_results_of_compiled_loops_are_their_own(name: str) -> None:

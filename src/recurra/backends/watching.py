@@ -8,6 +8,7 @@ operations, one after the other; and what records them for other inputs is refus
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,16 @@ def has_values(tensor: Tensor) -> bool:
     return transform() != _VMAP
 
 
-def refuse_recording(where: str, x: object) -> None:
+class Named(Protocol):
+    """What has a name in messages, which takes longer to make than to ask what goes on."""
+
+    @property
+    def where(self) -> str:
+        """The name."""
+        ...
+
+
+def refuse_recording(layer: Named, x: object = None) -> None:
     """Raise where what this call does is recorded, step by step, for inputs of other lengths.
 
     Raises:
@@ -83,19 +93,19 @@ def refuse_recording(where: str, x: object) -> None:
         return
     if isinstance(x, torch.fx.Proxy):
         raise BackendError(
-            f"{where}: expected a tensor, got a Proxy of torch.fx.symbolic_trace, which follows "
-            f"no loop over time. Use torch.export.export, or a torch.fx.Tracer whose "
+            f"{layer.where}: expected a tensor, got a Proxy of torch.fx.symbolic_trace, which "
+            f"follows no loop over time. Use torch.export.export, or a torch.fx.Tracer whose "
             f"is_leaf_module is true of recurra's layers."
         )
     if torch._C._get_tracing_state() is not None:
         raise BackendError(
-            f"{where}: expected a call that nobody records for torch.jit, ONNX or TensorBoard's "
-            f"graph, got one under torch.jit.trace. Use torch.export.export, or load the "
-            f"state_dict of rc.RNN, rc.LSTM or rc.GRU into torch.nn's layer of that name."
+            f"{layer.where}: expected a call that nobody records for torch.jit, ONNX or "
+            f"TensorBoard's graph, got one under torch.jit.trace. Use torch.export.export, or "
+            f"load the state_dict of rc.RNN, rc.LSTM or rc.GRU into torch.nn's layer of that name."
         )
     if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
         raise BackendError(
-            f"{where}: expected a call outside torch.onnx.export, whose format has no such "
+            f"{layer.where}: expected a call outside torch.onnx.export, whose format has no such "
             f"layers, got one inside. Use torch.export.export, or load the state_dict of rc.RNN, "
             f"rc.LSTM or rc.GRU into torch.nn's layer of that name."
         )

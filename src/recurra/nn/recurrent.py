@@ -133,7 +133,7 @@ class Recurrent(CellStack):
             ValueError: when a shape, length or token id is wrong.
             TypeError: when a dtype is.
         """
-        backends.refuse_recording(self.where, x)
+        backends.refuse_recording(self, x)
         if type(x) is not Tensor and has_torch_function((x,)):  # a subclass comes out as it went in
             given = (self, x, state, lengths, context)
             return handle_torch_function(Recurrent.forward, (x,), *given, embedding=embedding)

@@ -327,7 +327,7 @@ class CellStack(nn.Module):
     def _slow_forward(self, *given: object, **options: object) -> object:
         """What torch calls instead of `forward` where it records for torch.jit, ONNX with arguments
         of its own making."""
-        backends.refuse_recording(self.where, None)
+        backends.refuse_recording(self)
         return super()._slow_forward(*given, **options)
 
     def __prepare_scriptable__(self) -> nn.Module:
@@ -352,8 +352,11 @@ class CellStack(nn.Module):
 
     def _drawn(self, cell: Cell, layer: int, steps: int, batch: int) -> Iterator[Tensor]:
         """The random masks of a layer, in the order of the cell's inputs."""
+        if not cell.masks:
+            return
+        home = self.home
         lead = {"step": (steps, batch), "sequence": (batch,), "call": ()}
-        like = torch.empty(0, dtype=self.home.dtype, device=self.home.device)
+        like = torch.empty(0, dtype=home.dtype, device=home.device)
         for node in cell.equations.inputs:
             mask = cell.masks.get(node.name)
             if mask is not None:
