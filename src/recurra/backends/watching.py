@@ -8,7 +8,7 @@ operations, one after the other; and what records them for other inputs is refus
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ def has_values(tensor: Tensor) -> bool:
     return transform() != _VMAP
 
 
+@runtime_checkable
 class Named(Protocol):
     """What has a name in messages, which takes longer to make than to ask what goes on."""
 
