@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import recurra as rc
@@ -445,3 +445,35 @@ def test_repr_shows_what_is_not_default() -> None:
     assert repr(rc.Recurrent("gru", IN, H)) == "Recurrent(gru, input_size=4, hidden_size=8)"
     layer = rc.Recurrent("torch_lstm_projected", IN, H, 2, batch_first=True, sizes={"P": 3})
     assert "num_layers=2, batch_first=True, sizes={'P': 3}" in repr(layer)
+
+
+def test_explain_gives_the_numbers_of_every_size_when_asked() -> None:
+    layer = make("gru", 3)
+    assert layer.explain().count("in the time loop, each step:") == 1
+    assert layer.explain(details=True).count("in the time loop, each step:") == 2
+    nn.utils.parametrizations.weight_norm(layer, "W_xh_l0")
+    assert "a parameter is computed from others at each call" in layer.explain()
+
+
+class Doubling(nn.Module):
+    """Doubles a weight, and counts how often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return 2 * weight
+
+
+@pytest.mark.parametrize("name", ["weight_ih_l0", "bias_ih_l0", "weight_hh_l1_reverse"])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_parametrized_weight_is_computed_once_a_call(name: str, steps: int) -> None:
+    layer, doubling = rc.GRU(IN, H, 2, bidirectional=True), Doubling()
+    nn.utils.parametrize.register_parametrization(layer, name, doubling)
+    x = torch.randn(steps, 3, IN)
+    for given in (None, layer.initial_state(3)):
+        doubling.count = 0
+        layer(x, given)
+        assert doubling.count == 1

@@ -152,7 +152,8 @@ def _arithmetic(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
     return [
         f"{forward:,} operations forward, {backward:,} backward, a step of a sequence",
         f"torch multiplies large matrices at about {rate / 1e9:.0f} GF/s here with {threads} "
-        f"thread{'s' * (threads != 1)}: {steps} steps of {batch} sequences take at least "
+        f"thread{'s' * (threads != 1)} (measured once in this process): "
+        f"{steps} steps of {batch} sequences take at least "
         f"{_time(forward_s)} forward, {_time(backward_s)} backward",
     ]
 

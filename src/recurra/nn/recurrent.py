@@ -212,8 +212,12 @@ class Recurrent(CellStack):
         """
         return Stream(self, batch_size, context=context, embedding=embedding, weights=weights)
 
-    def explain(self) -> str:
-        """Which backend runs this layer, by which plan, and why not another, for each shape."""
+    def explain(self, *, details: bool = False) -> str:
+        """Which backend runs this layer, by which plan, and why not another.
+
+        Args:
+            details: the numbers of the plan for layers of each size, not of the first alone.
+        """
         device = self.home.device
         backend = backends.load(self.cell, self.backend, device, memory=self.memory)
         layers_of: dict[tuple[tuple[str, int], ...], list[str]] = {}
@@ -221,9 +225,16 @@ class Recurrent(CellStack):
             layers_of.setdefault(tuple(sizes.items()), []).append(str(layer))
         directions = ", both directions" if self.bidirectional else ""
         parts = [f"{self.where}: backend {backend.name} (asked for: {self.backend})"]
-        for items, layers in layers_of.items():
+        if self.has_computed_parameters():
+            parts[0] += "\na parameter is computed from others at each call"
+        for i, (items, layers) in enumerate(layers_of.items()):
             heading = f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}{directions}"
-            parts.append(f"{heading}\n{backend.explain(dict(items))}")
+            if details or i == 0:
+                plan = backend.explain(dict(items))
+            else:
+                sizes = ", ".join(f"{name} = {size}" for name, size in items)
+                plan = f"  the same with {sizes}; in numbers: explain(details=True)"
+            parts.append(f"{heading}\n{plan}")
         return "\n\n".join(parts)
 
     def extra_repr(self) -> str:
