@@ -103,8 +103,12 @@ def test_ctrl_c_says_how_to_go_on(
     )
 
 
-def test_a_real_ctrl_c_leaves_a_run_that_goes_on(
-    recurra: Any, quick: tuple[str, ...], tmp_path: Path
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_a_signal_to_end_leaves_a_run_that_goes_on(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, signum: int, code: int
 ) -> None:
     words = [*quick, "--out", str(tmp_path / "run"), "--max-steps", "100000"]
     process = subprocess.Popen(
@@ -120,9 +124,10 @@ def test_a_real_ctrl_c_leaves_a_run_that_goes_on(
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
+    assert not (tmp_path / "run" / ".lock").exists()
     assert "--resume" in err
     assert "Traceback" not in err
     outcome = recurra("train", "lm", "--out", tmp_path / "run", "--resume", "--max-steps", "1")

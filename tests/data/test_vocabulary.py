@@ -381,3 +381,14 @@ def test_characters_are_counted_as_they_are_written(level: str) -> None:
     assert vocabulary.num_characters(ids) == len(vocabulary.decode(ids))
     if level != "word":
         assert vocabulary.num_characters(ids) == len(text)
+
+
+def test_a_class_of_one_s_own_takes_no_level_of_another() -> None:
+    class MyWords(WordVocabulary):
+        """A variant, which has no level of its own."""
+
+    assert Vocabulary.of_level("word") is WordVocabulary
+    with pytest.raises(TypeError, match="expected a level of its own, got 'word'"):
+
+        class Taking(WordVocabulary):
+            level = "word"

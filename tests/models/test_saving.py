@@ -147,6 +147,15 @@ def test_class_that_was_asked_for(folder: Path) -> None:
     assert issubclass(rc.LanguageModel, Model)
 
 
+def test_a_class_of_one_s_own_does_not_stand_in_for_ours(folder: Path) -> None:
+    class LanguageModel(rc.LanguageModel):
+        """Called as ours is."""
+
+    assert type(rc.load(folder)) is rc.LanguageModel
+    LanguageModel(V, hidden_size=4).save(folder / "own")
+    assert type(rc.load(folder / "own")) is LanguageModel
+
+
 # --- what can be wrong with a folder
 
 

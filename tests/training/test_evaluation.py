@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.errors import DataError
 from recurra.training import evaluate
+from recurra.training.evaluation import LOGITS
 
 
 @torch.no_grad()
@@ -79,3 +81,24 @@ def test_dropout_does_not_disturb_it(model: nn.Module, tokens: np.ndarray) -> No
 def test_one_token_is_nothing_to_predict() -> None:
     with pytest.raises(ValueError, match="evaluate: expected at least 2 tokens, got 1"):
         evaluate(Counting(), np.zeros(1, dtype=np.uint8), level="char")
+
+
+@pytest.mark.parametrize("vocab_size", [50, 4_000, 50_000])
+def test_the_scores_held_at_once_are_bounded_at_any_vocabulary(vocab_size: int) -> None:
+    largest = 0
+
+    class Wide(Counting):
+        def forward(self, ids: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+            nonlocal largest
+            largest = max(largest, ids.numel())
+            return torch.zeros(1).expand(*ids.shape, vocab_size), torch.zeros(1)
+
+    tokens = np.zeros(140_000, dtype=np.uint16)
+    evaluate(Wide(), tokens, level="word", max_tokens=3_000)
+    assert largest * vocab_size <= max(LOGITS, 64 * vocab_size)
+    assert largest <= 64 * 100
+
+
+def test_an_id_past_the_vocabulary_is_named() -> None:
+    with pytest.raises(DataError, match=r"tokens: expected ids in 0\.\.3, got 9"):
+        evaluate(Counting(), np.full(50, 9, dtype=np.uint8), level="char", vocab_size=4)

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+import recurra as rc
 from recurra.data import Vocabulary
 from recurra.errors import CheckpointError, DataError, RunError
 from recurra.files import read_tensors
-from recurra.models import Model
+from recurra.models import Model, save
 from recurra.training import (
     LanguageTrainer,
     SilentView,
     TrainingConfig,
     TrainingResult,
+    evaluate_run,
     load_checkpoint,
+    load_run,
 )
 from recurra.training import language as language_module
 from recurra.training.view import Status
@@ -333,3 +336,59 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_later(
     assert load_checkpoint(lab.folder / "run").record["progress"]["step"] == 20
     lab.fit("run", resume=True, **settings)
     lab.assert_same("whole", "run")
+
+
+def test_a_folder_is_trained_in_once(lab: Lab) -> None:
+    trainer = lab.trainer("run", max_steps=20)
+    trainer.fit()
+    before = {path: path.read_bytes() for path in (lab.folder / "run").rglob("*.*")}
+    for again in (trainer, lab.trainer("run", max_steps=20)):
+        with pytest.raises(RunError, match=r"expected a folder without a run.*fit\(resume=True\)"):
+            again.fit()
+    assert {path: path.read_bytes() for path in (lab.folder / "run").rglob("*.*")} == before
+    assert trainer.fit(resume=True).steps == 20
+
+
+def test_a_run_of_a_model_of_one_s_own_is_loaded_and_evaluated(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    own = rc.LanguageModel(len(lab.vocabulary), hidden_size=8, embedding_size=4)
+    monkeypatch.setattr(lab, "model_class", lambda _: own)
+    result = lab.fit("run", max_steps=10)
+    run = load_run(lab.folder / "run")
+    assert run.vocabulary == lab.vocabulary
+    figures = evaluate_run(lab.folder / "run", split="val")
+    assert figures["nll"] == pytest.approx(result.best_nll, rel=1e-5)
+    with pytest.raises(DataError, match=r"expected a part that the run keeps, val, got 'test'"):
+        evaluate_run(lab.folder / "run")
+
+
+def test_a_short_window_weighs_its_share(lab: Lab) -> None:
+    trainer = lab.trainer("run", max_steps=1, optimizer="sgd", clip_norm=None)
+    inputs, targets = trainer._streams.window(0)
+    norms = [trainer._stepper(inputs[:t], targets[:t], 0.0).grad_norm for t in (20, 1)]
+    assert norms[1] < 0.3 * norms[0]
+
+
+def test_a_better_model_on_the_disk_than_the_checkpoint_knows_stays(lab: Lab) -> None:
+    lab.fit("run", max_steps=10)
+    folder = lab.folder / "run"
+    saved = load_checkpoint(folder).record["progress"]["best_nll"]
+    other: Any = lab.model_class
+    save(other(len(lab.vocabulary)), folder, note={"val_nll": repr(saved - 3), "step": "99"})
+    better = (folder / "model.safetensors").read_bytes()
+    result = lab.fit("run", resume=True, max_steps=20)
+    assert result.best_nll == saved - 3
+    assert (folder / "model.safetensors").read_bytes() == better
+
+
+def test_checkpoints_take_a_twentieth_of_the_time_at_most(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, now = lab.trainer("run", max_steps=1), [0.0]
+    monkeypatch.setattr(language_module.time, "monotonic", lambda: now[0])
+    trainer._saved_at, trainer._save_cost_s = 0.0, 6.0
+    for seconds, due in ((31.0, False), (119.0, False), (121.0, True)):
+        now[0] = seconds
+        assert trainer._checkpoint_due() == due

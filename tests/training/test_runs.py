@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from recurra.errors import CheckpointError, DataError, RunError
-from recurra.training import LanguageSettings, evaluate_run, load_run, train_language_model
+from recurra.errors import CheckpointError, DataError, DeviceError, RunError
+from recurra.models import load
+from recurra.training import (
+    LanguageSettings,
+    SilentView,
+    evaluate_run,
+    load_run,
+    train_language_model,
+)
+from recurra.training import language as language_module
+from recurra.training import runs as runs_module
+from recurra.training.interrupts import Terminated
 
 pytestmark = pytest.mark.medium
 
@@ -319,9 +330,137 @@ def test_a_checkpoint_of_other_sizes(tmp_path: Path, settings: dict[str, Any]) -
         train_language_model(tmp_path / "run", {"max_steps": 9}, resume=True)
 
 
-def test_threads_are_set(tmp_path: Path, settings: dict[str, Any]) -> None:
-    train_language_model(tmp_path / "run", {**settings, "threads": 1})
+class Watching(SilentView):
+    """Looks at the first row and keeps what is said."""
+
+    def __init__(self, look: Callable[[], object] = lambda: None) -> None:
+        self.notes: list[str] = []
+        self.look, self.seen = look, None
+
+    def progressed(self, status: Any) -> None:
+        if self.seen is None:
+            self.seen = self.look()
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_threads_are_set_for_the_run_alone_and_generators_stay(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    view, before = Watching(torch.get_num_threads), torch.get_rng_state()
+    train_language_model(tmp_path / "run", {**settings, "threads": 2}, view=lambda _: view)
+    assert view.seen == 2
     assert torch.get_num_threads() == 1
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_that_is_trained_is_refused_to_others(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+
+    def second() -> str:
+        with pytest.raises(RunError, match=r"run: .*another process is training now") as caught:
+            train_language_model(run, {"max_steps": 50}, resume=True)
+        return str(caught.value)
+
+    view = Watching(second)
+    assert train_language_model(run, settings, view=lambda _: view).steps == 6
+    assert view.seen
+    # the lock of a process that was killed is free, whatever file it left
+    (run / ".lock").write_text("")
+    assert train_language_model(run, {"max_steps": 8}, resume=True).steps == 8
+
+
+def test_a_folder_that_is_moved_away_ends_its_run(tmp_path: Path, settings: dict[str, Any]) -> None:
+    run = tmp_path / "run"
+    view = Watching(lambda: run.rename(tmp_path / "elsewhere"))
+    settings |= {"max_steps": 40}
+    with pytest.raises(RunError, match="got it moved or removed"):
+        train_language_model(run, settings, view=lambda _: view)
+    assert not run.exists()
+    assert train_language_model(tmp_path / "elsewhere", resume=True).steps == 40
+
+
+@pytest.mark.parametrize("where", ["prepare_text", "build_fabric", "save_checkpoint"])
+def test_a_start_that_is_stopped_leaves_nothing(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    module = runs_module if where == "prepare_text" else language_module
+    monkeypatch.setattr(module, where, stopped)
+    with pytest.raises(Terminated) as caught:
+        train_language_model(tmp_path / "deep" / "run", settings)
+    assert caught.value.code == 143
+    assert {path.name for path in tmp_path.iterdir()} == {"text.txt"}
+
+
+@pytest.mark.parametrize(
+    ("started", "given", "ends"),
+    [
+        ({"max_minutes": 0.001, "max_steps": None}, {"max_steps": 20}, 20),
+        ({"max_steps": 6}, {"max_steps": 12}, 12),
+        ({"max_steps": 6}, {"max_steps": None, "max_minutes": 60.0, "epochs": 1}, 43),
+        ({"max_steps": 6}, {"max_steps": 3}, 6),
+    ],
+)
+def test_a_limit_that_is_given_takes_the_place_of_the_run_s(
+    tmp_path: Path,
+    settings: dict[str, Any],
+    started: dict[str, Any],
+    given: dict[str, Any],
+    ends: int,
+) -> None:
+    train_language_model(tmp_path / "run", {**settings, **started})
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    view = Watching()
+    result = train_language_model(tmp_path / "run", given, resume=True, view=lambda _: view)
+    assert result.steps == ends
+    told = "nothing to train" if result.steps == result.steps_before else "resumed at step"
+    assert any(told in note and f"step {result.steps_before}" in note for note in view.notes)
+    changed = (tmp_path / "run" / "config.json").read_bytes() != before
+    assert changed == (result.steps > result.steps_before)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_weights_that_ran_away_are_not_kept_and_a_lower_rate_goes_on(
+    tmp_path: Path, settings: dict[str, Any], every: int
+) -> None:
+    wild = {"optimizer": "sgd", "lr": 1e5, "warmup_steps": 0, "clip_norm": None, "max_steps": 60}
+    settings |= {"cell": "rnn_relu", "checkpoint_every": every, "schedule": "constant", **wild}
+    with pytest.raises(RunError, match=r"last good checkpoint, that of step \d.*lower --lr"):
+        train_language_model(tmp_path / "run", settings)
+    with pytest.raises(RunError, match=r"--lr 200000.0 \(the run has 100000.0\)"):
+        train_language_model(tmp_path / "run", {"lr": 2e5}, resume=True)
+    result = train_language_model(tmp_path / "run", {"lr": 0.01}, resume=True)
+    assert result.steps == 60
+    assert result.best_nll < 4
+
+
+def test_words_and_merges_come_from_the_training_part_alone(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    Path(settings["data"]).write_text("one two three four\n" * 400 + "one two quokka four\n" * 10)
+    for level in ("word", "bpe"):
+        train_language_model(tmp_path / level, {**settings, "level": level})
+        vocabulary = load_run(tmp_path / level).vocabulary
+        assert len(vocabulary.encode("two three four")) == 3 + (level == "bpe")
+        quokka = vocabulary.encode("quokka")
+        assert len(quokka) > 3 or vocabulary.decode(quokka).strip() == "<unk>"
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta", "warp"])
+def test_a_device_that_is_not_there_is_named(
+    tmp_path: Path, settings: dict[str, Any], device: str
+) -> None:
+    train_language_model(tmp_path / "run", settings)
+    for use in (load_run, evaluate_run, load):
+        with pytest.raises(DeviceError, match=rf"^device: expected .* got '{device}'"):
+            use(tmp_path / "run", device=device)
+    assert load(tmp_path / "run", device="auto").config == load(tmp_path / "run").config
 
 
 def test_every_setting_has_one_place() -> None:
