@@ -329,3 +329,23 @@ def test_threads_share_what_is_worth_it(
     with torch.no_grad():
         rc.LSTM(hidden, hidden)(torch.randn(steps, batch, hidden))
     assert seen == [used]
+
+
+@needs_compiler
+def test_lengths_that_keep_changing_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "_MOST_LAYOUTS", 3)
+    layouts: list[int] = []
+    found = loops.CompiledLoop._layout
+
+    def noted(loop: loops.CompiledLoop, *call: object) -> object:
+        layout = found(loop, *call)  # type: ignore[arg-type]
+        layouts.append(len(loop._layouts))
+        return layout
+
+    monkeypatch.setattr(loops.CompiledLoop, "_layout", noted)
+    layer = rc.GRU(3, 4)
+    with torch.no_grad():
+        for steps in range(4, 14):
+            layer(torch.randn(steps, 2, 3))
+    assert len(layouts) == 10
+    assert max(layouts) == 3

@@ -31,6 +31,7 @@ _LARGE_SUM = 2 << 20  # LARGE_SUM of float32.hpp
 # Of multiplications: from which threads share a step, meeting in it, or the steps of a chunk; and
 # how many an elementwise result counts for.
 _SHARED_STEP, _SHARED_CHUNK, _ELEMENTWISE = 1 << 15, 1 << 18, 8
+_MOST_LAYOUTS = 1024  # of shapes of calls; what is forgotten is found again
 _MAX_DEPTH = 1024  # rows that are packed at once, at most
 _BLOCK_ROWS = 192  # BLOCK_ROWS of kernels.cpp
 _TILE = 32  # what bfloat16.hpp rounds the depth of products up to
@@ -399,9 +400,13 @@ class CompiledLoop:
         """Where in its working memory a run of such a shape has what; found once for each."""
         arrays = frozenset(wanted.arrays)
         key = (steps, batch, threads, arrays, bool(wanted.sums))
-        if key not in self._layouts:
-            self._layouts[key] = self._new_layout(steps, batch, threads, arrays, bool(wanted.sums))
-        return self._layouts[key]
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= _MOST_LAYOUTS:  # of lengths that keep changing
+                self._layouts.clear()
+            layout = self._new_layout(steps, batch, threads, arrays, bool(wanted.sums))
+            self._layouts[key] = layout
+        return layout
 
     def _new_layout(
         self, steps: int, batch: int, threads: int, wanted: frozenset[Node], summed: bool
