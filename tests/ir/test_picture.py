@@ -1,5 +1,6 @@
 """Pictures of cells: what is drawn, that it can be read, and the files it is saved to."""
 
+import re
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -137,3 +138,17 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Picture\.save: expected a path that ends in \.svg"):
         cells.gru.graph().save(tmp_path / "gru.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_constants_fit_their_boxes() -> None:
+    """Four figures of a number, in a box that is as wide as digits are."""
+
+    @cell(state="h")
+    def scaled(x, h, W):
+        return 3.14159265358979 * h + W @ x
+
+    svg = scaled.graph().svg
+    assert "3.142" in svg
+    assert "3.1415" not in svg
+    [width] = re.findall(r'width="([\d.]+)" height="30"[^>]*/>\s*<text[^>]*>[^<]*3\.142', svg)
+    assert float(width) > 16 * (0.64 * 4 + 0.53 * 3)

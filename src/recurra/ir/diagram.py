@@ -9,7 +9,7 @@ from enum import Enum
 
 from recurra.ir.graph import Graph, Node, use_counts
 from recurra.ir.names import plain_symbol
-from recurra.ir.ops import OPS, Group
+from recurra.ir.ops import OPS, Group, const
 from recurra.ir.spelling import TextWriter
 
 # What an operation is called in its box, where that is not its name.
@@ -212,7 +212,9 @@ def _place(node: Node, places: dict[Node, int], diagram: Diagram) -> int:
 
 
 def _number(node: Node) -> str:
-    return TextWriter({}).operand(node)
+    """A constant in four figures: a picture shows what is computed, the listing how exactly."""
+    value = node.attr("value")
+    return TextWriter({}).operand(const(float(f"{value:.4g}")))
 
 
 def _symbol(name: str, time: str | None = None) -> Label:

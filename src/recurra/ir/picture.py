@@ -116,7 +116,8 @@ def _size(box: Box) -> tuple[float, float]:
 def _text_width(label: Label) -> float:
     """About how wide the label is: this module has no font to measure with."""
     letters = sum(not _is_mark(character) for character in label.text)
-    return 0.53 * (letters * _SIZE + len(label.subscript) * _SMALL)
+    digits = sum(character.isdigit() for character in label.text)  # wider, in most fonts
+    return 0.53 * (letters * _SIZE + len(label.subscript) * _SMALL) + 0.11 * digits * _SIZE
 
 
 def _is_mark(character: str) -> bool:
