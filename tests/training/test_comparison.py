@@ -54,6 +54,7 @@ def test_a_curve_begins_before_training_and_ends_with_the_budget() -> None:
     assert outcome.parameters == count_parameters(make_task(TASK), "rnn", 6)
 
 
+@pytest.mark.medium
 def test_a_seed_gives_the_same_curve() -> None:
     first, again, other = (run_trial(trial(seed=seed)) for seed in (1, 1, 2))
     scores = [[point.score for point in outcome.points] for outcome in (first, again, other)]
@@ -61,6 +62,7 @@ def test_a_seed_gives_the_same_curve() -> None:
     assert scores[0] != scores[2]
 
 
+@pytest.mark.medium
 def test_it_learns_and_stops_when_the_task_is_solved() -> None:
     easy = trial("lstm", task="adding:steps=2", hidden_size=32, lr=0.01, max_steps=2000)
     outcome = run_trial(easy)
@@ -69,6 +71,7 @@ def test_it_learns_and_stops_when_the_task_is_solved() -> None:
     assert outcome.points[-1].step < 2000
 
 
+@pytest.mark.medium
 def test_the_validation_part_picks_and_the_test_part_is_reported() -> None:
     points = run_trial(trial("gru", lr=0.03, max_steps=30)).points
     best = math.inf
@@ -82,6 +85,7 @@ def test_the_validation_part_picks_and_the_test_part_is_reported() -> None:
     assert outcome.best(points[0].seconds) is points[0]
 
 
+@pytest.mark.medium
 def test_nothing_is_left_changed() -> None:
     before = torch.get_num_threads(), torch.get_rng_state()
     run_trial(trial("lstm"), threads=before[0] + 1)
@@ -92,6 +96,7 @@ def test_nothing_is_left_changed() -> None:
     assert torch.get_num_threads() == before[0]
 
 
+@pytest.mark.medium
 def test_the_clock_does_not_count_what_only_a_first_step_waits_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,6 +189,7 @@ def test_other_tasks_run(task: str) -> None:
 # ---- many ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_cells_get_equal_parameters() -> None:
     task = make_task("copying:delay=5")
     trials = plan_trials(
