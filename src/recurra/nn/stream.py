@@ -21,6 +21,7 @@ from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
 
 _in_autocast = torch._C._is_any_autocast_enabled
+_is_compiling = torch.compiler.is_dynamo_compiling
 
 
 class Stream:
@@ -131,7 +132,7 @@ class Stream:
             BackendError: when the call is traced or transformed: what is recorded would lack the
                 state.
         """
-        if torch.compiler.is_compiling():
+        if _is_compiling():
             return _step_outside_of_graphs(self, x_t, out)
         # What follows is most of a small layer's step: each check is one that torch answers fast.
         stepper = self._stepper
@@ -372,6 +373,12 @@ class Stream:
             weights=self._weights or layer.home.dtype,
             watched=tensors,
         )
+        if any(tensor.is_inference() for tensor in tensors):
+            say_once(
+                layer,
+                f"{layer.where}.stream: made in inference mode, where changes are not counted: "
+                f"each step looks at all weights, which may take as long again. Make it outside.",
+            )
         self._snapshot = snapshot
         self._hooks = hooks_of(*self._called)
         self._x_shape = (batch,) if on_ids else (batch, layer.input_size)
