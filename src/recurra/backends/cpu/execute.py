@@ -5,7 +5,7 @@ sums that are the parameters' gradients after them, so that what is between stay
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -186,8 +186,7 @@ class CpuExecutor(Executor):
             arrays=wanted,
             **self._lookup(values, call),
         )
-        made = {*self._in_loop, *self._heads, self._outputs[keep]}
-        return replace(looped, records={n: v for n, v in looped.records.items() if n in made})
+        return self._only_made(looped, keep, self._heads)
 
     def _lookup(self, values: Values, call: Call) -> dict[str, Any]:
         """Arguments of a loop's run: which values are tables, without time, and of what ids."""

@@ -315,10 +315,15 @@ class Executor:
             looped = loop.run(
                 values, first, call.order, history=history, active=call.active, plain=call.plain
             )
-        # a new state that was computed before the loop keeps its value from there
-        made = {*self._in_loop, self._outputs[keep]}
-        records = {node: v for node, v in looped.records.items() if node in made}
-        return replace(looped, records=records)
+        return self._only_made(looped, keep)
+
+    def _only_made(self, looped: LoopResult, keep: bool, others: Iterable[Node] = ()) -> LoopResult:
+        """What the loop computed, and `others`; a new state or an output that was computed before
+        the loop keeps its value from there."""
+        made = {*self._in_loop, *others}
+        if self._is_written(keep):
+            made.add(self._outputs[keep])
+        return replace(looped, records={n: v for n, v in looped.records.items() if n in made})
 
     def _body_and_history(self, keep: bool) -> tuple[Graph, dict[Node, Node]]:
         """The forward loop's body, and the states whose values at all steps somebody reads."""
