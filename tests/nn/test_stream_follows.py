@@ -199,6 +199,24 @@ def test_a_few_numbers_that_nobody_counts_are_found_in_time() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"])
+def test_a_whole_tensor_that_nobody_counts_is_found_at_once(name: str) -> None:
+    """By whichever look comes next, also of a tensor that is a small part of all."""
+    layer = rc.GRU(100, 144)  # biases of whole lines, fewer than there are looks
+    stream, x, h = layer.stream(), torch.randn(1, 100), torch.randn(1, 1, 144)
+    weight = layer.get_parameter(name)
+    stream(x)
+    assert stream._stepper is not None
+    for _ in range(stream._stepper.num_looks + 1):
+        stream.reset(h)  # which looks at all: before the change
+        stream(x)
+        h = torch.as_tensor(stream.state)
+        weight.data.copy_(torch.randn_like(weight))
+        with torch.no_grad():
+            torch.testing.assert_close(stream(x), layer(x[None], h)[0][0])
+
+
+@needs_compiler
 def test_a_layer_of_inference_mode_is_compiled_and_seen_whole() -> None:
     with torch.inference_mode():
         layer = rc.GRU(100, 150)

@@ -22,6 +22,8 @@ from recurra.nn.stack import CellStack, State, one_or_all
 
 _in_autocast = torch._C._is_any_autocast_enabled
 _is_compiling = torch.compiler.is_dynamo_compiling
+_empty_like = torch.empty_like
+_address_of_step = cpu.address_of_step
 
 
 class Stream:
@@ -32,7 +34,8 @@ class Stream:
     are the layer's own: what an optimizer or anything else in this process changes, the next step
     sees. What nobody counts (a write through `parameter.data`, by numpy, by another process) is
     looked for in the memory itself: the next step sees it if most of a tensor changed, or if the
-    layer is small (32 KiB), and else one of the steps that follow, and `reset`.
+    layer is small (32 KiB), and else one of the steps that follow, as many as it has 8 KiB, and
+    `reset`.
 
     For float32 and bfloat16 on the CPU the weights are packed once, and a step is one call of
     compiled code that computes in float32. What else there is runs as the layer does, which is
@@ -145,23 +148,16 @@ class Stream:
             or x_t.shape != self._x_shape
             or not x_t.is_cpu
             or not x_t.is_contiguous()
-            or not (x_at := cpu.address_of_step(x_t))
-            or not self._is_packed()
+            or not (x_at := _address_of_step(x_t))
+            or any(self._hooks)
+            or "forward" in self.layer.__dict__
+            or not self._snapshot.holds(self._tensors())
             or _in_autocast()
         ):
             return self._checked_call(x_t, out)
-        y_t = torch.empty_like(self._like)
-        step = stepper.step_on_ids if self._x_dtype is torch.int64 else stepper.step
-        done = step(x_at, y_t.data_ptr())
+        y_t = _empty_like(self._like)
+        done = self._step(x_at, y_t.data_ptr())
         return y_t if done else self._checked_call(x_t, out, changed=True)
-
-    def _is_packed(self) -> bool:
-        """Whether what is packed would give what calling the modules would, as far as counted."""
-        return (
-            not any(self._hooks)
-            and "forward" not in self.layer.__dict__
-            and self._snapshot.holds(self._tensors())
-        )
 
     def _checked_call(self, x_t: Tensor, out: Tensor | None, changed: bool = False) -> Tensor:
         """A step after every check, by compiled code that is up to date, or as the layer runs.
@@ -191,13 +187,12 @@ class Stream:
         """One compiled step on input that was checked."""
         assert self._stepper is not None
         on_ids = self._x_dtype is torch.int64
-        step = self._stepper.step_on_ids if on_ids else self._stepper.step
         x_t = x_t.detach() if on_ids else x_t.detach().to(self._like)
         x_t, x_at = cpu.bound(x_t.contiguous(), "x", x_t.dtype)
         y_at = cpu.address_of_step(y_t)
-        if not step(x_at, y_at):
+        if not self._step(x_at, y_at):
             self._renew(self._stepper)
-            step(x_at, y_at)
+            self._step(x_at, y_at)
         return y_t
 
     def _refuse_if_recorded(self, x_t: Tensor) -> None:
@@ -243,9 +238,10 @@ class Stream:
 
     def _tensors(self) -> list[Tensor]:
         """All that is packed."""
-        tensors: list[Tensor] = []
-        for module in self._modules:
-            tensors += [t for t in module._parameters.values() if t is not None]
+        modules = self._modules
+        tensors: list[Tensor] = [
+            t for module in modules for t in module._parameters.values() if t is not None
+        ]
         if isinstance(self._embedding, Tensor):
             tensors.append(self._embedding)
         return tensors
@@ -318,7 +314,7 @@ class Stream:
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        made_again = ("_snapshot", "_hooks")
+        made_again = ("_snapshot", "_hooks", "_step")
         return {name: value for name, value in self.__dict__.items() if name not in made_again}
 
     # ---- compiled
@@ -379,6 +375,7 @@ class Stream:
                 f"{layer.where}.stream: made in inference mode, where changes are not counted: "
                 f"each step looks at all weights, which may take as long again. Make it outside.",
             )
+        self._step = self._stepper.step_on_ids if on_ids else self._stepper.step
         self._snapshot = snapshot
         self._hooks = hooks_of(*self._called)
         self._x_shape = (batch,) if on_ids else (batch, layer.input_size)

@@ -58,10 +58,10 @@ def address_of_step(tensor: Tensor) -> int:
     0 where its memory does not hold its numbers: `bound` then says more. For what is called at
     every step.
     """
-    extent = tensor.nbytes + tensor.storage_offset() * tensor.itemsize
-    if tensor.is_neg() or tensor.untyped_storage().nbytes() < extent:
-        return 0
-    return tensor.data_ptr()
+    offset = tensor.storage_offset()
+    extent = tensor.nbytes + offset * tensor.itemsize if offset else tensor.nbytes
+    held = tensor.untyped_storage().nbytes() >= extent and not tensor.is_neg()
+    return tensor.data_ptr() if held else 0
 
 
 def _address(tensor: Tensor, dtype: torch.dtype) -> int:

@@ -19,11 +19,14 @@ from recurra.backends.forks import Forks
 WATCH = Path(__file__).with_name("watch.hpp")
 _LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
 _LINE = 64  # LINE of watch.hpp
-_LOOK_LINES = 512  # lines that a look sees of all tensors together, about: 32 KiB
+_SMALL_LINES = 512  # of all tensors together: so few, 32 KiB, are seen whole by every look
+# Of more a look sees about so many, 8 KiB: they come from further away than the first cache, where
+# the packed weights are needed at once.
+_LOOK_LINES = 128
 _WHOLE_LINES = 16  # of a tensor that is seen whole by every look
 
-_address = Tensor.data_ptr
-_version = attrgetter("_version")
+# called before each step of a stream: without a look for the name in a module
+_address, _version, _num_threads = Tensor.data_ptr, attrgetter("_version"), torch.get_num_threads
 
 
 class Optimizers:
@@ -59,9 +62,9 @@ class Snapshot:
         self._addresses = [*map(_address, tensors)]
         self._strides = [*map(Tensor.stride, tensors)]
         self._counted = not any(tensor.is_inference() for tensor in tensors)
-        self._versions = [*map(_version, tensors)] if self._counted else []
+        self._counts = [*self._addresses, *(map(_version, tensors) if self._counted else ())]
         self._steps = Optimizers.steps
-        self._threads = torch.get_num_threads()
+        self._threads = _num_threads()
         self._forks = Forks.count
 
     def holds(self, tensors: list[Tensor]) -> bool:
@@ -69,9 +72,13 @@ class Snapshot:
         try:
             return (
                 Optimizers.steps == self._steps
-                and [*map(_address, tensors)] == self._addresses
-                and (not self._counted or [*map(_version, tensors)] == self._versions)
-                and torch.get_num_threads() == self._threads
+                and self._counts
+                == (
+                    [*map(_address, tensors), *map(_version, tensors)]
+                    if self._counted
+                    else [*map(_address, tensors)]
+                )
+                and _num_threads() == self._threads
                 and Forks.count == self._forks  # threads stay behind when a process forks
             )
         except (RuntimeError, TypeError):  # tensors that have no version, or no memory
@@ -83,7 +90,7 @@ class Snapshot:
             return (
                 [*map(_address, tensors)] == self._addresses
                 and [*map(Tensor.stride, tensors)] == self._strides
-                and torch.get_num_threads() == self._threads
+                and _num_threads() == self._threads
                 and Forks.count == self._forks
             )
         except (RuntimeError, TypeError):
@@ -111,10 +118,12 @@ class WatchStruct(ctypes.Structure):
 class Watch:
     """The bytes of some tensors, to be looked at before each use of what was made from them.
 
-    A look costs about a microsecond: it sees small tensors whole, and of larger ones a share of
-    their lines, the next look the next share. What changes most of a tensor is seen at once, a
-    change of a few numbers by the time that all shares were looked at (`num_looks`). A tensor made
-    in inference mode, whose changes are counted nowhere else, is seen whole by every look.
+    A look costs less than a microsecond: it sees up to 32 KiB whole, and of more the small tensors
+    whole and a share of the lines of the larger ones, the next look the next share. What changes
+    most of a tensor is seen at once, a change of a few numbers by the time that all shares were
+    looked at: `num_looks`, one for each 8 KiB of all tensors, 65 for an LSTM of 128 units that
+    reads 128 features. A tensor made in inference mode, whose changes are counted nowhere else, is
+    seen whole by every look.
 
     Args:
         functions: of a library that has watch.hpp.
@@ -125,9 +134,12 @@ class Watch:
         bound = [gate.bound(t.detach(), "a weight", t.dtype) for t in tensors]
         self._tensors = [tensor for tensor, _ in bound]
         sizes = [_spanned_bytes(tensor) for tensor in self._tensors]
-        shares = -(-sum(sizes) // (_LINE * _LOOK_LINES)) | 1  # odd: rows have even numbers of lines
+        seen = _SMALL_LINES if sum(sizes) <= _LINE * _SMALL_LINES else _LOOK_LINES
+        shares = -(-sum(sizes) // (_LINE * seen)) | 1  # odd: rows have even numbers of lines
         strides = [
-            1 if tensor.is_inference() or size <= _LINE * _WHOLE_LINES else shares
+            1
+            if tensor.is_inference() or size <= _LINE * _WHOLE_LINES
+            else min(shares, size // _LINE)  # each look sees some of every tensor
             for tensor, size in zip(self._tensors, sizes, strict=True)
         ]
         self.num_looks = max(strides, default=1)
