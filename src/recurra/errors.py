@@ -1,4 +1,30 @@
-"""Every exception that a user can meet, besides ValueError and TypeError for wrong arguments."""
+"""Every exception that a user can meet, besides ValueError and TypeError for wrong arguments.
+
+Messages name arguments, and whoever calls has a way to write them: `resume=True` in Python,
+`--resume` on the command line. `argument` marks them where a message is made, so that nothing else
+in it, names and values of the user's least of all, is ever rewritten.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_SPELLING: ContextVar[Callable[[str], str]] = ContextVar("recurra_spelling", default=str)
+
+
+def argument(text: str) -> str:
+    """An argument as whoever called writes it: of `lr`, `lr=`, `lr=0.1` or `resume=True`."""
+    return _SPELLING.get()(text)
+
+
+@contextmanager
+def arguments_spelled(spelling: Callable[[str], str]) -> Iterator[None]:
+    """Have `argument` write arguments by this rule in the block."""
+    token = _SPELLING.set(spelling)
+    try:
+        yield
+    finally:
+        _SPELLING.reset(token)
 
 
 class TensorError(ValueError, TypeError, RuntimeError):

@@ -1,11 +1,12 @@
 """Each mistake that the command line can meet: one clear line, exit code 2, nothing lost."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recurra.errors import RunError
+from recurra.errors import RunError, argument
 
 
 def assert_mistake(outcome: Any, *words: str) -> None:
@@ -149,22 +150,49 @@ def test_a_file_of_a_run(recurra: Any, run: Path) -> None:
         assert_mistake(recurra(command, file), "got a file", f"Name its folder: {run}.")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (lambda: ValueError("top_k: expected 1, got 0."), "--top-k: expected 1, got 0."),
+        (
+            lambda: ValueError(f"x: expected 1, got 0. Use {argument('length=5')}."),
+            "x: expected 1, got 0. Use --length 5.",
+        ),
+        (
+            lambda: RunError(f"x: expected 1, got {argument('prime=a=b')} or {argument('lr=')}."),
+            "x: expected 1, got --prime a=b or lr=.",
+        ),
+        # what looks like an argument, and is a file's or a value of the user's
+        (lambda: RunError("top_k: expected a run, got seed=1."), None),
+        (lambda: ValueError("x: expected top_k, got A(top_k=3, seed=1). seed: expected."), None),
+    ],
+)
 def test_arguments_are_named_as_they_were_typed(
-    recurra: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+    recurra: Any,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], Exception],
+    said: str | None,
 ) -> None:
-    """Whatever a message from Python calls them; what is no option here stays as it is."""
-    messages = {
-        "top_k: expected a number, got 0. Use prime= or length=5.": (
-            "--top-k: expected a number, got 0. Use --prime or --length 5."
-        ),
-        "x: expected top_k, got sizes={'a': 1} or batch_size=4.": (
-            "x: expected top_k, got sizes={'a': 1} or batch_size=4."
-        ),
-    }
-    for message, typed in messages.items():
-        monkeypatch.setattr("recurra.training.load_run", raising(ValueError(message)))
-        outcome = recurra("sample", run)
-        assert (outcome.code, outcome.err) == (2, f"recurra: {typed}\n")
+    """Only where a message marks one, or a refusal begins with it."""
+
+    def load(*_: object, **__: object) -> None:
+        raise error()
+
+    monkeypatch.setattr("recurra.training.load_run", load)
+    outcome = recurra("sample", run)
+    assert (outcome.code, outcome.err) == (2, f"recurra: {said or error()}\n")
+
+
+@pytest.mark.parametrize("name", ["cell=gru", "data", "max_steps=3 lr=1", "seed: expected lr=2"])
+def test_names_of_the_user_s_stay_as_they_are(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = recurra("train", "lm", "--data", name)
+    assert_mistake(outcome, f"recurra: {tmp_path / name}: expected a text file")
+    outcome = recurra("train", "lm", "--out", name, "--resume")
+    assert_mistake(outcome, f"recurra: {name}: expected a run")
 
 
 @pytest.mark.parametrize("error", [ValueError("not enough values"), TypeError("f() missing x")])

@@ -33,12 +33,12 @@ def show_cells(
         if value < 1:
             raise ValueError(f"{size}: expected at least 1, got {value}. Give a positive number.")
     if markdown and (latex or name is not None):
-        other = "latex=" if latex else "a NAME"
+        other = "--latex" if latex else "a NAME"
         raise ValueError(
             f"markdown: expected all cells in one form, got {other} too. Leave one of them out."
         )
     if graph is not None and (name is None or latex):
-        got = "none" if name is None else "latex= beside it"
+        got = "none" if name is None else "--latex beside it"
         raise ValueError(f"graph: expected a NAME and nothing else, got {got}. Name one cell.")
 
     from recurra import cells

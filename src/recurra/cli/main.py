@@ -13,8 +13,8 @@ import typer
 import typer.core
 
 from recurra.cli import cells, compare, doctor, evaluate, sample, train
-from recurra.cli.options import in_flags, invoked
-from recurra.errors import RecurraError
+from recurra.cli.options import invoked, named_first, spelling_of
+from recurra.errors import RecurraError, arguments_spelled
 from recurra.terminal import prepare_streams, printable, release
 
 OWN_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130
@@ -31,14 +31,16 @@ class Commands(typer.core.TyperGroup):
         """Run a command; leave with its exit code, or with 2 and a line on stderr."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **kwargs)
+        words = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
+        command = invoked(self, words)
         try:
-            code = super().main(*args, standalone_mode=False, **kwargs)
+            with arguments_spelled(spelling_of(command)):
+                code = super().main(*args, standalone_mode=False, **kwargs)
             sys.stdout.flush()  # what a full disk refuses is known now, not behind our back
         except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
-            words = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
-            code = _report(error, invoked(self, words))
+            code = _report(error, command)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -54,9 +56,10 @@ def _report(error: Exception, command: Any) -> int:
     if isinstance(error, OSError):
         release(sys.stdout)  # which may be what could not be written
         return _say(f"recurra: {_named(error)}")
-    is_refusal = isinstance(error, ValueError | TypeError) and _REFUSAL.search(str(error))
-    if isinstance(error, RecurraError) or is_refusal:
-        return _say(f"recurra: {in_flags(str(error), command)}")
+    if isinstance(error, RecurraError):
+        return _say(f"recurra: {error}")
+    if isinstance(error, ValueError | TypeError) and _REFUSAL.search(str(error)):
+        return _say(f"recurra: {named_first(str(error), spelling_of(command))}")
     error.add_note("This is a fault of recurra, not a mistake of yours: please report it.")
     raise error
 

@@ -1,7 +1,7 @@
 """Options as the commands declare them: in panels, with what the help says of their defaults."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,6 @@ TEXT, MODEL, BUDGET = "Text", "Model", "How long"
 LEARNING, REPORTS, MACHINE = "Optimization", "Validation, checkpoints, samples", "Machine"
 DEVICES = ("auto", "cpu", "cuda")
 RUN = typer.Argument(help="Folder of the run.", metavar="RUN")
-
-# An argument of Python where a message says what is wrong with it, "lr: expected", or what to give
-# it: "a smaller clip_norm=", "bptt=50", "resume=True".
-_ARGUMENT = re.compile(r"(?<![\w.:'\"`-])([a-z]\w*)(: expected |=True\b|=)(?=([\w/-]|\.[\w/])?)")
 
 
 def option(
@@ -68,25 +64,36 @@ def checked_run(folder: Path) -> Path:
     return folder
 
 
-def in_flags(message: str, command: Any) -> str:
-    """The message with arguments as the command takes them: `max_steps=9` is --max-steps 9.
+def spelling_of(command: Any) -> Callable[[str], str]:
+    """How the command takes an argument of Python: `max_steps=9` is --max-steps 9.
 
-    Messages name an argument as Python does, because that is where they come from.
+    What is no option of the command stays as it is.
     """
-    flags = {
-        parameter.name: name
+    options = {
+        parameter.name: (name, getattr(parameter, "is_flag", False))
         for parameter in command.params
         for name in reversed(parameter.opts)
         if name.startswith("--")
     }
 
-    def spelled(found: re.Match[str]) -> str:
-        name, rest, value = found.groups()
-        if name not in flags:
-            return found[0]
-        return flags[name] + {"=": " " if value else "", "=True": ""}.get(rest, rest)
+    def spelled(text: str) -> str:
+        name, _, value = text.partition("=")
+        if name not in options:
+            return text
+        option, is_flag = options[name]
+        return option if not value or (is_flag and value == "True") else f"{option} {value}"
 
-    return _ARGUMENT.sub(spelled, message)
+    return spelled
+
+
+def named_first(message: str, spelled: Callable[[str], str]) -> str:
+    """A refusal of an argument, which begins with the argument's name, as the command has it.
+
+    For ValueError and TypeError alone: other errors begin with a place, which may be a file of that
+    name.
+    """
+    name, colon, rest = message.partition(": expected ")
+    return f"{spelled(name)}{colon}{rest}" if name.isidentifier() else message
 
 
 def invoked(group: Any, words: Sequence[str]) -> Any:

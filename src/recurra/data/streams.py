@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from recurra.data.tokens import check_whole
-from recurra.errors import DataError
+from recurra.errors import DataError, argument
 
 Window = tuple[Int64[Tensor, "time batch"], Int64[Tensor, "time batch"]]
 
@@ -71,7 +71,8 @@ class TokenStreams:
         if len(tokens) < needed:
             raise DataError(
                 f"tokens: expected at least {needed} tokens (batch size {batch_size} x bptt {bptt}"
-                f" + 1), got {len(tokens)}. Use more text, or a smaller batch_size= or bptt=."
+                f" + 1), got {len(tokens)}. Use more text, or a smaller {argument('batch_size=')} "
+                f"or {argument('bptt=')}."
             )
         self.tokens = tokens
         self.batch_size = batch_size

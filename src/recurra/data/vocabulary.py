@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from recurra.errors import DataError
+from recurra.errors import DataError, argument
 
 Level = Literal["char", "byte", "word", "whitespace", "bpe"]
 Unknown = Literal["error", "skip", "replace"]
@@ -249,7 +249,7 @@ def unseen_error(
     return DataError(
         f"{where}: expected {kind} of the vocabulary ({size} symbols), got {_named(unseen)}, "
         f"never seen in training, the first at position {position}. Leave them out, or train on "
-        f"text that has them, or with level=byte.{_about_escapes(unseen)}"
+        f"text that has them, or with {argument('level=byte')}.{_about_escapes(unseen)}"
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.decoding.sampler import Sampler, check_largest
+from recurra.errors import argument
 from recurra.nn.plain import evaluating
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 4, 32  # tokens that a writer draws in one call
@@ -186,7 +187,7 @@ def generate_text(
     tokens, for a file: encoded as UTF-8 with surrogateescape they are the very bytes of those.
     Arguments and errors are otherwise those of `generate` and of `vocabulary.encode`.
     """
-    prime_ids = np.asarray(vocabulary.encode(prime, where="prime"), dtype=np.int64)
+    prime_ids = np.asarray(vocabulary.encode(prime, where=argument("prime")), dtype=np.int64)
     ids = generate(
         model,
         prime_ids,

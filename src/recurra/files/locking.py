@@ -7,7 +7,7 @@ from types import TracebackType
 
 import filelock
 
-from recurra.errors import RunError
+from recurra.errors import RunError, argument
 
 LOCK_NAME = ".lock"
 
@@ -62,7 +62,8 @@ class FolderLock:
             pass
         raise RunError(
             f"{self.folder}: expected the run's folder to stay where it is while the run is "
-            "trained, got it moved or removed. Where it was moved to, go on with resume=True."
+            "trained, got it moved or removed. Where it was moved to, go on with "
+            f"{argument('resume=True')}."
         )
 
     def __exit__(

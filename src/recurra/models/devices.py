@@ -2,7 +2,7 @@
 
 import torch
 
-from recurra.errors import DeviceError
+from recurra.errors import DeviceError, argument
 
 
 def find_device(device: torch.device | str | None) -> torch.device:
@@ -21,7 +21,8 @@ def find_device(device: torch.device | str | None) -> torch.device:
     except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise DeviceError(
-            f"device: expected one that this machine has, got {str(device)!r} ({reason:.120}). "
+            f"{argument('device')}: expected one that this machine has, got {str(device)!r} "
+            f"({reason:.120}). "
             'Use "cpu", or "auto" for the best there is.'
         ) from error
     return found

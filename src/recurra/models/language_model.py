@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.saving import Model, cell_config
 from recurra.nn import Recurrent
@@ -89,7 +90,8 @@ class LanguageModel(Model):
         if tied and embedding_size != output_size:
             raise ValueError(
                 f"LanguageModel: expected embedding_size equal to the output size {output_size} "
-                f"with tied=True, got {embedding_size}. Set embedding_size={output_size}, or "
+                f"with {argument('tied=True')}, got {embedding_size}. Set "
+                f"{argument(f'embedding_size={output_size}')}, or "
                 f"tied=False."
             )
         self.embedding = nn.Embedding(vocab_size, embedding_size, dtype=dtype, device=device)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recurra.errors import CheckpointError, RunError
+from recurra.errors import CheckpointError, RunError, argument
 from recurra.files import read_tensors, tensor_bytes, write_atomically
 
 FORMAT = 1
@@ -86,7 +86,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 @contextmanager
 def reported_as_run_error(folder: Path) -> Iterator[None]:
     """Turn a file that could not be written into a RunError that says how the run can go on."""
-    hint = "The last checkpoint is whole: once that is mended, go on with resume=True."
+    again = argument("resume=True")
+    hint = f"The last checkpoint is whole: once that is mended, go on with {again}."
     if not (folder / TENSORS_NAME).exists():
         hint = "There is no checkpoint yet: once that is mended, start again."
     try:

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from recurra.data import make_task
-from recurra.errors import RunError
+from recurra.errors import RunError, argument
 from recurra.files import FolderLock, write_atomically
 from recurra.training.numbers import whole
 from recurra.training.trials import (
@@ -135,7 +135,7 @@ class Results:
         except OSError as error:
             raise RunError(
                 f"{self.path}: expected a folder that can be made, got: {error.strerror or error}. "
-                "Choose another with out=, or change its permissions."
+                f"Choose another with {argument('out=')}, or change its permissions."
             ) from error
         with FolderLock(self.path, "comparison"):
             yield
@@ -187,13 +187,14 @@ def _changed(path: Path, there: Trial, now: Trial, changed: Sequence[str]) -> st
     if list(changed) == ["data"]:
         return (
             f"{path}: expected outcomes for the data as it is now, got {there.name} from before "
-            f"{there.task} changed. Use another out=, or take {path / TRIALS} away to train all "
+            f"{there.task} changed. Use another {argument('out=')}, or take {path / TRIALS} away "
+            "to train all "
             "trials again."
         )
     said = (f"{key} {getattr(there, key)} (now {getattr(now, key)})" for key in changed)
     return (
         f"{path}: expected trials of these settings, got {there.name} with {', '.join(said)}. "
-        "Use another out=, or the settings it was begun with."
+        f"Use another {argument('out=')}, or the settings it was begun with."
     )
 
 
@@ -242,7 +243,8 @@ def _raise_for(died: Sequence[Death]) -> None:
         named = ", ".join(f"{death.trial.name} ({death.cause})" for death in died)
         raise DeathError(
             f"compare: expected every trial to end, got {len(died)} whose process died: {named}. "
-            "The others are kept; run the same again with fewer jobs= or a smaller batch_size=."
+            f"The others are kept; run the same again with fewer {argument('jobs=')} or a smaller "
+            f"{argument('batch_size=')}."
         )
 
 
@@ -303,7 +305,7 @@ def _check_answers(address: str) -> None:
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"ray: expected the address of a Ray cluster, got {address!r}, where nothing "
-            f"answers ({error}). Start one with ray start --head, or use ray=local."
+            f"answers ({error}). Start one with ray start --head, or use {argument('ray=local')}."
         ) from None
 
 

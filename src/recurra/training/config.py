@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from recurra.errors import argument
 from recurra.training.numbers import positive, whole, within
 
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
@@ -130,7 +131,8 @@ def resolve_clipping(given: Mapping[str, Any]) -> dict[str, Any]:
     if settings.pop("no_clip", False):
         if settings.get("clip_norm") or settings.get("clip_value"):
             raise ValueError(
-                "no_clip: expected no limit beside it, got clip_norm= or clip_value=. "
+                f"no_clip: expected no limit beside it, got {argument('clip_norm=')} or "
+                f"{argument('clip_value=')}. "
                 "Give one of the three."
             )
         settings.update(clip_norm=None, clip_value=None)

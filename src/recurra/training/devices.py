@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from recurra.errors import DeviceError
+from recurra.errors import DeviceError, argument
 from recurra.training.config import TrainingConfig
 
 
@@ -23,11 +23,14 @@ def build_fabric(config: TrainingConfig) -> Fabric:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
-            "device: expected a device that this machine has, got 'cuda', which torch does not "
-            "see here. Use device=cpu, or install a CUDA build of torch."
+            f"{argument('device')}: expected a device that this machine has, got 'cuda', which "
+            "torch does not "
+            f"see here. Use {argument('device=cpu')}, or install a CUDA build of torch."
         )
     if device not in {"cpu", "cuda"}:
-        raise DeviceError(f"device: expected auto, cpu or cuda, got {device!r}. Choose one.")
+        raise DeviceError(
+            f"{argument('device')}: expected auto, cpu or cuda, got {device!r}. Choose one."
+        )
     with _quiet("lightning_fabric"):
         fabric = Fabric(accelerator=device, devices=1, precision=config.precision)  # pyright: ignore[reportArgumentType]
         fabric.launch()

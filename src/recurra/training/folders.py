@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recurra.errors import CheckpointError, RunError
+from recurra.errors import CheckpointError, RunError, argument
 from recurra.files.locking import LOCK_NAME, FolderLock, is_held
 from recurra.models.files import CONFIG_NAME, WEIGHTS_NAME, read_config
 from recurra.training.checkpoints import RECORD_NAME, TENSORS_NAME
@@ -121,11 +121,12 @@ def refuse_used(folder: Path, *, but: Path | None = None) -> None:
     if is_run:
         raise RunError(
             f"{folder}: expected a new folder, got one that holds a run already ({CONFIG_NAME}). "
-            "Go on with that run by resume=True, or choose another name with out=."
+            f"Go on with that run by {argument('resume=True')}, or choose another name with "
+            f"{argument('out=')}."
         )
     raise RunError(
         f"{folder}: expected a new folder or an empty one, got one that holds {names[0]} and is no "
-        "run's. A run has its folder for itself: choose another name with out=."
+        f"run's. A run has its folder for itself: choose another name with {argument('out=')}."
     )
 
 
@@ -137,7 +138,8 @@ def refuse_run_files(folder: Path) -> None:
     if found:
         raise RunError(
             f"{folder}: expected a folder without a run, got one with {found[0]}. Go on with the "
-            "run that is there with fit(resume=True), or resume=True, or use another folder."
+            f"run that is there with fit(resume=True), or {argument('resume=True')}, or use "
+            "another folder."
         )
 
 
@@ -192,5 +194,6 @@ def _is_alive(pid: int) -> bool:
 def _unusable(folder: Path, error: OSError) -> RunError:
     return RunError(
         f"{folder}: expected a folder that can be made and written, got: "
-        f"{error.strerror or error}. Choose another with out=, or change its permissions."
+        f"{error.strerror or error}. Choose another with {argument('out=')}, or change its "
+        "permissions."
     )

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from recurra.data import TokenStreams, Vocabulary, check_ids
-from recurra.errors import CheckpointError, DataError, RunError
+from recurra.errors import CheckpointError, DataError, RunError, argument
 from recurra.files import FolderLock, remove_parts
 from recurra.models import Model, save
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME
@@ -150,9 +150,11 @@ class LanguageTrainer:
         if len(val) < 2:
             raise DataError(
                 f"validation: expected at least 2 tokens, got {len(val)}. "
-                "Use more text, or a text of its own with val_data=."
+                f"Use more text, or a text of its own with {argument('val_data=')}."
             )
-        vocabulary.encode(config.prime, where="prime")  # unseen characters: now, not hours later
+        vocabulary.encode(
+            config.prime, where=argument("prime")
+        )  # unseen characters: now, not hours later
         self._budget = Budget.of(config, len(self._streams))
         self._plan = EvaluationPlan.of(
             config,
@@ -344,7 +346,8 @@ class LanguageTrainer:
         if self._fraction >= 1.0:
             self._note(
                 f"nothing to train: the run is at step {progress.step}, and ends {ends}. "
-                "Give epochs=, max_steps= or max_minutes= to go on."
+                f"Give {argument('epochs=')}, {argument('max_steps=')} or "
+                f"{argument('max_minutes=')} to go on."
             )
         else:
             epoch = progress.passes(len(self._streams))
@@ -555,7 +558,7 @@ class LanguageTrainer:
         if progress.best_nll is None or progress.best_step is None:
             raise RunError(
                 f"{self.folder}: expected a finite validation loss, got none in the whole run. "
-                "Start again with a lower lr= or a smaller clip_norm=."
+                f"Start again with a lower {argument('lr=')} or a smaller {argument('clip_norm=')}."
             )
         return TrainingResult(
             folder=self.folder,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from recurra.data import Vocabulary
-from recurra.errors import CheckpointError, DataError, RunError
+from recurra.errors import CheckpointError, DataError, RunError, argument
 from recurra.files import FolderLock, read_header
 from recurra.models import LanguageModel, Model, load
 from recurra.models.files import CONFIG_NAME, FORMAT, read_config
@@ -191,7 +191,9 @@ def _new_model(settings: LanguageSettings, vocab_size: int) -> LanguageModel:
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise RunError(
             f"{settings.model.cell} language model: expected sizes that fit into memory, got "
-            f"{settings.model} ({str(error).splitlines()[0]:.120}). Make it smaller."
+            f"hidden_size {settings.model.hidden_size:,}, num_layers {settings.model.num_layers:,} "
+            f"and embedding_size {settings.model.embedding_size:,} "
+            f"({str(error).splitlines()[0]:.120}). Make it smaller."
         ) from error
 
 
@@ -319,14 +321,14 @@ def _resumed_settings(
     lowered = "lr" in wanted and _is_lower(wanted["lr"], own["lr"])
     may_change = RESUMABLE | ({"lr"} if lowered else set())
     changed = [
-        f"{name}={value} (the run has {own[name]})"
+        argument(f"{name}={value}") + f" (the run has {own[name]})"
         for name, value in wanted.items()
         if name not in may_change and value != own[name]
     ]
     if changed:
         raise RunError(
             f"{folder}: expected the settings that the run was started with, got "
-            f"{', '.join(changed)}. Leave them out, or start another run with out=."
+            f"{', '.join(changed)}. Leave them out, or start another run with {argument('out=')}."
         )
     changes = {name: value for name, value in wanted.items() if name in may_change}
     if not LIMITS.isdisjoint(changes):

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from recurra import cells
+from recurra.errors import argument
 from recurra.training.config import TrainingConfig, resolve_clipping
 from recurra.training.numbers import whole
 from recurra.training.text import TextSettings
@@ -55,7 +56,7 @@ class ModelSettings:
         if self.tied and self.embedding_size != self.hidden_size:
             raise ValueError(
                 f"tied: expected an embedding as large as the layers, {self.hidden_size}, got "
-                f"{self.embedding_size}. Give embedding_size={self.hidden_size}."
+                f"{self.embedding_size}. Give {argument(f'embedding_size={self.hidden_size}')}."
             )
 
 

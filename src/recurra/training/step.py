@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.errors import RunError
+from recurra.errors import RunError, argument
 from recurra.training import carried
 from recurra.training.carried import Carried
 from recurra.training.clipping import clip_gradients
@@ -108,7 +108,9 @@ def stopped_learning(count: int, saved_step: int, lr: float) -> RunError:
     """The error for too many skipped steps in a row."""
     return RunError(
         f"training: expected finite gradients, got inf or nan in {count} steps in a row. "
-        f"Go on from the last good checkpoint, that of step {saved_step}, with resume=True and a "
-        f"lower lr= (it was {lr:.3g}), or start again with more warmup_steps=, a smaller "
-        "clip_norm=, or precision=32-true."
+        f"Go on from the last good checkpoint, that of step {saved_step}, with "
+        f"{argument('resume=True')} and a "
+        f"lower {argument('lr=')} (it was {lr:.3g}), or start again with more "
+        f"{argument('warmup_steps=')}, a smaller "
+        f"{argument('clip_norm=')}, or {argument('precision=32-true')}."
     )

@@ -25,7 +25,7 @@ from recurra.data import (
     unchanged_pieces,
     write_tokens,
 )
-from recurra.errors import DataError
+from recurra.errors import DataError, argument
 
 LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 SPLITS = ("train", "val", "test")
@@ -91,8 +91,9 @@ class Text:
         _index_of(name)
         if name not in self.parts:
             raise DataError(
-                f"split: expected a part that the run keeps, {', '.join(self.parts) or 'none'}, "
-                f"got {name!r}. Choose one, or name a text with data=."
+                f"{argument('split')}: expected a part that the run keeps, "
+                f"{', '.join(self.parts) or 'none'}, "
+                f"got {name!r}. Choose one, or name a text with {argument('data=')}."
             )
         return self.parts[name]
 
