@@ -1,5 +1,6 @@
 """Each mistake that the command line can meet: one clear line, exit code 2, nothing lost."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from recurra.errors import RunError, argument
+
+HUGE = "9" * 20
 
 
 def assert_mistake(outcome: Any, *words: str) -> None:
@@ -111,6 +114,11 @@ def test_an_unknown_cell(recurra: Any, quick: tuple[str, ...], tmp_path: Path) -
         ("--precision", "8"),
         ("--level", "letter"),
         ("--device", "tpu"),
+        *((option, HUGE) for option in ("--hidden-size", "--embedding-size", "--num-layers")),
+        *((option, HUGE) for option in ("--seed", "--max-steps", "--epochs", "--vocab-size")),
+        *((option, HUGE) for option in ("--batch-size", "--bptt", "--warmup-steps")),
+        *((option, "1e+308") for option in ("--clip-value", "--clip-norm", "--lr")),
+        ("--clip-value", "1e-60"),
     ],
 )
 def test_sizes_rates_lengths_and_names_that_make_no_sense(
@@ -128,12 +136,72 @@ def test_a_prime_with_characters_never_seen(
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--temperature", "-1"), ("--top-k", "0"), ("--top-p", "2"), ("--length", "-1")],
+    [
+        *(("--temperature", "-1"), ("--top-k", "0"), ("--top-p", "2"), ("--length", "-1")),
+        *(("--length", HUGE), ("--seed", "-1"), ("--seed", HUGE)),
+    ],
 )
 def test_sampling_options_that_make_no_sense(
     recurra: Any, run: Path, option: str, value: str
 ) -> None:
     assert_mistake(recurra("sample", run, option, value), f"{option}: expected", value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *((option, HUGE) for option in ("--seeds", "--hidden-size", "--max-steps", "--jobs")),
+        *(("--lr", value) for value in ("1e+308", "0.0")),
+        ("--seeds", "99999999999999"),
+        *(("--cells", value) for value in ("lstm:b_f=abc", "lstm:b=1", "lsmt", "lstm:b_f=chrono2")),
+    ],
+)
+def test_comparisons_that_make_no_sense(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    got = value.partition("=")[2].removeprefix("chrono") or value
+    assert_mistake(recurra("compare", option, value), f"recurra: {option}: expected", got)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("train", "lm", f"--{name}", "") for name in ("out", "data", "val-data", "test-data")),
+        *(("compare", f"--{name}", "") for name in ("out", "ray")),
+        ("cells", "gru", "--graph", ""),
+        *(("evaluate", "run", f"--{name}", "") for name in ("data", "split")),
+        ("evaluate", ""),
+        ("sample", ""),
+    ],
+)
+def test_an_empty_name_is_none(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = words[-2] if words[-2].startswith("--") else "RUN"
+    assert_mistake(recurra(*words), named, "expected a name, got an empty one")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_cell_has_an_empty_name(recurra: Any) -> None:
+    assert_mistake(recurra("cells", ""), "NAME: expected the name of a cell, got ''")
+
+
+@pytest.mark.parametrize("value", ["abc", "nan", "1e30", ""])
+def test_what_is_no_whole_number_is_said_with_an_example(recurra: Any, value: str) -> None:
+    outcome = recurra("train", "lm", "--epochs", value)
+    assert_mistake(outcome, f"'{value}'", "--epochs 10")
+
+
+def test_settings_of_the_wrong_kind_in_a_run(recurra: Any, run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    for name, value in (("prime", 7), ("backend", 7), ("seed", 2**80), ("device", None)):
+        changed = {**config, "training": {**config["training"], name: value}}
+        (run / "config.json").write_text(json.dumps(changed))
+        outcome = recurra("train", "lm", "--out", run, "--resume", "--max-steps", "9")
+        assert_mistake(outcome, "config.json: expected the settings of a run", name)
 
 
 def test_a_run_that_is_not_there(recurra: Any, tmp_path: Path) -> None:

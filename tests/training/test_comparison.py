@@ -210,11 +210,11 @@ def test_cells_get_equal_parameters() -> None:
     ("cell", "message"),
     [
         ("ltsm", "Did you mean lstm"),
-        ("lstm:b_x=1", "lstm:b_x=1: expected settings PARAMETER=RULE.*b_f.*got 'b_x=1'"),
+        ("lstm:b_x=1", "cells: expected settings PARAMETER=RULE.*b_f.*got 'b_x=1'"),
         ("lstm:b_f", "got 'b_f'. Write one as in lstm:b_f=chrono400"),
-        ("lstm:b_f=forget", "init: expected a number.*got 'forget'"),
+        ("lstm:b_f=forget", "cells: expected a number.*got 'forget'"),
         ("lstm:b_f=orthogonal", r"init of b_f: expected a rule for the shape \(128,\)"),
-        ("lstm:b_f=chrono2", "chrono: expected a time of at least 3 steps, got 2"),
+        ("lstm:b_f=chrono2", "cells: expected a time of at least 3 steps, got 2"),
     ],
 )
 def test_no_such_cell(cell: str, message: str) -> None:

@@ -217,8 +217,16 @@ def test_a_run_starts_in_an_empty_folder(
         ({"batch_size": 10_000}, DataError, "expected at least 100001 tokens"),
         ({"prime": "Ω"}, DataError, "prime: "),
         ({"cell": "lsmt"}, ValueError, r"got 'lsmt'\. Did you mean lstm"),
-        ({"hidden_size": 0}, ValueError, "hidden_size: expected at least 1, got 0"),
-        ({"num_layers": -1}, ValueError, "num_layers: expected at least 1, got -1"),
+        (
+            {"hidden_size": 0},
+            ValueError,
+            "hidden_size: expected a whole number of at least 1, got 0",
+        ),
+        (
+            {"num_layers": -1},
+            ValueError,
+            "num_layers: expected a whole number of at least 1, got -1",
+        ),
         ({"dropout": 1.0}, ValueError, r"dropout: expected a share from 0 .* got 1\.0"),
         (
             {"tied": True},
@@ -226,7 +234,7 @@ def test_a_run_starts_in_an_empty_folder(
             r"tied: expected an embedding as large .* embedding_size=8",
         ),
         ({"level": "letters"}, ValueError, "level: expected one of char, byte, word, bpe"),
-        ({"vocab_size": 0}, ValueError, "vocab_size: expected at least 1, got 0"),
+        ({"vocab_size": 0}, ValueError, "vocab_size: expected a whole number of at least 1, got 0"),
         ({"warp": 9}, ValueError, "expected known names, got warp"),
     ],
 )

@@ -52,4 +52,8 @@ def get(name: str) -> "Cell":
 def hint(name: object) -> str:
     """What to write instead of a name that no cell has."""
     nearest = get_close_matches(name.lower(), _FAMILY_OF, n=3) if isinstance(name, str) else []
-    return f"Did you mean {', '.join(nearest)}?" if nearest else "See all: recurra.cells.names()."
+    return (
+        f"Did you mean {', '.join(nearest)}?"
+        if nearest
+        else "See all: recurra.cells.names(), or recurra cells."
+    )

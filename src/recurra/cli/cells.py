@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recurra.cli.options import option
+from recurra.cli.options import option, path
 
 
 def show_cells(
@@ -16,7 +16,7 @@ def show_cells(
         bool, option(None, "Equations as LaTeX alone, for an align environment.", "--latex")
     ] = False,
     graph: Annotated[
-        Path | None, option(None, "Write the cell's graph to this file, .svg or .dot.")
+        Path | None, option(None, "Write the cell's graph to this file, .svg or .dot.", parser=path)
     ] = None,
     markdown: Annotated[
         bool, option(None, "All cells with their equations, as docs/cells.md.", "--markdown")
@@ -32,6 +32,10 @@ def show_cells(
     for size, value in (("input_size", input_size), ("hidden_size", hidden_size)):
         if value < 1:
             raise ValueError(f"{size}: expected at least 1, got {value}. Give a positive number.")
+        if value > 2**24:
+            raise ValueError(
+                f"{size}: expected at most {2**24:,}, got {value}. Give a smaller one."
+            )
     if markdown and (latex or name is not None):
         other = "--latex" if latex else "a NAME"
         raise ValueError(
@@ -42,9 +46,12 @@ def show_cells(
         raise ValueError(f"graph: expected a NAME and nothing else, got {got}. Name one cell.")
 
     from recurra import cells
+    from recurra.cells.registry import hint
     from recurra.cli import catalogue
 
     if name is not None:
+        if name not in cells.names():
+            raise ValueError(f"NAME: expected the name of a cell, got {name!r}. {hint(name)}")
         cell = cells.get(name)
         if graph is not None:
             cell.graph().save(graph)

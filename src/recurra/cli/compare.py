@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, option
+from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, given, option, path
 
 TASK = "Task"
 
@@ -58,11 +58,17 @@ def compare_cells(
             MACHINE,
             "Run on the Ray cluster of this address; local starts one here.",
             default="processes here",
+            parser=given,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        option(MACHINE, "Folder of the results.", default="runs/compare-TASK, its settings too"),
+        option(
+            MACHINE,
+            "Folder of the results.",
+            default="runs/compare-TASK, its settings too",
+            parser=path,
+        ),
     ] = None,
 ) -> None:
     """Train cells on a task under one budget and several seeds; say which wins, and draw curves.
@@ -89,14 +95,14 @@ def compare_cells(
         run_trials,
         summarise,
     )
-    from recurra.training.numbers import positive, whole
+    from recurra.training.numbers import MAX_JOBS, positive, whole
     from recurra.training.workers import DeathError
 
     _check_installed("compare", "matplotlib", "pyarrow")
     if ray is not None:
         _check_installed("sweep", "ray")
     positive("max_minutes", max_minutes, optional=True)
-    whole("jobs", jobs, least=1, optional=True)
+    whole("jobs", jobs, least=1, most=MAX_JOBS, optional=True)
     if max_steps is None and max_minutes is None:
         max_minutes = 5.0
     trials = plan_trials(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, checked_run, option
+from recurra.cli.options import DEVICES, RUN, checked_run, given, option
 
 
 def evaluate(
@@ -19,11 +19,17 @@ def evaluate(
             "A part of the run's own text, or of --data by position.",
             default="test; with --data, all of it",
             choices=("train", "val", "test"),
+            parser=given,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        option(None, "Another text file, read with the run's vocabulary.", default="the run's own"),
+        option(
+            None,
+            "Another text file, read with the run's vocabulary.",
+            default="the run's own",
+            parser=given,
+        ),
     ] = None,
     as_json: Annotated[bool, option(None, "Print one JSON object.", "--json")] = False,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",

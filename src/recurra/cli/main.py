@@ -79,8 +79,21 @@ def _report_usage(error: Any) -> int:
     message = error.format_message().strip()
     if not message:  # a group called bare, whose help has been shown
         return USER_ERROR
+    if found := re.search(r"valid (integer|number|float)", message):
+        option = error.param.opts[0]
+        kind, example = ("whole number", 10) if found[1] == "integer" else ("number", 0.5)
+        message = f"Invalid value for '{option}': expected a {kind}, as in {option} {example}"
+        message += _got(error)
     end = "" if message.endswith("?") else "."
     return _say(f"{command}: {message.rstrip('.')}{end} See {command} --help.")
+
+
+def _got(error: Any) -> str:
+    """What stood in a number's place, where the release of typer says so: by itself or in words."""
+    problems = getattr(error.__cause__, "errors", list)()
+    quoted = re.match(r"('.*') is not a valid", str(error.message), re.DOTALL)
+    value = repr(problems[0]["input"]) if problems else quoted and quoted[1]
+    return f", got {value}" if value else ""
 
 
 def _say(line: str) -> int:

@@ -13,7 +13,21 @@ from recurra.terminal import typed
 TEXT, MODEL, BUDGET = "Text", "Model", "How long"
 LEARNING, REPORTS, MACHINE = "Optimization", "Validation, checkpoints, samples", "Machine"
 DEVICES = ("auto", "cpu", "cuda")
-RUN = typer.Argument(help="Folder of the run.", metavar="RUN")
+
+
+def path(text: str | Path) -> Path:
+    """A path of the command line; none is empty, which would name the present folder."""
+    return Path(given(str(text)))
+
+
+def given(text: str) -> str:
+    """A name of the command line, as long as it is one; an empty one is an unset variable's."""
+    if not text:
+        raise ValueError("expected a name, got an empty one. Name something, or leave it out")
+    return text
+
+
+RUN = typer.Argument(help="Folder of the run.", metavar="RUN", parser=path)
 
 
 def option(
@@ -22,12 +36,14 @@ def option(
     *names: str,
     default: str | None = None,
     choices: tuple[str, ...] = (),
+    parser: Callable[[str], Any] | None = None,
 ) -> Any:
     """An option in a panel of the help.
 
     Args:
         default: what the help says of the default where the value is None.
         choices: what may be given, for the help; what is given is checked by what takes it.
+        parser: reads what is given; its ValueError is said with the option's name.
     """
     shown: Any = True if default is None else default
     return typer.Option(
@@ -35,7 +51,8 @@ def option(
         help=text,
         rich_help_panel=panel,
         show_default=shown,
-        metavar="|".join(choices) or None,
+        metavar="|".join(choices) or {path: "PATH", given: "TEXT"}.get(parser),
+        parser=parser,
     )
 
 

@@ -41,7 +41,10 @@ def sample(
 
     from recurra.decoding import Sampler, generate_text
     from recurra.training import load_run
+    from recurra.training.numbers import MAX_COUNT, MAX_SEED, whole
 
+    whole("length", length, least=0, most=MAX_COUNT)
+    whole("seed", seed, least=0, most=MAX_SEED, optional=True)
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
     loaded = load_run(checked_run(run), device=device)
     generator = torch.Generator()

@@ -17,7 +17,9 @@ from recurra.cli.options import (
     MODEL,
     REPORTS,
     TEXT,
+    given,
     option,
+    path,
     typed_prime,
 )
 from recurra.terminal import Lasting, printable
@@ -55,7 +57,10 @@ class ContextCommand(typer.core.TyperCommand):
 def lm(
     context: typer.Context,
     out: Annotated[
-        Path, option(TEXT, "Folder of the run, made anew; with --resume, the run to go on with.")
+        Path,
+        option(
+            TEXT, "Folder of the run, made anew; with --resume, the run to go on with.", parser=path
+        ),
     ] = Path("runs/lm"),
     resume: Annotated[
         bool,
@@ -73,13 +78,16 @@ def lm(
             "Text file, or a .gz, .bz2, .xz or .zip of it: 90 % to train on, 5 % to validate, "
             "5 % to test.",
             default="the Python standard library's source",
+            parser=given,
         ),
     ] = None,
     val_data: Annotated[
-        str | None, option(TEXT, "Validate on this file instead.", default="5 % of the text")
+        str | None,
+        option(TEXT, "Validate on this file instead.", default="5 % of the text", parser=given),
     ] = None,
     test_data: Annotated[
-        str | None, option(TEXT, "Test on this file instead.", default="5 % of the text")
+        str | None,
+        option(TEXT, "Test on this file instead.", default="5 % of the text", parser=given),
     ] = None,
     level: Annotated[
         str,

@@ -20,7 +20,7 @@ from typing import Any
 from recurra.data import make_task
 from recurra.errors import RunError, argument
 from recurra.files import FolderLock, write_atomically
-from recurra.training.numbers import whole
+from recurra.training.numbers import MAX_JOBS, MAX_SEEDS, whole
 from recurra.training.trials import (
     Classifier,
     Outcome,
@@ -66,13 +66,16 @@ def plan_trials(
         ValueError: when there is no such task or cell, or a number is out of its range.
         DataError: when the task's data cannot be read.
     """
-    whole("seeds", seeds, least=1)
+    whole("seeds", seeds, least=1, most=MAX_SEEDS)
     Trial(task=task, cell="", hidden_size=hidden_size, **budget)  # the numbers, before the data
     cells = list(dict.fromkeys(cells))
     if not cells:
         raise ValueError("cells: expected one or more names, got none. Name some, as in gru.")
     for cell in cells:
-        cell_and_init(cell)  # its name, before it is asked for its size
+        try:
+            cell_and_init(cell)  # its name, before it is asked for its size
+        except ValueError as error:
+            raise ValueError(f"cells: {str(error).partition(': ')[2]}") from None
     made = make_task(task)
     count = count_parameters(made, "lstm", hidden_size)
     if count > _MOST_PARAMETERS:
@@ -216,7 +219,7 @@ def run_trials(
         RunError: when the folder is another comparison's.
         DeathError: at the end, a RunError, when processes died.
     """
-    whole("jobs", jobs, least=1)
+    whole("jobs", jobs, least=1, most=MAX_JOBS)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     died: list[Death] = []
     with folder.locked():

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from recurra.errors import argument
-from recurra.training.numbers import positive, whole, within
+from recurra.training.numbers import MAX_COUNT, MAX_SEED, positive, positive_float32, whole, within
 
 OPTIMIZERS = ("adamw", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "plateau", "constant")
@@ -79,19 +79,23 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "bptt", "log_every"):
-            whole(name, getattr(self, name), least=1)
+            whole(name, getattr(self, name), least=1, most=MAX_COUNT)
         for name in ("epochs", "max_steps", "eval_every", "checkpoint_every"):
-            whole(name, getattr(self, name), least=1, optional=True)
+            whole(name, getattr(self, name), least=1, most=MAX_COUNT, optional=True)
         whole("threads", self.threads, least=1, most=MAX_THREADS, optional=True)
-        whole("warmup_steps", self.warmup_steps, least=0, optional=True)
+        whole("warmup_steps", self.warmup_steps, least=0, most=MAX_COUNT, optional=True)
         whole("sample_length", self.sample_length, least=0, most=MAX_SAMPLE_LENGTH)
-        whole("seed", self.seed, least=0)
+        whole("seed", self.seed, least=0, most=MAX_SEED)
         for name in ("lr", "sample_temperature"):
-            positive(name, getattr(self, name))
-        for name in ("max_minutes", "clip_norm", "clip_value"):
-            positive(name, getattr(self, name), optional=True)
+            positive_float32(name, getattr(self, name))
+        positive("max_minutes", self.max_minutes, optional=True)
+        for name in ("clip_norm", "clip_value"):
+            positive_float32(name, getattr(self, name), optional=True)
         _fraction("weight_decay", self.weight_decay)
         _fraction("momentum", self.momentum)
+        for name in ("prime", "backend", "device"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}: expected text, got {getattr(self, name)!r:.60}.")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)

@@ -1,6 +1,18 @@
-"""Checks of settings that are numbers; messages begin with its name."""
+"""Checks of settings that are numbers; messages begin with its name.
+
+Upper bounds are those of what a number becomes: a seed of torch, a step counted in float64, a
+factor in float32. Sizes and counts beyond theirs are slips of the keyboard.
+"""
 
 import math
+
+MAX_SEED = 2**63 - 1
+MAX_COUNT = 2**53
+MAX_SIZE = 2**24
+MAX_LAYERS = 1000
+MAX_SEEDS = 10_000
+MAX_JOBS = 1024
+_SMALLEST, _LARGEST = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127  # normal numbers of float32
 
 
 def whole(
@@ -27,6 +39,16 @@ def positive(name: str, value: float | None, *, optional: bool = False) -> None:
     if not within(value, above=0.0, below=math.inf):
         raise ValueError(
             f"{name}: expected a number above 0, got {value!r}. Give a positive number."
+        )
+
+
+def positive_float32(name: str, value: float | None, *, optional: bool = False) -> None:
+    """Check that a setting is positive and neither 0 nor infinite in float32."""
+    positive(name, value, optional=optional)
+    if value is not None and not _SMALLEST <= value <= _LARGEST:
+        raise ValueError(
+            f"{name}: expected a number that float32 holds, from {_SMALLEST:.2g} to "
+            f"{_LARGEST:.2g}, got {value!r}. Give such a number."
         )
 
 

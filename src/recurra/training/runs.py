@@ -309,6 +309,7 @@ def _resumed_settings(
         saved = LanguageSettings.from_config(config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"them without {error}" if isinstance(error, KeyError) else str(error)
+        what = " ".join(what.split())
         raise RunError(
             f"{folder / CONFIG_NAME}: expected the settings of a run, got {what:.300}. "
             "Restore the file from a copy."

@@ -7,7 +7,7 @@ from typing import Any
 from recurra import cells
 from recurra.errors import argument
 from recurra.training.config import TrainingConfig, resolve_clipping
-from recurra.training.numbers import whole
+from recurra.training.numbers import MAX_LAYERS, MAX_SIZE, whole
 from recurra.training.text import TextSettings
 
 
@@ -41,13 +41,10 @@ class ModelSettings:
                     f"sizes: expected {', '.join(sorted(own)) or 'none'} of cell {self.cell}, got "
                     f"{name}. See recurra cells {self.cell}."
                 )
-            whole("sizes", value, least=1)
-        for name in ("hidden_size", "num_layers", "embedding_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}: expected at least 1, got {getattr(self, name)}. "
-                    "Give a positive number."
-                )
+            whole("sizes", value, least=1, most=MAX_SIZE)
+        for name in ("hidden_size", "embedding_size"):
+            whole(name, getattr(self, name), least=1, most=MAX_SIZE)
+        whole("num_layers", self.num_layers, least=1, most=MAX_LAYERS)
         if not 0 <= self.dropout < 1:
             raise ValueError(
                 f"dropout: expected a share from 0 up to, not including, 1, got {self.dropout}. "

@@ -26,6 +26,7 @@ from recurra.data import (
     write_tokens,
 )
 from recurra.errors import DataError, argument
+from recurra.training.numbers import MAX_SIZE, whole
 
 LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 SPLITS = ("train", "val", "test")
@@ -58,11 +59,7 @@ class TextSettings:
             raise ValueError(
                 f"level: expected one of {', '.join(LEVELS)}, got {self.level!r}. Choose one."
             )
-        if self.vocab_size is not None and self.vocab_size < 1:
-            raise ValueError(
-                f"vocab_size: expected at least 1, got {self.vocab_size}. "
-                "Give a positive number, or leave it out."
-            )
+        whole("vocab_size", self.vocab_size, least=1, most=MAX_SIZE, optional=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for config.json."""

@@ -23,7 +23,14 @@ from recurra.lang import Cell
 from recurra.nn import Recurrent
 from recurra.nn.initial import Rule, parse
 from recurra.training.clipping import clip_gradients
-from recurra.training.numbers import positive, whole
+from recurra.training.numbers import (
+    MAX_COUNT,
+    MAX_SEED,
+    MAX_SIZE,
+    positive,
+    positive_float32,
+    whole,
+)
 
 FORMAT = 2  # of an outcome that is written down
 POINTS = 50  # of a curve, about
@@ -64,10 +71,11 @@ class Trial:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "batch_size"):
-            whole(name, getattr(self, name), least=1)
-        whole("max_steps", self.max_steps, least=1, optional=True)
+            whole(name, getattr(self, name), least=1, most=MAX_SIZE)
+        whole("max_steps", self.max_steps, least=1, most=MAX_COUNT, optional=True)
+        whole("seed", self.seed, least=0, most=MAX_SEED)
         for name in ("lr", "clip"):
-            positive(name, getattr(self, name))
+            positive_float32(name, getattr(self, name))
         positive("max_seconds", self.max_seconds, optional=True)
 
     @property
@@ -207,7 +215,7 @@ def cell_and_init(spelled: str) -> tuple[Cell, dict[str, Rule]]:
         parameter, is_one, rule = setting.partition("=")
         if not is_one or parameter not in of.parameters:
             raise ValueError(
-                f"{spelled}: expected settings PARAMETER=RULE, where a parameter is one of "
+                f"cell: expected settings PARAMETER=RULE, where a parameter is one of "
                 f"{', '.join(of.parameters)}, got {setting!r}. Write one as in lstm:b_f=chrono400."
             )
         init[parameter] = parse(rule)
