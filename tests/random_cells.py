@@ -23,7 +23,10 @@ from recurra.errors import CellError
 from recurra.lang import Cell
 
 _SQUASH = ("tanh({0})", "sigmoid({0})", "sin({0})", "clamp({0}, -0.917, 0.931)", "torch.tanh({0})")
-_SMOOTH = ("cos({0})", "softplus({0})", "gelu({0})", "silu({0})", "exp(0.5 * {0})", "-{0}")
+_SMOOTH = (
+    *("cos({0})", "softplus({0})", "gelu({0})", "silu({0})", "exp(0.5 * {0})", "-{0}"),
+    *("expm1(0.5 * {0})", "torch.expm1(0.5 * {0})", "log1p({0} * {0})", "log_sigmoid({0})"),
+)
 _KINKED = (
     "relu({0})",
     "F.relu({0})",

@@ -35,6 +35,32 @@ class Outer(rc.Recurrent):
         return super().forward(*args, **kwargs)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_low_precision_does_not_round_the_index(backend: str, dtype: torch.dtype) -> None:
+    layer = rc.Recurrent(clocked, IN, H, backend=backend, dtype=dtype)
+    exact = rc.Recurrent(clocked, IN, H, backend="reference", dtype=torch.float64)
+    exact.load_state_dict({name: w.double() for name, w in layer.state_dict().items()})
+    x = torch.randn(T, B, IN, dtype=dtype)
+    for steps in (2, T):  # too few to be compiled, and enough
+        with torch.no_grad():
+            got, _ = layer(x[:steps], start=1001)
+            want, _ = exact(x[:steps].double(), start=1001)
+        assert got.dtype is dtype
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=0.02)
+
+
+def test_an_index_that_numbers_cannot_hold_is_refused() -> None:
+    layer, x = rc.Recurrent(clocked, IN, H), torch.randn(T, B, IN)
+    layer(x, start=2**24 - T)
+    with pytest.raises(ValueError, match=r"start \+ steps of at most 16777216"):
+        layer(x, start=2**24 - T + 1)
+    with pytest.raises(ValueError, match=r"start \+ steps"):
+        layer.stream(B).reset(start=2**24)
+    layer.double()(x.double(), start=2**24)
+    rc.GRU(IN, H)(x)  # which reads no index
+
+
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("kind", [rc.Recurrent, Outer])
 @pytest.mark.parametrize("batch_first", [False, True])

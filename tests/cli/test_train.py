@@ -108,7 +108,12 @@ def test_ctrl_c_says_how_to_go_on(
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
 def test_a_signal_to_end_leaves_a_run_that_goes_on(
-    recurra: Any, quick: tuple[str, ...], tmp_path: Path, signum: int, code: int
+    recurra: Any,
+    quick: tuple[str, ...],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    signum: int,
+    code: int,
 ) -> None:
     words = [*quick, "--out", str(tmp_path / "run"), "--max-steps", "100000"]
     process = subprocess.Popen(
@@ -117,7 +122,9 @@ def test_a_signal_to_end_leaves_a_run_that_goes_on(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signum, signal.SIG_DFL),  # these tests may run in nohup
     )
+    request.addfinalizer(process.kill)
     metrics = tmp_path / "run" / "metrics.csv"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("\n") > 2):

@@ -1,5 +1,6 @@
 """Each message that wrong arguments of a layer raise, on its key parts."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import recurra as rc
 from recurra.lang import tanh
+from recurra.nn import checks
 from recurra.nn.checks import Home, checked_states, resolved_cell
 
 T, B, IN, H = 5, 3, 4, 6
@@ -118,6 +120,22 @@ def test_x_features(layer: rc.Recurrent) -> None:
 def test_x_dtype(layer: rc.Recurrent, dtype: torch.dtype) -> None:
     with pytest.raises(TypeError, match=rf"x of torch.float32 features or .* ids, got {dtype}"):
         layer(torch.ones(T, B, IN, dtype=dtype))
+
+
+@pytest.mark.parametrize("wrong", [None, [[1.0, 2.0]], 3])
+def test_x_is_a_tensor(layer: rc.Recurrent, wrong: Any) -> None:
+    with pytest.raises(TypeError, match="expected x to be a tensor or a PackedSequence, got"):
+        inspect.unwrap(checks.check_input)(layer.home, wrong, IN)  # without the tests' own hook
+
+
+def test_x_is_dense(layer: rc.Recurrent, x: torch.Tensor) -> None:
+    with pytest.raises(TypeError, match=r"dense tensor, got one of layout torch\.sparse_coo"):
+        layer(x.to_sparse())
+
+
+def test_whole_numbers_as_features(layer: rc.Recurrent) -> None:
+    with pytest.raises(ValueError, match="if these are features, make them floating-point"):
+        layer(torch.ones(T, B, IN, dtype=torch.int64))
 
 
 def test_x_device(layer: rc.Recurrent) -> None:

@@ -16,6 +16,8 @@ from recurra import backends, cells
 from recurra.errors import TensorError
 from recurra.lang import Cell
 
+_IF_FEATURES = "; or, if these are features, make them floating-point numbers"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
@@ -126,9 +128,31 @@ def check_dtype(where: str, dtype: torch.dtype | None) -> None:
         )
 
 
+def check_start(where: str, cell: Cell, dtype: torch.dtype, start: int, steps: int) -> None:
+    """The index of a step is a whole number that the numbers of the layer can hold."""
+    check_sizes(where, least=0, start=start)
+    most = 2**53 if dtype == torch.float64 else 2**24
+    reads = any(leaf.attr("kind") == "step" for leaf in cell.equations.inputs)
+    if reads and start + steps > most:
+        raise ValueError(
+            f"{where}: expected start + steps of at most {most}, above which {dtype} has no whole "
+            f"numbers one apart, got {start + steps}. Take an index that begins again."
+        )
+
+
 def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None:
     """`x` is features of the layer's size and dtype, or int64 token ids, on the layer's device."""
     data = x.data if isinstance(x, PackedSequence) else x
+    if not isinstance(data, Tensor):
+        raise TypeError(
+            f"{home.where}: expected x to be a tensor or a PackedSequence, got "
+            f"{type(x).__name__}. Make a tensor of it with torch.as_tensor."
+        )
+    if data.layout != torch.strided:
+        raise TensorError(
+            f"{home.where}: expected x to be a dense tensor, got one of layout {data.layout}. "
+            f"Use x.to_dense(), or pad it and pass lengths."
+        )
     if data.dtype == torch.int64:
         ranks, forms = (1, 2), "[time, batch] or, for one sequence, [time]"
     elif home.takes(data.dtype):
@@ -144,7 +168,7 @@ def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None
         raise TensorError(
             f"{home.where}: expected x of {ranks[0]} or {ranks[1]} dimensions, got "
             f"{x.dim()} (shape {tuple(x.shape)}). Arrange it as {forms}, batch first with "
-            f"batch_first=True."
+            f"batch_first=True{_IF_FEATURES if data.dtype == torch.int64 else ''}."
         )
     if data.dtype != torch.int64 and data.shape[-1] != input_size:
         raise TensorError(

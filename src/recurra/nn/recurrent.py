@@ -139,10 +139,10 @@ class Recurrent(CellStack):
             return handle_torch_function(Recurrent.forward, (x,), *given, embedding=embedding)
         backends.settle_after_fork()
         home = self.home
-        if start:
-            checks.check_sizes(home.where, least=0, start=start)
         checks.check_input(home, x, self.input_size)
         layout = arranged(home.where, x, lengths, self.batch_first)
+        if start:
+            checks.check_start(home.where, self.cell, home.dtype, start, len(layout.x))
         checks.check_ids(home, layout.x, embedding, self.cell, self.input_size, layout.lengths)
         if self.training and state is not None and len(layout.x) == 1:
             self._say_of_masks()

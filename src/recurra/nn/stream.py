@@ -106,7 +106,8 @@ class Stream:
             state: [L, B, S] each; None for the layer's first.
             start: the index of the next step, for cells that read it: how many were before `state`.
         """
-        checks.check_sizes(f"{self.layer.where}.stream", least=0, start=start)
+        where, dtype = f"{self.layer.where}.stream", self.layer.home.dtype
+        checks.check_start(where, self.layer.cell, dtype, start, 1)
         if state is None:
             state = self.layer.initial_state(self.batch_size)
         names, shapes = self.layer.cell.states, self.layer.state_shapes(self.batch_size)

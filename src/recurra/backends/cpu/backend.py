@@ -51,6 +51,9 @@ class CpuBackend(ReferenceBackend):
         """See `ReferenceBackend.key`; what may run otherwise is another backend."""
         return f"{super().key}-or-else" if self._may_fail else super().key
 
+    def _rounds_index(self, dtype: torch.dtype) -> bool:
+        return False  # all but the operands of products is float32
+
     def check(self, x: Tensor, state: Tensor) -> None:
         """Raise BackendError where nothing is compiled for such an input and state."""
         reason = unsuitable(x, state)

@@ -22,6 +22,7 @@ from recurra.lang import Cell
 from recurra.passes import MASK_KINDS, Plan, plan
 
 _KINDS = ("input", "state", "context", *MASK_KINDS, "parameter")
+_FEW_BITS = (torch.bfloat16, torch.float16)
 # a state's numbers over all steps above which fresh memory costs more than calls to torch
 _LEAN_ABOVE = 300_000
 
@@ -87,6 +88,21 @@ class ReferenceBackend:
         Returns:
             y: [T, B, O], zero past `lengths`; the final states, [B, size] each.
         """
+        dtype = states[0].dtype
+        if self._rounds_index(dtype):
+            # a step's index would be rounded as the numbers are: to 8 or 11 bits
+            x = x.float() if x.is_floating_point() else x
+            y, finals = self.run(
+                x,
+                tuple(state.float() for state in states),
+                {name: parameters[name].float() for name in self.cell.parameters},
+                context=tuple(each.float() for each in context),
+                embedding=None if embedding is None else embedding.float(),
+                lengths=lengths,
+                reverse=reverse,
+                start=start,
+            )
+            return y.to(dtype), tuple(final.to(dtype) for final in finals)
         values = [parameters[name] for name in self.cell.parameters]
         given = [x, *states, *context, *values, *([] if embedding is None else [embedding])]
         if x.shape[0] == 0:
@@ -126,6 +142,11 @@ class ReferenceBackend:
             y, finals, _ = executor.forward(leaves, call)
             apart = Apart(leaves.values())
             return apart(y), tuple(map(apart, finals))
+
+    def _rounds_index(self, dtype: torch.dtype) -> bool:
+        """Whether the cell reads the index of the step, and `dtype` has too few bits for it."""
+        leaves = self.cell.equations.inputs
+        return dtype in _FEW_BITS and any(leaf.attr("kind") == "step" for leaf in leaves)
 
     @property
     def key(self) -> str:
