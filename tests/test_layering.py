@@ -13,7 +13,7 @@ import recurra
 SOURCE = Path(recurra.__file__).parent
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "terminal"}),
+    frozenset({"errors", "interrupts", "terminal"}),
     frozenset({"files"}),
     frozenset({"ir"}),
     frozenset({"lang"}),

@@ -47,6 +47,16 @@ def test_a_file_that_is_not_utf8(
     assert recurra(*quick, "--out", tmp_path / "bytes", "--level", "byte").code == 0
 
 
+@pytest.mark.parametrize("words", [("--data",), ("--val-data",)])
+def test_a_file_without_a_word(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    blank = tmp_path / "blank.txt"
+    blank.write_text(" " * 5000)
+    outcome = train(recurra, quick, tmp_path, "--level", "word", *words, blank)
+    assert_mistake(outcome, f"recurra: {blank}: expected at least one token")
+
+
 def test_a_missing_file(recurra: Any, quick: tuple[str, ...], tmp_path: Path, data: Path) -> None:
     data.unlink()
     assert_mistake(train(recurra, quick, tmp_path), str(data), "no such file")
@@ -312,3 +322,27 @@ def test_a_backslash_in_a_prime_is_pointed_at(recurra: Any, run: Path) -> None:
     assert "backslash" not in recurra("sample", run, "--prime", "the\ncat", "--length", "1").err
     outcome = recurra("sample", run, "--prime", r"the\ncat", "--length", "1")
     assert r"prime: \n is a backslash and a letter here; in most shells $'a\nb'" in outcome.err
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".dot"])
+def test_a_graph_replaces_a_picture_of_its_kind_and_nothing_else(
+    recurra: Any, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"g{suffix}"
+    for cell in ("gru", "lstm"):
+        assert recurra("cells", cell, "--graph", path).code == 0
+    picture = path.read_bytes()
+    link = tmp_path / f"link{suffix}"
+    link.symlink_to(path)
+    dangling = tmp_path / f"dangling{suffix}"
+    dangling.symlink_to(tmp_path / "nothing")
+    (tmp_path / f"folder{suffix}").mkdir()
+    other = tmp_path / f"other{suffix}"
+    other.write_text("graph theory: my notes\n" if suffix == ".svg" else "my graph\n")
+    kept = other.read_bytes()
+    for name in (link, dangling, other, tmp_path / f"folder{suffix}"):
+        outcome = recurra("cells", "gru", "--graph", name)
+        assert_mistake(outcome, "--graph: expected a new file, or an older", str(name))
+    assert (path.read_bytes(), other.read_bytes()) == (picture, kept)
+    assert not (tmp_path / "nothing").exists()
+    assert len(list(tmp_path.iterdir())) == 5

@@ -1,6 +1,7 @@
 import inspect
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -139,3 +140,29 @@ def test_a_signal_to_end_leaves_a_run_that_goes_on(
     assert "Traceback" not in err
     outcome = recurra("train", "lm", "--out", tmp_path / "run", "--resume", "--max-steps", "1")
     assert outcome.code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_signal_at_the_very_start_ends_in_one_line(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, resume: bool
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("recurra.cli.train._train", stopped)
+    outcome = recurra("train", "lm", "--out", tmp_path / "new", *(["--resume"] if resume else []))
+    assert outcome.code == 128 + number
+    assert outcome.err.startswith("stopped before the run could start; ")
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_to_do_next_can_be_pasted_into_a_shell(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my run's $HOME"
+    out = recurra(*quick, "--out", folder).out
+    for command in ("recurra evaluate ", "recurra sample ", "tensorboard --logdir "):
+        [line] = [line for line in out.splitlines() if line.strip().startswith(command)]
+        assert str(folder) in shlex.split(line)

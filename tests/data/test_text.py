@@ -78,6 +78,18 @@ def test_a_character_cut_by_the_end_of_the_file_is_named(tmp_path: Path) -> None
         read_text(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_text_of_wide_characters_that_was_cut_is_said_to_be(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "cut.txt"
+    whole = "\ufeffabc".encode(encoding)
+    path.write_bytes(whole[:-1])
+    at = len(whole) - len("c".encode(encoding))
+    with pytest.raises(DataError, match=f"whole {encoding.upper()} text.*cut short.*offset {at}"):
+        read_text(path)
+
+
 def test_line_ends_stay_and_a_byte_order_mark_goes(tmp_path: Path) -> None:
     path = tmp_path / "windows.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")

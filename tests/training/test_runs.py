@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recurra.errors import CheckpointError, DataError, DeviceError, RunError
+from recurra.interrupts import Terminated
 from recurra.models import load
 from recurra.training import (
     LanguageSettings,
@@ -20,7 +21,6 @@ from recurra.training import (
 )
 from recurra.training import language as language_module
 from recurra.training import runs as runs_module
-from recurra.training.interrupts import Terminated
 
 pytestmark = pytest.mark.medium
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, given, option, path
+from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, named, option, path
 
 TASK = "Task"
 
@@ -58,7 +58,7 @@ def compare_cells(
             MACHINE,
             "Run on the Ray cluster of this address; local starts one here.",
             default="processes here",
-            parser=given,
+            parser=named,
         ),
     ] = None,
     out: Annotated[

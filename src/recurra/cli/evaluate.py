@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, checked_run, given, option
+from recurra.cli.options import DEVICES, RUN, checked_run, named, option
 
 
 def evaluate(
@@ -19,7 +19,7 @@ def evaluate(
             "A part of the run's own text, or of --data by position.",
             default="test; with --data, all of it",
             choices=("train", "val", "test"),
-            parser=given,
+            parser=named,
         ),
     ] = None,
     data: Annotated[
@@ -28,7 +28,7 @@ def evaluate(
             None,
             "Another text file, read with the run's vocabulary.",
             default="the run's own",
-            parser=given,
+            parser=named,
         ),
     ] = None,
     as_json: Annotated[bool, option(None, "Print one JSON object.", "--json")] = False,

@@ -17,10 +17,10 @@ DEVICES = ("auto", "cpu", "cuda")
 
 def path(text: str | Path) -> Path:
     """A path of the command line; none is empty, which would name the present folder."""
-    return Path(given(str(text)))
+    return Path(named(str(text)))
 
 
-def given(text: str) -> str:
+def named(text: str) -> str:
     """A name of the command line, as long as it is one; an empty one is an unset variable's."""
     if not text:
         raise ValueError("expected a name, got an empty one. Name something, or leave it out")
@@ -51,7 +51,7 @@ def option(
         help=text,
         rich_help_panel=panel,
         show_default=shown,
-        metavar="|".join(choices) or {path: "PATH", given: "TEXT"}.get(parser),
+        metavar="|".join(choices) or {path: "PATH", named: "TEXT"}.get(parser),
         parser=parser,
     )
 

@@ -17,11 +17,12 @@ from recurra.cli.options import (
     MODEL,
     REPORTS,
     TEXT,
-    given,
+    named,
     option,
     path,
     typed_prime,
 )
+from recurra.interrupts import Terminated, ending_signals
 from recurra.terminal import Lasting, printable
 
 if TYPE_CHECKING:
@@ -78,16 +79,16 @@ def lm(
             "Text file, or a .gz, .bz2, .xz or .zip of it: 90 % to train on, 5 % to validate, "
             "5 % to test.",
             default="the Python standard library's source",
-            parser=given,
+            parser=named,
         ),
     ] = None,
     val_data: Annotated[
         str | None,
-        option(TEXT, "Validate on this file instead.", default="5 % of the text", parser=given),
+        option(TEXT, "Validate on this file instead.", default="5 % of the text", parser=named),
     ] = None,
     test_data: Annotated[
         str | None,
-        option(TEXT, "Test on this file instead.", default="5 % of the text", parser=given),
+        option(TEXT, "Test on this file instead.", default="5 % of the text", parser=named),
     ] = None,
     level: Annotated[
         str,
@@ -221,15 +222,25 @@ def lm(
     training.safetensors, metrics.csv, TensorBoard events and samples.txt. Ctrl-C and SIGTERM
     stop it after a checkpoint.
     """
+    try:
+        with ending_signals():  # before anything that takes time
+            _train(out, _given(context), resume=resume)
+    except (KeyboardInterrupt, Terminated) as ended:
+        _say_stopped(out, resume=resume)
+        raise typer.Exit(getattr(ended, "code", 130)) from None
+
+
+def _train(out: Path, given: dict[str, Any], *, resume: bool) -> None:
+    """Train, and show it."""
     from rich.console import Console
 
     # Training goes on when nobody reads what it says.
     console = Console(file=cast(TextIO, Lasting(sys.stdout)), highlight=False)
     with console.status("starting ...") as waiting:
+        data = given.get("data")
         _say(console, f"the run of {out} goes on" if resume else _reading(data))
         from recurra.backends import keep_freed_memory
         from recurra.training import describe_default_text, train_language_model, view_for
-        from recurra.training.interrupts import Terminated
 
         def view(title: str) -> "View":
             waiting.stop()
@@ -238,22 +249,18 @@ def lm(
         keep_freed_memory()
         if data is None and not resume:
             _say(console, f"no --data: training on {describe_default_text()}")
-        try:
-            result = train_language_model(out, _given(context), resume=resume, view=view)
-        except (KeyboardInterrupt, Terminated) as ended:
-            waiting.stop()
-            _say_stopped(out)
-            raise typer.Exit(getattr(ended, "code", 130)) from None
+        result = train_language_model(out, given, resume=resume, view=view)
     _print_result(console, result)
 
 
-def _say_stopped(out: Path) -> None:
+def _say_stopped(out: Path, *, resume: bool) -> None:
     """How to go on, where there is something to go on with and someone to read it."""
-    from recurra.training.runs import is_run
-
-    line = f"stopped; go on with: recurra train lm --out {shlex.quote(str(out))} --resume"
-    if not is_run(out):
-        line = "stopped before the run could start; nothing of it is left"
+    line = "stopped before the run could start; "
+    line += "it is as it was" if resume else "nothing of it is left"
+    # Not imported anew: an import of torch that was broken off cannot be taken up again.
+    runs = sys.modules.get("recurra.training.runs")
+    if runs is not None and runs.is_run(out):
+        line = f"stopped; go on with: recurra train lm --out {shlex.quote(str(out))} --resume"
     with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
         typer.echo(printable(line), err=True)
 
@@ -303,14 +310,15 @@ def _print_result(console: "Console", result: "TrainingResult") -> None:
         for sample in result.samples:
             _say(console, f"=== {sample.heading} ===\n{sample.text}\n")
     skipped = f", {result.skipped} skipped" if result.skipped else ""
+    quoted = shlex.quote(str(result.folder))
     lines = (
         f"{result.steps} steps, {result.epochs:.2f} epochs, {result.tokens:,} tokens in "
         f"{result.seconds:.0f} s{skipped}",
         f"validation {result.measure_name} {result.measure:.4f} (nll {result.best_nll:.4f} nats a "
         f"token) at step {result.best_step}",
         f"the run is in {result.folder}; next:",
-        f"  recurra evaluate {result.folder}",
-        f"  recurra sample {result.folder} --length 1000",
-        f"  tensorboard --logdir {result.folder}",
+        f"  recurra evaluate {quoted}",
+        f"  recurra sample {quoted} --length 1000",
+        f"  tensorboard --logdir {quoted}",
     )
     _say(console, "\n".join(lines))

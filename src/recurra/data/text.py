@@ -132,6 +132,12 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool) -> Iterator[str]:
         try:
             piece = decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
+            if final and encoding != "utf-8":  # of UTF-8 it may as well be the end of Latin-1
+                raise DataError(
+                    f"{source}: expected whole {encoding.upper()} text, as its first bytes say it "
+                    "is, got one that is cut short in the middle of a character, at byte offset "
+                    f"{num_decoded + error.start}. Copy or write the file again."
+                ) from error
             raise DataError(
                 f"{source}: expected {encoding[:6].rstrip('-').upper()} text, got byte "
                 f"0x{error.object[error.start]:02x} at byte offset {num_decoded + error.start} "

@@ -151,7 +151,9 @@ def write_tokens(
             file.write(ids.astype(dtype).tobytes())
             count += len(ids)
         if count == 0:
-            raise DataError(f"{target}: expected at least one token, got none. Add text.")
+            source = made_from.get("source")
+            where = source["path"] if isinstance(source, dict) else target
+            raise DataError(f"{where}: expected at least one token, got none. Add text.")
         # From here on an older header would describe the wrong tokens.
         _header_path(target).unlink(missing_ok=True)
     header = {

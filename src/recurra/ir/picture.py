@@ -33,7 +33,7 @@ class Picture:
     dot: str
 
     def save(self, path: str | Path) -> None:
-        """Write the picture to a file, in the format that its suffix names.
+        """Write the picture to a file, whole or not at all, in the format that its suffix names.
 
         Raises:
             ValueError: when the suffix is neither .svg nor .dot.
@@ -45,7 +45,10 @@ class Picture:
                 f"Picture.save: expected a path that ends in .svg or .dot, got {str(path)!r}. "
                 f"Save the picture as .svg; a browser or Inkscape makes other formats of it."
             )
-        path.write_text(formats[path.suffix], encoding="utf-8")
+        from recurra.files import replacing  # which loads torch; nothing else here needs it
+
+        with replacing(path) as part:
+            part.write_text(formats[path.suffix], encoding="utf-8")
 
     def _repr_svg_(self) -> str:
         return self.svg

@@ -23,6 +23,7 @@ import torch
 from recurra.data import TokenStreams, Vocabulary, check_ids
 from recurra.errors import CheckpointError, DataError, RunError, argument
 from recurra.files import FolderLock, remove_parts
+from recurra.interrupts import held_interrupts, stopped_by
 from recurra.models import Model, save
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME
 from recurra.models.saving import check_shapes, model_config, read_note, write_config
@@ -39,7 +40,6 @@ from recurra.training.config import TrainingConfig
 from recurra.training.devices import build_fabric, repeatable
 from recurra.training.evaluation import evaluate
 from recurra.training.folders import WHOLE, refuse_run_files
-from recurra.training.interrupts import held_interrupts, stopped_by
 from recurra.training.logs import RunLogs, status_of
 from recurra.training.measures import measure, measure_name
 from recurra.training.optimizers import load_optimizer_tensors, optimizer_tensors

@@ -14,6 +14,7 @@ import torch
 from recurra.data import Vocabulary
 from recurra.errors import CheckpointError, DataError, RunError, argument
 from recurra.files import FolderLock, read_header
+from recurra.interrupts import ending_signals
 from recurra.models import LanguageModel, Model, load
 from recurra.models.files import CONFIG_NAME, FORMAT, read_config
 from recurra.models.saving import build, model_config, write_config
@@ -21,7 +22,6 @@ from recurra.training.checkpoints import TENSORS_NAME, WHAT
 from recurra.training.config import LIMITS, RESUMABLE, TrainingConfig, resolve_clipping
 from recurra.training.evaluation import evaluate
 from recurra.training.folders import new_folder
-from recurra.training.interrupts import ending_signals
 from recurra.training.language import TASK, LanguageTrainer, TrainingResult
 from recurra.training.measures import of_text
 from recurra.training.randomness import generators_kept, seed_all

@@ -221,7 +221,8 @@ def other_text(path: str, vocabulary: Vocabulary, split: str | None = None) -> I
             index = _index_of(split)
             start, stop = [0, *cuts][index], [*cuts, None][index]
         ids = vocabulary.encode_pieces(_between(pieces(), start, stop), where=path)
-        yield write_tokens(Path(folder, "text.tokens"), ids, vocabulary).tokens()
+        made_from = {"source": fingerprint(source)}
+        yield write_tokens(Path(folder, "text.tokens"), ids, vocabulary, made_from).tokens()
 
 
 def _index_of(split: str) -> int:
