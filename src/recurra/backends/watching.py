@@ -18,19 +18,49 @@ from torch._C._functorch import (
     is_functorch_wrapped_tensor,
     peek_interpreter_stack,
 )
+from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from recurra.errors import BackendError
 
 GRADIENTS = "gradients by torch.func"
 _VMAP = "torch.func.vmap"
+_tracing_state = torch._C._get_tracing_state
+_mode, _Kind = torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey
 _PLAIN_TYPES = (Tensor, nn.Parameter)
 
 
 def is_watched() -> bool:
     """Whether something traces or intercepts the operations of this call."""
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+
+
+def is_followed() -> bool:
+    """Whether anything traces, transforms or counts operations; asked before every step of a
+    stream, so it takes 0.1 us."""
+    return (
+        is_in_torch_dispatch_mode()
+        or _tracing_state() is not None
+        or peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+    )
+
+
+def what_records(x: Tensor) -> str | None:
+    """What makes a program of this call, or derives one, so that its values alone will not do."""
+    if _tracing_state() is not None:
+        return "torch.jit.trace"
+    if get_proxy_mode() is not None:
+        return "torch.fx"
+    if isinstance(x, FakeTensor) or _mode(_Kind.FAKE) is not None:
+        return "FakeTensorMode"
+    if peek_interpreter_stack() is not None:
+        return "torch.func"
+    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None:
+        return "torch.autograd.forward_ad"
+    return None
 
 
 def transform(tensors: Iterable[Tensor] = ()) -> str | None:
@@ -98,7 +128,7 @@ def refuse_recording(layer: Named, x: object = None) -> None:
             f"follows no loop over time. Use torch.export.export, or a torch.fx.Tracer whose "
             f"is_leaf_module is true of recurra's layers."
         )
-    if torch._C._get_tracing_state() is not None:
+    if _tracing_state() is not None:
         raise BackendError(
             f"{layer.where}: expected a call that nobody records for torch.jit, ONNX or "
             f"TensorBoard's graph, got one under torch.jit.trace. Use torch.export.export, or "

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from recurra.backends import cpu
 from recurra.backends.forks import settle_after_fork
-from recurra.backends.recording import is_watched, what_records
+from recurra.backends.watching import is_followed, what_records
 from recurra.errors import BackendError
 from recurra.nn import checks
 from recurra.nn.plain import evaluating, hooks_of, not_rows, what_else
@@ -142,7 +142,7 @@ class Stream:
         stepper = self._stepper
         if (
             stepper is None
-            or is_watched()
+            or is_followed()
             or out is not None
             or self._narrow
             or x_t.dtype is not self._x_dtype
@@ -197,7 +197,7 @@ class Stream:
         return y_t
 
     def _refuse_if_recorded(self, x_t: Tensor) -> None:
-        recorder = what_records(x_t) if is_watched() else None
+        recorder = what_records(x_t) if is_followed() else None
         if recorder is not None:
             raise BackendError(
                 f"{self.layer.where}.stream: expected to be called by itself, got a call under "
@@ -429,7 +429,7 @@ class Stream:
             parametrize.is_parametrized(part) for part in self._modules[1:]
         ):
             return "a parameter is computed from others at each use"
-        if is_watched():
+        if is_followed():
             return "something watches torch's operations"
         return cpu.obstacle([*self._tensors(), *self._context])
 
