@@ -175,7 +175,8 @@ def test_failure_shrinks_to_a_small_cell_and_a_program_that_reproduces_it() -> N
     many = settings(FEW, max_examples=200)
     hypothesis.find(random_numbers, fails, settings=many, random=random.Random(0))
     of, call = failed[-1]
-    assert len(source_of(of).splitlines()) <= 8, source_of(of)
+    # cells have twice as many lines; how far one shrinks varies a little from process to process
+    assert len(source_of(of).splitlines()) <= 10, source_of(of)
     # the program, with the comparison that it ends in exchanged for one that takes note of it
     found: list[tuple[Cell, Call]] = []
     program = reproduction(of, call).replace("import Call, compare", "import Call")

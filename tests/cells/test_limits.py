@@ -142,7 +142,7 @@ def assert_what_the_equations_give(of: Cell, label: str, found: Results, expecte
         assert off <= allowed, f"{where}: off by {off:.2e}, allowed {allowed:.2e}"
 
 
-@pytest.mark.parametrize("name", each_of(cells.names()))
+@pytest.mark.parametrize("name", each_of(cells.names(), pytest.mark.slow))
 def test_far_out(name: str) -> None:
     of = fitted(cells.get(name), SIZES)
     reference, compiled = (load(of, backend=backend) for backend in BACKENDS)

@@ -123,7 +123,10 @@ def test_a_signal_to_end_leaves_a_run_that_goes_on(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signum, signal.SIG_DFL),  # these tests may run in nohup
+        # whoever runs the tests in the background has these signals ignored
+        preexec_fn=lambda: signal.signal(
+            signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+        ),
     )
     request.addfinalizer(process.kill)
     metrics = tmp_path / "run" / "metrics.csv"
@@ -145,12 +148,21 @@ def test_a_signal_to_end_leaves_a_run_that_goes_on(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_signal_at_the_very_start_ends_in_one_line(
-    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, resume: bool
+    recurra: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    number: int,
+    resume: bool,
 ) -> None:
     def stopped(*_: object, **__: object) -> None:
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr("recurra.cli.train._train", stopped)
+    # whoever runs the tests in the background has these signals ignored
+    first = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, first)
+    request.addfinalizer(lambda: signal.signal(number, before))
     outcome = recurra("train", "lm", "--out", tmp_path / "new", *(["--resume"] if resume else []))
     assert outcome.code == 128 + number
     assert outcome.err.startswith("stopped before the run could start; ")

@@ -36,6 +36,10 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         _sync(part)
         part.replace(path)
+    except OSError as error:
+        if error.filename == str(part):  # whose name says nothing to the user
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
     _sync(path.parent)
