@@ -17,6 +17,7 @@ from compiled import Call, compare
 from oracle import Case, Eager, assert_same, reference_results, results
 from recurra import cells, compose
 from recurra.backends.cpu import found_compiler
+from recurra.cells.registry import resolved
 from recurra.errors import CellError, CheckpointError
 from recurra.lang import Cell, cell, layer_norm, sigmoid, sum, tanh
 from recurra.lang.cell import recomposed, restored
@@ -407,7 +408,7 @@ def test_composers_take_nothing_else() -> None:
     with pytest.raises(
         TypeError, match=r"compose.zoneout: expected a cell or the name of one, got"
     ):
-        compose._cell_of(3, "zoneout")
+        resolved("compose.zoneout", 3)
 
 
 @pytest.mark.parametrize("composer", [compose.residual, compose.highway])

@@ -18,7 +18,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 from weakref import WeakKeyDictionary
 
-from recurra import cells
+from recurra.cells.registry import resolved
 from recurra.errors import CellError
 from recurra.ir import OPS, Group, Node, Shape
 from recurra.lang import Cell, sigmoid
@@ -51,20 +51,9 @@ def _takes_names(
 
     @wraps(composer)
     def named(base: Cell | str, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Cell:
-        return composer(_cell_of(base, composer.__name__), *args, **kwargs)
+        return composer(resolved(f"compose.{composer.__name__}", base), *args, **kwargs)
 
     return named
-
-
-def _cell_of(base: object, composer: str) -> Cell:
-    if isinstance(base, Cell):
-        return base
-    if isinstance(base, str):
-        return cells.get(base)
-    raise TypeError(
-        f"compose.{composer}: expected a cell or the name of one, got {type(base).__name__}. "
-        f"Decorate the equations with @recurra.cell, or choose from recurra.cells.names()."
-    )
 
 
 @_takes_names

@@ -8,9 +8,10 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import recurra as rc
+from recurra.cells.registry import resolved
 from recurra.lang import tanh
 from recurra.nn import checks
-from recurra.nn.checks import Home, checked_states, resolved_cell
+from recurra.nn.checks import Home, checked_states
 
 T, B, IN, H = 5, 3, 4, 6
 
@@ -65,7 +66,7 @@ def test_unknown_cell_names_the_nearest() -> None:
 
 def test_a_plain_function_is_not_a_cell() -> None:
     with pytest.raises(TypeError, match=r"got function. Decorate the equations with @recurra.cell"):
-        resolved_cell("Recurrent", lambda x, h: h)
+        resolved("Recurrent", lambda x, h: h)
 
 
 def test_unknown_backend() -> None:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from recurra import cells, compose
+from recurra.cells.registry import resolved
 from recurra.errors import CellError, CheckpointError
 from recurra.files import read_header, read_tensors, tensor_bytes, write_atomically
 from recurra.lang import Cell
 from recurra.lang.cell import recipe_of
 from recurra.models.devices import find_device
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
-from recurra.nn.checks import resolved_cell
 
 ModelT = TypeVar("ModelT", bound="Model")  # typing.Self is beyond the run-time type checker
 
@@ -157,7 +157,7 @@ def load(
             f"{'a file' if folder.exists() else 'nothing there'}. Check the path."
         )
     config, path = read_config(folder / CONFIG_NAME), folder / WEIGHTS_NAME
-    given = None if cell is None else resolved_cell("load", cell)
+    given = None if cell is None else resolved("load", cell)
     with torch.random.fork_rng():  # the weights drawn here are replaced: leave no trace in the seed
         model = build(
             folder / CONFIG_NAME,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, library
 from torch.nn.utils.rnn import PackedSequence
 
-from recurra import backends, cells
+from recurra import backends
 from recurra.errors import TensorError
 from recurra.lang import Cell
 
@@ -41,18 +41,6 @@ def in_autocast(device: torch.device) -> bool:
     """Whether autocast is on for `device`."""
     kind = device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-
-
-def resolved_cell(where: str, cell: object) -> Cell:
-    """The cell itself, or the registered one of that name."""
-    if isinstance(cell, Cell):
-        return cell
-    if isinstance(cell, str):
-        return cells.get(cell)
-    raise TypeError(
-        f"{where}: expected a cell or the name of one, got {type(cell).__name__}. "
-        f"Decorate the equations with @recurra.cell, or choose from recurra.cells.names()."
-    )
 
 
 def check_sizes(where: str, *, least: int = 1, **sizes: int) -> None:

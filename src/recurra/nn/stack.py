@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra import backends
+from recurra.cells.registry import resolved
 from recurra.errors import BackendError
 from recurra.ir import shape_text
 from recurra.lang import Cell
@@ -46,7 +47,7 @@ class CellStack(nn.Module):
         reverse: bool = False,
     ) -> None:
         nn.Module.__init__(self)  # none of another base that a layer has besides
-        self.cell = checks.resolved_cell(type(self).__name__, cell)
+        self.cell = resolved(type(self).__name__, cell)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
