@@ -280,6 +280,14 @@ def test_torch_function_outside_gets_the_nearest_inside() -> None:
     assert_says(error_of(f), "got torch's hardtanh", "Write clamp(v, -1, 1).")
 
 
+@pytest.mark.parametrize("name", ["max", "var"])
+def test_torch_function_of_a_name_with_another_meaning_inside(name: str) -> None:
+    def f(x, h, W):
+        return getattr(torch, name)(W @ x + h)  # <-
+
+    assert_says(error_of(f), f"got torch's {name}", f"Use recurra.lang.{name}")
+
+
 def test_torch_function_like_none_inside() -> None:
     def f(x, h, W):
         return torch.erfinv(W @ x + h)  # <-

@@ -285,6 +285,8 @@ def _hint(called: str) -> str:
     if name in _INSTEAD:
         return f"Write {_INSTEAD[name]}."
     near = difflib.get_close_matches(name, language_names(), n=1)
+    if near == [name]:  # the same name, of another meaning: no slip of the keyboard
+        return f"Use recurra.lang.{name}, over the features of one vector."
     return f"Did you mean {near[0]}?" if near else _ONLY
 
 

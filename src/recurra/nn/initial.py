@@ -134,6 +134,8 @@ def draw(
 
 def _fill(parameter: Tensor, rule: Rule, where: str) -> None:
     if isinstance(rule, int | float):
+        if not math.isfinite(rule):
+            raise ValueError(f"{where}: expected a finite number, got {rule}. Use another.")
         nn.init.constant_(parameter, rule)
         return
     fill = _NAMED.get(rule) if isinstance(rule, str) else rule
