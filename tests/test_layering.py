@@ -19,13 +19,16 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"lang"}),
     frozenset({"passes", "compose"}),
     frozenset({"backends"}),
-    frozenset({"nn", "vision"}),
+    frozenset({"nn", "vision", "text"}),
+    frozenset({"decoding"}),
     frozenset({"models"}),
-    frozenset({"data", "training", "decoding", "insight"}),
+    frozenset({"data", "training", "insight"}),
+    frozenset({"tasks"}),
+    frozenset({"comparison"}),
     frozenset({"app", "cli"}),
 )
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
-SIDEWAYS = {("compose", "cells"), ("training", "data"), ("training", "decoding"), ("cli", "app")}
+SIDEWAYS = {("compose", "cells"), ("training", "data"), ("cli", "app")}
 # `cells` stands beside the levels: it needs the language, and what is below nn must not need it
 CELLS_MAY_IMPORT = {"cells", "lang"}
 MAY_IMPORT_CELLS_FROM = LEVEL["nn"]

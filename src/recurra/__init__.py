@@ -38,7 +38,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, its_names in _HOMES.items() for name in its_names}
 _PARTS = (
     *("backends", "cells", "compose", "data", "decoding", "errors", "insight"),
-    *("ir", "lang", "models", "nn", "passes", "training"),
+    *("ir", "lang", "models", "nn", "passes", "text", "training"),
 )
 
 

@@ -1,10 +1,7 @@
 """Text for language models: vocabularies, token files larger than memory, streams of windows; and
 made-up tasks that need memory."""
 
-from recurra.data.bpe import BPEVocabulary
 from recurra.data.catalogue import TASKS, make_task
-from recurra.data.characters import CharacterVocabulary
-from recurra.data.octets import ByteVocabulary
 from recurra.data.prepare import (
     build_vocabulary,
     fingerprint,
@@ -14,7 +11,6 @@ from recurra.data.prepare import (
 from recurra.data.stdlib import StdlibSource, stdlib_source
 from recurra.data.streams import TokenStreams, split_by_position
 from recurra.data.tasks import Batch, Task
-from recurra.data.text import check_source, read_pieces, read_text
 from recurra.data.tokens import (
     TokenFile,
     check_ids,
@@ -23,8 +19,18 @@ from recurra.data.tokens import (
     read_token_file,
     write_tokens,
 )
-from recurra.data.vocabulary import TokenDecoder, Vocabulary
-from recurra.data.words import WhitespaceVocabulary, WordVocabulary
+from recurra.text import (
+    BPEVocabulary,
+    ByteVocabulary,
+    CharacterVocabulary,
+    TokenDecoder,
+    Vocabulary,
+    WhitespaceVocabulary,
+    WordVocabulary,
+    check_source,
+    read_pieces,
+    read_text,
+)
 
 __all__ = [
     "TASKS",

@@ -6,10 +6,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from recurra.data.text import CHUNK_BYTES, check_source, read_pieces
 from recurra.data.tokens import TokenFile, read_token_file, write_tokens
-from recurra.data.vocabulary import Unknown, Vocabulary
 from recurra.errors import DataError
+from recurra.text.reading import CHUNK_BYTES, check_source, read_pieces
+from recurra.text.vocabulary import Unknown, Vocabulary
 
 logger = logging.getLogger("recurra")
 

@@ -19,8 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from recurra.data.sequences import SUFFIXES, Recording, is_hidden, read_sequence
 from recurra.data.streams import split_by_position
 from recurra.data.tasks import Batch, Part, Task, TokenTask, check_settings
-from recurra.data.text import check_source, read_text
 from recurra.errors import DataError
+from recurra.text.reading import check_source, read_text
 
 logger = logging.getLogger("recurra.data")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recurra.data.text import read_text
 from recurra.errors import DataError
+from recurra.text.reading import read_text
 
 ARRAYS, TABLES = (".npy",), (".csv", ".tsv")
 SUFFIXES = ARRAYS + TABLES

@@ -17,9 +17,9 @@ import numpy as np
 from torch import Tensor
 
 from recurra.data.files import put_in_place
-from recurra.data.vocabulary import Vocabulary
 from recurra.errors import DataError
 from recurra.files import opened, read_json
+from recurra.text.vocabulary import Vocabulary
 
 _FORMAT = "recurra tokens 1"
 _DTYPES = tuple(np.dtype(name) for name in ("<u1", "<u2", "<u4"))

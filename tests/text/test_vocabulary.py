@@ -18,8 +18,8 @@ from recurra.data import (
     Vocabulary,
     WordVocabulary,
 )
-from recurra.data import text as text_module
 from recurra.errors import DataError
+from recurra.text import reading as text_module
 
 SOURCE = (
     'The tide rose, and the harbour (old as it was) held: "no ship lost," they said.\n'
@@ -177,7 +177,7 @@ def test_unseen_symbols_can_be_left_out_or_replaced() -> None:
 def test_a_long_text_is_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     vocabulary = VOCABULARIES["char"]
     whole = vocabulary.encode(SOURCE)
-    monkeypatch.setattr("recurra.data.characters._CHUNK_CHARACTERS", 7)
+    monkeypatch.setattr("recurra.text.characters._CHUNK_CHARACTERS", 7)
     assert vocabulary.encode(SOURCE).tolist() == whole.tolist()
 
 
@@ -232,7 +232,7 @@ def test_bpe_merges_what_repeats_and_has_every_byte() -> None:
 
 
 def test_bpe_letters_are_those_of_the_library() -> None:
-    from recurra.data.bpe import _letters_of_bytes
+    from recurra.text.bpe import _letters_of_bytes
 
     letters = _letters_of_bytes()
     assert sorted(letters) == sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from recurra.data.octets import bytes_decoder, count_characters, lone_surrogate_error
-from recurra.data.text import whole_words
-from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary
+from recurra.text.octets import bytes_decoder, count_characters, lone_surrogate_error
+from recurra.text.reading import whole_words
+from recurra.text.vocabulary import TokenDecoder, Unknown, Vocabulary
 
 DEFAULT_MAX_SIZE = 4096
 _MIN_PAIR_COUNT = 2

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recurra.data.text import whole_words
-from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id, unseen_error
+from recurra.text.reading import whole_words
+from recurra.text.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id, unseen_error
 
 UNKNOWN_WORD = "<unk>"
 END_OF_LINE = "\n"

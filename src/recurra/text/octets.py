@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id
 from recurra.errors import DataError
+from recurra.text.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id
 
 _SLICE = 1 << 16  # ids that are turned into bytes at a time
 

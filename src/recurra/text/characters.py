@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recurra.data.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id, unseen_error
+from recurra.text.vocabulary import TokenDecoder, Unknown, Vocabulary, check_id, unseen_error
 
 _NUM_CODE_POINTS = 0x110000
 _CHUNK_CHARACTERS = 1 << 20  # bounds the UTF-32 copy that a long text needs
