@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from recurra.errors import argument
 from recurra.lang import Cell
-from recurra.models.saving import Model, cell_config
+from recurra.models.cell_entries import cell_config
+from recurra.models.saving import Model
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
