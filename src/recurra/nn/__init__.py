@@ -2,6 +2,7 @@
 
 from recurra.nn.bidirectional import Bidirectional
 from recurra.nn.machine import Compiler, Machine, doctor
+from recurra.nn.pooling import Pooling
 from recurra.nn.recurrent import Recurrent
 from recurra.nn.stream import Stream
 from recurra.nn.torch_named import GRU, LSTM, RNN
@@ -13,6 +14,7 @@ __all__ = [
     "Bidirectional",
     "Compiler",
     "Machine",
+    "Pooling",
     "Recurrent",
     "Stream",
     "doctor",
