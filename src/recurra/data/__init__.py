@@ -1,13 +1,15 @@
-"""Text for language models: vocabularies, token files larger than memory, streams of windows; and
+"""Data to train on: token files and labelled examples larger than memory, and their batches; and
 made-up tasks that need memory."""
 
 from recurra.data.catalogue import TASKS, make_task
+from recurra.data.labelled import LabelledBatch, LabelledExamples
 from recurra.data.prepare import (
     build_vocabulary,
     fingerprint,
     prepare_tokens,
     unchanged_pieces,
 )
+from recurra.data.source import Buckets, Examples, Sequential, Source
 from recurra.data.stdlib import StdlibSource, stdlib_source
 from recurra.data.streams import TokenStreams, split_by_position
 from recurra.data.tasks import Batch, Task
@@ -36,8 +38,14 @@ __all__ = [
     "TASKS",
     "BPEVocabulary",
     "Batch",
+    "Buckets",
     "ByteVocabulary",
     "CharacterVocabulary",
+    "Examples",
+    "LabelledBatch",
+    "LabelledExamples",
+    "Sequential",
+    "Source",
     "StdlibSource",
     "Task",
     "TokenDecoder",

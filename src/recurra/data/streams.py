@@ -3,6 +3,7 @@
 T steps of a window, B streams, N tokens, n steps of a stream.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from recurra.data.source import Source, check_rank
 from recurra.data.tokens import check_whole
 from recurra.errors import DataError, argument
 
@@ -37,7 +39,7 @@ def split_by_position(
     return tuple(np.split(tokens, bounds))
 
 
-class TokenStreams:
+class TokenStreams(Source[Window]):
     """B streams that read a token sequence side by side, in windows of at most T steps.
 
     The sequence is cut into B stretches of n = (N - 1) // B steps; row b reads stretch b from
@@ -95,6 +97,28 @@ class TokenStreams:
     def num_targets(self) -> int:
         """The number of tokens predicted in one pass."""
         return self.batch_size * self.num_steps
+
+    def batch(self, epoch: int, index: int) -> Window:
+        """Window `index`, the same in every pass."""
+        return self.window(index)
+
+    def shard(self, rank: int, world_size: int) -> "TokenStreams":
+        """The streams r B / W up to (r + 1) B / W: the shards side by side are the whole window.
+
+        Raises:
+            ValueError: when the rank is not in 0..W-1, or there are fewer streams than processes.
+        """
+        check_rank(rank, world_size)
+        if self.batch_size < world_size:
+            raise ValueError(
+                f"{argument('batch_size=')}: expected at least one stream for each of {world_size} "
+                f"processes, got {self.batch_size}. Use a larger batch, or fewer processes."
+            )
+        start, stop = (self.batch_size * r // world_size for r in (rank, rank + 1))
+        part = copy.copy(self)
+        part._rows = self._rows[start:stop]
+        part.batch_size = stop - start
+        return part
 
     def window(self, index: int) -> Window:
         """Window `index` of a pass.
