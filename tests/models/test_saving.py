@@ -1,7 +1,10 @@
 """Models to disk and back, and each way in which a folder can be wrong."""
 
+import copy
 import json
 import os
+import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import recurra as rc
-from recurra.errors import CheckpointError
+from recurra.errors import CheckpointError, DataError
 from recurra.files import write_atomically
 from recurra.lang import tanh
-from recurra.models import Model, save
+from recurra.models import Model, Names, Part, save
+from recurra.text import CharacterVocabulary
 
 V = 7
 
@@ -106,12 +110,12 @@ def test_loading_leaves_the_seed_as_it_was(folder: Path) -> None:
 def test_run_folder_keeps_its_own_entries(folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "task": "lm", "vocabulary": {"level": "char"}}))
+    path.write_text(json.dumps({**config, "task": "lm", "vocabulary": VOCABULARY.to_config()}))
     model = small(num_layers=2)
     model.save(folder)
     written = json.loads(path.read_text())
     assert written["task"] == "lm"
-    assert written["vocabulary"] == {"level": "char"}
+    assert written["vocabulary"] == VOCABULARY.to_config()
     assert written["model"]["num_layers"] == 2
     same_predictions(rc.load(folder), model)
 
@@ -285,3 +289,141 @@ def test_write_atomically_syncs_and_replaces_at_the_end(
     assert path.read_text() == "new"
     assert seen == ["old", "new"]  # the file before its rename, the folder after it
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+# --- parts
+
+
+class Scale:
+    """A part of the user's own: a number."""
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def to_config(self) -> dict[str, float]:
+        return {"by": self.by}
+
+    @staticmethod
+    def from_config(config: dict[str, float]) -> "Scale":
+        return Scale(float(config["by"]))
+
+
+class Labelled(rc.LanguageModel):
+    """A model with parts besides those of its base."""
+
+    labels = Part(Names, convert=Names)
+    scale = Part(Scale)
+
+    def check_part(self, name: str, part: Any) -> None:
+        super().check_part(name, part)
+        if name == "labels" and len(part) != 2:
+            raise ValueError(f"Labelled: expected 2 labels, got {len(part)}.")
+
+
+def labelled(**options: Any) -> Labelled:
+    return Labelled(V, embedding_size=4, hidden_size=4, **options)
+
+
+VOCABULARY = CharacterVocabulary("abcdefg")
+
+
+def test_parts_come_back(tmp_path: Path) -> None:
+    model = labelled(vocabulary=VOCABULARY)
+    model.labels, model.scale = ["neg", "pos"], Scale(0.5)
+    assert isinstance(model.labels, Names)
+    model.save(tmp_path / "here")
+    config = json.loads((tmp_path / "here" / "config.json").read_text())
+    assert config["labels"] == ["neg", "pos"]
+    assert config["vocabulary"] == VOCABULARY.to_config()
+    assert config["format"] == 1
+    (tmp_path / "here").rename(tmp_path / "moved")
+    loaded = Labelled.load(tmp_path / "moved")
+    assert loaded.vocabulary == VOCABULARY
+    assert loaded.labels == ("neg", "pos")
+    assert loaded.scale is not None
+    assert loaded.scale.by == 0.5
+    assert list(loaded.parts) == ["vocabulary", "labels", "scale"]
+
+
+def test_a_model_without_parts_has_none(folder: Path) -> None:
+    model = rc.load(folder)
+    assert model.parts == {}
+    assert model.vocabulary is None
+    assert "vocabulary" not in json.loads((folder / "config.json").read_text())
+    with pytest.raises(
+        ValueError,
+        match=r"^Tool: expected a model with vocabulary, got one without. Give it: "
+        r"LanguageModel\(..., vocabulary=vocabulary\), or model.vocabulary = vocabulary.$",
+    ):
+        model.needed("vocabulary", "Tool")
+    model.vocabulary = VOCABULARY
+    assert model.needed("vocabulary", "Tool") is VOCABULARY
+
+
+def test_a_part_goes_when_the_model_is_saved_without_it(tmp_path: Path) -> None:
+    small(vocabulary=VOCABULARY).save(tmp_path)
+    small().save(tmp_path)
+    assert rc.load(tmp_path).parts == {}
+
+
+def test_a_copy_has_the_parts_of_the_model() -> None:
+    model = labelled(vocabulary=VOCABULARY)
+    other = copy.deepcopy(model)
+    other.labels = ["neg", "pos"]
+    assert other.vocabulary == VOCABULARY
+    assert model.labels is None
+    assert pickle.loads(pickle.dumps(small(vocabulary=VOCABULARY))).vocabulary == VOCABULARY
+
+
+def test_the_vocabulary_gives_its_size() -> None:
+    assert rc.LanguageModel(vocabulary=VOCABULARY, hidden_size=4).vocab_size == V
+    with pytest.raises(ValueError, match=r"expected vocab_size or a vocabulary, got neither"):
+        rc.LanguageModel(hidden_size=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("vocabulary", CharacterVocabulary("ab"), r"the model's vocab_size, 7, got 2 symbols"),
+        ("vocabulary", "abcdefg", r"vocabulary to be a Vocabulary, got 'abcdefg'"),
+        ("labels", ["a", "b", "c"], r"Labelled: expected 2 labels, got 3"),
+        ("labels", "ab", r"names: expected a list of strings, got 'ab'"),
+        ("labels", ["a", 1], r"names: expected strings, got 1"),
+        ("labels", ["a", "a"], r"names: expected each name once, got 'a'"),
+        ("scale", 0.5, r"scale to be a Scale, got 0.5"),
+    ],
+)
+def test_a_wrong_part_is_refused(name: str, value: object, message: str) -> None:
+    model = labelled()
+    with pytest.raises((ValueError, TypeError, DataError), match=message):
+        setattr(model, name, value)
+    assert model.parts == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("vocabulary", {"level": "runes"}, r"vocabulary: .*expected one of .*char.* got 'runes'"),
+        ("vocabulary", {"level": "char", "characters": "ab"}, r"vocab_size, 7, got 2 symbols"),
+        ("vocabulary", {}, r"vocabulary: expected what a None vocabulary stores"),
+        ("labels", {"a": 1}, r"labels: names: expected a list of strings, got {'a': 1}"),
+        ("scale", {}, r"scale: KeyError\('by'\)"),
+    ],
+)
+def test_a_damaged_part_is_named(tmp_path: Path, part: str, value: object, message: str) -> None:
+    labelled().save(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), part: value}))
+    with pytest.raises(CheckpointError, match=rf"config.json: {part}: .*") as error:
+        rc.load(tmp_path)
+    assert re.search(message, str(error.value))
+    assert "\n" not in str(error.value)
+
+
+def test_a_part_is_not_called_as_another_entry_of_a_config() -> None:
+    with pytest.raises(RuntimeError, match=r"__set_name__") as error:
+
+        class Wrong(rc.LanguageModel):
+            model = Part(Names)
+
+    assert "expected another name for a part than 'model'" in str(error.value.__cause__)

@@ -20,12 +20,14 @@ from torch.nn import functional
 from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
+from recurra.models.parts import Part
 from recurra.models.saving import Model
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
 from recurra.nn.plain import is_table, what_else
 from recurra.nn.stream import Stream
+from recurra.text import Vocabulary
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -38,7 +40,9 @@ class LanguageModel(Model):
     (pruning, old-style weight norm), `max_norm`, `padding_idx`, or of another class.
 
     Args:
-        vocab_size: V.
+        vocab_size: V; None takes that of the vocabulary.
+        vocabulary: of the tokens, saved with the model; only what reads or writes text needs it. It
+            may be given later: `model.vocabulary = vocabulary`.
         embedding_size: E.
         hidden_size: H of each layer.
         num_layers: L.
@@ -51,10 +55,13 @@ class LanguageModel(Model):
         backend: what runs the recurrence.
     """
 
+    vocabulary = Part(Vocabulary)
+
     def __init__(
         self,
-        vocab_size: int,
+        vocab_size: int | None = None,
         *,
+        vocabulary: Vocabulary | None = None,
         embedding_size: int = 64,
         hidden_size: int = 256,
         num_layers: int = 1,
@@ -68,10 +75,18 @@ class LanguageModel(Model):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        if vocab_size is None:
+            if vocabulary is None:
+                raise ValueError(
+                    "LanguageModel: expected vocab_size or a vocabulary, got neither. Give the "
+                    "number of tokens, or vocabulary=vocabulary."
+                )
+            vocab_size = len(vocabulary)
         check_sizes("LanguageModel", vocab_size=vocab_size, embedding_size=embedding_size)
         check_dropout("LanguageModel", "dropout", dropout)
         check_dropout("LanguageModel", "embedding_dropout", embedding_dropout)
         self.vocab_size = vocab_size
+        self.vocabulary = vocabulary
         self.embedding_size = embedding_size
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout
@@ -100,6 +115,15 @@ class LanguageModel(Model):
         if tied:
             self.decoder.weight = self.embedding.weight
         self.reset_parameters()
+
+    def check_part(self, name: str, part: Any) -> None:
+        """A vocabulary has as many symbols as the model."""
+        if name == "vocabulary" and len(part) != self.vocab_size:
+            raise ValueError(
+                f"{type(self).__name__}: expected a vocabulary as large as the model's vocab_size, "
+                f"{self.vocab_size}, got {len(part)} symbols. Give the model vocab_size="
+                f"{len(part)}, or the vocabulary that its tokens are of."
+            )
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew; the first predictions are close to uniform."""

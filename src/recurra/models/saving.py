@@ -1,8 +1,23 @@
 """Models on disk: a folder with a JSON config and a safetensors file, from any model and back.
 
-`config.json` is {"format": 1, "model": {...}}; a run folder is a saved model too, and what else
-stands in its config.json is left as it is. Nothing is pickled, so loading a folder from elsewhere
-runs no code of it.
+`config.json` is {"format": 1, "model": {...}} and each part that the model owns under its name,
+such as "vocabulary"; a run folder is a saved model too, and what else stands in its config.json is
+left as it is. Nothing is pickled, so loading a folder from elsewhere runs no code of it.
+
+A class of models declares what its models may own besides their weights:
+
+    class Classifier(Model):
+        vocabulary = Part(Vocabulary)
+        labels = Part(Names, convert=Names)
+
+    model.labels = ["neg", "pos"]        # a Names; None until it is set
+    model.save(folder)                   # config.json: {..., "labels": ["neg", "pos"]}
+    rc.load(folder).labels               # Names(("neg", "pos"))
+
+The kind of a part is any class with `to_config()`, which gives JSON, and `from_config(json)`. A
+model without a part trains and saves; what cannot do without it asks by `model.needed("labels",
+"Classifier.predict")`, which says how to give it. `check_part` of the class says what a part must
+fulfil, such as as many labels as the model has outputs.
 """
 
 import json
@@ -16,12 +31,13 @@ import torch
 from torch import Tensor, nn
 
 from recurra.cells.registry import resolved
-from recurra.errors import CellError, CheckpointError
+from recurra.errors import CellError, CheckpointError, DataError
 from recurra.files import read_header, read_tensors, tensor_bytes, write_atomically
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_of
 from recurra.models.devices import find_device
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
+from recurra.models.parts import declared_parts
 
 ModelT = TypeVar("ModelT", bound="Model")  # typing.Self is beyond the run-time type checker
 
@@ -49,6 +65,32 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild this model, as JSON has them; not where or by what it runs."""
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What the model owns besides its weights, by name; see `Part`."""
+        own = {name: getattr(self, name) for name in declared_parts(type(self))}
+        return {name: part for name, part in own.items() if part is not None}
+
+    def check_part(self, name: str, part: Any) -> None:
+        """Raise a ValueError unless `part` is one that this model can have; called when it is set.
+
+        A class that has requirements defines it; here anything will do.
+        """
+
+    def needed(self, name: str, where: str) -> Any:
+        """The part, which `where` cannot do without.
+
+        Raises:
+            ValueError: when the model has none, saying how to give it.
+        """
+        part = getattr(self, name)
+        if part is None:
+            raise ValueError(
+                f"{where}: expected a model with {name}, got one without. Give it: "
+                f"{type(self).__name__}(..., {name}={name}), or model.{name} = {name}."
+            )
+        return part
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model into `folder`; see `recurra.models.save`."""
@@ -86,7 +128,8 @@ def save(
     """Write config and weights of `model` into `folder`, made if it is not there.
 
     Each file is written under another name, synced and renamed, so a crash or a full disk leaves
-    the file that was there. In a config.json that exists, every entry but the model's own stays.
+    the file that was there. In a config.json that exists, every entry but the model's own and its
+    parts' stays. A part that the model lacks is taken out, but in the folder of a run.
 
     Args:
         model: to save.
@@ -97,12 +140,20 @@ def save(
     """
     folder = Path(folder)
     path = folder / CONFIG_NAME
-    existing = read_config(path) if path.exists() else {}
-    config = {**existing, "format": FORMAT, "model": model_config(model)}
+    existing = written = read_config(path) if path.exists() else {}
+    if "task" not in existing:  # not a run's, which has a vocabulary though its model may have none
+        existing = {k: v for k, v in existing.items() if k not in declared_parts(type(model))}
+    config = {**existing, **entries(model)}
     content = tensor_bytes(_own_tensors(model), note)
     write_atomically(folder / WEIGHTS_NAME, lambda part: part.write_bytes(content))
-    if config != existing:
+    if config != written:
         write_config(path, config)
+
+
+def entries(model: Model) -> dict[str, Any]:
+    """The entries of a config.json that are the model's: what rebuilds it, and its parts."""
+    parts = {name: part.to_config() for name, part in model.parts.items()}
+    return {"format": FORMAT, "model": model_config(model), **parts}
 
 
 def model_config(model: Model) -> dict[str, Any]:
@@ -214,19 +265,33 @@ def build(
             raise ValueError(f"num_layers {layers} for weights of {len(shapes)} tensors")
         blank = found(**arguments, device="meta", backend=backend)
         check_shapes(weights, shapes, blank)
-        return found(**arguments, device=device, backend=backend)
+        model = found(**arguments, device=device, backend=backend)
     except _MISFITS as error:
         # torch goes on for many lines
         said = [str(error)] if isinstance(error, ValueError) else str(error).splitlines()[:1]
         raise CheckpointError(
             f"{where}: expected the arguments of {found.__name__}, got: {''.join(said)}"
         ) from error
+    _take_parts(where, config, model)
+    return model
+
+
+def _take_parts(where: Path, config: Mapping[str, Any], model: Model) -> None:
+    """Give the model those of its parts that the config has."""
+    for name, part in declared_parts(type(model)).items():
+        if config.get(name) is None:
+            continue
+        try:
+            setattr(model, name, part.kind.from_config(config[name]))
+        except _MISFITS as error:
+            said = str(error) if isinstance(error, DataError | ValueError) else repr(error)
+            raise CheckpointError(f"{where}: {name}: {said:.400}") from error
 
 
 # What a constructor raises at arguments that make no sense to it.
 _MISFITS = (
     *(AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError),
-    *(CellError, MemoryError, RecursionError, RuntimeError),
+    *(CellError, DataError, MemoryError, RecursionError, RuntimeError),
 )
 
 

@@ -17,7 +17,15 @@ _LIBRARIES = ("recurra", "torch")
 _CALLED = {"forward", "__call__", "_wrapped_call_impl", "_call_impl"}
 _CALLED |= {"__getattr__", "__getattribute__"}
 # what a class of the user's may define anew without a call giving something else
-_NOT_CALLED = {"config", "explain", "extra_repr", "reset_parameters", "stream", "where"}
+_NOT_CALLED = {
+    "check_part",
+    "config",
+    "explain",
+    "extra_repr",
+    "reset_parameters",
+    "stream",
+    "where",
+}
 
 
 def hooks_of(*modules: nn.Module) -> tuple[Mapping[Any, Any], ...]:
