@@ -1,4 +1,7 @@
-"""BPE vocabularies: byte pair merges learnt from the text by the tokenizers library."""
+"""BPE vocabularies: byte pair merges learnt from the text by the tokenizers library.
+
+The library is imported by the first of them: models, which may own a vocabulary, do not wait for it.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,7 +9,6 @@ from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from recurra.text.octets import bytes_decoder, count_characters, lone_surrogate_error
 from recurra.text.reading import whole_words
@@ -27,7 +29,8 @@ class BPEVocabulary(Vocabulary):
 
     level: ClassVar[str] = "bpe"
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Any) -> None:
+        """The vocabulary of a `tokenizers.Tokenizer` that `build` made."""
         self._tokenizer = tokenizer
         spellings = tokenizer.get_vocab()
         self._token_bytes: list[bytes] = [b""] * len(spellings)
@@ -47,6 +50,8 @@ class BPEVocabulary(Vocabulary):
             max_size: most symbols, the 256 bytes counted; None means 4,096. A short text has fewer.
             min_count: does not apply; every byte has an id.
         """
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
         size = DEFAULT_MAX_SIZE if max_size is None else max_size
         if size < 256:
             raise ValueError(
@@ -90,6 +95,8 @@ class BPEVocabulary(Vocabulary):
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> "BPEVocabulary":
+        from tokenizers import Tokenizer
+
         _check_ours(config["tokenizer"])
         try:
             tokenizer = Tokenizer.from_str(config["tokenizer"])
