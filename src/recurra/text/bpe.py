@@ -1,6 +1,6 @@
 """BPE vocabularies: byte pair merges learnt from the text by the tokenizers library.
 
-The library is imported by the first of them: models, which may own a vocabulary, do not wait for it.
+The library is imported by the first of them: models, which may own one, do not wait for it.
 """
 
 import json
