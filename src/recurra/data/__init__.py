@@ -9,6 +9,7 @@ from recurra.data.prepare import (
     prepare_tokens,
     unchanged_pieces,
 )
+from recurra.data.scaling import measure_scaling
 from recurra.data.source import Buckets, Examples, Sequential, Source
 from recurra.data.stdlib import StdlibSource, stdlib_source
 from recurra.data.streams import TokenStreams, split_by_position
@@ -60,6 +61,7 @@ __all__ = [
     "check_whole",
     "fingerprint",
     "make_task",
+    "measure_scaling",
     "open_tokens",
     "prepare_tokens",
     "read_pieces",

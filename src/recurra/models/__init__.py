@@ -4,5 +4,6 @@ from recurra.models.devices import find_device
 from recurra.models.language_model import LanguageModel
 from recurra.models.parts import Names, Part
 from recurra.models.saving import Model, load, save
+from recurra.models.scaling import Scaling
 
-__all__ = ["LanguageModel", "Model", "Names", "Part", "find_device", "load", "save"]
+__all__ = ["LanguageModel", "Model", "Names", "Part", "Scaling", "find_device", "load", "save"]

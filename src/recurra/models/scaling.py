@@ -1,0 +1,163 @@
+"""Scaling of numeric series, as the model owns it: each channel by its own mean and spread.
+
+T time, I channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from recurra.errors import DataError, argument
+
+Missing = Literal["fail", "fill"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """(x - mean) / spread of each channel, of the part of the data that was trained on.
+
+    A channel that never changed there (spread 0) tells nothing and becomes 0, whatever it is later.
+    With `missing="fill"` a missing value (NaN) takes the last one before it in its series; where
+    there is none, it becomes 0, which is the mean.
+
+    Attributes:
+        mean: [I], in the units of the data.
+        spread: [I], standard deviations, in the units of the data; 0 of a constant channel.
+        missing: "fail" or "fill", what `prepared` does with missing values.
+    """
+
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    missing: Missing = "fail"
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.spread):
+            raise ValueError(
+                f"scaling: expected a mean and a spread of each channel, got {len(self.mean)} and "
+                f"{len(self.spread)}. Give both of every channel."
+            )
+        numbers = np.array([self.mean, self.spread], dtype=np.float64)
+        if not np.isfinite(numbers).all() or numbers[1].min() < 0:
+            raise ValueError(
+                f"scaling: expected finite means and spreads of 0 or more, got {numbers.tolist()}. "
+                "Measure them again."
+            )
+        check_missing(self.missing)
+
+    def __call__(self, x: Float[Tensor, "*rest input"]) -> Float[Tensor, "*rest input"]:
+        """The scaled values, of the dtype and on the device of x; NaN becomes 0 where it may be."""
+        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device)
+        factor = [1 / spread if spread else 0.0 for spread in self.spread]
+        scaled = (x - mean) * torch.tensor(factor, dtype=x.dtype, device=x.device)
+        return torch.nan_to_num(scaled, nan=0.0) if self.missing == "fill" else scaled
+
+    def prepared(self, series: Any, where: str = "series") -> np.ndarray:
+        """[T, I] float32, not yet scaled: a series that a user gives, checked, its gaps filled.
+
+        Args:
+            series: [T, I] numbers, or [T] where I is 1.
+            where: what an error calls it.
+        Raises:
+            DataError: when it has no step, other channels than those trained on, or, with
+                missing="fail", a missing value.
+        """
+        values = as_series(series, where)
+        if values.shape[1] != len(self.mean):
+            raise DataError(
+                f"{where}: expected {len(self.mean)} channels, as in training, got "
+                f"{values.shape[1]}. Give it one row for each step, one column for each channel."
+            )
+        return without_gaps(values, self.missing, where)
+
+    def to_config(self) -> dict[str, Any]:
+        """Everything that makes it again, as JSON types."""
+        return {"mean": [*self.mean], "spread": [*self.spread], "missing": self.missing}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Scaling":
+        """The inverse of `to_config`.
+
+        Raises:
+            DataError: when it is not what `to_config` gives.
+        """
+        try:
+            mean, spread = (tuple(map(float, config[name])) for name in ("mean", "spread"))
+            return cls(mean=mean, spread=spread, missing=config["missing"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise DataError(
+                f"scaling: expected a mean, a spread and what to do with missing values, got "
+                f"{error!r:.200}. Use the config.json as the run wrote it."
+            ) from error
+
+
+def as_series(series: Any, where: str) -> np.ndarray:
+    """[T, I] float32 of what a user gives: an array, a tensor, lists of numbers; may have NaN.
+
+    Raises:
+        DataError: when it is no table of real numbers with a step and a channel, or has one too
+            large for float32.
+    """
+    try:
+        values = np.asarray(series)
+        if values.dtype.kind not in "fiub":
+            raise ValueError(f"values of {values.dtype}")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{where}: expected numbers, a row for each step, got {error}. "
+            "Give an array [T, I] of real numbers."
+        ) from None
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or 0 in values.shape:
+        raise DataError(
+            f"{where}: expected an array [T, I] with T and I of 1 or more, got shape "
+            f"{list(values.shape)}. Give it one row for each step, one column for each channel."
+        )
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    infinite = np.argwhere(np.isinf(single))
+    if len(infinite):
+        step, channel = infinite[0].tolist()
+        raise DataError(
+            f"{where}: expected numbers up to 3e38, got {values[step, channel]} at step {step}, "
+            f"channel {channel}, {len(infinite)} such in all. Leave it out, or use other units."
+        )
+    return single
+
+
+def without_gaps(values: np.ndarray, missing: Missing, where: str) -> np.ndarray:
+    """The series with its missing values filled from the step before; NaN stays where none is.
+
+    Args:
+        values: [T, I], NaN where a value is missing.
+        missing: "fail" raises where there is any.
+        where: what an error calls it.
+    Raises:
+        DataError: with missing="fail", counting the missing values and naming the first.
+    """
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return values
+    if missing == "fail":
+        step, channel = np.argwhere(gaps)[0].tolist()
+        raise DataError(
+            f"{where}: expected a number at every step, got {gaps.sum()} missing, the first at "
+            f"step {step}, channel {channel}. Fill them in, or use {argument('missing=fill')}."
+        )
+    steps = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(gaps, 0, steps), axis=0)
+    return np.take_along_axis(values, last, axis=0)
+
+
+def check_missing(missing: str) -> None:
+    """Raise ValueError unless this is a way to treat missing values."""
+    ways: Sequence[str] = get_args(Missing)
+    if missing not in ways:
+        raise ValueError(
+            f"{argument('missing=')}: expected one of {', '.join(ways)}, got {missing!r}. "
+            "Use fill to carry the last value forward."
+        )
