@@ -16,6 +16,7 @@ from recurra.training import (
     LanguageSettings,
     SilentView,
     evaluate_run,
+    load_checkpoint,
     load_run,
     train_language_model,
 )
@@ -273,6 +274,29 @@ def test_resuming_needs_nothing_but_the_folder(tmp_path: Path, settings: dict[st
 
 def content_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tied": True, "embedding_size": 8},
+        {"precision": "64-true"},
+        {"precision": "bf16-mixed"},
+        {"num_layers": 2, "optimizer": "rmsprop"},
+    ],
+    ids=str,
+)
+def test_a_resumed_run_ends_as_one_in_one_go(
+    tmp_path: Path, settings: dict[str, Any], given: dict[str, Any]
+) -> None:
+    settings = {**settings, **given, "schedule": "constant", "warmup_steps": 0, "eval_every": 4}
+    train_language_model(tmp_path / "whole", {**settings, "max_steps": 8})
+    train_language_model(tmp_path / "parts", {**settings, "max_steps": 4})
+    train_language_model(tmp_path / "parts", {"max_steps": 8}, resume=True)
+    one, other = (load_checkpoint(tmp_path / name).tensors for name in ("whole", "parts"))
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.parametrize("missing", ["training.safetensors", "tokens/text.tokens"])

@@ -304,16 +304,20 @@ def _class_of(name: object) -> "type[Model] | None":
 
 
 def check_shapes(path: Path, found: Shapes, model: nn.Module) -> None:
-    """Raise CheckpointError naming the first tensor that is missing, unknown or of another size."""
-    own = {name: tuple(tensor.shape) for name, tensor in _own_tensors(model).items()}
-    for name in own.keys() ^ found.keys():
+    """Raise CheckpointError naming the first tensor that is missing, unknown or of another size.
+
+    A tensor that has two names, such as tied weights, may be there under one or both.
+    """
+    named = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    own = _own_tensors(model)
+    for name in (own.keys() - found.keys()) | (found.keys() - named.keys()):
         expected, got = ("one", "none") if name in own else ("none of that name", "one")
         raise CheckpointError(
             f"{path}: expected {expected} for tensor {name:.80}, got {got}. "
             f"The file belongs to another model than {CONFIG_NAME} describes."
         )
-    for name, shape in own.items():
-        if found[name] != shape:
+    for name, shape in named.items():
+        if found.get(name, shape) != shape:
             raise CheckpointError(
                 f"{path}: expected tensor {name} of shape {shape}, got {found[name]}. "
                 f"The file belongs to another model than {CONFIG_NAME} describes: of other sizes."

@@ -37,7 +37,8 @@ def from_tensors(
     Args:
         tensors: by name.
         device: to put it on.
-        expected: a state of the same kind, whose shapes and dtypes it must have; None: any.
+        expected: a state of the same kind, whose shapes it must have, and whose dtypes it gets:
+            lightning-fabric hands on a model's float64 as float32; None: any.
     Raises:
         ValueError: when it is of another kind.
     """
@@ -51,8 +52,11 @@ def from_tensors(
         wanted, found = (
             [(tuple(part.shape), part.dtype) for part in _parts(each)] for each in (expected, state)
         )
-        if wanted != found:
+        shapes = [[shape for shape, _ in each] for each in (wanted, found)]
+        if shapes[0] != shapes[1] or not all(dtype.is_floating_point for _, dtype in found):
             raise ValueError(f"a carried state of {found} where it should be {wanted}")
+        cast = [part.to(dtype) for part, (_, dtype) in zip(_parts(state), wanted, strict=True)]
+        state = cast[0] if isinstance(state, Tensor) else tuple(cast)
     return state
 
 
