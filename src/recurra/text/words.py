@@ -48,6 +48,8 @@ class WordVocabulary(Vocabulary):
     the field. The text <unk>, which those corpora contain, is the unknown word. Decoding puts the
     spaces back as a writer would, so the text reads well and encodes to the same ids, but its
     spacing is not the source's.
+
+    With `lower`, every text is taken in lower case: "The" and "the" are one word.
     """
 
     level: ClassVar[str] = "word"
@@ -56,10 +58,11 @@ class WordVocabulary(Vocabulary):
     end_of_line_id: ClassVar[int] = 1
     _token: ClassVar[re.Pattern[str]] = _TOKEN
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, words: Iterable[str], *, lower: bool = False) -> None:
         """Words in the order of their ids, less the two special ones, which come first."""
         specials = (UNKNOWN_WORD, END_OF_LINE)
         self.words = (*specials, *(word for word in words if word not in specials))
+        self.lower = lower
         self._id_of_word = {word: index for index, word in enumerate(self.words)}
         if len(self._id_of_word) < len(self.words):
             twice = next(word for word, count in Counter(self.words).items() if count > 1)
@@ -67,7 +70,12 @@ class WordVocabulary(Vocabulary):
 
     @classmethod
     def build(
-        cls, pieces: Iterable[str], *, max_size: int | None = None, min_count: int = 1
+        cls,
+        pieces: Iterable[str],
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
+        lower: bool = False,
     ) -> "WordVocabulary":
         """The vocabulary of the most frequent words.
 
@@ -75,6 +83,7 @@ class WordVocabulary(Vocabulary):
             pieces: the text, in any pieces.
             max_size: most symbols to keep, <unk> and the line end counted; None means 50,000.
             min_count: words seen fewer times become <unk>.
+            lower: whether every text is taken in lower case.
         """
         size = DEFAULT_MAX_SIZE if max_size is None else max_size
         if size < 3:
@@ -87,12 +96,12 @@ class WordVocabulary(Vocabulary):
             )
         counts: Counter[str] = Counter()
         for piece in whole_words(pieces):
-            counts.update(cls._tokens(piece))
+            counts.update(cls._split(piece.lower() if lower else piece))
         for special in (UNKNOWN_WORD, END_OF_LINE):
             counts.pop(special, None)
         frequent = [word for word, count in counts.items() if count >= min_count]
         frequent.sort(key=lambda word: (-counts[word], word))
-        return cls(frequent[: size - 2])
+        return cls(frequent[: size - 2], lower=lower)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -108,30 +117,39 @@ class WordVocabulary(Vocabulary):
 
     def to_config(self) -> dict[str, Any]:
         """The level and the words in id order, less the two special ones."""
-        return {"level": self.level, "words": list(self.words[2:])}
+        lower = {"lower": True} if self.lower else {}
+        return {"level": self.level, "words": list(self.words[2:]), **lower}
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> "WordVocabulary":
         if not all(isinstance(word, str) for word in config["words"]):
             raise ValueError("words that are no text")
-        return cls(config["words"])
+        lower = config.get("lower", False)
+        if not isinstance(lower, bool):
+            raise ValueError(f"lower {lower!r:.20}, which is neither true nor false")
+        return cls(config["words"], lower=lower)
 
     @classmethod
     def _regroup(cls, pieces: Iterable[str]) -> Iterable[str]:
         return whole_words(pieces)
 
+    def tokens(self, text: str) -> list[str]:
+        """The words, numbers, marks and line ends that the text is split into, known or not."""
+        return self._split(text.lower() if self.lower else text)
+
     @classmethod
-    def _tokens(cls, text: str) -> list[str]:
+    def _split(cls, text: str) -> list[str]:
         tokens = cls._token.findall(text)
         if "\r" in text:
             return [END_OF_LINE if token[0] in "\r\n" else token for token in tokens]
         return tokens
 
     def _unseen(self, text: str) -> list[str]:
-        return [token for token in self._tokens(text) if token not in self._id_of_word]
+        return [token for token in self.tokens(text) if token not in self._id_of_word]
 
     def _encode(self, text: str, unknown: Unknown, position: int, where: str) -> np.ndarray:
-        tokens = self._tokens(text)
+        text = text.lower() if self.lower else text
+        tokens = self._split(text)
         missing = -1 if unknown != "replace" else self.unknown_id
         ids = np.array([self._id_of_word.get(token, missing) for token in tokens], dtype=np.int64)
         unseen = np.flatnonzero(ids < 0)
