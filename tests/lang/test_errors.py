@@ -752,15 +752,16 @@ def test_bounds_are_numbers() -> None:
     ("rule", "says"),
     [
         ("orthogonl", "Did you mean 'orthogonal'?"),
-        ("qqq", "Use one of them."),
-        (math.inf, "expected a finite number for W, got inf"),
+        ("qqq", "got 'qqq'. Use one of them: chrono400."),
+        ("chrono2", "chrono: expected a time of at least 3 steps, got 2"),
+        (math.inf, "init of W: expected a finite number, got inf"),
     ],
 )
 def test_rules_are_known_when_the_cell_is_defined(rule: Any, says: str) -> None:
     def f(x, h, W):
         return tanh(W @ x + h)
 
-    assert_says(error_of(f, init={"W": rule}), "init: expected", says)
+    assert_says(error_of(f, init={"W": rule}), "init", "W: ", says)
 
 
 def test_default_of_a_size_that_the_cell_has_not() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import recurra as rc
-from recurra.cells.registry import resolved
+from recurra.compose.spelling import resolved
 from recurra.lang import tanh
 from recurra.nn import checks
 from recurra.nn.checks import Home, checked_states

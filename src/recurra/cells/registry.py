@@ -49,28 +49,6 @@ def get(name: str) -> "Cell":
     return getattr(import_module(f"recurra.cells.{_FAMILY_OF[name]}"), name)
 
 
-def resolved(where: str, cell: object) -> "Cell":
-    """The cell itself, or the registered one of that name.
-
-    Args:
-        where: whose argument it is, in the message.
-
-    Raises:
-        TypeError: when it is neither a cell nor a name.
-        ValueError: when no cell has that name.
-    """
-    from recurra.lang import Cell
-
-    if isinstance(cell, Cell):
-        return cell
-    if isinstance(cell, str):
-        return get(cell)
-    raise TypeError(
-        f"{where}: expected a cell or the name of one, got {type(cell).__name__}. "
-        f"Decorate the equations with @recurra.cell, or choose from recurra.cells.names()."
-    )
-
-
 def hint(name: object) -> str:
     """What to write instead of a name that no cell has."""
     nearest = get_close_matches(name.lower(), _FAMILY_OF, n=3) if isinstance(name, str) else []

@@ -12,7 +12,12 @@ from recurra.cli.options import option, path
 
 def show_cells(
     name: Annotated[
-        str | None, typer.Argument(help="Show the equations of this cell.", metavar="NAME")
+        str | None,
+        typer.Argument(
+            help="Show the equations of this cell: a name, a composed one such as "
+            "'zoneout(lstm, 0.1)', or one of your own, FILE.py:NAME or MODULE:NAME.",
+            metavar="NAME",
+        ),
     ] = None,
     latex: Annotated[
         bool, option(None, "Equations as LaTeX alone, for an align environment.", "--latex")
@@ -28,8 +33,8 @@ def show_cells(
 ) -> None:
     """List the cells, or show the equations of one.
 
-    Examples: recurra cells; recurra cells gru; recurra cells gru --latex; recurra cells gru --graph
-    gru.svg
+    Examples: recurra cells; recurra cells gru; recurra cells 'layer_norm(gru)' --latex; recurra
+    cells my_file.py:my_cell --graph my_cell.svg
     """
     for size, value in (("input_size", input_size), ("hidden_size", hidden_size)):
         if value < 1:
@@ -48,13 +53,14 @@ def show_cells(
         raise ValueError(f"graph: expected a NAME and nothing else, got {got}. Name one cell.")
 
     from recurra import cells
-    from recurra.cells.registry import hint
     from recurra.cli import catalogue
+    from recurra.compose.spelling import cell_of_spelling
 
     if name is not None:
-        if name not in cells.names():
-            raise ValueError(f"NAME: expected the name of a cell, got {name!r}. {hint(name)}")
-        cell = cells.get(name)
+        try:
+            cell = cell_of_spelling(name)
+        except ValueError as error:
+            raise ValueError(f"NAME: {str(error).removeprefix('cell: ')}") from None
         if graph is not None:
             _check_replaceable(graph)
             cell.graph().save(graph)

@@ -35,7 +35,7 @@ class Cell:
         heads: the number of blocks of each block-diagonal matrix.
         masks: the random masks that a layer draws in training, by name.
         evaluation: the cell with each random mask at its mean; itself, if it has none.
-        init: how parameters start, by name: a number, or the name of a rule.
+        init: how parameters start, by name: a number, a rule in one word, or a function.
         size_names: the sizes that a layer must give: I and H first, then the cell's own.
         default_sizes: what sizes of its own are when a layer does not say.
         equations: the graph; its outputs are "output", then one named like each state.
@@ -54,7 +54,7 @@ class Cell:
         self.constants = signature.constants
         self.heads = signature.heads
         self.masks = dict(options.masks)
-        self.init = dict(options.init)
+        self.init = signature.init
         traced = trace_equations(self.name, function, signature, options)
         self.equations = verify(traced, Stage.CELL)
         self.parameters = {node.name: node.shape for node in _leaves(self.equations, "parameter")}
@@ -86,6 +86,14 @@ class Cell:
                     f"got {name!r}. Give an argument that has a default value."
                 )
         return Cell(self.function, self.options.with_constants(constants))
+
+    def with_init(self, **init: Any) -> "Cell":
+        """The same equations with other rules for how parameters start, in the form of `cell`'s.
+
+        Raises:
+            CellError: when a name is no parameter's, or a rule none.
+        """
+        return Cell(self.function, self.options.with_rules(init))
 
     def _default_sizes(self, signature: Signature) -> dict[str, Dim]:
         """The defaults of `default_sizes=`; each is of a size of the cell's own, in I and H."""
@@ -163,19 +171,20 @@ class Cell:
         return self  # immutable, and shared by every layer that uses it
 
     def __reduce__(self) -> tuple[Callable[..., "Cell"], tuple[Any, ...]]:
-        changed = self.options.constants
+        changed = (dict(self.options.constants), dict(self.options.rules))
         kept: Any = sys.modules.get(self.function.__module__)
         for part in self.function.__qualname__.split("."):
             kept = getattr(kept, part, None)
         if not isinstance(kept, Cell) or kept.function is not self.function:
             recipe = recipe_of(self)
             if recipe is not None:
-                return recomposed, (recipe.composer, recipe.base, dict(recipe.options))
+                made = (recipe.composer, recipe.base, dict(recipe.options))
+                return recomposed, (*made, dict(self.options.rules))
             raise PicklingError(
                 f"cell {self.name}: expected it in {self.function.__module__} under its name, "
                 f"where another process can find it, got {kept!r}. Assign it there."
             )
-        return restored, (self.function.__module__, self.function.__qualname__, dict(changed))
+        return restored, (self.function.__module__, self.function.__qualname__, *changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +201,12 @@ def recipe_of(cell: Cell) -> Recipe | None:
     return getattr(cell.function, "recipe", None)
 
 
-def restored(module: str, qualname: str, constants: dict[str, Any]) -> Cell:
+def restored(
+    module: str,
+    qualname: str,
+    constants: Mapping[str, Any],
+    rules: Mapping[str, Any] | None = None,
+) -> Cell:
     """A pickled cell: found again under the name that its function was defined with."""
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
@@ -202,12 +216,19 @@ def restored(module: str, qualname: str, constants: dict[str, Any]) -> Cell:
             f"cell: expected a cell in {module} under the name {qualname}, got {found!r}. "
             f"Assign it there."
         )
-    return found.with_constants(**constants) if constants else found
+    found = found.with_constants(**constants) if constants else found
+    return found.with_init(**rules) if rules else found
 
 
-def recomposed(composer: Callable[..., Cell], base: Cell, options: Mapping[str, Any]) -> Cell:
+def recomposed(
+    composer: Callable[..., Cell],
+    base: Cell,
+    options: Mapping[str, Any],
+    rules: Mapping[str, Any] | None = None,
+) -> Cell:
     """A pickled cell that was composed: made again as it was made."""
-    return composer(base, **options)
+    made = composer(base, **options)
+    return made.with_init(**rules) if rules else made
 
 
 @overload
@@ -248,8 +269,8 @@ def cell(
         context: names of inputs that have one value for a whole sequence.
         sizes: size names for arguments that are not of the usual size: {"r": "P"}; "1" makes a
             parameter a learned scalar; ("P", "H") sizes a matrix.
-        init: how parameters start: a constant, {"b_f": 1.0}, or the name of a rule of
-            `recurra.nn.initial`, {"W_hh": "orthogonal"}.
+        init: how parameters start: a constant, {"b_f": 1.0}, or a rule in one word,
+            {"W_hh": "orthogonal", "b_f": "chrono784", "b_i": "-b_f"}; see `recurra.nn.initial`.
         heads: block-diagonal matrices and how many blocks each has, as a number or the name of a
             constant: {"R_z": "heads"}. Of such a matrix only the blocks exist, [rows, columns / n],
             and it multiplies vectors alone.

@@ -11,17 +11,16 @@ from typing import Any, NoReturn
 from recurra.errors import CellError
 from recurra.ir import Dim
 from recurra.lang.masks import Mask
+from recurra.lang.rules import rule_of
 from recurra.lang.where import Where
 
 Sizes = Mapping[str, int | str | tuple[int | str | Dim, ...]]
 Heads = Mapping[str, int | str]
-# the rules of recurra.nn.initial that have a name of their own
-RULES = ("orthogonal", "identity", "xavier_uniform", "xavier_normal", "normal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What was given to `@cell`; `constants` are values that replace defaults."""
+    """What was given to `@cell`; `constants` replace defaults, and `rules` what `init` says."""
 
     states: tuple[str, ...]
     context: tuple[str, ...]
@@ -32,10 +31,15 @@ class Options:
     default_sizes: Mapping[str, int | str] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
     def with_constants(self, constants: Mapping[str, Any]) -> "Options":
         """The same, with other constants."""
         return replace(self, constants={**self.constants, **constants})
+
+    def with_rules(self, rules: Mapping[str, Any]) -> "Options":
+        """The same, with other rules for how parameters start."""
+        return replace(self, rules={**self.rules, **rules})
 
 
 class Signature:
@@ -59,11 +63,12 @@ class Signature:
         self.parameters = tuple(name for name in rest if name != self.step)
         known = {*names} - {self.step}
         self._check_options("sizes", options.sizes, known)
-        self._check_options("init", options.init, set(self.parameters))
+        self.init = {**options.init, **options.rules}
+        self._check_options("init", self.init, set(self.parameters))
         self._check_options("heads", options.heads, set(self.parameters))
         self.sizes = {name: self._size(name, size) for name, size in options.sizes.items()}
         self.heads = {name: self._heads(name, given) for name, given in options.heads.items()}
-        for name, rule in options.init.items():
+        for name, rule in self.init.items():
             self._check_rule(name, rule)
         self.default_sizes = {
             name: self._dim("default_sizes", name, size, size)
@@ -139,19 +144,17 @@ class Signature:
 
     def _check_rule(self, name: str, rule: object) -> None:
         """A parameter starts at a number, or by a rule that a layer knows."""
-        if isinstance(rule, str) and rule not in RULES:
-            near = difflib.get_close_matches(rule, RULES, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "Use one of them."
-            self.fail(
-                f"init: expected a number or one of {', '.join(map(repr, RULES))} for {name}, got "
-                f"{rule!r}. {hint}"
-            )
+        if isinstance(rule, str):
+            try:
+                rule_of(rule)
+            except ValueError as error:
+                self.fail(f"init of {name}: {str(error).removeprefix('init: ')}")
         if isinstance(rule, int | float) and not math.isfinite(rule):
-            self.fail(f"init: expected a finite number for {name}, got {rule}. Use another.")
+            self.fail(f"init of {name}: expected a finite number, got {rule}. Use another.")
         if not (isinstance(rule, int | float | str) or callable(rule) or hasattr(rule, "name")):
             self.fail(
-                f"init: expected a number, the name of a rule or a function of recurra.nn.initial "
-                f"for {name}, got {type(rule).__name__} {rule!r:.60}. Use one of them."
+                f"init of {name}: expected a number, a rule in one word or a function of "
+                f"recurra.nn.initial, got {type(rule).__name__} {rule!r:.60}. Use one of them."
             )
 
     def _heads(self, name: str, given: object) -> int:

@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from recurra.cells.registry import resolved
+from recurra.compose.spelling import resolved
 from recurra.errors import CellError, CheckpointError, DataError
 from recurra.files import read_header, read_tensors, tensor_bytes, write_atomically
 from recurra.lang import Cell

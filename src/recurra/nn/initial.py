@@ -1,38 +1,59 @@
 """How parameters start: the rules that the literature names, for cells and for layers.
 
 A rule fills a parameter in place. A cell says how its parameters start with `init={"W_hh":
-"orthogonal"}`; a layer overrides that with `init={...}` of the same form, where a rule may also be
-a function made here, `chrono(784)`, or any function of the parameter.
+"orthogonal"}` or `init={"b_f": "chrono784"}`; a layer overrides that with `init={...}` of the
+same form, where a rule may also be a function made here, `chrono(784)`, or any function of the
+parameter.
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.init import eye_, orthogonal_, uniform_
+
+from recurra.lang.rules import SHORTEST_CHRONO, function_of, rule_of
 
 
-def orthogonal(gain: float = 1.0) -> Callable[[Tensor], Tensor]:
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A rule that a function of this module has made of a number; called, it fills a parameter."""
+
+    function: str
+    number: int | float
+    fill: Callable[[Tensor], Tensor]
+
+    def __call__(self, parameter: Tensor) -> Tensor:
+        """Fill the parameter in place."""
+        return self.fill(parameter)
+
+    @property
+    def word(self) -> str:
+        """The rule in one word, as `parse` reads it."""
+        return f"{self.function}{self.number!r}"
+
+
+def orthogonal(gain: float = 1.0) -> Filling:
     """Orthogonal rows or columns; a matrix of stacked square blocks has each block orthogonal.
 
     Source: Saxe, McClelland, Ganguli (2014), "Exact solutions to the nonlinear dynamics of learning
     in deep linear neural networks", ICLR, arXiv:1312.6120.
     """
-    return lambda parameter: _each_square(parameter, lambda w: nn.init.orthogonal_(w, gain))
+    return Filling("orthogonal", gain, lambda p: _each_square(p, lambda w: orthogonal_(w, gain)))
 
 
-def identity(scale: float = 1.0) -> Callable[[Tensor], Tensor]:
+def identity(scale: float = 1.0) -> Filling:
     """`scale` times the identity; a matrix of stacked square blocks has each block so.
 
     Source: Le, Jaitly, Hinton (2015), "A Simple Way to Initialize Recurrent Networks of Rectified
     Linear Units", arXiv:1504.00941, section 2.
     """
-    return lambda parameter: _each_square(parameter, lambda w: nn.init.eye_(w).mul_(scale))
+    return Filling("identity", scale, lambda p: _each_square(p, lambda w: eye_(w).mul_(scale)))
 
 
-def chrono(longest: int | float) -> Callable[[Tensor], Tensor]:
+def chrono(longest: int | float) -> Filling:
     """Forget biases with which a layer remembers for 1 to `longest` steps: log(U(1, longest - 1)).
 
     The paper starts the input gate at the opposite: {"b_f": chrono(784), "b_i": Opposite("b_f")}.
@@ -43,9 +64,12 @@ def chrono(longest: int | float) -> Callable[[Tensor], Tensor]:
     Raises:
         ValueError: when `longest` is below 3 steps.
     """
-    if longest < 3:
-        raise ValueError(f"chrono: expected a time of at least 3 steps, got {longest}. Give more.")
-    return lambda parameter: nn.init.uniform_(parameter, 1, longest - 1).log_()
+    if longest < SHORTEST_CHRONO:
+        raise ValueError(
+            f"chrono: expected a time of at least {SHORTEST_CHRONO} steps, got {longest}. "
+            f"Give more."
+        )
+    return Filling("chrono", longest, lambda p: uniform_(p, 1, longest - 1).log_())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +78,15 @@ class Opposite:
 
     name: str
 
+    @property
+    def word(self) -> str:
+        """The rule in one word, as `parse` reads it."""
+        return f"-{self.name}"
 
-def uniform(bound: float) -> Callable[[Tensor], Tensor]:
+
+def uniform(bound: float) -> Filling:
     """Uniform in +-bound; layers use 1 / sqrt(H) where nothing else is said, as torch.nn does."""
-    return lambda parameter: nn.init.uniform_(parameter, -bound, bound)
+    return Filling("uniform", bound, lambda p: uniform_(p, -bound, bound))
 
 
 Rule = int | float | str | Callable[[Tensor], object] | Opposite
@@ -69,7 +98,7 @@ _NAMED: Mapping[str, Callable[[Tensor], object]] = {
     "xavier_normal": nn.init.xavier_normal_,
     "normal": nn.init.normal_,
 }
-_WITH_A_NUMBER: Mapping[str, Callable[[float], Callable[[Tensor], object]]] = {
+_WITH_A_NUMBER: Mapping[str, Callable[[float], Filling]] = {
     "orthogonal": orthogonal,
     "identity": identity,
     "uniform": uniform,
@@ -78,29 +107,18 @@ _WITH_A_NUMBER: Mapping[str, Callable[[float], Callable[[Tensor], object]]] = {
 
 
 def parse(text: str) -> Rule:
-    """The rule that a command line spells in one word.
-
-    "2" is a number; "orthogonal", "identity" and the like are rules by name; "chrono400",
-    "uniform0.1", "identity0.5" and "orthogonal1.4" are functions of this module with their number;
-    "-b_f" is the opposite of another parameter.
+    """The rule that one word spells, see `recurra.lang.rules.rule_of`.
 
     Raises:
-        ValueError: when it is none of these.
+        ValueError: when it is none.
     """
-    if re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", text):
-        return float(text)
-    if text in _NAMED:
-        return text
-    if re.fullmatch(r"-[A-Za-z_]\w*", text):
-        return Opposite(text[1:])
-    word = re.fullmatch(rf"({'|'.join(_WITH_A_NUMBER)})(\d+(?:\.\d+)?)", text)
-    if word is None:
-        raise ValueError(
-            f"init: expected a number, one of {', '.join(_NAMED)}, one of "
-            f"{', '.join(_WITH_A_NUMBER)} with a number behind it, or -NAME for the opposite of "
-            f"another parameter, got {text!r}. Use one of them: chrono400."
-        )
-    return _WITH_A_NUMBER[word[1]](float(word[2]))
+    word = rule_of(text)
+    if isinstance(word, float) or word in _NAMED:
+        return word
+    if word.startswith("-"):
+        return Opposite(word[1:])
+    name, number = function_of(word) or ("", 0.0)
+    return _WITH_A_NUMBER[name](number)
 
 
 def draw(
@@ -110,7 +128,7 @@ def draw(
 
     Args:
         parameters: of one layer and direction, by the cell's names.
-        rules: by the same names: a number, the name of a rule, or a function that fills in place.
+        rules: by the same names: a number, a rule in one word, or a function that fills in place.
         hidden_size: H.
         where: what an error calls the layer.
 
@@ -118,6 +136,7 @@ def draw(
         ValueError: when a rule is not known, or does not fit its parameter.
     """
     usual = uniform(1 / math.sqrt(hidden_size))
+    rules = {name: _read(rule, f"{where}: init of {name}") for name, rule in rules.items()}
     opposites = {n: rule for n, rule in rules.items() if isinstance(rule, Opposite)}
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -132,17 +151,26 @@ def draw(
             parameters[name].copy_(-parameters[rule.name])
 
 
+def _read(rule: Rule, where: str) -> Rule:
+    if not isinstance(rule, str):
+        return rule
+    try:
+        return parse(rule)
+    except ValueError as error:
+        raise ValueError(f"{where}: {str(error).removeprefix('init: ')}") from None
+
+
 def _fill(parameter: Tensor, rule: Rule, where: str) -> None:
     if isinstance(rule, int | float):
         if not math.isfinite(rule):
             raise ValueError(f"{where}: expected a finite number, got {rule}. Use another.")
         nn.init.constant_(parameter, rule)
         return
-    fill = _NAMED.get(rule) if isinstance(rule, str) else rule
+    fill = _NAMED[rule] if isinstance(rule, str) else rule
     if not callable(fill):
         raise ValueError(
-            f"{where}: expected a number, a function of recurra.nn.initial or one of "
-            f"{', '.join(map(repr, _NAMED))}, got {rule!r}. Use one of them."
+            f"{where}: expected a number, a rule in one word such as 'orthogonal', or a function "
+            f"of recurra.nn.initial, got {rule!r}. Use one of them."
         )
     try:
         fill(parameter)

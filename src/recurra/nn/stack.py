@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra import backends
-from recurra.cells.registry import resolved
+from recurra.compose.spelling import resolved
 from recurra.errors import BackendError
 from recurra.ir import shape_text
 from recurra.lang import Cell

@@ -18,7 +18,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 from weakref import WeakKeyDictionary
 
-from recurra.cells.registry import resolved
+from recurra.compose.spelling import COMPOSERS, resolved
 from recurra.errors import CellError
 from recurra.ir import OPS, Group, Node, Shape
 from recurra.lang import Cell, sigmoid
@@ -28,44 +28,33 @@ from recurra.lang.compose import Composition, Values, composed
 from recurra.lang.masks import choosing, dropping
 from recurra.lang.symbols import Symbol
 
-__all__ = [
-    "highway",
-    "layer_norm",
-    "peephole",
-    "recurrent_dropout",
-    "replace",
-    "residual",
-    "variational_dropout",
-    "weight_drop",
-    "zoneout",
-]
-
 Arguments = ParamSpec("Arguments")
 _CANDIDATES = ("g", "h_tilde", "z")  # what the registry's cells call what they write
 
 
-def _takes_names(
+def _composer(
     composer: Callable[Concatenate[Cell, Arguments], Cell],
 ) -> Callable[Concatenate[Cell | str, Arguments], Cell]:
-    """The composer, which takes the name of a registered cell as well."""
+    """The composer, which takes the spelling of a cell as well, and is one that can be spelled."""
 
     @wraps(composer)
     def named(base: Cell | str, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Cell:
         return composer(resolved(f"compose.{composer.__name__}", base), *args, **kwargs)
 
+    COMPOSERS[composer.__name__] = named
     return named
 
 
-@_takes_names
+@_composer
 def replace(base: Cell, name: str, doc: str = "", /, **values: Any) -> Cell:
-    """`recurra.lang.replace`, which takes the name of a registered cell as well."""
+    """`recurra.lang.replace`, which takes the spelling of a cell as well."""
     return made_of_cells.replace(base, name, doc, **values)
 
 
 # ---- normalisation -------------------------------------------------------------------------------
 
 
-@_takes_names
+@_composer
 def layer_norm(base: Cell, *, each_product: bool = False, memory: bool = True) -> Cell:
     """Layer normalisation of what the matrices give, with a gain for each unit.
 
@@ -171,7 +160,7 @@ def _squashed_memories(base: Cell) -> dict[Node, str]:
 # ---- random masks --------------------------------------------------------------------------------
 
 
-@_takes_names
+@_composer
 def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> Cell:
     """Zoneout: a unit keeps its state of the step before with probability `p`.
 
@@ -207,7 +196,7 @@ def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> 
     return composed(base, how)
 
 
-@_takes_names
+@_composer
 def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cell:
     """Dropout of what is written to the state, and of nothing that is kept in it.
 
@@ -246,7 +235,7 @@ def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cel
     return composed(base, how)
 
 
-@_takes_names
+@_composer
 def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None = None) -> Cell:
     """Dropout of what the matrices read, by one mask for a whole sequence.
 
@@ -326,7 +315,7 @@ def _passes_masks(node: Node) -> bool:
     )
 
 
-@_takes_names
+@_composer
 def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = None) -> Cell:
     """DropConnect of matrices that read a state: their entries are dropped, once a call.
 
@@ -390,7 +379,7 @@ def _recurrent_matrices(base: Cell) -> list[str]:
 # ---- connections between layers ------------------------------------------------------------------
 
 
-@_takes_names
+@_composer
 def residual(base: Cell) -> Cell:
     """The input is added to the output, which must have its size.
 
@@ -400,7 +389,7 @@ def residual(base: Cell) -> Cell:
     return _around(base, residual, "a residual connection around it", lambda v, x, y: x + y)
 
 
-@_takes_names
+@_composer
 def highway(base: Cell) -> Cell:
     """A gate that reads the input mixes it with the output, which must have its size.
 
@@ -453,7 +442,7 @@ def _around(
     return composed(base, how)
 
 
-@_takes_names
+@_composer
 def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o")) -> Cell:
     """Gates see the memory: those that make the new memory the old one, the others the new one.
 
@@ -540,7 +529,9 @@ def _state_shape(base: Cell, state: str) -> Shape:
 
 def _states(base: Cell, where: str, p: float, states: Sequence[str] | None) -> tuple[str, ...]:
     _check(base, where, p)
-    chosen = base.states if states is None else tuple(states)
+    chosen = (
+        (states,) if isinstance(states, str) else tuple(base.states if states is None else states)
+    )
     for state in chosen:
         if state not in base.states:
             raise CellError(
@@ -551,5 +542,7 @@ def _states(base: Cell, where: str, p: float, states: Sequence[str] | None) -> t
 
 
 def _check(base: Cell, where: str, p: float) -> None:
-    if not 0.0 <= p < 1.0:
-        raise CellError(f"{where}({base.name}): expected a probability in 0..1, got {p}. Give one.")
+    if not isinstance(p, int | float) or not 0.0 <= p < 1.0:
+        raise CellError(
+            f"{where}({base.name}): expected a probability in 0..1, got {p!r}. Give one."
+        )

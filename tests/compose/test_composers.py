@@ -17,7 +17,7 @@ from compiled import Call, compare
 from oracle import Case, Eager, assert_same, reference_results, results
 from recurra import cells, compose
 from recurra.backends.cpu import found_compiler
-from recurra.cells.registry import resolved
+from recurra.compose.spelling import resolved
 from recurra.errors import CellError, CheckpointError
 from recurra.lang import Cell, cell, layer_norm, sigmoid, sum, tanh
 from recurra.lang.cell import recomposed, restored

@@ -1,0 +1,27 @@
+"""Composers: a cell in, a cell out, with what the literature adds to any recurrence; and the one
+language in which cells are spelled where a name goes (`recurra.compose.spelling`).
+"""
+
+from recurra.compose.composers import (
+    highway,
+    layer_norm,
+    peephole,
+    recurrent_dropout,
+    replace,
+    residual,
+    variational_dropout,
+    weight_drop,
+    zoneout,
+)
+
+__all__ = [
+    "highway",
+    "layer_norm",
+    "peephole",
+    "recurrent_dropout",
+    "replace",
+    "residual",
+    "variational_dropout",
+    "weight_drop",
+    "zoneout",
+]
