@@ -45,8 +45,8 @@ def cell_of_module(module: str, name: str) -> Cell:
     except CellError:
         raise
     except (Exception, SystemExit) as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name is not None
-        if missing and f"{module}.".startswith(f"{error.name}."):
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module}.".startswith(f"{missing}."):
             raise ValueError(
                 f"cell: expected the name of a cell, or a module that can be imported from here, "
                 f"got {module!r}. Write a file as in my_file.py:{name}."

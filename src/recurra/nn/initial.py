@@ -113,7 +113,7 @@ def parse(text: str) -> Rule:
         ValueError: when it is none.
     """
     word = rule_of(text)
-    if isinstance(word, float) or word in _NAMED:
+    if not isinstance(word, str) or word in _NAMED:
         return word
     if word.startswith("-"):
         return Opposite(word[1:])
