@@ -224,3 +224,25 @@ def test_a_chunk_has_at_least_a_byte(tmp_path: Path) -> None:
     path.write_text("text")
     with pytest.raises(ValueError, match="chunk_bytes: expected at least 1, got 0"):
         read_pieces(path, chunk_bytes=0)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 20])
+def test_a_file_may_be_in_another_encoding(tmp_path: Path, chunk_bytes: int) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("Größe\n".encode("latin-1"))
+    read = read_pieces(path, chunk_bytes=chunk_bytes, encoding="latin-1")
+    assert "".join(read) == "Größe\n"
+    path.write_bytes("Größe\n".encode("utf-16-le"))
+    assert read_text(path, encoding="utf-16-le") == "Größe\n"
+    path.write_bytes("Größe\n".encode("utf-8-sig"))  # a mark says more than what is given
+    assert read_text(path, encoding="latin-1") == "Größe\n"
+
+
+def test_what_is_not_in_the_encoding_given_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("Größe\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"expected ASCII text, got byte 0xf6.*encoding="):
+        read_text(path, encoding="ascii")
+    for name in ("latin-99", "rot13"):
+        with pytest.raises(ValueError, match=f"encoding=: expected the name.*got '{name}'"):
+            read_text(path, encoding=name)

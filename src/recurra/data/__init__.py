@@ -2,6 +2,7 @@
 made-up tasks that need memory."""
 
 from recurra.data.catalogue import TASKS, make_task
+from recurra.data.describe import DataDescription, PartDescription
 from recurra.data.labelled import LabelledBatch, LabelledExamples
 from recurra.data.prepare import (
     build_vocabulary,
@@ -11,6 +12,7 @@ from recurra.data.prepare import (
 )
 from recurra.data.scaling import measure_scaling
 from recurra.data.source import Buckets, Examples, Sequential, Source
+from recurra.data.splits import LabelledData, LabelledPart, read_labelled
 from recurra.data.stdlib import StdlibSource, stdlib_source
 from recurra.data.streams import TokenStreams, split_by_position
 from recurra.data.tasks import Batch, Task
@@ -42,9 +44,13 @@ __all__ = [
     "Buckets",
     "ByteVocabulary",
     "CharacterVocabulary",
+    "DataDescription",
     "Examples",
     "LabelledBatch",
+    "LabelledData",
     "LabelledExamples",
+    "LabelledPart",
+    "PartDescription",
     "Sequential",
     "Source",
     "StdlibSource",
@@ -64,6 +70,7 @@ __all__ = [
     "measure_scaling",
     "open_tokens",
     "prepare_tokens",
+    "read_labelled",
     "read_pieces",
     "read_text",
     "read_token_file",

@@ -20,6 +20,7 @@ ARRAYS, TABLES = (".npy",), (".csv", ".tsv")
 SUFFIXES = ARRAYS + TABLES
 
 _MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf"})
+_GAPS = _MISSING - {"inf", "-inf", "+inf"}
 _LEFT_BEHIND = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found"})
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _INDEX_NAMES = frozenset({"", "Unnamed: 0"})  # what pandas writes above the numbers of its rows
@@ -30,7 +31,7 @@ class Recording:
     """What a file holds.
 
     Attributes:
-        values: [T, I] float64, all finite.
+        values: [T, I] float64, all finite but for NaN where a gap was allowed.
         columns: the names of the features, where the file has a header.
         left_out: what of the file is no feature: "the header", "the numbers of the rows".
     """
@@ -45,16 +46,19 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith((".", "~$")) or path.name in _LEFT_BEHIND
 
 
-def read_sequence(path: Path) -> Recording:
+def read_sequence(path: Path, *, gaps: bool = False) -> Recording:
     """The sequence of a file, a row for each step.
 
+    Args:
+        path: of a name that ends as one of `SUFFIXES`.
+        gaps: whether a value may be missing; it is NaN then.
     Raises:
         DataError: when it does not hold finite real numbers in rows of one length, naming the
             line or the step.
     """
     if path.suffix.lower() in ARRAYS:
-        return Recording(values=_checked(path, _array(path)))
-    return _table(path)
+        return Recording(values=_checked(path, _array(path), gaps))
+    return _table(path, gaps)
 
 
 def _array(path: Path) -> np.ndarray:
@@ -78,14 +82,14 @@ def _array(path: Path) -> np.ndarray:
     return read.astype(np.float64)
 
 
-def _checked(path: Path, values: np.ndarray) -> np.ndarray:
+def _checked(path: Path, values: np.ndarray, gaps: bool) -> np.ndarray:
     """Finite and of the shape [T, I], or an error that says where it is not."""
     if values.ndim != 2 or 0 in values.shape:
         raise DataError(
             f"{path}: expected an array of shape [T, I] with T and I of 1 or more, got "
             f"{list(values.shape)}. Give it one row for each step, one column for each feature."
         )
-    bad = np.argwhere(~np.isfinite(values))
+    bad = np.argwhere(np.isinf(values) if gaps else ~np.isfinite(values))
     if len(bad):
         step, feature = bad[0].tolist()
         raise DataError(
@@ -95,7 +99,7 @@ def _checked(path: Path, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _table(path: Path) -> Recording:
+def _table(path: Path, gaps: bool) -> Recording:
     lines = _lines(path)
     if not lines:
         raise DataError(f"{path}: expected rows of numbers, got an empty file. Leave it out.")
@@ -119,11 +123,11 @@ def _table(path: Path) -> Recording:
                 f"{len(cells)}. Write every step with the same columns."
             )
     comma = _has_decimal_commas(path, rows, separator)
-    values = np.array([[_number(path, n, i, cell, comma) for i, cell in enumerate(cells)]
+    values = np.array([[_number(path, n, i, cell, comma, gaps) for i, cell in enumerate(cells)]
                        for n, cells in rows])  # fmt: skip
     if header is None:
         _refuse_numbered_header(path, rows, separator)
-        return Recording(values=_checked(path, values))
+        return Recording(values=_checked(path, values, gaps))
     left_out = ["the header"]
     if header[0] in _INDEX_NAMES and width > 1:
         if (np.diff(values[:, 0]) != 1).any():
@@ -133,7 +137,9 @@ def _table(path: Path) -> Recording:
             )
         values, header = values[:, 1:], header[1:]
         left_out.append("the numbers of the rows")
-    return Recording(values=_checked(path, values), columns=tuple(header), left_out=tuple(left_out))
+    return Recording(
+        values=_checked(path, values, gaps), columns=tuple(header), left_out=tuple(left_out)
+    )
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -206,7 +212,9 @@ def _has_decimal_commas(
     return True
 
 
-def _number(path: Path, line: int, column: int, cell: str, comma: bool) -> float:
+def _number(path: Path, line: int, column: int, cell: str, comma: bool, gaps: bool) -> float:
+    if gaps and cell.lower() in _GAPS:
+        return float("nan")
     try:
         return _float(cell.replace(",", ".", 1) if comma else cell)
     except ValueError:

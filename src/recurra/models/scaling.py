@@ -104,6 +104,8 @@ def as_series(series: Any, where: str) -> np.ndarray:
     """
     try:
         values = np.asarray(series)
+        if values.dtype == object:  # None is how JSON and Parquet write what is missing
+            values = values.astype(np.float64)
         if values.dtype.kind not in "fiub":
             raise ValueError(f"values of {values.dtype}")
     except (TypeError, ValueError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO
 
-from recurra.errors import DataError
+from recurra.errors import DataError, argument
 
 CHUNK_BYTES = 1 << 20
 MAX_HELD_CHARACTERS = 1 << 20
@@ -39,21 +39,29 @@ _COMPRESSED = (  # by name and by first bytes
     ("zstd", ".zst", re.compile(rb"\x28\xb5\x2f\xfd")),
     ("7z", ".7z", re.compile(rb"7z\xbc\xaf\x27\x1c")),
 )
+_ENDIAN = re.compile("-[lb]e$")
 _CUT = re.compile(r"(?<=\S)[ \t\r\n]")
 _WINDOW = 4096
 
 
-def read_text(path: str | PathLike[str], level: str = "char") -> str:
+def read_text(
+    path: str | PathLike[str], level: str = "char", *, encoding: str | None = None
+) -> str:
     """The whole text of a file, for files that fit in memory; otherwise as `read_pieces`."""
-    return "".join(read_pieces(path, level=level))
+    return "".join(read_pieces(path, level=level, encoding=encoding))
 
 
 def read_pieces(
-    path: str | PathLike[str], *, level: str = "char", chunk_bytes: int = CHUNK_BYTES
+    path: str | PathLike[str],
+    *,
+    level: str = "char",
+    chunk_bytes: int = CHUNK_BYTES,
+    encoding: str | None = None,
 ) -> Iterator[str]:
     """The text of a file in pieces, in order.
 
-    The file is UTF-8, or UTF-16 or UTF-32 with a byte order mark, which is dropped. A NUL is no
+    The file is UTF-8 or in the encoding given; a byte order mark of UTF-8, UTF-16 or UTF-32 says
+    more than either, and is dropped. A NUL is no
     text. Files of gzip, bzip2 and xz are decompressed, and so is a zip archive of one file. At
     level "byte" a file may be anything: what is not UTF-8 comes as surrogate escapes, which
     `ByteVocabulary` turns back into the same bytes, and only names that end in .gz, .bz2 or .xz
@@ -63,15 +71,29 @@ def read_pieces(
         path: the file.
         level: the level of the vocabulary that the text is for.
         chunk_bytes: bytes to read at a time.
+        encoding: of a file without a byte order mark, such as "latin-1"; None means UTF-8.
     Raises:
         DataError: at the call when there is no such file; while reading when it is empty, not
             in its encoding (naming the byte offset), has a NUL, cannot be read, or is damaged.
-        ValueError: when chunk_bytes is below 1.
+        ValueError: when chunk_bytes is below 1, or there is no such encoding.
     """
     if chunk_bytes < 1:
         raise ValueError(f"chunk_bytes: expected at least 1, got {chunk_bytes}. Leave it out.")
+    if encoding is not None:
+        check_encoding(encoding)
     source = check_source(path)
-    return _pieces(source, chunk_bytes, as_bytes=level == "byte")
+    return _pieces(source, chunk_bytes, level == "byte", encoding)
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise ValueError unless Python knows an encoding of text by this name."""
+    try:
+        "".encode(encoding)
+    except LookupError:
+        raise ValueError(
+            f"{argument('encoding=')}: expected the name of an encoding of text, got "
+            f"{encoding!r}. Use utf-8, latin-1, cp1252 or utf-16-le, for example."
+        ) from None
 
 
 def check_source(path: str | PathLike[str]) -> Path:
@@ -117,37 +139,42 @@ def _last_cut(text: str) -> int:
     return 0
 
 
-def _pieces(source: Path, chunk_bytes: int, as_bytes: bool) -> Iterator[str]:
+def _pieces(source: Path, chunk_bytes: int, as_bytes: bool, given: str | None) -> Iterator[str]:
     errors = "surrogateescape" if as_bytes else "strict"
-    encoding, decoder = "utf-8", codecs.getincrementaldecoder("utf-8")(errors)
+    encoding = "utf-8" if as_bytes else given or "utf-8"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     num_decoded = 0  # bytes turned into characters so far; those of a cut character wait
     head = b""
     empty = True
     for chunk, final in _chunks(source, chunk_bytes, as_bytes):
         if not head and not as_bytes:
             head = chunk
-            encoding = next((name for mark, name in _ENCODINGS if head.startswith(mark)), "utf-8")
+            marked = (name for mark, name in _ENCODINGS if head.startswith(mark))
+            encoding = next(marked, encoding)
             decoder = codecs.getincrementaldecoder(encoding)(errors)
         num_waiting = len(decoder.getstate()[0])
         try:
             piece = decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
-            if final and encoding != "utf-8":  # of UTF-8 it may as well be the end of Latin-1
+            if final and encoding not in (
+                "utf-8",
+                given,
+            ):  # of UTF-8 it may as well be the end of Latin-1
                 raise DataError(
                     f"{source}: expected whole {encoding.upper()} text, as its first bytes say it "
                     "is, got one that is cut short in the middle of a character, at byte offset "
                     f"{num_decoded + error.start}. Copy or write the file again."
                 ) from error
             raise DataError(
-                f"{source}: expected {encoding[:6].rstrip('-').upper()} text, got byte "
+                f"{source}: expected {_ENDIAN.sub('', encoding).upper()} text, got byte "
                 f"0x{error.object[error.start]:02x} at byte offset {num_decoded + error.start} "
-                f"({error.reason}). {_remedy(source, head)}"
+                f"({error.reason}). {_remedy(source, head, given)}"
             ) from error
         if not as_bytes and "\0" in piece:
             offset = num_decoded + len(piece[: piece.index("\0")].encode(encoding))
             raise DataError(
                 f"{source}: expected text, got a NUL at byte offset {offset}. "
-                f"{_remedy(source, head)}"
+                f"{_remedy(source, head, given)}"
             )
         num_decoded += num_waiting + len(chunk) - len(decoder.getstate()[0])
         if empty and not as_bytes:
@@ -159,7 +186,7 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool) -> Iterator[str]:
         raise DataError(f"{source}: expected text, got an empty file. Name a file that has text.")
 
 
-def _remedy(source: Path, head: bytes) -> str:
+def _remedy(source: Path, head: bytes, given: str | None) -> str:
     """What to do about a file that is not the text that it should be, by its first bytes."""
     encoding = _wide_encoding(head)
     name = shlex.quote(str(source))
@@ -168,6 +195,8 @@ def _remedy(source: Path, head: bytes) -> str:
             f"It looks like {encoding} without a byte order mark; convert it: "
             f"iconv -f {encoding} -t UTF-8 {name} > {name}.utf8"
         )
+    if given is not None:
+        return f"Name the encoding that it is written in, {argument('encoding=')}."
     return (
         "Convert the file to UTF-8 (from Latin-1, for example: "
         f"iconv -f LATIN1 -t UTF-8 {name} > {name}.utf8); recurra train lm --level byte learns "

@@ -1,0 +1,125 @@
+"""From what a user names, a file, a folder or lists, to a reader of its records."""
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from recurra.data.class_folders import FolderRecords
+from recurra.data.records import GivenRecords, Records, SeveralRecords, named
+from recurra.data.sequences import is_hidden
+from recurra.data.tables import (
+    JsonRecords,
+    ParquetRecords,
+    SeparatedRecords,
+    TableRecords,
+    suffix_of,
+)
+from recurra.data.timeseries import TimeSeriesRecords
+from recurra.errors import DataError, argument
+
+_NAMES_OF_PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_READERS: dict[str, type[TableRecords]] = {
+    **dict.fromkeys((".tsv", ".tab", ".txt", ".csv"), SeparatedRecords),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), JsonRecords),
+    **dict.fromkeys((".parquet", ".pq"), ParquetRecords),
+}
+_FORMATS = (*_READERS, ".ts")
+
+GivenData = str | PathLike[str] | Records | Sequence[Any]
+
+
+def open_records(
+    data: GivenData,
+    *,
+    text_column: str | int | None = None,
+    label_column: str | int | None = None,
+    encoding: str | None = None,
+    like: Records | None = None,
+) -> Records:
+    """A reader of a file, a folder with a sub-folder for each class, several, or lists.
+
+    Args:
+        data: as of `read_labelled`, like the next three.
+        text_column: of tables.
+        label_column: of tables.
+        encoding: of files of text.
+        like: the training part, whose columns other tables have as well.
+    Raises:
+        DataError: when it is not there, or of no format that is read.
+    """
+    if isinstance(data, Records):
+        return data
+    if not isinstance(data, str | PathLike):
+        if _is_pair(data):
+            return GivenRecords(*data)
+        if len(data) == 0:
+            raise DataError("data: expected a file or a folder, got an empty list. Name one.")
+        options = {"text_column": text_column, "label_column": label_column, "encoding": encoding}
+        readers: list[Records] = []
+        for one in data:
+            readers.append(open_records(one, **options, like=like or next(iter(readers), None)))
+        return readers[0] if len(readers) == 1 else SeveralRecords(readers)
+    path = Path(data)
+    if path.is_dir():
+        return FolderRecords(path, encoding=encoding)
+    if not path.exists():
+        raise DataError(f"{path}: expected a file or a folder, got no such file. Check the path.")
+    suffix = suffix_of(path)
+    if suffix == ".ts":
+        return TimeSeriesRecords(path, encoding=encoding)
+    if suffix in _READERS:
+        return _READERS[suffix](
+            path,
+            text_column=text_column,
+            label_column=label_column,
+            encoding=encoding,
+            like=_table_of(like),
+        )
+    raise DataError(
+        f"{path}: expected a file that ends in {', '.join(_FORMATS)}, or a folder with a "
+        f"sub-folder for each class, got {suffix or 'a name without an end'}. Rename or convert it."
+    )
+
+
+def _table_of(records: Records | None) -> TableRecords | None:
+    """The table among them whose columns count, if there is one."""
+    if isinstance(records, SeveralRecords):
+        return _table_of(records.parts[0])
+    return records if isinstance(records, TableRecords) else None
+
+
+def _is_pair(data: Sequence[Any]) -> bool:
+    """Whether it is (examples, labels) and not a list of paths."""
+    return len(data) == 2 and not any(isinstance(each, str | PathLike | Records) for each in data)
+
+
+def sources_by_part(data: GivenData) -> dict[str, GivenData]:
+    """What `data` names, by part: its "train" alone, unless it is a folder that has the parts."""
+    if not isinstance(data, str | PathLike) or not Path(data).is_dir():
+        return {"train": data}
+    entries = [each for each in sorted(Path(data).iterdir()) if not is_hidden(each)]
+    found: dict[str, list[Path]] = {}
+    for name, names in _NAMES_OF_PARTS.items():
+        for entry in entries:
+            if entry.is_file() and suffix_of(entry) not in _FORMATS:
+                continue
+            stem = entry.name.lower() if entry.is_dir() else entry.name.lower().partition(".")[0]
+            if stem in names or stem.endswith(tuple(s + n for s in "_-" for n in names)):
+                found.setdefault(name, []).append(entry)
+    if "train" not in found:
+        return {"train": data}
+    for name, those in found.items():
+        series = [each for each in those if suffix_of(each) == ".ts"]
+        if len(those) > 1 and len(series) != 1:
+            raise DataError(
+                f"{fspath(data)}: expected one {name} part, got {named(e.name for e in those)}. "
+                f"Name the files: {argument('data=')}, {argument('val_data=')} and "
+                f"{argument('test_data=')}."
+            )
+        found[name] = series or those
+    return {name: those[0] for name, those in found.items()}
