@@ -245,6 +245,29 @@ def compiled_language_model() -> None:
     assert_close(found, expected, TOLERANCE)
 
 
+def compiled_classifier() -> None:
+    """Words and their spelling, layers, pooling of every kind and loss in one graph."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    for kind in ("characters", "ngrams"):
+        options = {"embedding_size": 4, "subword_size": 4, "hidden_size": 6, "bidirectional": True}
+        pooling = "last+mean+max+attention"
+        model = rc.Classifier(
+            3, vocab_size=11, subwords=kind, num_pieces=9, pooling=pooling, **options
+        )
+        ids, pieces = torch.randint(11, (7, 3)), torch.randint(-1, 9, (7, 3, 2)).sort(-1, True)[0]
+        lengths, target = torch.tensor([7, 2, 4]), torch.tensor([0, 2, 1])
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        found = []
+        for run in (model, compiled):
+            model.zero_grad()
+            loss = nn.functional.cross_entropy(run(ids, lengths, pieces=pieces), target)
+            loss.backward()
+            gradients = (p.grad for p in model.parameters() if p.grad is not None)
+            found.append([loss.detach(), *(gradient.clone() for gradient in gradients)])
+        assert_close(found[1], found[0], TOLERANCE)
+
+
 def compiled_under_autocast() -> None:
     """Runs, keeps the dtypes of eager, and is close to float32."""
     torch._dynamo.reset()

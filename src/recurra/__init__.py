@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra import cells, compose
     from recurra.lang import cell
-    from recurra.models import LanguageModel, load
+    from recurra.models import Classifier, LanguageModel, load
     from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
 
     __version__: str
@@ -20,6 +20,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Bidirectional",
+    "Classifier",
     "LanguageModel",
     "Recurrent",
     "__version__",
@@ -32,7 +33,7 @@ __all__ = [
 
 _HOMES = {
     "recurra.lang": ("cell",),
-    "recurra.models": ("LanguageModel", "load"),
+    "recurra.models": ("Classifier", "LanguageModel", "load"),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
 }
 _HOME_OF = {name: home for home, its_names in _HOMES.items() for name in its_names}

@@ -69,6 +69,7 @@ def test_compile_for_many_shapes(tracer: Callable[..., None], dynamic: bool | No
         traced.compiled_with_changed_values,
         traced.layers_that_differ_in_one_thing,
         traced.compiled_language_model,
+        traced.compiled_classifier,
         traced.compiled_under_autocast,
         traced.compiled_checkpoint,
         traced.compiled_second_derivative_is_refused,

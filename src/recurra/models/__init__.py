@@ -1,9 +1,21 @@
 """Models: one file for each shape of sequence problem, and how all of them are saved and loaded."""
 
+from recurra.models.classifier import Classifier, Prediction
 from recurra.models.devices import find_device
 from recurra.models.language_model import LanguageModel
 from recurra.models.parts import Names, Part
 from recurra.models.saving import Model, load, save
 from recurra.models.scaling import Scaling
 
-__all__ = ["LanguageModel", "Model", "Names", "Part", "Scaling", "find_device", "load", "save"]
+__all__ = [
+    "Classifier",
+    "LanguageModel",
+    "Model",
+    "Names",
+    "Part",
+    "Prediction",
+    "Scaling",
+    "find_device",
+    "load",
+    "save",
+]

@@ -1,0 +1,113 @@
+"""Weights taken from another model to start from, where they mean the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recurra.lang import Cell
+from recurra.models.saving import Model
+from recurra.text import Vocabulary, WordVocabulary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What one model took from another.
+
+    Attributes:
+        tensors: what was taken, by name: "" for a whole tensor, or how much of it.
+        left: what was not, by name: why.
+    """
+
+    tensors: Mapping[str, str]
+    left: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """One line: what was taken, and what was not."""
+        taken = ", ".join(
+            f"{name} ({much})" if much else name for name, much in self.tensors.items()
+        )
+        left = ", ".join(f"{name} ({why})" for name, why in self.left.items())
+        return f"taken: {taken or 'nothing'}; not taken: {left or 'nothing'}"
+
+
+def take_weights(model: Model, source: Model) -> Taken:
+    """Copy into `model` each tensor of `source` that has its name, shape and meaning.
+
+    Weights of recurrent layers mean the same in models of one cell. The rows of `embedding` are
+    those of a vocabulary's words: of two vocabularies of words, the vectors of the words in both
+    are taken. What turns the layers' output into scores is taken only from a model of the same
+    class with the same labels or vocabulary.
+    """
+    own, theirs = dict(model.named_parameters()), dict(source.named_parameters())
+    taken: dict[str, str] = {}
+    left: dict[str, str] = {}
+    with torch.no_grad():
+        for name, parameter in own.items():
+            other = theirs.get(name)
+            why = _why_not(model, source, name, parameter, other)
+            if why is not None or other is None:
+                left[name] = why or "none there"
+                continue
+            if name == "embedding.weight" and _words(model) and _words(source):
+                taken[name] = _take_words(_words(model), _words(source), parameter, other)
+            else:
+                parameter.copy_(other)
+                taken[name] = ""
+    return Taken(tensors=taken, left=left)
+
+
+def _why_not(
+    model: Model, source: Model, name: str, own: Tensor, other: Tensor | None
+) -> str | None:
+    """Why a tensor is not taken; None where it is."""
+    part = name.partition(".")[0]
+    if other is None:
+        return "none there"
+    if part == "recurrent" and not _same_cell(model, source):
+        cell = _cell(source)
+        return "no cell there" if cell is None else f"another cell there, {cell.name}"
+    if part == "embedding" and own.dim() == 2 and _words(model) and _words(source):
+        sizes = own.shape[1], other.shape[1]
+        return None if sizes[0] == sizes[1] else f"vectors of {sizes[1]} numbers there"
+    if own.shape != other.shape:
+        return f"{list(other.shape)} there"
+    vocabularies = getattr(model, "vocabulary", None), getattr(source, "vocabulary", None)
+    if part in ("embedding", "decoder") and None not in vocabularies:
+        same = vocabularies[0] == vocabularies[1]
+        if not same:
+            return "another vocabulary there"
+    if part == "decoder":
+        labels = getattr(model, "labels", None), getattr(source, "labels", None)
+        if type(model) is not type(source) or labels[0] != labels[1]:
+            return "other outputs there"
+    if part == "subwords" and getattr(model, "spelling", None) != getattr(source, "spelling", None):
+        return "another spelling there"
+    return None
+
+
+def _words(model: Model) -> Any:
+    vocabulary: Vocabulary | None = getattr(model, "vocabulary", None)
+    return vocabulary if isinstance(vocabulary, WordVocabulary) else None
+
+
+def _cell(model: nn.Module) -> Cell | None:
+    return getattr(getattr(model, "recurrent", None), "cell", None)
+
+
+def _same_cell(model: Model, source: Model) -> bool:
+    own, other = _cell(model), _cell(source)
+    return own is not None and other is not None and str(own) == str(other)
+
+
+def _take_words(
+    own: WordVocabulary, other: WordVocabulary, parameter: Tensor, vectors: Tensor
+) -> str:
+    """Copy the vectors of the words that both have; says how many those are."""
+    place = {word: index for index, word in enumerate(other.words)}
+    pairs = [(i, place[word]) for i, word in enumerate(own.words) if word in place]
+    rows = torch.tensor(pairs, dtype=torch.int64, device=parameter.device)
+    parameter[rows[:, 0]] = vectors[rows[:, 1].to(vectors.device)].to(parameter)
+    return f"{len(pairs):,} of {len(own):,} words"
