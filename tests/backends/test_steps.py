@@ -203,6 +203,9 @@ SAMPLERS = [
     Sampler(top_p=0.8),
     Sampler(temperature=1.5, top_k=9, top_p=0.6),
     Sampler(temperature=1e-30, top_p=0.5),
+    Sampler(temperature=0, forbid=(0, 2)),
+    Sampler(temperature=2.0, forbid=(3, 5, 1)),
+    Sampler(top_k=3, top_p=0.9, forbid=(4,)),
 ]
 
 
@@ -217,12 +220,15 @@ def writer_of(vocabulary: int, seed: int = 0) -> tuple[Stepper, Stepper]:
     )
 
 
-@pytest.mark.parametrize("vocabulary", [1, 6, 100])
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+@pytest.mark.parametrize(
+    ("sampler", "vocabulary"),
+    [(sampler, size) for sampler in SAMPLERS for size in (1, 6, 100) if len(sampler.forbid) < size],
+    ids=str,
+)
 def test_writing_draws_what_the_sampler_draws(sampler: Sampler, vocabulary: int) -> None:
     writing, looking = writer_of(vocabulary)
     uniforms = torch.rand(50, dtype=torch.float64)
-    choice = {"top_k": sampler.top_k, "top_p": sampler.top_p}
+    choice = {"top_k": sampler.top_k, "top_p": sampler.top_p, "forbid": sampler.forbid}
     written = Writer(writing).write(0, uniforms, temperature=sampler.divisor, **choice)
     assert written.largest is None
     token, expected, scores = torch.tensor([0]), [], torch.empty(1, vocabulary)
@@ -231,6 +237,7 @@ def test_writing_draws_what_the_sampler_draws(sampler: Sampler, vocabulary: int)
         token = sampler.pick(scores, uniform.reshape(1))
         expected.append(int(token))
     assert written.ids == expected
+    assert not {*sampler.forbid} & {*expected}
 
 
 @pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 0.5}, {"temperature": 0}])

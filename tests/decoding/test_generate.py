@@ -3,7 +3,7 @@
 import codecs
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -237,11 +237,12 @@ class Drafting(Accumulator):
         temperature: float,
         top_k: int | None,
         top_p: float | None,
+        forbid: Sequence[int],
     ) -> Draft | None:
         if sum(self.blocks) + len(uniforms) > self.limit:
             return None if self.largest is None else Draft([], self.largest)
         self.blocks.append(len(uniforms))
-        sampler, ids = Sampler(temperature=temperature, top_k=top_k, top_p=top_p), []
+        sampler, ids = Sampler(temperature=temperature, top_k=top_k, top_p=top_p, forbid=forbid), []
         with torch.no_grad():
             for uniform in uniforms:
                 logits, self.state = self.eval()(torch.tensor([[token_id]]), self.state)
@@ -250,15 +251,23 @@ class Drafting(Accumulator):
         return Draft(ids)
 
 
-def drawn(model: nn.Module, length: int, **options: float) -> list[int]:
+def drawn(model: nn.Module, length: int, **options: Any) -> list[int]:
     generator = torch.Generator().manual_seed(1)
     sampler = Sampler(**options)
     return list(generate(model, [1, 2], length, sampler=sampler, generator=generator))
 
 
 @pytest.mark.parametrize("limit", [0, 3, 4, 40, 1000])
-@pytest.mark.parametrize("options", [{"temperature": 0}, {}, {"temperature": 0.7, "top_p": 0.9}])
-def test_a_writer_gives_the_same_tokens(limit: int, options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0},
+        {},
+        {"temperature": 0.7, "top_p": 0.9},
+        {"temperature": 3, "forbid": (1, 4)},
+    ],
+)
+def test_a_writer_gives_the_same_tokens(limit: int, options: dict[str, Any]) -> None:
     model = Drafting(limit)
     assert drawn(model, 70, **options) == drawn(Accumulator(0.5), 70, **options)
     assert model.blocks == {0: [], 3: [], 4: [4], 40: [4, 8, 16]}.get(limit, [4, 8, 16, 32, 9])

@@ -1,6 +1,29 @@
-"""From the scores of a model to a sequence: sampling and greedy decoding, as a stream."""
+"""From the scores of a model to sequences and back: sampling, greedy decoding, likelihood."""
 
-from recurra.decoding.generate import TextCodec, generate, generate_text, greedy
+from recurra.decoding.generate import generate, greedy
+from recurra.decoding.likelihood import log_probabilities
 from recurra.decoding.sampler import Sampler
+from recurra.decoding.text import (
+    Continuation,
+    TextCodec,
+    generate_text,
+    generate_texts,
+    seeded_generators,
+    symbol_ids,
+)
+from recurra.decoding.together import Drawn, generate_together
 
-__all__ = ["Sampler", "TextCodec", "generate", "generate_text", "greedy"]
+__all__ = [
+    "Continuation",
+    "Drawn",
+    "Sampler",
+    "TextCodec",
+    "generate",
+    "generate_text",
+    "generate_texts",
+    "generate_together",
+    "greedy",
+    "log_probabilities",
+    "seeded_generators",
+    "symbol_ids",
+]

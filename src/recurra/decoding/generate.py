@@ -1,7 +1,8 @@
-"""Text from a language model, one token at a time.
+"""Tokens from a language model, one at a time.
 
-The model is called as `logits, state = model(ids, state)`: ids [T, B] int64, logits [T, B, V]. One
-whose `reads_index` is true is also given `start=`, how many tokens were before.
+The model is called as `logits, state = model(ids, state)`: ids [T, B] int64, logits [T, B, V]; one
+that is `batch_first`, with [B, T] and [B, T, V]. One whose `reads_index` is true is also given
+`start=`, how many tokens were before.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,44 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from recurra.decoding.sampler import Sampler, check_largest
-from recurra.errors import argument
+from recurra.decoding.uniforms import Uniforms
 from recurra.nn.plain import evaluating
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 4, 32  # tokens that a writer draws in one call
-_NUM_UNIFORMS = 1024
 
 _GREEDY = Sampler(temperature=0)
-
-
-@runtime_checkable
-class StreamDecoder(Protocol):
-    """Turns ids into text as they come."""
-
-    def feed(self, token_id: int) -> str:
-        """The text that this token completes."""
-        ...
-
-    def flush(self) -> str:
-        """What is left at the end."""
-        ...
-
-
-@runtime_checkable
-class TextCodec(Protocol):
-    """What `generate_text` needs of a vocabulary."""
-
-    @property
-    def start_id(self) -> int:
-        """The id to start from where there is no priming text."""
-        ...
-
-    def encode(self, text: str, *, where: str = ...) -> Sequence[int] | np.ndarray:
-        """The ids of a text, which an error calls `where`."""
-        ...
-
-    def decoder(self, *, exact: bool = False) -> StreamDecoder:
-        """A fresh incremental decoder; called with `exact` only where that was asked for."""
-        ...
 
 
 @runtime_checkable
@@ -84,6 +53,7 @@ class TokenWriter(Protocol):
         temperature: float,
         top_k: int | None,
         top_p: float | None,
+        forbid: Sequence[int],
     ) -> Written | None:
         """As many tokens as there are uniform numbers, as `Sampler` draws them.
 
@@ -107,7 +77,7 @@ class ReadsTokens(Protocol):
     """A model that can give the logits after the last token alone."""
 
     def read(self, ids: Tensor, state: Any = None, *, start: int = 0) -> tuple[Tensor, Any]:
-        """As calling it, but of the logits the last ones, [1, B, V]."""
+        """As calling it, but of the logits the last ones, [1, B, V]; [B, 1, V] batch first."""
         ...
 
 
@@ -141,11 +111,20 @@ def generate(
         ValueError: at the call, when the prime is empty and there is no start_id, is not flat, or
             the length is negative; while generating, when the model's scores are not finite.
     """
+    prime = checked_prime(prime_ids, start_id)
+    check_length(length)
+    return _tokens(model, prime, length, sampler, generator)
+
+
+def checked_prime(
+    prime_ids: Sequence[int] | np.ndarray | Tensor, start_id: int | None = None
+) -> Tensor:
+    """The ids [T] int64 of a prime, at least one; an empty one is `start_id`."""
     prime = torch.as_tensor(np.asarray(prime_ids), dtype=torch.int64, device="cpu")
     if prime.ndim != 1:
         raise ValueError(
             f"prime_ids: expected one dimension, got shape {tuple(prime.shape)}. "
-            "Generate one sequence at a time."
+            "Give one sequence; several go to generate_together."
         )
     if len(prime) == 0:
         if start_id is None:
@@ -154,9 +133,13 @@ def generate(
                 "Give a prime, or the vocabulary's start_id."
             )
         prime = torch.tensor([start_id], dtype=torch.int64, device="cpu")
+    return prime
+
+
+def check_length(length: int) -> None:
+    """Raise a ValueError unless so many tokens can be drawn."""
     if length < 0:
         raise ValueError(f"length: expected 0 or more tokens, got {length}. Use a positive number.")
-    return _tokens(model, prime, length, sampler, generator)
 
 
 def greedy(
@@ -170,46 +153,6 @@ def greedy(
     return generate(model, prime_ids, length, sampler=_GREEDY, start_id=start_id)
 
 
-def generate_text(
-    model: nn.Module,
-    vocabulary: TextCodec,
-    prime: str,
-    length: int,
-    *,
-    sampler: Sampler,
-    generator: torch.Generator | None = None,
-    exact: bool = False,
-) -> Iterator[str]:
-    """The text that the model writes after the prime, piece by piece as characters complete.
-
-    The prime is not given back; what follows it is spaced as its continuation. An empty prime
-    starts at the vocabulary's `start_id`. `length` counts tokens. With `exact` the pieces are the
-    tokens, for a file: encoded as UTF-8 with surrogateescape they are the very bytes of those.
-    Arguments and errors are otherwise those of `generate` and of `vocabulary.encode`.
-    """
-    prime_ids = np.asarray(vocabulary.encode(prime, where=argument("prime")), dtype=np.int64)
-    ids = generate(
-        model,
-        prime_ids,
-        length,
-        sampler=sampler,
-        generator=generator,
-        start_id=vocabulary.start_id,
-    )
-    decoder = vocabulary.decoder(exact=True) if exact else vocabulary.decoder()
-    for token_id in prime_ids.tolist():
-        decoder.feed(token_id)
-    return _pieces(decoder, ids)
-
-
-def _pieces(decoder: StreamDecoder, ids: Iterator[int]) -> Iterator[str]:
-    for token_id in ids:
-        if piece := decoder.feed(token_id):
-            yield piece
-    if rest := decoder.flush():
-        yield rest
-
-
 def _tokens(
     model: nn.Module,
     prime: Tensor,
@@ -217,27 +160,19 @@ def _tokens(
     sampler: Sampler,
     generator: torch.Generator | None,
 ) -> Iterator[int]:
-    weight = next(model.parameters(), None)
-    device = torch.device("cpu") if weight is None else weight.device
-    uniforms = _Uniforms(sampler, generator)
-    ids = prime.to(device).unsqueeze(1)
+    uniforms = Uniforms(sampler, generator)
+    ids = prime.to(device_of(model)).unsqueeze(1)
     state: Any = None
     num_drawn = 0
     while num_drawn < length:
-        # Entered anew for each token: a mode held across a yield would leak into the caller. And
-        # no_grad, not inference_mode: what the model caches now may be used in training later.
         start = len(prime) + num_drawn - 1 if num_drawn else 0  # tokens read so far
-        with torch.no_grad(), evaluating(model):
-            if isinstance(model, ReadsTokens):
-                logits, state = model.read(ids, state, start=start)
-            else:
-                logits, state = model(ids, state, **_at(model, start))
-            ids = sampler.pick(logits[-1:], uniforms.take(1).reshape(1, 1))
+        logits, state = next_logits(model, ids, state, start)
+        ids = sampler.pick(logits, uniforms.take(1)).unsqueeze(0)
         num_drawn += 1
         token_id = int(ids)
         yield token_id
         if num_drawn == 1 and num_drawn < length and isinstance(model, WritesTokens):
-            writer = model.token_writer(state, **_at(model, len(prime)))
+            writer = model.token_writer(state, **index_of(model, len(prime)))
             if writer is not None:
                 for next_id in _written(writer, token_id, length - 1, sampler, uniforms):
                     num_drawn, token_id = num_drawn + 1, next_id
@@ -246,13 +181,39 @@ def _tokens(
                 ids, state = torch.full_like(ids, token_id), writer.state
 
 
-def _at(model: object, start: int) -> dict[str, int]:
+def next_logits(model: nn.Module, ids: Tensor, state: Any, start: int) -> tuple[Tensor, Any]:
+    """The logits [B, V] of what follows ids [T, B], and the state after them.
+
+    In evaluation mode without gradients, for this call alone: a mode held while the caller has
+    control would leak. By no_grad, not inference_mode: what the model caches now may be used in
+    training later.
+
+    Args:
+        start: how many tokens were read before, for a model that asks.
+    """
+    batch_first = getattr(model, "batch_first", False)
+    ids = ids.T if batch_first else ids
+    with torch.no_grad(), evaluating(model):
+        if isinstance(model, ReadsTokens):
+            logits, state = model.read(ids, state, start=start)
+        else:
+            logits, state = model(ids, state, **index_of(model, start))
+    return (logits[:, -1] if batch_first else logits[-1]), state
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are; the CPU for one without."""
+    weight = next(model.parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
+def index_of(model: object, start: int) -> dict[str, int]:
     """What tells a model how many tokens were before, if it asks."""
     return {"start": start} if getattr(model, "reads_index", False) else {}
 
 
 def _written(
-    writer: TokenWriter, token_id: int, length: int, sampler: Sampler, uniforms: "_Uniforms"
+    writer: TokenWriter, token_id: int, length: int, sampler: Sampler, uniforms: Uniforms
 ) -> Iterator[int]:
     """Up to `length` ids that the writer draws after `token_id`; fewer if it gives up."""
     block, num_drawn = _FIRST_BLOCK, 0
@@ -264,6 +225,7 @@ def _written(
             temperature=sampler.divisor,
             top_k=sampler.top_k,
             top_p=sampler.top_p,
+            forbid=sampler.forbid,
         )
         if written is None:
             uniforms.give_back(numbers)
@@ -274,35 +236,3 @@ def _written(
         token_id = written.ids[-1]
         num_drawn += len(written.ids)
         block = min(2 * block, _LARGEST_BLOCK)
-
-
-class _Uniforms:
-    """Uniform numbers, number i for token i, whatever the counts in which they are taken.
-
-    They come from a generator of their own, seeded by one draw from the caller's: how many tokens
-    are listened to does not change what the caller draws next. Where the sampler draws nothing
-    they are zeros.
-    """
-
-    def __init__(self, sampler: Sampler, generator: torch.Generator | None) -> None:
-        self._numbers = torch.zeros(0, dtype=torch.float64, device="cpu")
-        self._own: torch.Generator | None = None
-        if sampler.temperature > 0:
-            device = torch.device("cpu") if generator is None else generator.device
-            seed = torch.randint(2**62, (), generator=generator, dtype=torch.int64, device=device)
-            self._own = torch.Generator().manual_seed(int(seed))
-
-    def take(self, count: int) -> Tensor:
-        """The next numbers, [count] float64."""
-        if self._own is None:
-            return torch.zeros(count, dtype=torch.float64, device="cpu")
-        while len(self._numbers) < count:
-            # always as many at once: what a generator gives may depend on how many are asked for
-            more = torch.rand(_NUM_UNIFORMS, generator=self._own, dtype=torch.float64, device="cpu")
-            self._numbers = torch.cat([self._numbers, more])
-        taken, self._numbers = self._numbers[:count], self._numbers[count:]
-        return taken
-
-    def give_back(self, numbers: Tensor) -> None:
-        """These, the last that were taken, were not used."""
-        self._numbers = torch.cat([numbers, self._numbers])

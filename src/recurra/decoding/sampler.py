@@ -15,15 +15,16 @@ _MIN_TEMPERATURE = 1e-30
 class Sampler:
     """Turns scores into probabilities, and probabilities into a token.
 
-    p = softmax(logits / temperature), of which the top_k largest are kept, and of these the
-    fewest whose share adds up to top_p; what is kept is scaled to add up to 1. Of equal scores
-    at the border the lower id is kept.
+    p = softmax(logits / temperature) of the tokens that may be drawn, of which the top_k largest
+    are kept, and of these the fewest whose share adds up to top_p; what is kept is scaled to add
+    up to 1. Of equal scores at the border the lower id is kept.
 
     Args:
         temperature: 1 is the model's own distribution, less is more certain, more is more
             varied; 0 takes the highest score always, of equal ones the lowest id.
         top_k: keep only so many of the likeliest tokens; None keeps all.
         top_p: keep only the likeliest tokens that make up this share, in (0, 1]; None keeps all.
+        forbid: ids that are never drawn, before anything else is chosen.
     Raises:
         ValueError: when an argument is out of its range.
     Source: top-p is nucleus sampling, Holtzman et al. (2020), arXiv:1904.09751.
@@ -32,6 +33,7 @@ class Sampler:
     temperature: float | int = 1.0
     top_k: int | None = None
     top_p: float | int | None = None
+    forbid: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -48,6 +50,10 @@ class Sampler:
                 f"top_p: expected more than 0 and at most 1, got {self.top_p}. "
                 "Leave it out to keep all tokens."
             )
+        if any(token_id < 0 for token_id in self.forbid):
+            raise ValueError(
+                f"forbid: expected token ids, 0 or more, got {self.forbid}. Leave others out."
+            )
 
     def probabilities(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
         """The probability of each token to be drawn, in float32 or wider.
@@ -55,7 +61,8 @@ class Sampler:
         Args:
             logits: [..., V] unnormalised scores; -inf rules a token out.
         Raises:
-            ValueError: when a score is NaN or +inf, or all of a row are -inf.
+            ValueError: when a score is NaN or +inf, all of a row are -inf, or all tokens are
+                forbidden.
         """
         weights = self._weights(logits)
         shares = weights / weights.sum(dim=-1, keepdim=True)
@@ -63,7 +70,7 @@ class Sampler:
 
     def _weights(self, logits: Tensor) -> Tensor:
         """The probabilities times a number for each row, in float64."""
-        scores = _checked(logits)
+        scores = _checked(self._allowed(logits))
         if self.temperature == 0:
             first = scores.argmax(dim=-1, keepdim=True)
             return torch.zeros_like(scores, dtype=torch.float64).scatter(-1, first, 1.0)
@@ -81,6 +88,19 @@ class Sampler:
             enough = self.top_p * ordered.sum(dim=-1, keepdim=True)
             ordered = ordered.masked_fill(likelier >= enough, 0)
         return torch.zeros_like(weights).scatter(-1, ids, ordered)
+
+    def _allowed(self, logits: Tensor) -> Tensor:
+        """The scores with -inf for the tokens that are never drawn."""
+        if not self.forbid:
+            return logits
+        vocab_size = logits.shape[-1]
+        if max(self.forbid) >= vocab_size or len(set(self.forbid)) == vocab_size:
+            raise ValueError(
+                f"forbid: expected ids of 0..{vocab_size - 1} that leave a token to draw, got "
+                f"{self.forbid}. Forbid fewer, of the model's own vocabulary."
+            )
+        ids = torch.tensor(self.forbid, dtype=torch.int64, device=logits.device)
+        return logits.index_fill(-1, ids, -math.inf)
 
     @property
     def divisor(self) -> float:
@@ -102,7 +122,7 @@ class Sampler:
             ValueError: as `probabilities`.
         """
         if self.temperature == 0:
-            return _checked(logits).argmax(dim=-1)
+            return _checked(self._allowed(logits)).argmax(dim=-1)
         device = logits.device if generator is None else generator.device
         uniforms = torch.rand(
             logits.shape[:-1], generator=generator, dtype=torch.float64, device=device

@@ -9,14 +9,24 @@ Vinyals (2014), arXiv:1409.2329; tied embedding as Press, Wolf (2017), arXiv:160
 dropout as Gal, Ghahramani (2016), arXiv:1512.05287.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.decoding import (
+    Continuation,
+    Sampler,
+    generate_text,
+    generate_texts,
+    log_probabilities,
+    seeded_generators,
+    symbol_ids,
+)
 from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
@@ -30,6 +40,19 @@ from recurra.nn.stream import Stream
 from recurra.text import Vocabulary
 
 State = Tensor | tuple[Tensor, ...]
+Texts = list[str] | tuple[str, ...]
+
+
+class Choices(TypedDict, total=False):
+    """How `LanguageModel.generate` draws."""
+
+    temperature: float | int
+    top_k: int | None
+    top_p: float | None
+    stop: str | Sequence[str]
+    forbid: str | Sequence[str]
+    seed: int | None
+    include_prime: bool
 
 
 class LanguageModel(Model):
@@ -228,10 +251,193 @@ class LanguageModel(Model):
             model=self,
         )
 
+    # ---- text
+
+    @overload
+    def generate(self, prime: str = ..., length: int = ..., **choices: Unpack[Choices]) -> str: ...
+    @overload
+    def generate(
+        self,
+        prime: str = ...,
+        length: int = ...,
+        *,
+        scores: Literal[True],
+        **choices: Unpack[Choices],
+    ) -> Continuation: ...
+    @overload
+    def generate(
+        self, prime: Texts, length: int = ..., **choices: Unpack[Choices]
+    ) -> list[str]: ...
+    @overload
+    def generate(
+        self, prime: Texts, length: int = ..., *, scores: Literal[True], **choices: Unpack[Choices]
+    ) -> list[Continuation]: ...
+    def generate(
+        self,
+        prime: str | Texts = "",
+        length: int = 500,
+        *,
+        temperature: float | int = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] = (),
+        forbid: str | Sequence[str] = (),
+        seed: int | None = None,
+        include_prime: bool = True,
+        scores: bool = False,
+    ) -> str | list[str] | Continuation | list[Continuation]:
+        """The prime and the text that the model writes after it.
+
+        Several primes are written on side by side. Text i is what its prime alone gives with
+        `seed + i`, but for rounding, so one prime given many times has as many continuations.
+
+        Args:
+            prime: text to go on from, or several; "" starts as after a line end.
+            length: how many tokens to write.
+            temperature: 1 is the model's own distribution; less is surer, 0 takes the likeliest.
+            top_k: draw among so many of the likeliest tokens only.
+            top_p: draw among the likeliest tokens that make up this share only.
+            stop: the text ends before this string, or the first of several, in what is written.
+            forbid: symbols of the vocabulary that are never drawn, such as ("<unk>",).
+            seed: the same seed writes the same text; None another each time. torch's global
+                generators are neither read nor moved.
+            include_prime: whether the text begins with its prime, as typed.
+            scores: give a `Continuation` instead: the text, the id of each token drawn, and its log
+                probability in nats, that of the model's own distribution.
+        Returns:
+            A text, or for several primes a list.
+        Raises:
+            ValueError: when the model has no vocabulary, an argument is out of its range, or the
+                model's numbers are not finite.
+            DataError: when the vocabulary cannot spell a prime.
+        Cost: of a prime only the last token's scores are computed. One text is drawn by compiled
+            code where the model's steps are compiled; several texts, and scores, take a call of it
+            for each token.
+        """
+        vocabulary = self._vocabulary("generate")
+        sampler = self._sampler(vocabulary, temperature, top_k, top_p, forbid)
+        if isinstance(prime, str) and not scores:
+            (generator,) = seeded_generators(seed)
+            pieces = generate_text(
+                self, vocabulary, prime, length, sampler=sampler, generator=generator, stop=stop
+            )
+            return (prime if include_prime else "") + "".join(pieces)
+        primes = [prime] if isinstance(prime, str) else list(prime)
+        written = generate_texts(
+            self,
+            vocabulary,
+            primes,
+            length,
+            sampler=sampler,
+            generators=seeded_generators(seed, len(primes)),
+            stop=stop,
+        )
+        if include_prime:
+            pairs = zip(primes, written, strict=True)
+            written = [found._replace(text=first + found.text) for first, found in pairs]
+        if scores:
+            return written[0] if isinstance(prime, str) else written
+        return [found.text for found in written]
+
+    def stream_text(
+        self,
+        prime: str = "",
+        length: int = 500,
+        *,
+        temperature: float | int = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] = (),
+        forbid: str | Sequence[str] = (),
+        seed: int | None = None,
+        include_prime: bool = True,
+    ) -> Iterator[str]:
+        """The text that `generate` gives with the same arguments, piece by piece as it is written.
+
+        The model is in its own mode whenever the caller has control, and may be trained meanwhile.
+        """
+        vocabulary = self._vocabulary("stream_text")
+        (generator,) = seeded_generators(seed)
+        pieces = generate_text(
+            self,
+            vocabulary,
+            prime,
+            length,
+            sampler=self._sampler(vocabulary, temperature, top_k, top_p, forbid),
+            generator=generator,
+            stop=stop,
+        )
+        return itertools.chain([prime] if prime and include_prime else [], pieces)
+
+    @overload
+    def nll(self, text: str, *, prime: str | None = None) -> float: ...
+    @overload
+    def nll(self, text: Texts, *, prime: str | None = None) -> list[float]: ...
+
+    def nll(self, text: str | Texts, *, prime: str | None = None) -> float | list[float]:
+        """The mean negative log likelihood of a text, in nats a token of the vocabulary.
+
+        The first token has nothing before it and is not counted, as in `recurra evaluate`; with a
+        prime all are, "" being what `generate` starts from. exp(nll) is the perplexity, nll / ln 2
+        bits a token. For words outside the vocabulary the symbol <unk> is counted.
+
+        Args:
+            text: of two tokens or more, with a prime of one or more; or several texts.
+            prime: what comes before each text, not counted.
+        Returns:
+            nats a token, or a list of them for several texts.
+        Raises:
+            ValueError: when the model has no vocabulary, or a text has too few tokens.
+            DataError: when the vocabulary cannot spell a text.
+        """
+        vocabulary = self._vocabulary("nll")
+        if not isinstance(text, str):
+            return [self.nll(each, prime=prime) for each in text]
+        before: list[int] = []
+        if prime is not None:
+            before = vocabulary.encode(prime, where="prime").tolist() or [vocabulary.start_id]
+        ids = vocabulary.encode(text, where="text").tolist()
+        least = 1 if before else 2
+        if len(ids) < least:
+            raise ValueError(
+                f"LanguageModel.nll: expected a text of at least {least} "
+                f"token{'s' if least > 1 else ''}, got {len(ids)}. Give more text"
+                + (", or prime='' to count the first token too." if least > 1 else ".")
+            )
+        scores = log_probabilities(self, [*before, *ids])
+        return -scores[max(len(before) - 1, 0) :].mean().item()
+
+    def _vocabulary(self, method: str) -> Vocabulary:
+        return self.needed("vocabulary", f"{type(self).__name__}.{method}")
+
+    @staticmethod
+    def _sampler(
+        vocabulary: Vocabulary,
+        temperature: float | int,
+        top_k: int | None,
+        top_p: float | None,
+        forbid: str | Sequence[str],
+    ) -> Sampler:
+        return Sampler(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            forbid=symbol_ids(vocabulary, forbid),
+        )
+
     def token_writer(self, state: State, *, start: int = 0) -> Stream | None:
         """What draws the tokens after `state` [L, 1, H], in compiled code; None where that is not
         what calling the model would do, or cannot be compiled. `start` is as for a call."""
-        stream = self.stream()
+        return self._compiled_stream(state, start)
+
+    def token_steps(self, state: State, *, start: int = 0) -> Callable[[Tensor], Tensor] | None:
+        """What reads the tokens [B] after `state` [L, B, H] one by one and gives the logits [B, V]
+        of each, in compiled code; None as for `token_writer`."""
+        return self._compiled_stream(state, start)
+
+    def _compiled_stream(self, state: State, start: int) -> Stream | None:
+        first = state if isinstance(state, Tensor) else state[0]
+        stream = self.stream(first.shape[1])
         stream.reset(state, start=start)
         return stream if stream.compiles() else None
 

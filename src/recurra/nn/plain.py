@@ -17,15 +17,10 @@ _LIBRARIES = ("recurra", "torch")
 _CALLED = {"forward", "__call__", "_wrapped_call_impl", "_call_impl"}
 _CALLED |= {"__getattr__", "__getattribute__"}
 # what a class of the user's may define anew without a call giving something else
-_NOT_CALLED = {
-    "check_part",
-    "config",
-    "explain",
-    "extra_repr",
-    "reset_parameters",
-    "stream",
-    "where",
-}
+_NOT_CALLED = {"config", "explain", "extra_repr", "reset_parameters", "stream", "where"}
+# of models: what they own, how they are saved, and what is done with them
+_NOT_CALLED |= {"check_part", "load", "needed", "num_parameters", "parts", "save", "total_loss"}
+_NOT_CALLED |= {"generate", "loss", "nll", "stream_text"}
 
 
 def hooks_of(*modules: nn.Module) -> tuple[Mapping[Any, Any], ...]:

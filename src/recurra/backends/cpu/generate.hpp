@@ -41,6 +41,9 @@ struct Writer {
     double top_p;         // 1 or more for all
     float *weights;       // [V]
     int32_t *candidates;  // [V]
+    const int64_t *forbidden;  // tokens that are never drawn
+    long num_forbidden;
+    float *scores;  // [V], for the scores without those
 };
 
 namespace {
@@ -90,6 +93,14 @@ bool look_up(Steps *s, const int64_t *ids) {
 
 void give(const Steps *s, const float *output, float *y) {
     std::memcpy(y, output, s->batch * s->output_size * sizeof(float));
+}
+
+// the scores with those of forbidden tokens as low as can be
+const float *allowed(const Writer *w, const float *scores, long V) {
+    if (w->num_forbidden == 0) return scores;
+    std::memcpy(w->scores, scores, V * sizeof(float));
+    for (long i = 0; i < w->num_forbidden; ++i) w->scores[w->forbidden[i]] = -INFINITY;
+    return w->scores;
 }
 
 // e^((score - best) / temperature) of every token
@@ -172,7 +183,7 @@ extern "C" long write_tokens(Writer *w, int64_t token, const double *uniforms, l
     for (long n = 0; n < count; ++n) {
         if (n % LOOK_EVERY == 0 && !as_packed(w->steps)) return n;
         if (!look_up(w->steps, &token)) return n;
-        const float *scores = advance(w->steps, nullptr);
+        const float *scores = allowed(w, advance(w->steps, nullptr), V);
         const float best = max_over(scores, V);
         if (!std::isfinite(best)) {
             *largest = best;
@@ -182,6 +193,7 @@ extern "C" long write_tokens(Writer *w, int64_t token, const double *uniforms, l
             token = std::find(scores, scores + V, best) - scores;
         } else {
             weigh(scores, best, w->temperature, V, w->weights);
+            for (long i = 0; i < w->num_forbidden; ++i) w->weights[w->forbidden[i]] = 0;
             if (w->top_k < V || w->top_p < 1) keep_likeliest(w, scores, V);
             token = pick(w->weights, V, uniforms[n]);
         }

@@ -75,6 +75,9 @@ class WriterStruct(ctypes.Structure):
         ("top_p", ctypes.c_double),
         ("weights", _POINTER),
         ("candidates", _POINTER),
+        ("forbidden", _POINTER),
+        ("num_forbidden", _LONG),
+        ("scores", _POINTER),
     )
 
 

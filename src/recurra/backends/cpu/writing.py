@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,7 @@ class Writer:
         self._write.restype = _LONG
         self._write.argtypes = (_POINTER, ctypes.c_int64, _POINTER, _LONG, _POINTER, _POINTER)
         self._weights, self._weights_at = gate.fresh(vocabulary)
+        self._scores, self._scores_at = gate.fresh(vocabulary)
         self._candidates, self._candidates_at = gate.fresh(vocabulary, dtype=torch.int32)
 
     def write(
@@ -56,6 +58,7 @@ class Writer:
         temperature: float,
         top_k: int | None,
         top_p: float | None,
+        forbid: Sequence[int] = (),
     ) -> Written:
         """Read `token_id`, draw a token, read that, and so on.
 
@@ -65,13 +68,17 @@ class Writer:
             temperature: 0 takes the highest score, of equal ones the lowest id.
             top_k: how many of the likeliest tokens to draw from; None for all.
             top_p: of these the likeliest that make up this share; None for all.
+            forbid: ids that are never drawn.
         """
         count, vocabulary = len(uniforms), self._stepper.output_size
-        if not 0 <= token_id < vocabulary:
-            raise ValueError(
-                f"Writer: expected a token id in 0..{vocabulary - 1}, got {token_id}. Use the "
-                f"vocabulary that the model was made for."
-            )
+        for id_given in (token_id, *forbid):
+            if not 0 <= id_given < vocabulary:
+                raise ValueError(
+                    f"Writer: expected a token id in 0..{vocabulary - 1}, got {id_given}. Use the "
+                    f"vocabulary that the model was made for."
+                )
+        forbidden, forbidden_at = gate.fresh(len(forbid), dtype=torch.int64)
+        forbidden.copy_(torch.tensor(list(forbid), dtype=torch.int64, device="cpu"))
         writer = WriterStruct(
             steps=self._stepper.address,
             temperature=temperature,
@@ -79,6 +86,9 @@ class Writer:
             top_p=1.0 if top_p is None else top_p,
             weights=self._weights_at,
             candidates=self._candidates_at,
+            forbidden=forbidden_at,
+            num_forbidden=len(forbid),
+            scores=self._scores_at,
         )
         uniforms, uniforms_at = gate.bound(uniforms.contiguous(), "uniforms", torch.float64)
         ids, ids_at = gate.fresh(count, dtype=torch.int64)
