@@ -14,6 +14,7 @@ from recurra.data.scaling import measure_scaling
 from recurra.data.source import Buckets, Examples, Sequential, Source
 from recurra.data.splits import LabelledData, LabelledPart, read_labelled
 from recurra.data.stdlib import StdlibSource, stdlib_source
+from recurra.data.store import ExampleFile, open_examples, read_example_file, write_examples
 from recurra.data.streams import TokenStreams, split_by_position
 from recurra.data.tasks import Batch, Task
 from recurra.data.tokens import (
@@ -45,6 +46,7 @@ __all__ = [
     "ByteVocabulary",
     "CharacterVocabulary",
     "DataDescription",
+    "ExampleFile",
     "Examples",
     "LabelledBatch",
     "LabelledData",
@@ -68,8 +70,10 @@ __all__ = [
     "fingerprint",
     "make_task",
     "measure_scaling",
+    "open_examples",
     "open_tokens",
     "prepare_tokens",
+    "read_example_file",
     "read_labelled",
     "read_pieces",
     "read_text",
@@ -77,5 +81,6 @@ __all__ = [
     "split_by_position",
     "stdlib_source",
     "unchanged_pieces",
+    "write_examples",
     "write_tokens",
 ]

@@ -1,12 +1,15 @@
-"""Writing files of data whole or not at all."""
+"""Files of data: written whole or not at all, and mapped only when they are whole."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from recurra.errors import DataError
-from recurra.files import replacing
+from recurra.files import opened, replacing
 
 
 @contextmanager
@@ -27,3 +30,28 @@ def put_in_place(target: Path, what: str) -> Iterator[IO[bytes]]:
             f"{target}: expected to write {what}, got {error.strerror or error}. "
             "Check the folder's permissions and the space on its disk."
         ) from error
+
+
+def map_file(path: Path, dtype: np.dtype, count: int, what: str, contents: str) -> np.memmap:
+    """The values of a file [count], mapped, read-only; parts of the map know the file's name.
+
+    Raises:
+        DataError: when it is gone, or not of this size; `what` it is to be and its `contents`
+            stand in the message.
+    """
+    size_bytes = count * dtype.itemsize
+    try:
+        with opened(path) as file:
+            received = os.fstat(file.fileno()).st_size
+            if received == size_bytes:
+                mapped = np.memmap(file, dtype=dtype, mode="r", shape=(count,))
+                mapped.filename = str(path)
+                return mapped
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected {what}, got {error.strerror or error}. Prepare it again."
+        ) from error
+    raise DataError(
+        f"{path}: expected {size_bytes} bytes ({contents}), got {received}. "
+        "The file was cut short or mixed up: delete it and prepare it again."
+    )

@@ -6,7 +6,6 @@ the file was made from. The header is written last, so a file without one is not
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
@@ -16,9 +15,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from recurra.data.files import put_in_place
+from recurra.data.files import map_file, put_in_place
 from recurra.errors import DataError
-from recurra.files import opened, read_json
+from recurra.files import read_json
 from recurra.text.vocabulary import Vocabulary
 
 _FORMAT = "recurra tokens 1"
@@ -41,23 +40,8 @@ class TokenFile:
         Raises:
             DataError: when the file is gone, or shorter or longer than its header says.
         """
-        expected = self.count * self.dtype.itemsize
-        try:
-            with opened(self.path) as file:
-                received = os.fstat(file.fileno()).st_size
-                if received == expected:
-                    mapped = np.memmap(file, dtype=self.dtype, mode="r", shape=(self.count,))
-                    mapped.filename = str(self.path)  # parts of it know where they come from
-                    return mapped
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: expected a token file, got {error.strerror or error}. "
-                "Prepare it again."
-            ) from error
-        raise DataError(
-            f"{self.path}: expected {expected} bytes ({self.count} tokens of {self.dtype.name}), "
-            f"got {received}. The file was cut short or mixed up: delete it and prepare it again."
-        )
+        contents = f"{self.count} tokens of {self.dtype.name}"
+        return map_file(self.path, self.dtype, self.count, "a token file", contents)
 
 
 def check_whole(tokens: np.ndarray) -> None:
