@@ -1,6 +1,7 @@
 """Models: one file for each shape of sequence problem, and how all of them are saved and loaded."""
 
 from recurra.models.classifier import Classifier, Prediction
+from recurra.models.confusion import Confusion
 from recurra.models.devices import find_device
 from recurra.models.language_model import LanguageModel
 from recurra.models.parts import Names, Part
@@ -9,6 +10,7 @@ from recurra.models.scaling import Scaling
 
 __all__ = [
     "Classifier",
+    "Confusion",
     "LanguageModel",
     "Model",
     "Names",
