@@ -1,5 +1,6 @@
 """Files of recorded sequences: what many programs write is read, and what is unclear refused."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,19 @@ def test_other_files_with_the_name_of_an_array(tmp_path: Path) -> None:
     (tmp_path / "b.npz").rename(tmp_path / "b.npy")
     with pytest.raises(DataError, match="got an archive of several"):
         read_sequence(tmp_path / "b.npy")
+
+
+def test_an_array_that_is_something_else_is_said_to_be(tmp_path: Path) -> None:
+    packed = written(tmp_path, gzip.compress(b"0.5,1.25"), "a.npy")
+    with pytest.raises(DataError, match=r"got: a\.npy is a gzip file, whatever its name says"):
+        read_sequence(packed)
+
+
+def test_gaps_are_read_where_they_may_be(tmp_path: Path) -> None:
+    path = written(tmp_path, "x,y\n0.5,\nNaN,-3\n?,na\n")
+    wanted = [[0.5, np.nan], [np.nan, -3.0], [np.nan, np.nan]]
+    np.testing.assert_array_equal(read_sequence(path, gaps=True).values, wanted)
+    np.save(tmp_path / "a.npy", np.array(wanted))
+    np.testing.assert_array_equal(read_sequence(tmp_path / "a.npy", gaps=True).values, wanted)
+    with pytest.raises(DataError, match="finite numbers, got inf at step 0, feature 1"):
+        read_sequence(written(tmp_path, "x,y\n0.5,inf\n"), gaps=True)

@@ -1,5 +1,6 @@
 """Labelled data in three parts: from files of their own or drawn, and looked through before use."""
 
+import gzip
 import io
 import json
 from collections import Counter
@@ -99,10 +100,11 @@ def test_a_folder_of_classes_leaves_out_what_is_no_example(tmp_path: Path) -> No
     (tmp_path / ".hidden").mkdir()
     np.save(tmp_path / "up" / "5.npy", np.ones((3, 2)))
     (tmp_path / "up" / "._0.CSV").write_text("x")
+    (tmp_path / "up" / "6.csv.gz").write_bytes(gzip.compress(b"1,2\n"))
     data = read_labelled(tmp_path, shares=(0.4, 0.3, 0.3))
     assert data.classes == ("down", "up")
     assert data.num_channels == 2
-    assert sum(len(part) for part in data.parts.values()) == 9
+    assert sum(len(part) for part in data.parts.values()) == 10
     assert data.beside == (".hidden", "README.md", "up/._0.CSV", "up/.ipynb_checkpoints")
     assert all(value.dtype == np.float32 for value in data.train.values())
 

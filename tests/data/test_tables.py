@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -213,3 +214,18 @@ def test_other_tables_have_the_columns_of_the_first(tmp_path: Path) -> None:
     for path in (same, bare, other):
         (record, *_) = open_records(path, like=first)
         assert (record.value, record.label) == ("one class", "x")
+
+
+def test_what_a_file_really_is_is_said(tmp_path: Path) -> None:
+    packed = open_records(written(tmp_path, gzip.compress(table().encode()), "a.tsv"))
+    assert packed.notes[0] == "a.tsv is a gzip file, whatever its name says"
+    wide = open_records(written(tmp_path, table().encode("utf-16"), "b.tsv"))
+    assert wide.notes[0] == "b.tsv is UTF-16, as its first bytes say"
+    both = open_records(written(tmp_path, gzip.compress(table().encode()), "c.tsv.gz"))
+    assert both.notes == ("columns: text 1, label 2 (no header)",)
+
+
+def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(DataError, match=r"a\.parquet: expected pyarrow.*pip install pyarrow"):
+        open_records(written(tmp_path, b"PAR1", "a.parquet"))

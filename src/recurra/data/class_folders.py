@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recurra.data.records import Record, Records, named
-from recurra.data.sequences import SUFFIXES, is_hidden, read_sequence
+from recurra.data.sequences import ARRAYS, SUFFIXES, TABLES, is_hidden, read_sequence
+from recurra.data.tables import suffix_of
 from recurra.errors import DataError
 from recurra.models.scaling import as_series
 from recurra.text.reading import read_text
 
-TEXTS = (".txt", ".text", ".txt.gz")
+TEXTS = (".txt", ".text")
 
 
 class FolderRecords(Records):
@@ -42,7 +43,7 @@ class FolderRecords(Records):
         if len(classes) < 2:
             raise DataError(
                 f"{path}: expected a sub-folder for each of two or more classes, with files that "
-                f"end in {', '.join((*TEXTS[:1], *SUFFIXES))}, got {len(classes)}. "
+                f"end in {', '.join((TEXTS[0], *SUFFIXES))}, got {len(classes)}. "
                 "Sort the examples into folders named after their classes."
             )
         if len(kinds) > 1:
@@ -88,9 +89,10 @@ def _shown(columns: tuple[str, ...] | int) -> str:
 
 
 def _is_text(path: Path) -> bool:
-    return path.name.lower().endswith(TEXTS)
+    return suffix_of(path) in TEXTS
 
 
 def _is_example(path: Path) -> bool:
-    ends = path.name.lower().endswith((*TEXTS, *SUFFIXES))
+    """Whether a file is one: a text or a table may be compressed, an array not."""
+    ends = suffix_of(path) in (*TEXTS, *TABLES) or path.suffix.lower() in ARRAYS
     return ends and not is_hidden(path) and path.is_file()

@@ -7,6 +7,7 @@ anything else is an error that names the file and the line.
 
 import csv
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from recurra.errors import DataError
-from recurra.text.reading import read_text
+from recurra.text.reading import read_text, said_of_storage
 
 ARRAYS, TABLES = (".npy",), (".csv", ".tsv")
 SUFFIXES = ARRAYS + TABLES
@@ -64,10 +65,11 @@ def read_sequence(path: Path, *, gaps: bool = False) -> Recording:
 def _array(path: Path) -> np.ndarray:
     try:
         read = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        said = said_of_storage(path) if path.is_file() else []
         raise DataError(
-            f"{path}: expected an array of numbers as numpy.save writes it, got: {error}. "
-            "Save it again as floating-point numbers."
+            f"{path}: expected an array of numbers as numpy.save writes it, got: "
+            f"{said[0] if said else error}. Save it again as floating-point numbers."
         ) from None
     if not isinstance(read, np.ndarray):
         raise DataError(

@@ -193,7 +193,7 @@ def read_labelled(
     Raises:
         DataError: when anything is not as it should be, naming the file and the place.
         ValueError: when an argument means nothing.
-    Cost: one pass over all data; 12 bytes an example.
+    Cost: one pass over all data; 32 bytes of memory an example, and as many while it runs.
     """
     check_missing(missing)
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:

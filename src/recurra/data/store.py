@@ -9,6 +9,7 @@ file without one is not finished.
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
@@ -127,7 +128,7 @@ def write_examples(
     """
     target = Path(path)
     digest = hashlib.sha256()
-    lengths, labels = [0], []
+    lengths, labels = array("q", [0]), array("i")
     input_size: int | None = None
     size = 0
     with put_in_place(target, "an example file") as file:
@@ -149,8 +150,8 @@ def write_examples(
         if not labels:
             raise DataError(f"{target}: expected at least one example, got none. Add examples.")
         put(bytes(_padding(size)))
-        put(np.cumsum(lengths, dtype="<i8").tobytes())
-        put(np.array(labels, dtype="<i4").tobytes())
+        put(np.cumsum(np.asarray(lengths), dtype="<i8").tobytes())
+        put(np.asarray(labels).astype("<i4").tobytes())
         # From here on an older header would describe the wrong examples.
         _header_path(target).unlink(missing_ok=True)
     made = ExampleFile(

@@ -1,5 +1,6 @@
 """One pass over labelled records before anything is trained: what is there, and what is wrong."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def survey(records: Records, missing: Missing) -> Survey:
     """
     names: dict[str, int] = {}
     places: dict[str, str] = {}
-    found: list[tuple[int, int, int, int]] = []
+    numbers, labels, lengths, num_missing_of = (array("q") for _ in range(4))
     empty, unlabelled, gaps = _Problem(), _Problem(), _Problem()
     kind: tuple[int | None, str] | None = None
     for number, record in enumerate(records):
@@ -70,10 +71,12 @@ def survey(records: Records, missing: Missing) -> Survey:
         num_missing = 0 if channels is None else int(np.isnan(record.value).sum())
         if num_missing:
             gaps.add(record.place, num_missing)
-        label = names.setdefault(record.label, len(names))
         places.setdefault(record.label, record.place)
-        found.append((number, label, len(record.value), num_missing))
-    total = len(found) + empty.examples + unlabelled.examples
+        numbers.append(number)
+        labels.append(names.setdefault(record.label, len(names)))
+        lengths.append(len(record.value))
+        num_missing_of.append(num_missing)
+    total = len(numbers) + empty.examples + unlabelled.examples
     if missing == "fail":
         what = "text" if kind is None or kind[0] is None else "step"
         for problem, wanted, remedy in (
@@ -82,17 +85,16 @@ def survey(records: Records, missing: Missing) -> Survey:
             (gaps, "a number at every step", "carries the last value forward"),
         ):
             problem.check(records.where, total, wanted, remedy)
-    if not found:
+    if not numbers:
         raise DataError(
             f"{records.where}: expected labelled examples, got none. Name a file that has some."
         )
-    numbers, labels, lengths, num_missing_of = np.array(found, dtype=np.int64).T
     return Survey(
         records=records,
-        numbers=numbers,
-        labels=labels,
-        lengths=lengths,
-        missing=num_missing_of,
+        numbers=np.asarray(numbers),
+        labels=np.asarray(labels),
+        lengths=np.asarray(lengths),
+        missing=np.asarray(num_missing_of),
         names=tuple(names),
         num_channels=kind[0] if kind else None,
         left_out=empty.examples + unlabelled.examples,

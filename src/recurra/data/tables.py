@@ -20,7 +20,7 @@ import numpy as np
 from recurra.data.records import Record, Records, label_name, named
 from recurra.errors import DataError, argument
 from recurra.models.scaling import as_series
-from recurra.text.reading import check_source, read_pieces
+from recurra.text.reading import check_source, read_pieces, said_of_storage
 
 TEXT_NAMES = (
     *("text", "sentence", "review", "content", "document", "comment", "message", "tweet"),
@@ -99,7 +99,7 @@ class TableRecords(Records):
             text_column = self._alike(like, like.text_column, width) or text_column
             label_column = self._alike(like, like.label_column, width) or label_column
         self.text_column, self.label_column = self._found(sample, text_column, label_column)
-        self.notes = (self._note(),)
+        self.notes = (*said_of_storage(self.path), self._note())
 
     @abstractmethod
     def rows(self) -> Iterator[Row]:
@@ -363,8 +363,8 @@ class ParquetRecords(TableRecords):
             parquet = importlib.import_module("pyarrow.parquet")
         except ImportError:
             raise DataError(
-                f"{self.path}: expected pyarrow to read Parquet with, got none. "
-                "Install it: pip install pyarrow"
+                f"{self.path}: expected pyarrow, to read Parquet with, got none. "
+                "Install it: pip install pyarrow, or write the table as CSV."
             ) from None
         try:
             return parquet.ParquetFile(self.path)

@@ -16,7 +16,7 @@ from recurra.data.records import Record, Records, named
 from recurra.data.tables import lines_of
 from recurra.errors import DataError
 from recurra.models.scaling import as_series
-from recurra.text.reading import check_source
+from recurra.text.reading import check_source, said_of_storage
 
 _MISSING = ("?", "nan", "NaN", "")
 
@@ -42,7 +42,8 @@ class TimeSeriesRecords(Records):
                 "Resample it, and write @timeStamps false."
             )
         name = header.get("problemname")
-        self.notes = (f"UCR/UEA format{f', problem {name}' if name else ''}",)
+        note = f"UCR/UEA format{f', problem {name}' if name else ''}"
+        self.notes = (*said_of_storage(path), note)
 
     def __iter__(self) -> Iterator[Record]:
         width = None

@@ -110,6 +110,24 @@ def check_source(path: str | PathLike[str]) -> Path:
     return source
 
 
+def said_of_storage(source: Path) -> list[str]:
+    """What a reader should be told of how a text is stored, where its name does not say it."""
+    said = []
+    with source.open("rb") as file:
+        head = file.read(16)
+    kind = _compression(source, as_bytes=False)
+    if kind != "plain" and not source.name.lower().endswith(_suffix_of(kind)):
+        said.append(f"{source.name} is a {kind} file, whatever its name says")
+    marked = next((name for mark, name in _ENCODINGS if head.startswith(mark)), "utf-8")
+    if marked != "utf-8":
+        said.append(f"{source.name} is {_ENDIAN.sub('', marked).upper()}, as its first bytes say")
+    return said
+
+
+def _suffix_of(kind: str) -> str:
+    return next(suffix for name, suffix, _ in _COMPRESSED if name == kind)
+
+
 def whole_words(pieces: Iterable[str]) -> Iterator[str]:
     """The same text, cut only where a word has just ended and whitespace begins.
 
