@@ -539,10 +539,6 @@ class Classifier(Model):
             rows = torch.from_numpy(vectors.ids).to(weight.device)
             weight[rows] = torch.from_numpy(vectors.values).to(weight)
 
-    def num_parameters(self) -> int:
-        """How many numbers are learned."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that rebuild this model, the cell as `cell_config` writes it."""

@@ -33,8 +33,9 @@ from recurra.models.cell_entries import cell_config
 from recurra.models.parts import Part
 from recurra.models.saving import Model
 from recurra.nn import Recurrent
-from recurra.nn.checks import check_dropout, check_sizes, check_token_ids
+from recurra.nn.checks import check_dropout, check_flags, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
+from recurra.nn.initial import Rule, words_of
 from recurra.nn.plain import is_table, what_else
 from recurra.nn.stream import Stream
 from recurra.text import Vocabulary
@@ -75,6 +76,9 @@ class LanguageModel(Model):
         embedding_dropout: probability of dropping a token of the vocabulary for a whole call, in
             training: all its occurrences, so that the table stays one table.
         tied: the decoder uses the embedding's weight; needs E equal to the layers' output size.
+        batch_first: ids are [B, T] and logits [B, T, V]; states stay [L, B, H].
+        init, learned_state, memory: of the recurrent layers, see `Recurrent`. A rule of init that
+            is a function of one's own is not saved: loading needs none.
         backend: what runs the recurrence.
     """
 
@@ -93,6 +97,10 @@ class LanguageModel(Model):
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         tied: bool = False,
+        batch_first: bool = False,
+        init: Mapping[str, Rule] | None = None,
+        learned_state: bool = False,
+        memory: str = "normal",
         backend: str = "auto",
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -108,12 +116,14 @@ class LanguageModel(Model):
         check_sizes("LanguageModel", vocab_size=vocab_size, embedding_size=embedding_size)
         check_dropout("LanguageModel", "dropout", dropout)
         check_dropout("LanguageModel", "embedding_dropout", embedding_dropout)
+        check_flags("LanguageModel", tied=tied, batch_first=batch_first)
         self.vocab_size = vocab_size
         self.vocabulary = vocabulary
         self.embedding_size = embedding_size
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout
         self.tied = tied
+        self.batch_first = batch_first
         self.recurrent = Recurrent(
             cell,
             embedding_size,
@@ -121,9 +131,12 @@ class LanguageModel(Model):
             num_layers,
             dropout=dropout if num_layers > 1 else 0.0,
             backend=backend,
+            memory=memory,
             dtype=dtype,
             device=device,
             sizes=sizes,
+            init=init,
+            learned_state=learned_state,
         )
         output_size = self.recurrent.output_size
         if tied and embedding_size != output_size:
@@ -162,28 +175,97 @@ class LanguageModel(Model):
 
     def forward(
         self,
-        ids: Int[Tensor, "time *batch"],
+        ids: Int[Tensor, "*shape"],
         state: Tensor | Sequence[Tensor] | None = None,
         *,
         start: int = 0,
-    ) -> tuple[Float[Tensor, "time *batch vocab"], State]:
+    ) -> tuple[Float[Tensor, "*shape vocab"], State]:
         """The logits of the token after each one read, and the state after the last.
 
         Args:
-            ids: [T, B] int64 token ids, time first; [T] for one sequence. Ids that lie batch first,
-                [B, T], go in as `ids.T`: nothing but the order of the axes tells them apart.
+            ids: [T, B] int64 token ids, or [B, T] with batch_first: nothing but the order of the
+                axes tells them apart. [T] for one sequence.
             state: as an earlier call returned it, to read on from there; None means zeros.
             start: how many tokens were read before, for a cell that reads the index of the step.
 
         Returns:
-            logits: [T, B, V].
+            logits: [T, B, V]; [B, T, V] with batch_first.
             state: [L, B, H], a tuple of them for a cell of several states.
 
         Raises:
             ValueError: when an id is outside the vocabulary, or the state has another shape.
         """
-        y, final = self._read(ids, state, start)  # [T, B, H]
-        return self.decoder(y), final  # [T, B, V]
+        y, final = self._read(ids, state, start)
+        return self.decoder(y), final  # [T, B, V] or [B, T, V]
+
+    def loss(
+        self,
+        inputs: Int[Tensor, "*shape"],
+        targets: Tensor | None = None,
+        *,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """The cross entropy of the tokens that follow, in nats, from the model's first state.
+
+            for inputs, targets in batches:
+                optimizer.zero_grad()
+                model.loss(inputs, targets).backward()
+                optimizer.step()
+
+        Args:
+            inputs: token ids, as for a call.
+            targets: of the same shape, the token after each one; -100 is not counted. None takes
+                them of inputs: each token but the first is predicted.
+            reduction: "mean" over the targets, "sum", or "none" for each, as torch's.
+        Raises:
+            ValueError: when shapes do not agree, or nothing is left to predict.
+        """
+        return self.loss_and_state(inputs, targets, reduction=reduction)[0]
+
+    def loss_and_state(
+        self,
+        inputs: Int[Tensor, "*shape"],
+        targets: Tensor | None = None,
+        state: Tensor | Sequence[Tensor] | None = None,
+        *,
+        start: int = 0,
+        reduction: str = "mean",
+    ) -> tuple[Tensor, State]:
+        """The loss of a window of a longer text, and the state after it.
+
+        For truncated backpropagation through time: no gradient goes into the state that is given,
+        so that of one window is handed to the next.
+
+        Args:
+            inputs, targets, reduction: as for `loss`.
+            state, start: as for a call.
+        """
+        if targets is None:
+            inputs, targets = self._shifted(inputs)
+        if state is not None:
+            state = state.detach() if isinstance(state, Tensor) else [s.detach() for s in state]
+        logits, final = self(inputs, state, **({"start": start} if self.reads_index else {}))
+        if targets.shape != inputs.shape:
+            raise ValueError(
+                f"LanguageModel.loss: expected a target for each of the inputs "
+                f"{tuple(inputs.shape)}, got shape {tuple(targets.shape)}. Give the token that "
+                f"follows each, -100 where it does not count."
+            )
+        scores = logits.flatten(0, -2)
+        scores = scores.float() if scores.dtype.itemsize < 4 else scores
+        loss = functional.cross_entropy(scores, targets.flatten(), reduction=reduction)
+        return (loss.view(targets.shape) if reduction == "none" else loss), final
+
+    def _shifted(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """All tokens but the last, and all but the first."""
+        axis = 1 if self.batch_first and ids.dim() > 1 else 0
+        T = ids.shape[axis]
+        if T < 2:
+            raise ValueError(
+                f"LanguageModel.loss: expected at least 2 tokens of a sequence, got {T}. Give "
+                f"longer ones, or targets."
+            )
+        return ids.narrow(axis, 0, T - 1), ids.narrow(axis, 1, T - 1)
 
     @property
     def reads_index(self) -> bool:
@@ -192,26 +274,34 @@ class LanguageModel(Model):
 
     def read(
         self,
-        ids: Int[Tensor, "time batch"],
+        ids: Int[Tensor, "_ _"],
         state: Tensor | Sequence[Tensor] | None = None,
         *,
         start: int = 0,
-    ) -> tuple[Float[Tensor, "1 batch vocab"], State]:
-        """What calling the model gives, of the logits only those after the last token: [1, B, V].
+    ) -> tuple[Float[Tensor, "_ _ vocab"], State]:
+        """What calling the model gives, of the logits only those after the last token: [1, B, V],
+        or [B, 1, V] with batch_first.
 
         Arguments are those of a call. The other logits, V numbers a token, are not computed, unless
         the model or its decoder is more than its class.
         """
         if not isinstance(self.decoder, nn.Linear) or what_else(self) or what_else(self.decoder):
             logits, final = self(ids, state, **({"start": start} if self.reads_index else {}))
-            return logits[-1:], final
-        y, final = self._read(ids, state, start)  # [T, B, H]
-        return self.decoder(y[-1:]), final  # [1, B, V]
+            return self._last(logits), final
+        y, final = self._read(ids, state, start)
+        return self.decoder(self._last(y)), final
+
+    def _last(self, y: Tensor) -> Tensor:
+        """Of each sequence's steps the last."""
+        return y[:, -1:] if self.batch_first else y[-1:]
 
     def _read(
         self, ids: Tensor, state: Tensor | Sequence[Tensor] | None, start: int
     ) -> tuple[Tensor, State]:
-        """What the decoder reads at each step, and the state after the last."""
+        """What the decoder reads at each step, [T, B, H] or [B, T, H], and the state after the
+        last."""
+        turned = self.batch_first and ids.dim() > 1
+        ids = ids.T if turned else ids
         # a layer of the user's is handed an index only where it counts
         options: dict[str, Any] = {"start": start} if self.reads_index else {}
         if is_table(self.embedding):
@@ -219,6 +309,7 @@ class LanguageModel(Model):
             y, final = self.recurrent(ids, state, embedding=table, **options)
         else:
             y, final = self.recurrent(self._embedded(ids), state, **options)
+        y = y.transpose(0, 1) if turned else y
         return (dropout(y, self.dropout) if self.training else y), final
 
     def _dropped(self, table: Tensor) -> Tensor:
@@ -458,5 +549,18 @@ class LanguageModel(Model):
             "dropout": self.dropout,
             "embedding_dropout": self.embedding_dropout,
             "tied": self.tied,
+            **self._options,
             "dtype": str(self.decoder.weight.dtype).removeprefix("torch."),
         }
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Those of the arguments that most models leave alone, where they are not at rest."""
+        recurrent = self.recurrent
+        options: dict[str, tuple[Any, Any]] = {
+            "batch_first": (self.batch_first, False),
+            "init": (words_of(recurrent.init), {}),
+            "learned_state": (recurrent.learned_state, False),
+            "memory": (recurrent.memory, "normal"),
+        }
+        return {name: value for name, (value, usual) in options.items() if value != usual}

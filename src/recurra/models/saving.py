@@ -92,6 +92,12 @@ class Model(nn.Module, ABC):
             )
         return part
 
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many numbers the model has to learn, each once; with `only_trainable` those that an
+        optimizer may change."""
+        parameters = self.parameters()
+        return sum(p.numel() for p in parameters if p.requires_grad or not only_trainable)
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model into `folder`; see `recurra.models.save`."""
         save(self, folder)

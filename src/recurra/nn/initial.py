@@ -121,6 +121,13 @@ def parse(text: str) -> Rule:
     return _WITH_A_NUMBER[name](number)
 
 
+def words_of(rules: Mapping[str, Rule]) -> dict[str, int | float | str]:
+    """The rules as JSON has them, numbers and words that `draw` takes; without the functions of
+    the user's own, which have no word."""
+    as_words = {name: getattr(rule, "word", rule) for name, rule in rules.items()}
+    return {name: rule for name, rule in as_words.items() if isinstance(rule, int | float | str)}
+
+
 def draw(
     parameters: Mapping[str, Tensor], rules: Mapping[str, Rule], hidden_size: int, where: str
 ) -> None:

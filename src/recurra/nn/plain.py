@@ -19,8 +19,8 @@ _CALLED |= {"__getattr__", "__getattribute__"}
 # what a class of the user's may define anew without a call giving something else
 _NOT_CALLED = {"config", "explain", "extra_repr", "reset_parameters", "stream", "where"}
 # of models: what they own, how they are saved, and what is done with them
-_NOT_CALLED |= {"check_part", "load", "needed", "num_parameters", "parts", "save", "total_loss"}
-_NOT_CALLED |= {"generate", "loss", "nll", "stream_text"}
+_NOT_CALLED |= {"check_part", "load", "needed", "num_parameters", "parts", "save"}
+_NOT_CALLED |= {"generate", "loss", "loss_and_state", "nll", "stream_text"}
 
 
 def hooks_of(*modules: nn.Module) -> tuple[Mapping[Any, Any], ...]:
