@@ -132,19 +132,6 @@ def test_changed_constants_of_a_registered_cell_come_back(
     same_predictions(rc.load(tmp_path), model)
 
 
-def test_own_cell_is_given_when_loading(tmp_path: Path) -> None:
-    model = small(cell=own_cell.with_constants(slope=2.0))
-    model.save(tmp_path)
-    same_predictions(rc.load(tmp_path, cell=own_cell), model)
-    with pytest.raises(
-        CheckpointError, match=r"own, 'own_cell'. Pass it: load\(folder, cell="
-    ) as e:
-        rc.load(tmp_path)
-    assert str(own_cell).splitlines()[0] in str(e.value)
-    with pytest.raises(CheckpointError, match=r"a model of cell 'own_cell', not 'gru'"):
-        rc.load(tmp_path, cell=rc.cells.get("gru"))
-
-
 def test_class_that_was_asked_for(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"expected a OtherModel, got a LanguageModel"):
         OtherModel.load(folder)

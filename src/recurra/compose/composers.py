@@ -15,6 +15,7 @@ evaluation each is its mean.
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from numbers import Real
 from typing import Any, Concatenate, ParamSpec
 from weakref import WeakKeyDictionary
 
@@ -542,7 +543,7 @@ def _states(base: Cell, where: str, p: float, states: Sequence[str] | None) -> t
 
 
 def _check(base: Cell, where: str, p: float) -> None:
-    if not isinstance(p, int | float) or not 0.0 <= p < 1.0:
+    if not isinstance(p, Real) or not 0.0 <= p < 1.0:
         raise CellError(
             f"{where}({base.name}): expected a probability in 0..1, got {p!r}. Give one."
         )

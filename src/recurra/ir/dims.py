@@ -70,6 +70,17 @@ class Dim:
         terms = tuple((n, c * factor) for n, c in self.terms if factor)
         return Dim(terms, self.constant * factor)
 
+    def times(self, part: "Dim") -> int | None:
+        """How many times `part` goes into this size, if that is one whole number for all sizes."""
+        if part.terms:
+            name, coefficient = part.terms[0]
+            ratio = dict(self.terms).get(name, Fraction(0)) / coefficient
+        elif part.constant:
+            ratio = self.constant / part.constant
+        else:
+            return None
+        return int(ratio) if ratio.denominator == 1 and part * ratio == self else None
+
     def __truediv__(self, divisor: int | Fraction) -> "Dim":
         return self * (Fraction(1) / divisor)
 
@@ -135,7 +146,8 @@ class Dim:
         added_first = sorted(self.terms, key=lambda term: term[1] < 0)  # I - H, not -H + I
         parts = [_term(name, coefficient) for name, coefficient in added_first]
         if self.constant or not parts:
-            parts.append(str(self.constant))
+            place = 0 if parts and parts[0].startswith("-") else len(parts)  # 8 - H, not -H + 8
+            parts.insert(place, str(self.constant))
         return " + ".join(parts).replace("+ -", "- ")
 
 

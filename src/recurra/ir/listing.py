@@ -123,29 +123,17 @@ def _splits(graph: Graph) -> list[Statement]:
         if node.op != "slice" or node in inputs or node.attr("axis") != 0:
             continue
         whole, size = node.inputs[0], node.attr("size")
-        place = _multiple(node.attr("start"), size)
-        if place is not None and _multiple(whole.shape[0], size) is not None:
+        place = node.attr("start").times(size)
+        if place is not None and whole.shape[0].times(size) is not None:
             groups.setdefault((whole, size), {})[place] = node
     return [
         Statement(
-            targets=tuple(
-                parts.get(place) for place in range(_multiple(whole.shape[0], size) or 0)
-            ),
+            targets=tuple(parts.get(place) for place in range(whole.shape[0].times(size) or 0)),
             value=whole,
             is_split=True,
         )
         for (whole, size), parts in groups.items()
     ]
-
-
-def _multiple(whole: Dim, part: Dim) -> int | None:
-    """How many times `part` goes into `whole`, if that is one whole number for all sizes."""
-    if part.terms:
-        name, coefficient = part.terms[0]
-        ratio = dict(whole.terms).get(name, 0) / coefficient
-    else:
-        ratio = whole.constant / part.constant
-    return int(ratio) if ratio == int(ratio) and part * int(ratio) == whole else None
 
 
 def _long_shared(

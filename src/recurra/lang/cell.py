@@ -180,11 +180,22 @@ class Cell:
             if recipe is not None:
                 made = (recipe.composer, recipe.base, dict(recipe.options))
                 return recomposed, (*made, dict(self.options.rules))
+            return self._as_document()
+        return restored, (self.function.__module__, self.function.__qualname__, *changed)
+
+    def _as_document(self) -> tuple[Callable[..., "Cell"], tuple[Any, ...]]:
+        """How pickle keeps a cell that is under no name where another process can find it."""
+        from recurra.lang.document import cell_of_document, document_of
+
+        document = document_of(self)
+        lost = [name for name in self.init if name not in document["init"]]
+        if lost:
             raise PicklingError(
                 f"cell {self.name}: expected it in {self.function.__module__} under its name, "
-                f"where another process can find it, got {kept!r}. Assign it there."
+                f"where another process can find it, or rules of init in a word, got a function "
+                f"for {lost[0]}. Assign the cell there."
             )
-        return restored, (self.function.__module__, self.function.__qualname__, *changed)
+        return cell_of_document, (document,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +250,7 @@ def cell(
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
-    init: Mapping[str, float | str] | None = None,
+    init: Mapping[str, Any] | None = None,
     heads: Heads | None = None,
     output: bool = False,
     default_sizes: Mapping[str, int | str] | None = None,
@@ -251,7 +262,7 @@ def cell(
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
-    init: Mapping[str, float | str] | None = None,
+    init: Mapping[str, Any] | None = None,
     heads: Heads | None = None,
     output: bool = False,
     default_sizes: Mapping[str, int | str] | None = None,
@@ -270,7 +281,8 @@ def cell(
         sizes: size names for arguments that are not of the usual size: {"r": "P"}; "1" makes a
             parameter a learned scalar; ("P", "H") sizes a matrix.
         init: how parameters start: a constant, {"b_f": 1.0}, or a rule in one word,
-            {"W_hh": "orthogonal", "b_f": "chrono784", "b_i": "-b_f"}; see `recurra.nn.initial`.
+            {"W_hh": "orthogonal", "b_f": "chrono784", "b_i": "-b_f"}, or a function of the
+            parameter, as `recurra.nn.initial` has them.
         heads: block-diagonal matrices and how many blocks each has, as a number or the name of a
             constant: {"R_z": "heads"}. Of such a matrix only the blocks exist, [rows, columns / n],
             and it multiplies vectors alone.

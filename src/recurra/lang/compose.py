@@ -234,8 +234,8 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
     )
 
 
-def _sizes(shape: Shape, changed: Mapping[str, Dim]) -> tuple[Dim, ...]:
-    return tuple(dim.substitute(changed) for dim in shape) or (Dim.of(1),)
+def _sizes(shape: Shape, changed: Mapping[str, Dim]) -> Shape:
+    return tuple(dim.substitute(changed) for dim in shape)
 
 
 def replace(

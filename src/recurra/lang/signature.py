@@ -25,7 +25,7 @@ class Options:
     states: tuple[str, ...]
     context: tuple[str, ...]
     sizes: Sizes
-    init: Mapping[str, float | str]
+    init: Mapping[str, Any]
     output: bool
     heads: Heads = field(default_factory=dict)
     default_sizes: Mapping[str, int | str] = field(default_factory=dict)
@@ -117,6 +117,8 @@ class Signature:
 
     def _size(self, name: str, size: Any) -> tuple[Dim, ...]:
         """The shape that `sizes` gives an argument; "1" is a scalar's."""
+        if hasattr(self.function, "names_its_values"):  # the shape itself, of a cell that was made
+            return size
         parts = size if isinstance(size, tuple) else (size,)
         matrices = (*self.parameters, *self.options.masks)
         if len(parts) not in ((1, 2) if name in matrices else (1,)):

@@ -472,7 +472,7 @@ def product(left: object, right: object) -> Symbol:
     matrix, operand = lift(left, trace), lift(right, trace)
     heads = trace.heads.get(matrix.label or "")
     if heads is not None:
-        return _blocks_product(matrix, operand, heads)
+        return blocks_product(matrix, operand, heads)
     rows, columns = as_matrix(matrix, _bracketed(matrix, operand))
     shape = _set_shape(operand, 1)
     if not shape:
@@ -506,7 +506,7 @@ def _bracketed(left: Symbol, operand: Symbol) -> str:
     )
 
 
-def _blocks_product(matrix: Symbol, operand: Symbol, heads: int) -> Symbol:
+def blocks_product(matrix: Symbol, operand: Symbol, heads: int) -> Symbol:
     """Block-diagonal matrix times vector; of the matrix only its blocks are there, [rows, size]."""
     trace = matrix.trace
     rows, block = as_matrix(matrix)
