@@ -26,12 +26,14 @@ def test_public_names() -> None:
         "LanguageModel",
         "RNN",
         "Recurrent",
+        "Run",
         "__version__",
         "cell",
         "cells",
         "compose",
         "doctor",
         "load",
+        "train",
     ]
     for name in rc.__all__:
         assert getattr(rc, name) is not None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recurra.lang import cell
     from recurra.models import Classifier, LanguageModel, load
     from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
+    from recurra.tasks import Run, train
 
     __version__: str
 
@@ -23,23 +24,26 @@ __all__ = [
     "Classifier",
     "LanguageModel",
     "Recurrent",
+    "Run",
     "__version__",
     "cell",
     "cells",
     "compose",
     "doctor",
     "load",
+    "train",
 ]
 
 _HOMES = {
     "recurra.lang": ("cell",),
     "recurra.models": ("Classifier", "LanguageModel", "load"),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
+    "recurra.tasks": ("Run", "train"),
 }
 _HOME_OF = {name: home for home, its_names in _HOMES.items() for name in its_names}
 _PARTS = (
-    *("backends", "cells", "compose", "data", "decoding", "errors", "insight"),
-    *("ir", "lang", "models", "nn", "passes", "text", "training"),
+    *("backends", "cells", "comparison", "compose", "data", "decoding", "errors", "insight"),
+    *("ir", "lang", "models", "nn", "passes", "settings", "tasks", "text", "training"),
 )
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from recurra import cells
 from recurra.cli import compare
-from recurra.training import run_trial
-from recurra.training.workers import DeathError
+from recurra.comparison import run_trial
+from recurra.comparison.workers import DeathError
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_all_cells_as_latex_with_one_heading_each(recurra: Any) -> None:
 
 def test_numbers_that_json_lacks(recurra: Any, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {"nll": math.nan, "bpc": math.inf, "tokens": 3}
-    monkeypatch.setattr("recurra.training.evaluate_run", lambda *_, **__: figures)
+    monkeypatch.setattr("recurra.tasks.Run.evaluate", lambda *_, **__: figures)
     assert json.loads(recurra("evaluate", run, "--json").out) == {
         "nll": None,
         "bpc": None,
@@ -252,7 +252,7 @@ def test_compare_shows_what_has_ended_when_a_process_died(
         yield outcome
         raise DeathError("compare: expected every trial to end, got 1 whose process died: rnn-1")
 
-    monkeypatch.setattr("recurra.training.run_trials", dying)
+    monkeypatch.setattr("recurra.comparison.run_trials", dying)
     words = ["compare", "--task", "adding:steps=8", "--cells", "rnn", "--max-steps", "2"]
     outcome = recurra(*words, "--out", tmp_path / "c")
     assert outcome.code == 2
@@ -273,7 +273,7 @@ def test_compare_says_what_it_keeps_when_it_is_interrupted(
         yield outcome
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recurra.training.run_trials", interrupted)
+    monkeypatch.setattr("recurra.comparison.run_trials", interrupted)
     words = ["compare", "--task", "adding:steps=8", "--cells", "rnn", "--max-steps", "2"]
     outcome = recurra(*words, "--out", tmp_path / "c")
     assert outcome.code == 130

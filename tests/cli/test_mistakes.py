@@ -119,7 +119,7 @@ def test_an_unknown_cell(recurra: Any, quick: tuple[str, ...], tmp_path: Path) -
         ("--dropout", "1.5"),
         ("--vocab-size", "0"),
         ("--threads", "0"),
-        ("--optimizer", "adam"),
+        ("--optimizer", "adams"),
         ("--schedule", "linear"),
         ("--precision", "8"),
         ("--level", "letter"),
@@ -196,7 +196,7 @@ def test_an_empty_name_is_none(
 
 
 def test_no_cell_has_an_empty_name(recurra: Any) -> None:
-    assert_mistake(recurra("cells", ""), "NAME: expected the name of a cell, got ''")
+    assert_mistake(recurra("cells", ""), "NAME: expected a cell, got ''")
 
 
 @pytest.mark.parametrize("value", ["abc", "nan", "1e30", ""])
@@ -257,7 +257,7 @@ def test_arguments_are_named_as_they_were_typed(
     def load(*_: object, **__: object) -> None:
         raise error()
 
-    monkeypatch.setattr("recurra.training.load_run", load)
+    monkeypatch.setattr("recurra.tasks.Run.load", load)
     outcome = recurra("sample", run)
     assert (outcome.code, outcome.err) == (2, f"recurra: {said or error()}\n")
 
@@ -277,7 +277,7 @@ def test_names_of_the_user_s_stay_as_they_are(
 def test_a_fault_of_ours_looks_like_one(
     recurra: Any, run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr("recurra.training.load_run", raising(error))
+    monkeypatch.setattr("recurra.tasks.Run.load", raising(error))
     with pytest.raises(type(error)) as caught:
         recurra("sample", run)
     assert any("please report it" in note for note in caught.value.__notes__)

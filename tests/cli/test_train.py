@@ -1,4 +1,3 @@
-import inspect
 import json
 import os
 import shlex
@@ -10,26 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from recurra.cli.train import lm
-from recurra.training import LanguageSettings, SilentView
-from recurra.training import runs as runs_module
+from recurra.cli.main import app
+from recurra.settings import declared, option_of
+from recurra.tasks.options import OPTIONS
+from recurra.training import SilentView
 from recurra.training.view import PlainView
 
 pytestmark = pytest.mark.medium
 
 # What stands on the command line and is no setting, or none of one value.
-NOT_SETTINGS = {"context", "out", "resume", "no_clip"}
-# Where the command line says None for "the default", which its help spells out.
-UNSPELLED = {"clip_norm"}
+NOT_SETTINGS = {"out", "resume", "init_from", "no_clip", "help"}
 
 
-def test_the_help_shows_the_defaults_that_hold() -> None:
-    parameters = inspect.signature(lm).parameters
-    settings = LanguageSettings.of({}).flat()
-    for name in parameters.keys() - NOT_SETTINGS - UNSPELLED:
-        assert parameters[name].default == settings[name], name
-    assert settings.keys() <= parameters.keys()
+@pytest.mark.parametrize("task", OPTIONS)
+def test_every_setting_is_an_option_with_its_default(task: str) -> None:
+    command: Any = get_command(app)
+    parameters = {each.name: each for each in command.commands["train"].commands[task].params}
+    of = OPTIONS[task]
+    settings = {each.name: each for k in (of.data, of.model, of.training) for each in declared(k)}
+    assert parameters.keys() - settings.keys() == NOT_SETTINGS - {"help"}
+    for name, each in settings.items():
+        said = option_of(each).unset
+        expected = None if said is not None else each.default
+        assert parameters[name].default == expected, name
+        assert parameters[name].help == option_of(each).help
 
 
 def test_it_trains_and_says_what_it_came_to(
@@ -38,7 +43,7 @@ def test_it_trains_and_says_what_it_came_to(
     outcome = recurra(*quick, "--out", tmp_path / "run")
     assert outcome.code == 0
     assert outcome.err == ""
-    for words in ("=== start", "=== end", "validation bpc", f"recurra evaluate {tmp_path / 'run'}"):
+    for words in ("=== start", "=== end", "validation nll", f"recurra evaluate {tmp_path / 'run'}"):
         assert words in outcome.out
     assert (tmp_path / "run" / "model.safetensors").exists()
 
@@ -96,7 +101,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs_module.LanguageTrainer, "fit", interrupted)
+    monkeypatch.setattr("recurra.training.trainer.Trainer.fit", interrupted)
     outcome = recurra(*quick, "--out", tmp_path / "run")
     assert outcome.code == 130
     assert outcome.err == (

@@ -5,33 +5,33 @@ from recurra.training.budget import Budget, EvaluationPlan
 
 
 def test_a_step_budget_ends_by_steps_whatever_the_clock_says() -> None:
-    budget = Budget.of(TrainingConfig(max_steps=10), windows=100)
+    budget = Budget.of(TrainingConfig(max_steps=10), batches=100)
     assert budget.fraction(5, elapsed_s=1e6) == 0.5
     assert budget.fraction(10, elapsed_s=0.0) == 1.0
 
 
 def test_a_clock_budget_ends_by_the_clock() -> None:
-    budget = Budget.of(TrainingConfig(max_minutes=2.0), windows=100)
+    budget = Budget.of(TrainingConfig(max_minutes=2.0), batches=100)
     assert budget.fraction(10**6, elapsed_s=30.0) == 0.25
     assert budget.fraction(1, elapsed_s=121.0) == 1.0
 
 
 def test_of_two_budgets_the_first_to_end_counts() -> None:
-    budget = Budget.of(TrainingConfig(max_minutes=1.0, max_steps=10), windows=100)
+    budget = Budget.of(TrainingConfig(max_minutes=1.0, max_steps=10), batches=100)
     assert budget.fraction(9, elapsed_s=6.0) == 0.9
     assert budget.fraction(1, elapsed_s=30.0) == 0.5
 
 
 def test_time_left_follows_from_the_speed_so_far() -> None:
-    budget = Budget.of(TrainingConfig(max_steps=10), windows=100)
+    budget = Budget.of(TrainingConfig(max_steps=10), batches=100)
     assert budget.seconds_left(0, 0.0) is None
     assert budget.seconds_left(4, 8.0) == pytest.approx(12.0)
 
 
 def plan(val_tokens: int, **settings: object) -> EvaluationPlan:
     config = TrainingConfig(**settings)  # pyright: ignore[reportArgumentType]
-    budget = Budget.of(config, windows=100)
-    return EvaluationPlan.of(config, budget, step_tokens=1000, val_tokens=val_tokens)
+    budget = Budget.of(config, batches=100)
+    return EvaluationPlan.of(config, budget, step_cost=1000, val_cost=val_tokens)
 
 
 def test_a_long_run_is_validated_twenty_times() -> None:

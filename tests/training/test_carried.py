@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recurra.training import carried
+from recurra.training import step as carried
 
 TENSOR = torch.ones(1, 2, 3)
 STATES = (None, TENSOR, (TENSOR, 2 * TENSOR))

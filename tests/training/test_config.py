@@ -1,9 +1,13 @@
+import json
 from typing import Any
 
 import pytest
 
-from recurra.training import TrainingConfig
-from recurra.training.config import DEFAULT_EPOCHS, resolve_clipping
+from recurra.tasks.options import LanguageModelSettings, LanguageTraining, TextSettings
+from recurra.training import RunSettings
+from recurra.training.settings import DEFAULT_EPOCHS, resolve_clipping
+
+TrainingConfig = LanguageTraining
 
 
 @pytest.mark.parametrize(
@@ -29,7 +33,7 @@ from recurra.training.config import DEFAULT_EPOCHS, resolve_clipping
         ("weight_decay", -0.1),
         ("weight_decay", 1.0),
         ("momentum", 1.5),
-        ("optimizer", "adam"),
+        ("optimizer", "adams"),
         ("schedule", "linear"),
         ("precision", "16-mixed"),
     ],
@@ -83,14 +87,19 @@ def test_no_clip_beside_a_limit_is_refused() -> None:
 def test_the_budget_in_steps_is_the_smallest_that_is_given(
     settings: dict[str, Any], expected: int | None
 ) -> None:
-    assert TrainingConfig(**settings).total_steps(windows=7) == expected
+    assert TrainingConfig(**settings).total_steps(batches=7) == expected
 
 
 def test_settings_survive_a_file() -> None:
     config = TrainingConfig(epochs=3, clip_norm=None, prime="x")
-    assert TrainingConfig.from_dict(config.to_dict()) == config
+    kinds = (TextSettings, LanguageModelSettings, LanguageTraining)
+    saved = {"data": {}, "model": {}, "training": json.loads(json.dumps(config.to_dict()))}
+    assert RunSettings.from_config(kinds, saved).training == config
 
 
 def test_a_setting_of_another_version_is_named() -> None:
     with pytest.raises(ValueError, match="got also warp_speed"):
-        TrainingConfig.from_dict({"warp_speed": 9})
+        RunSettings.from_config(
+            (TextSettings, LanguageModelSettings, LanguageTraining),
+            {"data": {}, "model": {}, "training": {"warp_speed": 9}},
+        )

@@ -278,8 +278,8 @@ DAMAGES: dict[str, Damage] = {
             )
         )
         for path in (
-            *("progress/step", "progress/window", "progress/elapsed_s", "progress/sampled"),
-            *("progress/best_nll", "progress/interval", "schedule/scale", "schedule/best"),
+            *("progress/step", "progress/index", "progress/elapsed_s", "progress/sampled"),
+            *("progress/best", "progress/interval", "schedule/scale", "schedule/best"),
             *("marks/metrics", "marks/samples"),
         )
         for value in ("many", -3, 10**30)

@@ -5,7 +5,7 @@ import torch
 
 from recurra.errors import RunError
 from recurra.training import TrainingConfig
-from recurra.training.devices import build_fabric, repeatable
+from recurra.training.machine import build_fabric, repeatable
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,19 +12,23 @@ import torch
 import recurra as rc
 from recurra.data import Vocabulary
 from recurra.errors import CheckpointError, DataError, RunError
-from recurra.files import read_tensors
+from recurra.files import AppendLog, read_tensors
 from recurra.models import Model, save
 from recurra.training import (
+    Hook,
     LanguageTrainer,
+    Moment,
     SilentView,
+    Status,
     TrainingConfig,
     TrainingResult,
     evaluate_run,
     load_checkpoint,
     load_run,
 )
-from recurra.training import language as language_module
-from recurra.training.view import Status
+from recurra.training.machine import build_fabric
+from recurra.training.step import Stepper
+from recurra.training.trainer import CHECKPOINT_SHARE
 
 pytestmark = pytest.mark.medium
 
@@ -57,15 +61,16 @@ class Lab:
         self.folder, self.vocabulary, self.tokens = folder, vocabulary, tokens
         self.model_class = type(model)
 
-    def trainer(self, name: str, view: Any = None, **settings: Any) -> LanguageTrainer:
+    def trainer(self, name: str, **options: Any) -> LanguageTrainer:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         torch.manual_seed(5)
         model: Model = self.model_class(len(self.vocabulary))
-        config = TrainingConfig(**{**SIZES, **settings})
+        extra = {name: options.pop(name) for name in ("view", "hooks", "clock") if name in options}
+        config = TrainingConfig(**{**SIZES, **options})
         cut = int(0.9 * len(self.tokens))
         train, val = self.tokens[:cut], self.tokens[cut:]
-        return LanguageTrainer(model, self.vocabulary, train, val, config, folder, view=view)
+        return LanguageTrainer(model, self.vocabulary, train, val, config, folder, **extra)
 
     def fit(self, name: str, resume: bool = False, **settings: Any) -> TrainingResult:
         return self.trainer(name, **settings).fit(resume=resume)
@@ -98,18 +103,18 @@ def lab(tmp_path: Path, vocabulary: Vocabulary, tokens: np.ndarray, model: Any) 
 def test_it_learns(lab: Lab) -> None:
     result = lab.fit("run", max_steps=250, lr=0.02)
     # Three sentences in a random order have 0.06 nats a character; letters alone have 2.6.
-    assert result.best_nll < 0.25
+    assert result.best < 0.25
     assert result.steps == 250
-    assert result.measure_name == "bpc"
+    assert list(result.figures) == ["nll", "bpc"]
     samples = [sample.text for sample in result.samples]
     assert len(samples) == 4
-    assert float(lab.rows("run")[-1]["val_nll"]) == pytest.approx(result.best_nll, rel=1e-4)
+    assert float(lab.rows("run")[-1]["val_nll"]) == pytest.approx(result.best, rel=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "sgd"])
 def test_the_other_optimizers_learn(lab: Lab, optimizer: str) -> None:
     rate = {"rmsprop": 0.01, "sgd": 1.0}[optimizer]
-    assert lab.fit("run", max_steps=100, optimizer=optimizer, lr=rate).best_nll < 1.5
+    assert lab.fit("run", max_steps=100, optimizer=optimizer, lr=rate).best < 1.5
 
 
 def test_metrics_have_the_named_columns(lab: Lab) -> None:
@@ -128,22 +133,25 @@ def test_a_run_in_three_sessions_equals_one_in_one(lab: Lab, schedule: str) -> N
     lab.fit("whole", **settings)
     for stop in (17, 43):
         with pytest.raises(KeyboardInterrupt):
-            _stop_at(lab.trainer("parts", **settings), stop).fit(resume=stop > 17)
+            lab.trainer("parts", hooks=[At(stop, leave)], **settings).fit(resume=stop > 17)
     lab.fit("parts", resume=True, **settings)
     lab.assert_same("whole", "parts")
 
 
-def _stop_at(trainer: LanguageTrainer, step: int) -> LanguageTrainer:
-    """Leave without a word after a step, as a kill does."""
-    after = trainer._after
+class At(Hook):
+    """Does something at a step, before what is due at it."""
 
-    def after_or_die(outcome: Any) -> None:
-        if trainer._progress.step == step:
-            raise KeyboardInterrupt
-        after(outcome)
+    def __init__(self, step: int, act: Any) -> None:
+        self.step, self.act = step, act
 
-    trainer._after = after_or_die
-    return trainer
+    def stepped(self, trainer: Any, outcome: Any) -> None:
+        if trainer.progress.step == self.step:
+            self.act()
+
+
+def leave() -> None:
+    """Without a word, as a kill does."""
+    raise KeyboardInterrupt
 
 
 def test_checkpoints_and_samples_do_not_change_the_weights(lab: Lab) -> None:
@@ -157,8 +165,7 @@ def test_checkpoints_and_samples_do_not_change_the_weights(lab: Lab) -> None:
 
 def test_another_seed_gives_other_dropout(lab: Lab) -> None:
     results = [
-        lab.fit(f"run{index}", max_steps=10, seed=seed).best_nll
-        for index, seed in enumerate((1, 1, 2))
+        lab.fit(f"run{index}", max_steps=10, seed=seed).best for index, seed in enumerate((1, 1, 2))
     ]
     assert results[0] == results[1] != results[2]
 
@@ -167,7 +174,7 @@ def test_a_finished_run_can_be_extended(lab: Lab) -> None:
     first = lab.fit("run", epochs=1)
     again = lab.fit("run", resume=True, epochs=1)
     assert again.steps == first.steps
-    assert again.best_nll == first.best_nll
+    assert again.best == first.best
     longer = lab.fit("run", resume=True, epochs=2)
     assert longer.steps == 2 * first.steps
     text = (lab.folder / "run" / "samples.txt").read_text()
@@ -192,17 +199,16 @@ def test_a_run_stopped_before_its_first_validation_has_a_model(lab: Lab) -> None
     assert (lab.folder / "run" / "model.safetensors").exists()
 
 
-def test_the_clock_ends_a_run_and_counts_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(float(second) for second in range(10**6))
-    monkeypatch.setattr(language_module.time, "monotonic", lambda: next(clock))
+def test_the_clock_ends_a_run_and_counts_on(lab: Lab) -> None:
+    seconds = iter(float(second) for second in range(10**6))
     view = Recorder()
-    result = lab.fit("run", max_minutes=2.0, view=view)
+    result = lab.fit("run", max_minutes=2.0, view=view, clock=lambda: next(seconds))
     assert 120 <= result.seconds < 130
     assert view.statuses[-1].fraction == 1.0
     rates = [float(row["lr"]) for row in lab.rows("run")]
     assert rates[-1] < 0.1 * max(rates)
     steps = result.steps
-    longer = lab.fit("run", resume=True, max_minutes=4.0)
+    longer = lab.fit("run", resume=True, max_minutes=4.0, clock=lambda: next(seconds))
     assert 240 <= longer.seconds < 260
     assert steps < longer.steps < 3 * steps
 
@@ -235,13 +241,15 @@ def test_a_validation_that_is_not_finite_is_survived(lab: Lab) -> None:
     settings: dict[str, Any] = {"max_steps": 30, "eval_every": 10, "schedule": "plateau"}
     view = Recorder()
     trainer = lab.trainer("run", view=view, **settings)
-    decoder: Any = trainer.model.decoder
+    decoder: Any = trainer.trainer.model.decoder
     decoder.register_forward_hook(
-        lambda module, _, out: out if module.training or trainer._progress.step > 10 else out / 0
+        lambda module, _, out: (
+            out if module.training or trainer.trainer.progress.step > 10 else out / 0
+        )
     )
     result = trainer.fit()
     assert result.best_step > 10
-    assert any(note.startswith("step 10: validation loss") for note in view.notes)
+    assert any(note.startswith("step 10: validation nll") for note in view.notes)
     rows = {row["step"]: row["val_nll"] for row in lab.rows("run")}
     assert rows["10"] == ""
     assert rows["30"] != ""
@@ -249,9 +257,9 @@ def test_a_validation_that_is_not_finite_is_survived(lab: Lab) -> None:
 
 def test_a_run_without_any_finite_validation_ends_with_a_reason(lab: Lab) -> None:
     trainer = lab.trainer("run", max_steps=4)
-    decoder: Any = trainer.model.decoder
+    decoder: Any = trainer.trainer.model.decoder
     decoder.register_forward_hook(lambda module, _, out: out if module.training else out / 0)
-    with pytest.raises(RunError, match="expected a finite validation loss, got none"):
+    with pytest.raises(RunError, match="expected a finite validation nll, got none"):
         trainer.fit()
 
 
@@ -259,10 +267,10 @@ def _break_from(trainer: LanguageTrainer, first: int, until: int = 10**9) -> Non
     """Make the scores infinite in steps first to until - 1."""
 
     def hook(module: Any, _: Any, output: torch.Tensor) -> torch.Tensor:
-        broken = module.training and first <= trainer._progress.step < until
+        broken = module.training and first <= trainer.trainer.progress.step < until
         return output * float("inf") if broken else output
 
-    decoder: Any = trainer.model.decoder
+    decoder: Any = trainer.trainer.model.decoder
     decoder.register_forward_hook(hook)
 
 
@@ -277,7 +285,12 @@ def test_a_validation_text_of_one_token(lab: Lab) -> None:
     trainer = lab.trainer("run")
     with pytest.raises(DataError, match="validation: expected at least 2 tokens, got 1"):
         LanguageTrainer(
-            trainer.model, lab.vocabulary, lab.tokens, lab.tokens[:1], trainer.config, lab.folder
+            trainer.trainer.model,
+            lab.vocabulary,
+            lab.tokens,
+            lab.tokens[:1],
+            TrainingConfig(),
+            lab.folder,
         )
 
 
@@ -286,11 +299,11 @@ def test_a_prime_with_unseen_characters_is_noticed_before_training(lab: Lab) -> 
         lab.trainer("run", prime="the Ω")
 
 
-def test_a_checkpoint_of_another_model(lab: Lab) -> None:
+def test_a_checkpoint_of_another_model(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.fit("run", max_steps=2)
-    trainer = lab.trainer("run", max_steps=4)
     other: Any = lab.model_class
-    trainer.model = other(len(lab.vocabulary), hidden_size=7)
+    monkeypatch.setattr(lab, "model_class", lambda size: other(size, hidden_size=7))
+    trainer = lab.trainer("run", max_steps=4)
     with pytest.raises(
         CheckpointError, match=r"expected tensor lstm\.weight_ih_l0 of shape \(28, 8\)"
     ):
@@ -311,26 +324,15 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_later(
 ) -> None:
     settings = {"max_steps": 40, "checkpoint_every": 5, "eval_every": 8}
     lab.fit("whole", **settings)
-    trainer = lab.trainer("run", **settings)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the/file")
 
-    def fill_disk_at(step: int) -> None:
-        after = trainer._after
+    def fill() -> None:
+        target = {"checkpoint": (Path, "write_bytes"), "model": (Path, "replace")}.get(failing)
+        monkeypatch.setattr(*(target or (AppendLog, "append")), full)
 
-        def fill(outcome: Any) -> None:
-            if trainer._progress.step == step:
-                target = {"checkpoint": "write_bytes", "model": "replace"}.get(failing)
-                if target:
-                    monkeypatch.setattr(Path, target, full)
-                else:
-                    monkeypatch.setattr(trainer._logs._metrics._log, "append", full)
-            after(outcome)
-
-        trainer._after = fill
-
-    fill_disk_at(24)
+    trainer = lab.trainer("run", hooks=[At(24, fill)], **settings)
     with pytest.raises(RunError, match=r"No space left on device.*resume=True"):
         trainer.fit()
     monkeypatch.undo()
@@ -360,36 +362,62 @@ def test_a_run_of_a_model_of_one_s_own_is_loaded_and_evaluated(
     run = load_run(lab.folder / "run")
     assert run.vocabulary == lab.vocabulary
     figures = evaluate_run(lab.folder / "run", split="val")
-    assert figures["nll"] == pytest.approx(result.best_nll, rel=1e-5)
+    assert figures["nll"] == pytest.approx(result.best, rel=1e-5)
     with pytest.raises(DataError, match=r"expected a part that the run keeps, val, got 'test'"):
         evaluate_run(lab.folder / "run")
 
 
 def test_a_short_window_weighs_its_share(lab: Lab) -> None:
     trainer = lab.trainer("run", max_steps=1, optimizer="sgd", clip_norm=None)
-    inputs, targets = trainer._streams.window(0)
-    norms = [trainer._stepper(inputs[:t], targets[:t], 0.0).grad_norm for t in (20, 1)]
+    inputs, targets = trainer.trainer.source.batch(0, 0)
+    fabric = build_fabric(trainer.trainer.settings)
+    step = Stepper(trainer.task, trainer.trainer.model, trainer.trainer.settings, fabric)
+    norms = [step((inputs[:t], targets[:t]), 0.0, Moment()).grad_norm for t in (20, 1)]
     assert norms[1] < 0.3 * norms[0]
 
 
 def test_a_better_model_on_the_disk_than_the_checkpoint_knows_stays(lab: Lab) -> None:
     lab.fit("run", max_steps=10)
     folder = lab.folder / "run"
-    saved = load_checkpoint(folder).record["progress"]["best_nll"]
+    saved = load_checkpoint(folder).record["progress"]["best"]
     other: Any = lab.model_class
     save(other(len(lab.vocabulary)), folder, note={"val_nll": repr(saved - 3), "step": "99"})
     better = (folder / "model.safetensors").read_bytes()
     result = lab.fit("run", resume=True, max_steps=20)
-    assert result.best_nll == saved - 3
+    assert result.best == saved - 3
     assert (folder / "model.safetensors").read_bytes() == better
+
+
+class Timed(Hook):
+    """A clock by which a step takes a second and a checkpoint six."""
+
+    def __init__(self) -> None:
+        self.now, self.saved_at = 0.0, []
+
+    def stepped(self, trainer: Any, outcome: Any) -> None:
+        self.now += 1.0
+
+    def saved(self, trainer: Any) -> None:
+        self.saved_at.append(trainer.progress.step)
 
 
 def test_checkpoints_take_a_twentieth_of_the_time_at_most(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer, now = lab.trainer("run", max_steps=1), [0.0]
-    monkeypatch.setattr(language_module.time, "monotonic", lambda: now[0])
-    trainer._saved_at, trainer._save_cost_s = 0.0, 6.0
-    for seconds, due in ((31.0, False), (119.0, False), (121.0, True)):
-        now[0] = seconds
-        assert trainer._checkpoint_due() == due
+    timed = Timed()
+    trainer = lab.trainer(
+        "run", max_steps=399, eval_every=399, hooks=[timed], clock=lambda: timed.now
+    )
+    keep = trainer.book.keep_checkpoint
+
+    def slow(checkpoint: Any) -> None:
+        timed.now += 6.0
+        keep(checkpoint)
+
+    monkeypatch.setattr(trainer.book, "keep_checkpoint", slow)
+    trainer.fit()
+    first, *others = timed.saved_at
+    assert first == 30  # none has been timed yet
+    pauses = np.diff([first, *others[:-1]])
+    assert all(pause >= 6.0 / CHECKPOINT_SHARE for pause in pauses)
+    assert len(pauses) >= 2

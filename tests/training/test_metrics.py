@@ -6,8 +6,8 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from recurra.data import Vocabulary
-from recurra.training.measures import measure, measure_name, of_text
-from recurra.training.metrics import EventLog, MetricsTable
+from recurra.tasks.measures import measure, measure_name, of_text
+from recurra.training.logbook import EventLog, MetricsTable
 
 COLUMNS = ("step", "nll", "val_nll")
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from recurra.training import TrainingConfig, build_optimizer
-from recurra.training.optimizers import (
+from recurra.training.optimization import (
     load_optimizer_tensors,
     optimizer_tensors,
     set_learning_rate,

@@ -1,10 +1,15 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from recurra.data import Vocabulary
-from recurra.training.samples import Sample, SampleLog, draw_text, due_milestone
+from recurra.tasks import LanguageTask
+from recurra.tasks.options import LanguageTraining
+from recurra.text import Vocabulary
+from recurra.training import Moment, Sample
+from recurra.training.logbook import RunLogs
+from recurra.training.trainer import due_milestone
 
 
 @pytest.mark.parametrize(
@@ -26,27 +31,38 @@ def test_samples_are_due_at_the_start_a_tenth_a_half_and_the_end(
 
 
 def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:
-    log = SampleLog(tmp_path / "samples.txt")
-    log.append(Sample(fraction=0.1, step=12, epoch=0.25, temperature=0.8, val_nll=None, text="abc"))
-    log.append(Sample(fraction=1.0, step=99, epoch=2.0, temperature=0.8, val_nll=1.5, text="é"))
+    log = RunLogs(tmp_path, ("step",), dict.fromkeys(RunLogs.names, 0))
+    log.sample(Sample(fraction=0.1, step=12, epoch=0.25, about="temperature 0.8", text="abc"))
+    log.sample(Sample(fraction=1.0, step=99, epoch=2.0, about="temperature 0.8", text="é"))
     log.close()
     assert (tmp_path / "samples.txt").read_text(encoding="utf-8") == (
-        "=== 10%: step 12, epoch 0.25, temperature 0.8, validation nll not yet known ===\nabc\n\n"
-        "=== end: step 99, epoch 2.00, temperature 0.8, validation nll 1.5000 ===\né\n\n"
+        "=== 10%: step 12, epoch 0.25, temperature 0.8 ===\nabc\n\n"
+        "=== end: step 99, epoch 2.00, temperature 0.8 ===\né\n\n"
     )
+
+
+def drawn(
+    model: Any, vocabulary: Vocabulary, prime: str, *, length: int, temperature: float, seed: int
+) -> str:
+    task = LanguageTask(vocabulary, {})
+    settings = LanguageTraining(prime=prime, sample_length=length, sample_temperature=temperature)
+    found = task.preview(model, Moment(seed=seed), settings)
+    assert found is not None
+    assert found[1] == f"temperature {temperature:g}"
+    return found[0]
 
 
 def test_drawing_leaves_the_global_generator_alone(
     model: torch.nn.Module, vocabulary: Vocabulary
 ) -> None:
     before = torch.get_rng_state()
-    text = draw_text(model, vocabulary, "the ", length=20, temperature=1.0, seed=3)
+    text = drawn(model, vocabulary, "the ", length=20, temperature=1.0, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
     assert text.startswith("the ")
     assert len(text) == 24
-    assert text == draw_text(model, vocabulary, "the ", length=20, temperature=1.0, seed=3)
-    assert text != draw_text(model, vocabulary, "the ", length=20, temperature=1.0, seed=4)
+    assert text == drawn(model, vocabulary, "the ", length=20, temperature=1.0, seed=3)
+    assert text != drawn(model, vocabulary, "the ", length=20, temperature=1.0, seed=4)
 
 
 def test_a_model_that_diverged_gives_a_reason_instead_of_a_text(
@@ -55,5 +71,5 @@ def test_a_model_that_diverged_gives_a_reason_instead_of_a_text(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(float("nan"))
-    text = draw_text(model, vocabulary, "", length=5, temperature=1.0, seed=0)
+    text = drawn(model, vocabulary, "", length=5, temperature=1.0, seed=0)
     assert text.startswith("(no sample: logits")

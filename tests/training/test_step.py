@@ -1,19 +1,23 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from recurra.data import TokenStreams
-from recurra.training import TrainingConfig
-from recurra.training.devices import build_fabric
+from recurra.data import CharacterVocabulary, TokenStreams
+from recurra.tasks import LanguageTask
+from recurra.training import Moment, TrainingConfig
+from recurra.training.machine import build_fabric
 from recurra.training.step import Stepper
 
 
-def stepper(model: nn.Module, **settings: float | None) -> Stepper:
-    config = TrainingConfig(device="cpu", **settings)  # pyright: ignore[reportArgumentType]
-    return Stepper(model, config, build_fabric(config))
+def stepper(model: Any, **settings: Any) -> Stepper:
+    config = TrainingConfig(device="cpu", batch_size=4, bptt=10, **settings)
+    vocabulary = CharacterVocabulary.build(["abcdefghijklmnopqrst"[: model.decoder.out_features]])
+    task = LanguageTask(vocabulary, {"train": np.zeros(1, dtype=np.uint8)})
+    return Stepper(task, model, config, build_fabric(config))
 
 
 def weights(model: nn.Module) -> list[Tensor]:
@@ -26,14 +30,14 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 
 def test_the_state_is_carried_and_detached(model: nn.Module, tokens: np.ndarray) -> None:
     streams, step = TokenStreams(tokens, 4, 10), stepper(model)
-    step(*streams.window(0), 0.01)
+    step(streams.window(0), 0.01, Moment())
     first = step.state
     assert isinstance(first, tuple)
     assert not any(part.requires_grad for part in first)
     with torch.no_grad():
         model.eval()
         _, expected = model(streams.window(1)[0], first)
-    step(*streams.window(1), 0.0)
+    step(streams.window(1), 0.0, Moment())
     assert isinstance(step.state, tuple)
     # Dropout comes after the recurrence here, so the state does not depend on it.
     assert all(torch.equal(a, b) for a, b in zip(step.state, expected, strict=True))
@@ -45,25 +49,25 @@ def test_the_loss_is_the_mean_cross_entropy(model: nn.Module, tokens: np.ndarray
     with torch.no_grad():
         logits, _ = model(inputs)
         chosen = logits.log_softmax(-1).gather(-1, targets[..., None])
-    outcome = stepper(model)(inputs, targets, 0.01)
-    assert outcome.nll == pytest.approx(-chosen.mean().item(), rel=1e-6)
+    outcome = stepper(model)((inputs, targets), 0.01, Moment())
+    assert outcome.loss == pytest.approx(-chosen.mean().item(), rel=1e-6)
     assert outcome.grad_norm > 0
     assert not outcome.skipped
 
 
 def test_a_step_that_is_not_finite_changes_nothing(model: nn.Module, tokens: np.ndarray) -> None:
     streams, step = TokenStreams(tokens, 4, 10), stepper(model)
-    step(*streams.window(0), 0.01)
+    step(streams.window(0), 0.01, Moment())
     before = weights(model)
     memory = {name: value.clone() for name, value in _memory(step).items()}
     handle = model.decoder.register_forward_hook(lambda _m, _i, out: out * math.inf)
-    outcome = step(*streams.window(1), 0.01)
+    outcome = step(streams.window(1), 0.01, Moment())
     handle.remove()
     assert outcome.skipped
     assert same(weights(model), before)
     assert all(torch.equal(value, memory[name]) for name, value in _memory(step).items())
     assert step.state is not None  # it is finite, so it is carried on
-    assert not step(*streams.window(2), 0.01).skipped
+    assert not step(streams.window(2), 0.01, Moment()).skipped
 
 
 def test_a_finite_loss_with_gradients_that_are_not_is_skipped_too(
@@ -72,9 +76,9 @@ def test_a_finite_loss_with_gradients_that_are_not_is_skipped_too(
     step = stepper(model)
     model.decoder.weight.register_hook(lambda gradient: gradient * math.nan)
     before = weights(model)
-    outcome = step(*TokenStreams(tokens, 4, 10).window(0), 0.01)
+    outcome = step(TokenStreams(tokens, 4, 10).window(0), 0.01, Moment())
     assert outcome.skipped
-    assert math.isfinite(outcome.nll)
+    assert math.isfinite(outcome.loss)
     assert math.isnan(outcome.grad_norm)
     assert same(weights(model), before)
 
@@ -82,16 +86,15 @@ def test_a_finite_loss_with_gradients_that_are_not_is_skipped_too(
 def test_a_state_that_is_not_finite_starts_again(model: nn.Module, tokens: np.ndarray) -> None:
     streams, step = TokenStreams(tokens, 4, 10), stepper(model)
     step.state = (torch.full((1, 4, 16), math.nan), torch.zeros(1, 4, 16))
-    assert step(*streams.window(0), 0.01).skipped
+    assert step(streams.window(0), 0.01, Moment()).skipped
     assert step.state is None
-    assert not step(*streams.window(1), 0.01).skipped
+    assert not step(streams.window(1), 0.01, Moment()).skipped
 
 
 def test_half_precision_keeps_the_weights_whole(model: nn.Module, tokens: np.ndarray) -> None:
-    config = TrainingConfig(device="cpu", precision="bf16-mixed")
-    step = Stepper(model, config, build_fabric(config))
-    outcome = step(*TokenStreams(tokens, 4, 10).window(0), 0.01)
-    assert math.isfinite(outcome.nll)
+    step = stepper(model, precision="bf16-mixed")
+    outcome = step(TokenStreams(tokens, 4, 10).window(0), 0.01, Moment())
+    assert math.isfinite(outcome.loss)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 

@@ -5,21 +5,28 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from recurra.training import LiveView, PlainView, SilentView, View, view_for
-from recurra.training.samples import Sample
-from recurra.training.view import Status, clock, describe, showing_builds
+from recurra.training import (
+    Figure,
+    LiveView,
+    PlainView,
+    Sample,
+    SilentView,
+    Status,
+    View,
+    view_for,
+)
+from recurra.training.view import clock, describe, showing_builds
 
 STATUS = Status(
     step=50,
     total_steps=200,
     epoch=1.5,
     fraction=0.25,
-    nll=2.0,
-    measure_name="bpc",
-    measure=2.885,
-    val_nll=2.1,
-    val_measure=3.03,
-    tokens_per_s=12345.6,
+    train={"nll": 2.0, "bpc": 2.885},
+    val={"nll": 2.1, "bpc": 3.03},
+    figures=(Figure(name="nll"), Figure(name="bpc", spec=".4g")),
+    counted="tokens",
+    per_s=12345.6,
     lr=0.002,
     grad_norm=0.5,
     skipped=2,
@@ -27,7 +34,7 @@ STATUS = Status(
     seconds_left=90.0,
 )
 SAMPLE = Sample(
-    fraction=0.1, step=20, epoch=0.6, temperature=0.8, val_nll=None, text="[bold]a\x1b[31mb\n"
+    fraction=0.1, step=20, epoch=0.6, about="temperature 0.8", text="[bold]a\x1b[31mb\n"
 )
 
 

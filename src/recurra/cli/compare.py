@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from recurra.cli.options import BUDGET, LEARNING, MACHINE, MODEL, named, option, path
+from recurra.terminal import printable
 
 TASK = "Task"
 
@@ -85,18 +86,11 @@ def compare_cells(
 
     from rich.console import Console
 
+    from recurra import comparison
+    from recurra.comparison import MAX_JOBS, DeathError, Results, plan_trials, summarise
     from recurra.data import make_task
     from recurra.insight import draw_comparison
-    from recurra.training import (
-        Results,
-        plan_trials,
-        printable,
-        run_on_ray,
-        run_trials,
-        summarise,
-    )
-    from recurra.training.numbers import MAX_JOBS, positive, whole
-    from recurra.training.workers import DeathError
+    from recurra.settings import positive, whole
 
     _check_installed("compare", "matplotlib", "pyarrow")
     if ray is not None:
@@ -132,9 +126,9 @@ def compare_cells(
     try:
         with _live(console, len(trials), len(trials) - len(missing)) as watch:
             if ray is None:
-                running = run_trials(trials, folder, jobs, watch)
+                running = comparison.run_trials(trials, folder, jobs, watch)
             else:
-                running = run_on_ray(trials, folder, None if ray == "local" else ray)
+                running = comparison.run_on_ray(trials, folder, None if ray == "local" else ray)
             for outcome in running:
                 watch.ended(outcome)
     except KeyboardInterrupt:
@@ -186,8 +180,7 @@ def _check_installed(extra: str, *modules: str) -> None:
 
 def _print_plan(console: Any, made: Any, trials: Any) -> None:
     """What is going to be trained, for how long, and what the score will say."""
-    from recurra.training import printable
-    from recurra.training.trials import count_parameters
+    from recurra.comparison.trials import count_parameters
 
     first = trials[0]
     cells = {trial.cell: trial.hidden_size for trial in trials}

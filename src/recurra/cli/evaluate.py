@@ -1,4 +1,4 @@
-"""`recurra evaluate`: the loss of a run's best model."""
+"""`recurra evaluate`: the figures of a run's best model."""
 
 import json
 import math
@@ -41,18 +41,15 @@ def evaluate(
 
     Examples: recurra evaluate runs/first; recurra evaluate runs/first --data other.txt --json
     """
-    from recurra.training import evaluate_run
+    from recurra.tasks import Run
 
-    figures = evaluate_run(checked_run(run), split=split, data=data, device=device)
+    opened = Run.open(checked_run(run))
+    figures = opened.evaluate(split, data=data, device=device)
     if as_json:
         typer.echo(json.dumps({name: _number(value) for name, value in figures.items()}))
         return
-    ppl = f"ppl {figures['ppl']:.4f}, " if "ppl" in figures else ""
-    unk = f", {figures['unk']:.2%} unknown" if "unk" in figures else ""
-    typer.echo(
-        f"{figures['run']}, {figures['split']}: nll {figures['nll']:.4f} nats a token, {ppl}"
-        f"bpc {figures['bpc']:.4f}, {figures['tokens']:,} tokens{unk}, {figures['seconds']:.1f} s"
-    )
+    said = opened.task_class.say(figures)
+    typer.echo(f"{figures['run']}, {figures['split']}: {said}")
 
 
 def _number(value: object) -> object:

@@ -40,13 +40,13 @@ def sample(
     import torch
 
     from recurra.decoding import Sampler, generate_text
-    from recurra.training import load_run
-    from recurra.training.numbers import MAX_COUNT, MAX_SEED, whole
+    from recurra.settings import MAX_COUNT, MAX_SEED, whole
+    from recurra.tasks import Run
 
     whole("length", length, least=0, most=MAX_COUNT)
     whole("seed", seed, least=0, most=MAX_SEED, optional=True)
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
-    loaded = load_run(checked_run(run), device=device)
+    model = Run.open(checked_run(run), "lm").load(device=device)
     generator = torch.Generator()
     if seed is None:
         generator.seed()
@@ -54,8 +54,8 @@ def sample(
         generator.manual_seed(seed)
     prime = typed_prime(prime)
     pieces = generate_text(
-        loaded.model,
-        loaded.vocabulary,
+        model,
+        model.vocabulary,
         prime,
         length,
         sampler=sampler,

@@ -1,62 +1,116 @@
-"""Training: the loop, truncated BPTT, optimizers, schedules, clipping, checkpoints, evaluation."""
+"""Training: one loop for every task, its settings, runs and their folders.
 
-from recurra.terminal import printable
-from recurra.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from recurra.training.clipping import clip_gradients
-from recurra.training.comparison import (
-    Results,
-    Summary,
-    plan_trials,
-    run_on_ray,
-    run_trials,
-    summarise,
-)
-from recurra.training.config import TrainingConfig
-from recurra.training.evaluation import evaluate
-from recurra.training.language import LanguageTrainer, TrainingResult
-from recurra.training.optimizers import build_optimizer
-from recurra.training.runs import Run, evaluate_run, load_run, train_language_model
-from recurra.training.schedules import Schedule
-from recurra.training.settings import LanguageSettings, ModelSettings
-from recurra.training.text import Text, TextSettings, describe_default_text
-from recurra.training.trials import Outcome, Point, Progress, Trial, run_trial
-from recurra.training.view import LiveView, PlainView, SilentView, View, view_for
+Names are loaded when they are first used: the command line reads settings without waiting for
+torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recurra.terminal import printable
+    from recurra.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+    from recurra.training.optimization import Schedule, build_optimizer
+    from recurra.training.progress import Progress, Sample, Status
+    from recurra.training.runs import Run, TrainingResult
+    from recurra.training.settings import RunSettings, TrainingSettings
+    from recurra.training.step import StepOutcome, clip_gradients
+    from recurra.training.task import Description, Figure, Loss, Moment, Task
+    from recurra.training.trainer import Hook, Logbook, Trainer
+    from recurra.training.view import LiveView, PlainView, SilentView, View, view_for
 
 __all__ = [
     "Checkpoint",
-    "LanguageSettings",
-    "LanguageTrainer",
+    "Description",
+    "Figure",
+    "Hook",
     "LiveView",
-    "ModelSettings",
-    "Outcome",
+    "Logbook",
+    "Loss",
+    "Moment",
     "PlainView",
-    "Point",
     "Progress",
-    "Results",
     "Run",
+    "RunSettings",
+    "Sample",
     "Schedule",
     "SilentView",
-    "Summary",
-    "Text",
-    "TextSettings",
-    "TrainingConfig",
+    "Status",
+    "StepOutcome",
+    "Task",
+    "Trainer",
     "TrainingResult",
-    "Trial",
+    "TrainingSettings",
     "View",
     "build_optimizer",
     "clip_gradients",
-    "describe_default_text",
-    "evaluate",
-    "evaluate_run",
     "load_checkpoint",
-    "load_run",
-    "plan_trials",
     "printable",
-    "run_on_ray",
-    "run_trial",
-    "run_trials",
     "save_checkpoint",
-    "summarise",
-    "train_language_model",
     "view_for",
 ]
+
+_HOMES = {
+    "terminal": ("printable",),
+    "training.checkpoints": (
+        "Checkpoint",
+        "load_checkpoint",
+        "save_checkpoint",
+    ),
+    "training.optimization": (
+        "Schedule",
+        "build_optimizer",
+    ),
+    "training.progress": (
+        "Progress",
+        "Sample",
+        "Status",
+    ),
+    "training.runs": (
+        "Run",
+        "TrainingResult",
+    ),
+    "training.settings": (
+        "RunSettings",
+        "TrainingSettings",
+    ),
+    "training.step": (
+        "StepOutcome",
+        "clip_gradients",
+    ),
+    "training.task": (
+        "Description",
+        "Figure",
+        "Loss",
+        "Moment",
+        "Task",
+    ),
+    "training.trainer": (
+        "Hook",
+        "Logbook",
+        "Trainer",
+    ),
+    "training.view": (
+        "LiveView",
+        "PlainView",
+        "SilentView",
+        "View",
+        "view_for",
+    ),
+    # names of version 0.1 that stand higher up since there are tasks
+    "tasks.former": (
+        *("LanguageTrainer", "TrainingConfig", "evaluate", "evaluate_run", "load_run"),
+        *("train_language_model",),
+    ),
+    "comparison": ("Outcome", "Point", "Trial", "run_trial"),
+}
+_HOME_OF = {name: home for home, its_names in _HOMES.items() for name in its_names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A name, the first time that it is asked for."""
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"recurra.{_HOME_OF[name]}"), name)
+        return globals().setdefault(name, value)

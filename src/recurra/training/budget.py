@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recurra.training.config import TrainingConfig
+from recurra.training.settings import TrainingSettings
 
 EVALUATIONS = 20  # a run's curve has about this many validation points
 EVALUATION_SHARE = 0.05  # of the work, at most
@@ -22,10 +22,10 @@ class Budget:
     max_seconds: float | None
 
     @classmethod
-    def of(cls, config: TrainingConfig, windows: int) -> "Budget":
-        """The budget of `config` where an epoch has `windows` windows."""
-        seconds = None if config.max_minutes is None else config.max_minutes * 60
-        return cls(total_steps=config.total_steps(windows), max_seconds=seconds)
+    def of(cls, settings: TrainingSettings, batches: int) -> "Budget":
+        """The budget of `settings` where an epoch has `batches` batches."""
+        seconds = None if settings.max_minutes is None else settings.max_minutes * 60
+        return cls(total_steps=settings.total_steps(batches), max_seconds=seconds)
 
     def fraction(self, step: int, elapsed_s: float) -> float:
         """Share of the run that is done, 0 to 1."""
@@ -62,18 +62,23 @@ class EvaluationPlan:
 
     @classmethod
     def of(
-        cls, config: TrainingConfig, budget: Budget, *, step_tokens: int, val_tokens: int
+        cls,
+        settings: TrainingSettings,
+        budget: Budget,
+        *,
+        step_cost: int | float,
+        val_cost: int | float,
     ) -> "EvaluationPlan":
         """About 20 validations in a run, spaced so that they cost at most 5 % of it.
 
         With a step or epoch budget the plan depends on sizes alone, so a run repeats exactly.
         """
         seconds = (budget.max_seconds or 0.0) / EVALUATIONS
-        if config.eval_every is not None:
-            return cls(every_steps=config.eval_every, every_seconds=seconds)
+        if settings.eval_every is not None:
+            return cls(every_steps=settings.eval_every, every_seconds=seconds)
         if budget.max_seconds is not None or budget.total_steps is None:
             return cls(every_steps=None, every_seconds=seconds)
-        affordable = val_tokens * FORWARD_SHARE / (EVALUATION_SHARE * step_tokens)
+        affordable = val_cost * FORWARD_SHARE / (EVALUATION_SHARE * step_cost)
         steps = max(1, budget.total_steps // EVALUATIONS, round(affordable))
         return cls(every_steps=steps, every_seconds=seconds)
 

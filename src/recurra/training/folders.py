@@ -17,11 +17,9 @@ from recurra.errors import CheckpointError, RunError, argument
 from recurra.files.locking import LOCK_NAME, FolderLock, is_held
 from recurra.models.files import CONFIG_NAME, WEIGHTS_NAME, read_config
 from recurra.training.checkpoints import RECORD_NAME, TENSORS_NAME
-from recurra.training.text import FOLDER
+from recurra.training.logbook import EVENTS, METRICS_NAME, SAMPLES_NAME
 
-METRICS_NAME = "metrics.csv"
-SAMPLES_NAME = "samples.txt"
-EVENTS = "events.out.tfevents.*"
+DATA_FOLDERS = ("tokens", "data")  # what tasks read their data into
 # Of whole files, written beside their place: what a killed process may have left parts of.
 WHOLE = (CONFIG_NAME, WEIGHTS_NAME, TENSORS_NAME, RECORD_NAME)
 _NEW = re.compile(r"\.recurra-new-(\d+)-[0-9a-f]{8}")
@@ -103,6 +101,15 @@ def new_folder(folder: Path) -> Iterator[NewFolder]:
                     made.rmdir()
 
 
+def next_name(task: str) -> Path:
+    """A folder under runs/ that is not there yet: runs/lm-1, runs/lm-2 and so on."""
+    home = Path("runs")
+    number = 1
+    while os.path.lexists(home / f"{task}-{number}"):
+        number += 1
+    return home / f"{task}-{number}"
+
+
 def refuse_used(folder: Path, *, but: Path | None = None) -> None:
     """Raise RunError when `folder` is there and holds anything besides `but` and its own lock."""
     if not os.path.lexists(folder):
@@ -132,7 +139,7 @@ def refuse_used(folder: Path, *, but: Path | None = None) -> None:
 
 def refuse_run_files(folder: Path) -> None:
     """Raise RunError when `folder` has a file of a name that a run writes; others may be there."""
-    names = (*WHOLE, METRICS_NAME, SAMPLES_NAME, FOLDER)
+    names = (*WHOLE, METRICS_NAME, SAMPLES_NAME, *DATA_FOLDERS)
     found = [name for name in names if os.path.lexists(folder / name)]
     found += [path.name for path in folder.glob(EVENTS)]
     if found:
@@ -171,7 +178,7 @@ def _remove_abandoned(parent: Path) -> None:
 def _is_abandoned(path: Path) -> bool:
     """Whether a hidden folder holds what a start makes and no process is in it."""
     names = {entry.name for entry in path.iterdir() if not entry.name.endswith(".part")}
-    if not names <= {*WHOLE, FOLDER, LOCK_NAME}:
+    if not names <= {*WHOLE, *DATA_FOLDERS, LOCK_NAME}:
         return False
     if LOCK_NAME in names:
         return not is_held(path)

@@ -1,11 +1,15 @@
-"""Where a run stands: counters that a checkpoint keeps, so that a resumed run counts on."""
+"""Where a run stands: counters that a checkpoint keeps, and what a view and the tables are told."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from recurra.training.step import StepOutcome
+from recurra.training.task import Figure
+
+# What format 1 called these, when only language models were trained.
+_FORMER = {"window": "index", "tokens": "counted", "nll": "loss", "best_nll": "best"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -13,32 +17,32 @@ class Interval:
     """Sums over the steps since the last row of metrics.csv.
 
     Attributes:
-        steps: steps whose loss counts, those not skipped; a short window is a part of one.
-        nll: sum of their losses, each by its part.
+        steps: steps whose loss counts, those not skipped; a short batch is a part of one.
+        loss: sum of their losses, each by its part.
         grad_norm: sum of their norms before clipping, likewise.
-        tokens: of all steps, skipped ones too.
+        counted: tokens or sequences of all steps, skipped ones too.
         seconds: spent in steps, without validation and samples.
     """
 
     steps: float = 0.0
-    nll: float = 0.0
+    loss: float = 0.0
     grad_norm: float = 0.0
-    tokens: int = 0
+    counted: int = 0
     seconds: float = 0.0
 
-    def add(self, outcome: StepOutcome, tokens: int, seconds: float, part: float = 1.0) -> None:
-        """Count one step, of a window that is such a part of a whole one."""
-        self.tokens += tokens
+    def add(self, outcome: StepOutcome, seconds: float) -> None:
+        """Count one step."""
+        self.counted += outcome.count
         self.seconds += seconds
         if not outcome.skipped:
-            self.steps += part
-            self.nll += part * outcome.nll
-            self.grad_norm += part * outcome.grad_norm
+            self.steps += outcome.part
+            self.loss += outcome.part * outcome.loss
+            self.grad_norm += outcome.part * outcome.grad_norm
 
     @property
-    def mean_nll(self) -> float | None:
+    def mean_loss(self) -> float | None:
         """Mean training loss; None when there was no step."""
-        return self.nll / self.steps if self.steps else None
+        return self.loss / self.steps if self.steps else None
 
     @property
     def mean_grad_norm(self) -> float | None:
@@ -46,9 +50,9 @@ class Interval:
         return self.grad_norm / self.steps if self.steps else None
 
     @property
-    def tokens_per_s(self) -> float | None:
-        """Training speed; None when there was no step."""
-        return self.tokens / self.seconds if self.seconds > 0 else None
+    def per_s(self) -> float | None:
+        """Training speed in what is counted; None when there was no step."""
+        return self.counted / self.seconds if self.seconds > 0 else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,53 +62,57 @@ class Progress:
     Attributes:
         step: steps taken, skipped ones too.
         epoch: passes finished.
-        window: windows read of the present pass.
-        tokens: tokens read.
+        index: batches read of the present pass.
+        counted: tokens or sequences read.
         elapsed_s: seconds of all sessions of the run.
         skipped: steps skipped in the whole run.
         skipped_in_a_row: steps skipped since the last good one.
-        val_nll: last validation loss; None before the first.
+        val: figures of the last validation; empty before the first.
         val_step: step of the last validation.
         val_elapsed_s: time of the last validation.
         val_cost_s: how long it took.
-        best_nll: smallest validation loss; None before the first.
+        best: the best value of the first figure; None before the first validation.
         best_step: the step it was reached at.
+        best_val: all figures of that validation, where they are known.
+        waited: validations since the best.
         sampled: milestones at which samples were taken.
         interval: sums since the last row of metrics.csv.
     """
 
     step: int = 0
     epoch: int = 0
-    window: int = 0
-    tokens: int = 0
+    index: int = 0
+    counted: int = 0
     elapsed_s: float = 0.0
     skipped: int = 0
     skipped_in_a_row: int = 0
-    val_nll: float | None = None
+    val: dict[str, float] = field(default_factory=dict)
     val_step: int = 0
     val_elapsed_s: float = 0.0
     val_cost_s: float = 0.0
-    best_nll: float | None = None
+    best: float | None = None
     best_step: int | None = None
+    best_val: dict[str, float] = field(default_factory=dict)
+    waited: int = 0
     sampled: list[float] = field(default_factory=list)
     interval: Interval = field(default_factory=Interval)
 
-    def count(self, outcome: StepOutcome, *, windows: int, tokens: int) -> None:
-        """Note one step in epochs of `windows` windows."""
+    def count(self, outcome: StepOutcome, batches: int) -> None:
+        """Note one step in epochs of so many batches."""
         self.step += 1
-        self.tokens += tokens
-        self.window += 1
-        if self.window == windows:
-            self.epoch, self.window = self.epoch + 1, 0
+        self.counted += outcome.count
+        self.index += 1
+        if self.index == batches:
+            self.epoch, self.index = self.epoch + 1, 0
         if outcome.skipped:
             self.skipped += 1
             self.skipped_in_a_row += 1
         else:
             self.skipped_in_a_row = 0
 
-    def passes(self, windows: int) -> float:
-        """Passes over the training text, with a fraction."""
-        return self.epoch + self.window / windows
+    def passes(self, batches: int) -> float:
+        """Passes over the training data, with a fraction."""
+        return self.epoch + self.index / batches
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -113,12 +121,23 @@ class Progress:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
         """The progress that `to_dict` wrote; ValueError or TypeError where it did not."""
-        made = cls(**{**values, "interval": Interval(**values["interval"])})
-        _check_counters(made, but=("sampled", "interval"))
+        own = _renamed(values)
+        if "val_nll" in own:
+            nll = own.pop("val_nll")
+            own["val"] = {} if nll is None else {"nll": nll}
+        made = cls(**{**own, "interval": Interval(**_renamed(values["interval"]))})
+        _check_counters(made, but=("val", "best_val", "sampled", "interval"))
         _check_counters(made.interval)
         if not all(isinstance(share, float) for share in made.sampled):
             raise ValueError(f"samples taken at {made.sampled!r:.60}")
+        for name, value in [*made.val.items(), *made.best_val.items()]:
+            if not isinstance(value, float) or not math.isfinite(value):
+                raise ValueError(f"val_{name} {value!r:.60}")
         return made
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {_FORMER.get(name, name): value for name, value in values.items()}
 
 
 def _check_counters(counted: Any, but: tuple[str, ...] = ()) -> None:
@@ -128,7 +147,7 @@ def _check_counters(counted: Any, but: tuple[str, ...] = ()) -> None:
         if each.name in but or (value is None and each.default is None):
             continue
         kinds = int if type(each.default) is int else (int, float)
-        may_be_negative = each.name.endswith("nll")
+        may_be_negative = each.name in ("loss", "best")
         if (
             isinstance(value, bool)
             or not isinstance(value, kinds)
@@ -136,3 +155,75 @@ def _check_counters(counted: Any, but: tuple[str, ...] = ()) -> None:
             or (value < 0 and not may_be_negative)
         ):
             raise ValueError(f"{each.name} {value!r:.60}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a run stands, for those who look.
+
+    Attributes:
+        step: steps taken.
+        total_steps: steps of the whole run; None where the clock ends it.
+        epoch: passes over the training data, with a fraction.
+        fraction: share of the run done, 0 to 1.
+        train: the training loss since the last row, by the names it is quoted in; empty before the
+            first step.
+        val: figures of the last validation; empty before the first.
+        figures: how each figure is written.
+        counted: what speed is counted in.
+        per_s: training speed since the last row.
+        lr: learning rate.
+        grad_norm: mean norm of the gradients before clipping.
+        skipped: steps left out because a gradient was not finite.
+        elapsed_s: seconds of training so far, resumed time included.
+        seconds_left: an estimate; None when there is none yet.
+    """
+
+    step: int
+    total_steps: int | None
+    epoch: float
+    fraction: float
+    train: Mapping[str, float]
+    val: Mapping[str, float]
+    figures: Sequence[Figure]
+    counted: str
+    per_s: float | None
+    lr: float
+    grad_norm: float | None
+    skipped: int
+    elapsed_s: float
+    seconds_left: float | None
+
+    def spelled(self, values: Mapping[str, float], prefix: str = "") -> str:
+        """The figures in words: the first, and the others in brackets behind it."""
+        specs = {figure.name: figure.spec for figure in self.figures}
+        said = [f"{name} {value:{specs.get(name, '.4f')}}" for name, value in values.items()]
+        if not said:
+            return ""
+        more = f" ({', '.join(said[1:])})" if said[1:] else ""
+        return f"{prefix}{said[0]}{more}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What the model made at one moment of its training.
+
+    Attributes:
+        fraction: share of the run at which it was due: 0, 0.1, 0.5 or 1.
+        step: steps taken.
+        epoch: passes over the training data, with a fraction.
+        about: how it was drawn, and how good the model was, in words.
+        text: what it made.
+    """
+
+    fraction: float
+    step: int
+    epoch: float
+    about: str
+    text: str
+
+    @property
+    def heading(self) -> str:
+        """One line that says when the sample was taken."""
+        when = {0.0: "start", 1.0: "end"}.get(self.fraction, f"{self.fraction:.0%}")
+        return f"{when}: step {self.step}, epoch {self.epoch:.2f}, {self.about}"

@@ -1,125 +1,570 @@
 """Runs: folders whose config.json says everything needed to make them again, or go on with them."""
 
+import csv
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from recurra.data import Vocabulary
 from recurra.errors import CheckpointError, DataError, RunError, argument
-from recurra.files import FolderLock, read_header
+from recurra.files import FolderLock, read_header, remove_parts
 from recurra.interrupts import ending_signals
-from recurra.models import LanguageModel, Model, load
-from recurra.models.files import CONFIG_NAME, FORMAT, read_config
-from recurra.models.saving import build, model_config, write_config
-from recurra.training.checkpoints import TENSORS_NAME, WHAT
-from recurra.training.config import LIMITS, RESUMABLE, TrainingConfig, resolve_clipping
-from recurra.training.evaluation import evaluate
-from recurra.training.folders import new_folder
-from recurra.training.language import TASK, LanguageTrainer, TrainingResult
-from recurra.training.measures import of_text
-from recurra.training.randomness import generators_kept, seed_all
-from recurra.training.settings import LanguageSettings
-from recurra.training.text import Text, check_sources, open_text, other_text, prepare_text
-from recurra.training.view import SilentView, View
+from recurra.models import Model, load, save
+from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
+from recurra.models.saving import build, check_shapes, model_config, read_note, write_config
+from recurra.training.checkpoints import (
+    TENSORS_NAME,
+    WHAT,
+    Checkpoint,
+    load_checkpoint,
+    reported_as_run_error,
+    save_checkpoint,
+)
+from recurra.training.folders import WHOLE, new_folder, next_name
+from recurra.training.logbook import METRICS_NAME, RunLogs, columns_of
+from recurra.training.machine import generators_kept, seed_all
+from recurra.training.progress import Sample, Status
+from recurra.training.settings import RunSettings, TrainingSettings
+from recurra.training.task import Figure, Task, is_better
+from recurra.training.trainer import Hook, Trainer
+from recurra.training.view import View
 
 logger = logging.getLogger("recurra")
 
+ViewMaker = Callable[[str], View]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A finished or stopped run, loaded: its best model and the vocabulary of its tokens."""
+class TrainingResult:
+    """What a finished run came to.
+
+    Attributes:
+        folder: of the run.
+        task: its name.
+        figure: the first of the task's figures, which decides which model is the best.
+        steps: taken in all sessions.
+        epochs: passes over the training data, with a fraction.
+        counted: tokens or sequences read in all sessions.
+        seconds: of all sessions.
+        best: the best validation value of the figure: that of model.safetensors.
+        best_step: the step it was reached at.
+        figures: all validation figures at that step.
+        counted_in: what was counted.
+        skipped: steps skipped because a number was not finite.
+        steps_before: of the steps, those that were taken before it was resumed.
+        samples: those taken since it was started or resumed.
+        stopped: why it ended before its budget was spent; None: it did not.
+    """
 
     folder: Path
-    model: Model
-    vocabulary: Vocabulary
+    task: str
+    figure: Figure
+    steps: int
+    epochs: float
+    counted: int
+    seconds: float
+    best: float
+    best_step: int
+    figures: Mapping[str, float]
+    counted_in: str
+    skipped: int
+    steps_before: int
+    samples: tuple[Sample, ...]
+    stopped: str | None = None
 
 
-def train_language_model(
-    folder: str | os.PathLike[str],
-    given: Mapping[str, Any] | None = None,
+last_started: Path | None = None  # for whoever has to say where a run is that was stopped
+
+
+class Run:
+    """A run: its folder, and what is in it.
+
+    `Run.open(folder)` gives one that is there; `recurra.train` makes a new one.
+
+    Attributes:
+        folder: of the run.
+        task_class: the kind of its task.
+        config: the content of its config.json.
+        result: what the last `fit` of this object came to; None before.
+    """
+
+    def __init__(
+        self, folder: Path, task_class: type[Task[Any, Any]], config: Mapping[str, Any]
+    ) -> None:
+        self.folder, self.task_class, self.config = folder, task_class, config
+        self.result: TrainingResult | None = None
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], task: str | None = None) -> "Run":
+        """The run in a folder.
+
+        Args:
+            folder: of the run.
+            task: the name of its task, where only such a run will do.
+        Raises:
+            CheckpointError: when the folder holds none.
+        """
+        folder = Path(folder)
+        task_class, config = read_run(folder, CheckpointError, task)
+        return cls(folder, task_class, config)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, task={self.task_class.name!r})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: what it is, and how good it became."""
+        from html import escape
+
+        rows = {"run": str(self.folder), "task": self.task_class.name}
+        rows |= {"cell": str(self.config.get("model", {}).get("cell", ""))}
+        if self.result is not None:
+            figure = self.result.figure
+            rows[f"validation {figure.name}"] = f"{self.result.best:{figure.spec}}"
+            rows["steps"] = f"{self.result.steps:,}"
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{escape(k)}</th><td>{escape(v)}</td></tr>"
+            for k, v in rows.items()
+        )
+        return f"<table>{cells}</table>"
+
+    @cached_property
+    def task(self) -> Task[Any, Any]:
+        """The task with the run's data.
+
+        Raises:
+            DataError: when the data in the folder are damaged or gone.
+        """
+        return self.task_class.open(self.folder, self.config)
+
+    @property
+    def model(self) -> Any:
+        """The best model so far, in evaluation mode, on the CPU."""
+        return self.load()
+
+    def load(self, *, device: str | None = None) -> Any:
+        """The best model so far, in evaluation mode.
+
+        Raises:
+            CheckpointError: when its files are missing or damaged.
+            DeviceError: when this machine lacks the device.
+        """
+        return load(self.folder, device=device)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name."""
+        return settings_of(self.folder, self.task_class, self.config).flat()
+
+    def history(self) -> Any:
+        """The rows of metrics.csv: a pandas frame where pandas is installed, else a list of
+        dictionaries; what was not measured at a step is nan or None."""
+        path = self.folder / METRICS_NAME
+        try:
+            with path.open(newline="") as file:
+                rows = [
+                    {k: float(v) if v else None for k, v in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+        except FileNotFoundError:
+            rows = []
+        for row in rows:
+            row |= {k: int(v) for k, v in row.items() if k in ("step", "skipped") and v is not None}
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            return rows
+        return pandas.DataFrame(rows)
+
+    def evaluate(
+        self,
+        split: str | None = None,
+        *,
+        data: str | None = None,
+        device: str | None = None,
+    ) -> dict[str, Any]:
+        """The figures of the best model over one of the run's splits, or over another file.
+
+        Args:
+            split: "train", "val" or "test"; None: the test split, or the whole of `data`.
+            data: another file of the same kind; with `split`, that part of it.
+            device: where to run; None: the CPU.
+        """
+        model = self.load(device=device)
+        if data is not None:
+            figures = self.task_class.evaluate_file(model, data, split)
+        else:
+            figures = self.task.evaluate(model, split or "test")
+        name = split or ("all" if data is not None else "test")
+        return {**figures, "split": name, "run": str(self.folder)}
+
+    def predict(self, inputs: Any, **settings: Any) -> list[Any]:
+        """What the best model makes of inputs, one prediction for each."""
+        return self.model.predict(inputs, **settings)
+
+    def fit(
+        self,
+        *,
+        resume: bool = True,
+        view: ViewMaker | None = None,
+        hooks: Sequence[Hook] = (),
+        **given: Any,
+    ) -> TrainingResult:
+        """Go on with the run from its last checkpoint; see `go_on`."""
+        if not resume:
+            raise RunError(
+                f"{self.folder}: expected resume=True, since the run was begun already. Start "
+                "another with recurra.train."
+            )
+        self.result = go_on(self.folder, given, view=view, hooks=hooks)
+        _, self.config = read_run(self.folder, RunError)
+        return self.result
+
+
+# ---- starting and going on -----------------------------------------------------------------------
+
+
+def start(
+    task: type[Task[Any, Any]] | Task[Any, Any],
+    folder: Path | None,
+    given: Mapping[str, Any],
     *,
-    resume: bool = False,
-    view: Callable[[str], View] | None = None,
-) -> TrainingResult:
-    """Train a language model into a run folder; with `resume`, go on with the run that is there.
+    view: ViewMaker | None = None,
+    hooks: Sequence[Hook] = (),
+    init_from: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Train a new model into a run folder.
 
     A new run is prepared in a hidden folder beside its own and put in place when it can start, its
     first checkpoint included: a start that fails leaves everything as it was. torch's settings
     (threads, generators) are as before afterwards.
 
     Args:
-        folder: of the run: not there yet, or empty.
-        given: settings by name, of `TextSettings`, `ModelSettings` and `TrainingConfig`, and
-            `no_clip`; the others have their defaults, or on resuming the run's own values.
-        resume: go on from the last checkpoint. What a run is may not change then; how long it
-            goes on, how often it is saved and what it runs on may, and `lr` may be lowered.
-            `epochs`, `max_steps` and `max_minutes` are one setting: any of them that is given takes
-            the place of all that the run had.
+        task: its class, which reads the data that `given` names; or one that has its data.
+        folder: of the run: not there yet, or empty; None: a new one under runs/.
+        given: settings by name, and `no_clip`; the others have their defaults.
         view: makes the view from a title.
+        hooks: told what the trainer does.
+        init_from: a run or saved model whose weights the new one starts from, where names and
+            shapes agree.
     Raises:
-        ValueError: when a setting is out of its range.
-        DataError: when the text cannot be read or is too short.
-        RunError: when the folder holds anything already, or a run that another process trains;
-            when it holds none to resume, cannot be written, or training stops because its numbers
-            are not finite.
-        CheckpointError: when the checkpoint is missing, cut short, or of other sizes.
+        ValueError: when a setting is out of its range or unknown.
+        DataError: when the data cannot be read or are too few.
+        RunError: when the folder holds anything already, or cannot be written, or training stops
+            because its numbers are not finite.
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
         Terminated: after SIGTERM or SIGHUP, likewise; it ends a process with 128 + the signal.
     """
-    folder, given = Path(folder), resolve_clipping(given or {})
-    go = _go_on if resume else _start
-    with ending_signals(), _settings_kept():
-        return go(folder, given, view)
+    kind = task if isinstance(task, type) else type(task)
+    global last_started
+    last_started = folder = next_name(kind.name) if folder is None else folder
+    with ending_signals(), settings_kept():
+        settings = RunSettings.of(kinds_of(kind), absolute(kind, given))
+        kind.check(settings.data)
+        use_threads(settings.training)
+        with new_folder(folder) as new:
+            ready = kind.prepare(new.path, settings.data) if isinstance(task, type) else task
+            model = _new_model(ready, settings, init_from)
+            book = FolderLogbook(folder, model)
+            trainer = _trainer(folder, ready, model, settings.training, book, view, hooks)
+            _write_new_config(new.path, kind, settings, model, ready)
+            marks = begin(new.path, trainer)
+            new.begin()
+            result = fit_in(folder, trainer, book, new.lock, marks)
+    _, config = read_run(folder, RunError)
+    run = Run(folder, kind, config)
+    run.result = result
+    if not isinstance(task, type):
+        run.__dict__["task"] = task
+    return run
 
 
-def _start(
-    folder: Path, given: Mapping[str, Any], view: Callable[[str], View] | None
+def go_on(
+    folder: str | os.PathLike[str],
+    given: Mapping[str, Any],
+    *,
+    task: Task[Any, Any] | str | None = None,
+    view: ViewMaker | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> TrainingResult:
-    settings = LanguageSettings.of(_absolute(given))
-    check_sources(settings.text)
-    _use_threads(settings.training)
-    with new_folder(folder) as new:
-        text = prepare_text(new.path, settings.text)
-        model = _new_model(settings, len(text.vocabulary))
-        trainer = _trainer(folder, model, text, settings, view, new.lock)
-        _write_new_config(new.path, settings, trainer.model, text)
-        trainer.begin(new.path)
-        new.begin()
-        return trainer.fit()
+    """Go on with the run in a folder from its last checkpoint.
+
+    What a run is may not change then; how long it goes on, how often it is saved and what it runs
+    on may, and `lr` may be lowered. `epochs`, `max_steps` and `max_minutes` are one setting: any of
+    them that is given takes the place of all that the run had.
+
+    Raises:
+        ValueError: when a setting is out of its range or unknown.
+        DataError: when the data in the folder are damaged or gone.
+        RunError: when the folder holds no run, or one that another process trains.
+        CheckpointError: when the checkpoint is missing, cut short, or of other sizes.
+    """
+    folder = Path(folder)
+    name = task if isinstance(task, str) else None
+    with ending_signals(), settings_kept():
+        read_run(folder, RunError, name)  # before anything is made in a folder that holds no run
+        with FolderLock(folder) as lock:
+            kind, config = read_run(folder, RunError, name)
+            saved = settings_of(folder, kind, config)
+            wanted, refused = saved.resumed(absolute(kind, given))
+            if refused:
+                raise RunError(
+                    f"{folder}: expected the settings that the run was started with, got "
+                    f"{', '.join(refused)}. Leave them out, or start another run with "
+                    f"{argument('out=')}."
+                )
+            use_threads(wanted.training)
+            where, weights = folder / CONFIG_NAME, folder / TENSORS_NAME
+            ready = task if isinstance(task, Task) else kind.open(folder, config)
+            model = _model_of(where, config, weights, wanted.training.backend)
+            ready.adopt(model)
+            book = FolderLogbook(folder, model)
+            try:
+                trainer = _trainer(folder, ready, model, wanted.training, book, view, hooks)
+            except DataError as error:
+                raise DataError(f"{where}: settings that its data do not fit: {error}") from error
+            marks = restore(trainer, folder)
+            # Only a checkpoint that is accepted, and a limit that is still ahead, change the run.
+            if wanted != saved and not trainer.is_over:
+                write_config(where, {**config, "training": wanted.training.to_dict()})
+            return fit_in(folder, trainer, book, lock, marks)
 
 
-def _go_on(
-    folder: Path, given: Mapping[str, Any], view: Callable[[str], View] | None
+def begin(folder: Path, trainer: Trainer[Any, Any]) -> dict[str, int]:
+    """Write the checkpoint of a run at its start; the lengths of the logs there."""
+    marks = dict.fromkeys(RunLogs.names, 0)
+    trainer.seed()
+    save_checkpoint(folder, _marked(trainer.checkpoint(), marks))
+    return marks
+
+
+def restore(trainer: Trainer[Any, Any], folder: Path) -> dict[str, int]:
+    """Put a trainer where the folder's last checkpoint has it; the lengths of the logs there.
+
+    Nothing on the disk is changed.
+
+    Raises:
+        CheckpointError: when it is missing, damaged, or of another model.
+    """
+    checkpoint, path = load_checkpoint(folder), folder / TENSORS_NAME
+    weights = checkpoint.group("model")
+    check_shapes(path, {name: tuple(w.shape) for name, w in weights.items()}, trainer.model)
+    try:
+        marks = {name: int(checkpoint.record["marks"][name]) for name in RunLogs.names}
+        if min(marks.values()) < 0:
+            raise ValueError(f"marks {marks}")
+        trainer.restore(checkpoint)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"one without {error}" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(
+            f"{path}: expected the checkpoint of this run, got {reason:.300}. "
+            "Restore the file from a copy, or start the run again under another name."
+        ) from error
+    _adopt_best(trainer, folder)
+    return marks
+
+
+def _adopt_best(trainer: Trainer[Any, Any], folder: Path) -> None:
+    """Take the model on the disk as it is: a kill may have come before its checkpoint."""
+    progress, path = trainer.progress, folder / WEIGHTS_NAME
+    if not path.exists():
+        progress.best = progress.best_step = None  # the next validation is the best
+        return
+    note = read_note(folder)
+    try:
+        value, step = float(note[f"val_{trainer.criterion.name}"]), int(note["step"])
+    except (KeyError, ValueError):
+        return  # written by an earlier version
+    if is_better(trainer.criterion, value, progress.best):
+        progress.best, progress.best_step, progress.best_val = value, step, {}
+
+
+def fit_in(
+    folder: Path,
+    trainer: Trainer[Any, Any],
+    book: "FolderLogbook",
+    lock: FolderLock,
+    marks: Mapping[str, int],
 ) -> TrainingResult:
-    _read_run_config(folder, RunError)  # before anything is made in a folder that holds no run
-    with FolderLock(folder) as lock:
-        config = _read_run_config(folder, RunError)
-        saved, settings = _resumed_settings(folder, config, given)
-        _use_threads(settings.training)
-        where, weights = folder / CONFIG_NAME, folder / TENSORS_NAME
-        text = _text_of(folder, config)
-        shapes = {
-            name.removeprefix("model/"): shape
-            for name, shape in read_header(weights, WHAT)[0].items()
-            if name.startswith("model/")
-        }
-        model = build(where, config, weights, shapes, backend=settings.training.backend)
+    """Train in a folder that this process holds, its logs cut back to their marks."""
+    steps_before, progress = trainer.progress.step, trainer.progress
+    with generators_kept(trainer.device), reported_as_run_error(folder):
+        remove_parts(folder, WHOLE)
+        with book.opened(trainer, lock, marks):
+            trainer.fit()
+    assert progress.best is not None
+    assert progress.best_step is not None
+    return TrainingResult(
+        folder=folder,
+        task=trainer.task.name,
+        figure=trainer.criterion,
+        steps=progress.step,
+        epochs=progress.passes(len(trainer.source)),
+        counted=progress.counted,
+        seconds=progress.elapsed_s,
+        best=progress.best,
+        best_step=progress.best_step,
+        figures=progress.best_val or trainer.task.completed(progress.best),
+        counted_in=trainer.task.counted,
+        skipped=progress.skipped,
+        steps_before=steps_before,
+        samples=tuple(trainer.samples),
+        stopped=trainer.stopped,
+    )
+
+
+class FolderLogbook:
+    """Keeps a run in its folder, once it is opened."""
+
+    def __init__(self, folder: Path, model: Model) -> None:
+        self._folder, self._model = folder, model
+        self._lock: FolderLock | None = None
+        self._logs: RunLogs | None = None
+
+    @contextmanager
+    def opened(
+        self, trainer: Trainer[Any, Any], lock: FolderLock, marks: Mapping[str, int]
+    ) -> Iterator[None]:
+        """The growing files open, cut back to their marks."""
+        task = trainer.task
+        columns = columns_of(
+            list(task.training_figures(1.0)),
+            [figure.name for figure in task.figures],
+            task.counted,
+        )
+        self._lock, self._logs = lock, RunLogs(self._folder, columns, marks)
         try:
-            trainer = _trainer(folder, model, text, settings, view, lock)
-        except DataError as error:
-            raise DataError(f"{where}: settings that its text does not fit: {error}") from error
-        trainer.restore()
-        # Only a checkpoint that is accepted, and a limit that is still ahead, change the run.
-        if settings != saved and not trainer.is_over:
-            write_config(where, {**config, "training": settings.training.to_dict()})
-        return trainer.fit()
+            yield
+        finally:
+            self._logs.close()
+
+    @property
+    def logs(self) -> RunLogs:
+        """The growing files."""
+        assert self._logs is not None
+        return self._logs
+
+    def check(self) -> None:
+        """Raise RunError when the folder is no longer where it was."""
+        assert self._lock is not None
+        self._lock.check()
+
+    def row(self, status: Status, *, validated: bool) -> None:
+        """Write a row of metrics.csv."""
+        self.logs.row(status, validated=validated)
+
+    def sample(self, sample: Sample) -> None:
+        """Write a sample."""
+        self.logs.sample(sample)
+
+    def keep_model(self, note: Mapping[str, str]) -> None:
+        """Write the model."""
+        save(self._model, self._folder, note=note)
+
+    def keep_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint, with the lengths of the logs."""
+        save_checkpoint(self._folder, _marked(checkpoint, self.logs.marks()))
+
+
+def _marked(checkpoint: Checkpoint, marks: Mapping[str, int]) -> Checkpoint:
+    return Checkpoint(
+        tensors=checkpoint.tensors, record={**checkpoint.record, "marks": dict(marks)}
+    )
+
+
+def _trainer(
+    folder: Path,
+    task: Task[Any, Any],
+    model: Model,
+    settings: TrainingSettings,
+    book: FolderLogbook,
+    view: ViewMaker | None,
+    hooks: Sequence[Hook],
+) -> Trainer[Any, Any]:
+    shown = None if view is None else view(f"{task.titled(model)}, {folder}")
+    trainer = Trainer(task, model, settings, logbook=book, view=shown, hooks=hooks)
+    trainer.about = describe(trainer)
+    return trainer
+
+
+def describe(trainer: Trainer[Any, Any]) -> str:
+    """One line: what is read, and what learns it."""
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    return (
+        f"{trainer.task.summary()}; {parameters:,} parameters; "
+        f"an epoch is {len(trainer.source):,} steps"
+    )
+
+
+def _new_model(
+    task: Task[Any, Any], settings: RunSettings, init_from: str | os.PathLike[str] | None
+) -> Model:
+    seed_all(settings.training.seed)
+    try:
+        model = task.build(settings.model, backend=settings.training.backend)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        sizes = ", ".join(
+            f"{name} {value:,}"
+            for name, value in settings.model.to_dict().items()
+            if isinstance(value, int) and not isinstance(value, bool)
+        )
+        raise RunError(
+            f"{task.name}: expected sizes that fit into memory, got {sizes} "
+            f"({str(error).splitlines()[0]:.120}). Make it smaller."
+        ) from error
+    if init_from is not None:
+        copied, left = start_from(model, load(init_from))
+        logger.info(
+            "%s: %d tensors taken (%s); left as they were: %s",
+            init_from,
+            len(copied),
+            ", ".join(copied),
+            ", ".join(left) or "none",
+        )
+    return model
+
+
+def start_from(model: Model, other: Model) -> tuple[list[str], list[str]]:
+    """Copy the weights of another model where names and shapes agree.
+
+    Returns:
+        The names of the tensors that were copied, and of those that were left as they were.
+    Raises:
+        RunError: when none agrees.
+    """
+    theirs = other.state_dict()
+    copied, left = [], []
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name in theirs and theirs[name].shape == tensor.shape:
+                tensor.copy_(theirs[name])
+                copied.append(name)
+            else:
+                left.append(name)
+    if not copied:
+        raise RunError(
+            f"{argument('init_from')}: expected a run with weights of the same names and shapes, "
+            f"got none that agree. Give the model the sizes that the other has."
+        )
+    return copied, left
+
+
+def _model_of(where: Path, config: Mapping[str, Any], weights: Path, backend: str) -> Model:
+    """A model as config.json has it, its shapes those of the checkpoint."""
+    shapes = {
+        name.removeprefix("model/"): shape
+        for name, shape in read_header(weights, WHAT)[0].items()
+        if name.startswith("model/")
+    }
+    return build(where, config, weights, shapes, backend=backend)
+
+
+# ---- config.json ---------------------------------------------------------------------------------
 
 
 def is_run(folder: Path) -> bool:
@@ -127,139 +572,10 @@ def is_run(folder: Path) -> bool:
     return all((folder / name).exists() for name in (CONFIG_NAME, TENSORS_NAME))
 
 
-def load_run(folder: str | os.PathLike[str], *, device: str | None = None) -> Run:
-    """The best model of a run and its vocabulary.
-
-    Raises:
-        CheckpointError: when the folder holds no run, or its files are cut short.
-        DeviceError: when this machine lacks the device.
-    """
-    folder = Path(folder)
-    config = _read_run_config(folder, CheckpointError)
-    vocabulary = _vocabulary_of(folder, config, CheckpointError)
-    model = load(folder, device=device)
-    if getattr(model, "vocab_size", len(vocabulary)) != len(vocabulary):
-        raise CheckpointError(
-            f"{folder / CONFIG_NAME}: expected a vocabulary as large as the model's, "
-            f"{getattr(model, 'vocab_size', None)}, got {len(vocabulary)} symbols. Restore the "
-            "file from a copy."
-        )
-    return Run(folder=folder, model=model, vocabulary=vocabulary)
-
-
-def evaluate_run(
-    folder: str | os.PathLike[str],
-    *,
-    split: str | None = None,
-    data: str | None = None,
-    device: str | None = None,
-) -> dict[str, Any]:
-    """The loss of a run's best model over one of its splits, or over another file.
-
-    Args:
-        folder: of the run.
-        split: "train", "val" or "test"; None: the test split, or the whole of `data`.
-        data: another text file; with `split`, that part of it by position.
-        device: where to run; None: the CPU.
-    Returns:
-        `nll` in nats a token, `bpc` in bits per character of the text, of words and pieces `ppl`,
-        of words `unk`, the share of unknown ones; `tokens`, `seconds`, `split`, `level`, `run`.
-    """
-    run = load_run(folder, device=device)
-    if data is not None:
-        with other_text(data, run.vocabulary, split) as tokens:
-            figures = _figures(run, tokens)
-    else:
-        text = _text_of(run.folder, _read_run_config(run.folder, CheckpointError))
-        figures = _figures(run, text.split(split or "test"))
-    name = split or ("all" if data is not None else "test")
-    return {**figures, "split": name, "level": run.vocabulary.level, "run": str(folder)}
-
-
-def _figures(run: Run, tokens: np.ndarray) -> dict[str, float]:
-    size, level = len(run.vocabulary), run.vocabulary.level
-    figures = evaluate(run.model, tokens, level=level, vocab_size=size)
-    return figures | of_text(figures, tokens, run.vocabulary)
-
-
-def _new_model(settings: LanguageSettings, vocab_size: int) -> LanguageModel:
-    seed_all(settings.training.seed)
-    try:
-        return LanguageModel(
-            vocab_size, **asdict(settings.model), backend=settings.training.backend
-        )
-    except (RuntimeError, MemoryError, OverflowError) as error:
-        raise RunError(
-            f"{settings.model.cell} language model: expected sizes that fit into memory, got "
-            f"hidden_size {settings.model.hidden_size:,}, num_layers {settings.model.num_layers:,} "
-            f"and embedding_size {settings.model.embedding_size:,} "
-            f"({str(error).splitlines()[0]:.120}). Make it smaller."
-        ) from error
-
-
-def _trainer(
-    folder: Path,
-    model: Model,
-    text: Text,
-    settings: LanguageSettings,
-    view: Callable[[str], View] | None,
-    lock: FolderLock,
-) -> LanguageTrainer:
-    title = f"{settings.model.cell} language model, {folder}"
-    return LanguageTrainer(
-        model,
-        text.vocabulary,
-        text.split("train"),
-        text.split("val"),
-        settings.training,
-        folder,
-        view=SilentView() if view is None else view(title),
-        lock=lock,
-    )
-
-
-@contextmanager
-def _settings_kept() -> Iterator[None]:
-    """Leave torch's threads and generators as they were before the block."""
-    threads = torch.get_num_threads()
-    try:
-        with generators_kept():
-            yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _use_threads(config: TrainingConfig) -> None:
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-
-
-def _absolute(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with full paths, so that a run can be resumed from any folder."""
-    paths = {
-        name: str(Path(given[name]).resolve())
-        for name in ("data", "val_data", "test_data")
-        if given.get(name) is not None
-    }
-    return {**given, **paths}
-
-
-def _write_new_config(folder: Path, settings: LanguageSettings, model: Model, text: Text) -> None:
-    write_config(
-        folder / CONFIG_NAME,
-        {
-            "format": FORMAT,
-            "task": TASK,
-            "model": model_config(model),
-            "vocabulary": text.vocabulary.to_config(),
-            "data": {**settings.text.to_dict(), "tokens": text.sizes},
-            "training": settings.training.to_dict(),
-        },
-    )
-
-
-def _read_run_config(folder: Path, kind: type[RunError] | type[CheckpointError]) -> dict[str, Any]:
-    """A run's config.json, or an error of `kind`."""
+def read_run(
+    folder: Path, kind: type[RunError] | type[CheckpointError], task: str | None = None
+) -> tuple[type[Task[Any, Any]], dict[str, Any]]:
+    """The class of a run's task and its config.json, or an error of `kind`."""
     path = folder / CONFIG_NAME
     if not os.path.lexists(path):
         raise kind(
@@ -269,44 +585,30 @@ def _read_run_config(folder: Path, kind: type[RunError] | type[CheckpointError])
         config = read_config(path)
     except CheckpointError as error:
         raise kind(str(error)) from error
-    if config.get("task") != TASK or "vocabulary" not in config:
+    name = config.get("task")
+    found = Task.known.get(name) if isinstance(name, str) else None
+    if found is None or (task is not None and name != task) or not found.has_entries(config):
+        wanted = f"{task!r}" if task else ", ".join(sorted(Task.known))
         raise kind(
-            f"{path}: expected the run of a language model (task {TASK!r}), got "
+            f"{path}: expected the run of a task ({wanted}), got "
             f"{config.get('task')!r:.60}. Check the name of the run."
         )
-    return config
+    return found, config
 
 
-def _vocabulary_of(
-    folder: Path, config: Mapping[str, Any], kind: type[CheckpointError] | type[DataError]
-) -> Vocabulary:
-    try:
-        return Vocabulary.from_config(config["vocabulary"])
-    except DataError as error:
-        raise kind(f"{folder / CONFIG_NAME}: {error}") from error
+def kinds_of(task: type[Task[Any, Any]]) -> tuple[Any, Any, Any]:
+    """The classes of a task's settings: data, model, training."""
+    return task.data_settings, task.model_settings, task.training_settings
 
 
-def _text_of(folder: Path, config: Mapping[str, Any]) -> Text:
-    """A run's text; DataError unless its tokens are those of the vocabulary in config.json."""
-    data = config.get("data")
-    text = open_text(folder, data if isinstance(data, dict) else {})
-    if text.vocabulary != _vocabulary_of(folder, config, DataError):
-        raise DataError(
-            f"{folder / CONFIG_NAME}: expected the vocabulary of the run's tokens, got another. "
-            "Restore the file from a copy."
-        )
-    return text
+def settings_of(folder: Path, task: type[Task[Any, Any]], config: Mapping[str, Any]) -> RunSettings:
+    """The settings in a run's config.json.
 
-
-def _resumed_settings(
-    folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]
-) -> tuple[LanguageSettings, LanguageSettings]:
-    """The run's own settings, and those with what may be changed changed; other values must agree.
-
-    A value that the run could not have been started with is a RunError.
+    Raises:
+        RunError: when they are not such that a run could have been started with.
     """
     try:
-        saved = LanguageSettings.from_config(config)
+        return RunSettings.from_config(kinds_of(task), config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"them without {error}" if isinstance(error, KeyError) else str(error)
         what = " ".join(what.split())
@@ -314,28 +616,57 @@ def _resumed_settings(
             f"{folder / CONFIG_NAME}: expected the settings of a run, got {what:.300}. "
             "Restore the file from a copy."
         ) from error
-    own = saved.flat()
-    wanted = _absolute(given)
-    unknown = sorted(set(wanted) - set(own))
-    if unknown:
-        raise ValueError(f"settings: expected known names, got {', '.join(unknown)}.")
-    lowered = "lr" in wanted and _is_lower(wanted["lr"], own["lr"])
-    may_change = RESUMABLE | ({"lr"} if lowered else set())
-    changed = [
-        argument(f"{name}={value}") + f" (the run has {own[name]})"
-        for name, value in wanted.items()
-        if name not in may_change and value != own[name]
-    ]
-    if changed:
-        raise RunError(
-            f"{folder}: expected the settings that the run was started with, got "
-            f"{', '.join(changed)}. Leave them out, or start another run with {argument('out=')}."
-        )
-    changes = {name: value for name, value in wanted.items() if name in may_change}
-    if not LIMITS.isdisjoint(changes):
-        changes = {**dict.fromkeys(LIMITS), **changes}
-    return saved, replace(saved, training=replace(saved.training, **changes))
 
 
-def _is_lower(value: Any, than: float) -> bool:
-    return isinstance(value, int | float) and 0 < value < than
+def _write_new_config(
+    folder: Path,
+    kind: type[Task[Any, Any]],
+    settings: RunSettings,
+    model: Model,
+    task: Task[Any, Any],
+) -> None:
+    entries = task.entries()
+    write_config(
+        folder / CONFIG_NAME,
+        {
+            "format": FORMAT,
+            "task": kind.name,
+            "model": model_config(model),
+            "model_settings": settings.model.to_dict(),
+            **entries,
+            "data": {**settings.data.to_dict(), **entries.get("data", {})},
+            "training": settings.training.to_dict(),
+            "described": dict(task.describe().facts),
+        },
+    )
+
+
+def absolute(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with full paths, so that a run can be resumed from any folder."""
+    paths = task.data_settings.paths()
+    full = {
+        name: str(Path(given[name]).resolve())
+        for name in paths
+        if isinstance(given.get(name), str | os.PathLike)
+    }
+    return {**given, **full}
+
+
+# ---- torch's own settings ------------------------------------------------------------------------
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Leave torch's threads and generators as they were before the block."""
+    threads = torch.get_num_threads()
+    try:
+        with generators_kept():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def use_threads(settings: TrainingSettings) -> None:
+    """Compute with as many threads as the settings say."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)

@@ -1,105 +1,252 @@
-"""All settings of a language model's run: its text, its model, its training."""
+"""How a model is trained, whatever it learns; defaults are a good first run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
-from recurra import cells
 from recurra.errors import argument
-from recurra.training.config import TrainingConfig, resolve_clipping
-from recurra.training.numbers import MAX_LAYERS, MAX_SIZE, whole
-from recurra.training.text import TextSettings
+from recurra.settings import (
+    MAX_SEED,
+    MAX_THREADS,
+    Settings,
+    check_known,
+    declared,
+    fraction,
+    names,
+    option_of,
+    positive,
+    positive_float32,
+    setting,
+    text,
+)
+
+OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
+SCHEDULES = ("cosine", "plateau", "constant")
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+DEVICES = ("auto", "cpu", "cuda")
+BACKENDS = ("auto", "cpu", "reference")
+DEFAULT_EPOCHS = 20
+
+BUDGET, LEARNING = "How long", "Optimization"
+REPORTS, MACHINE = "Validation, checkpoints, samples", "Machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSettings:
-    """The sizes of a language model, as `LanguageModel` takes them.
+class TrainingSettings(Settings):
+    """How a model is trained, whatever it learns."""
+
+    epochs: int | None = setting(
+        None,
+        "Passes over the training data.",
+        BUDGET,
+        unset=f"{DEFAULT_EPOCHS} if nothing else ends it",
+        on_resume="limit",
+    )
+    max_steps: int | None = setting(
+        None, "Stop after so many steps.", BUDGET, unset="no limit", on_resume="limit"
+    )
+    max_minutes: float | None = setting(
+        None,
+        "Stop after so many minutes; the learning rate follows the clock. Such a run does not "
+        "repeat bit by bit, one ended by steps or epochs does.",
+        BUDGET,
+        check=positive,
+        unset="no limit",
+        on_resume="limit",
+    )
+    patience: int | None = setting(
+        None,
+        "Stop after so many validations in a row that are no better than the best.",
+        BUDGET,
+        unset="never",
+        on_resume="free",
+    )
+    batch_size: int = setting(64, "Sequences read side by side.", LEARNING)
+    optimizer: str = setting("adamw", "What takes the steps.", LEARNING, choices=OPTIMIZERS)
+    lr: float = setting(
+        3e-3,
+        "Learning rate after the warm-up; sgd wants about 1.",
+        LEARNING,
+        check=positive_float32,
+        on_resume="lower",
+    )
+    weight_decay: float = setting(
+        0.01, "Of matrices; biases and vectors are never decayed.", LEARNING, check=fraction
+    )
+    momentum: float = setting(0.9, "Of sgd.", LEARNING, check=fraction)
+    schedule: str = setting(
+        "cosine",
+        "cosine ends at a hundredth; plateau halves when validation stops improving.",
+        LEARNING,
+        choices=SCHEDULES,
+    )
+    warmup_steps: int | None = setting(
+        None,
+        "Steps of linear warm-up.",
+        LEARNING,
+        least=0,
+        unset="100, at most a tenth of the run",
+    )
+    clip_norm: float | None = setting(
+        1.0,
+        "Largest norm of all gradients together.",
+        LEARNING,
+        check=positive_float32,
+        unset="1.0",
+    )
+    clip_value: float | None = setting(
+        None,
+        "Largest value of one gradient, instead.",
+        LEARNING,
+        check=positive_float32,
+        unset="no limit",
+    )
+    seed: int = setting(1, "Of weights, dropout and samples.", LEARNING, least=0, most=MAX_SEED)
+    eval_every: int | None = setting(
+        None,
+        "Steps between validations.",
+        REPORTS,
+        unset="about 20 in a run, at most 5 % of it",
+    )
+    checkpoint_every: int | None = setting(
+        None, "Steps between checkpoints.", REPORTS, unset="every 30 seconds", on_resume="free"
+    )
+    log_every: int = setting(10, "Steps between rows of metrics.csv.", REPORTS)
+    device: str = setting(
+        "auto",
+        "Where the model is trained.",
+        MACHINE,
+        choices=DEVICES,
+        check=text,
+        on_resume="free",
+    )
+    precision: str = setting(
+        "32-true",
+        "Of weights and products; bf16-mixed multiplies in bfloat16.",
+        MACHINE,
+        choices=PRECISIONS,
+    )
+    threads: int | None = setting(
+        None, "CPU threads.", MACHINE, most=MAX_THREADS, unset="torch's choice", on_resume="free"
+    )
+    backend: str = setting(
+        "auto",
+        "What runs the recurrence.",
+        MACHINE,
+        choices=BACKENDS,
+        check=text,
+        on_resume="free",
+    )
+
+    def check(self) -> None:
+        """One kind of clipping."""
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(
+                f"clip_value: expected one kind of clipping, got a norm of "
+                f"{self.clip_norm:g} and a value of {self.clip_value:g}. Give one of them."
+            )
+
+    def total_steps(self, batches: int) -> int | None:
+        """Steps that the budget allows, `batches` an epoch; None: only the clock ends the run."""
+        epochs = self.epochs
+        if epochs is None and self.max_steps is None and self.max_minutes is None:
+            epochs = DEFAULT_EPOCHS
+        by_epochs = None if epochs is None else epochs * batches
+        return min((n for n in (self.max_steps, by_epochs) if n is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """All settings of a run, in three flat parts.
 
     Attributes:
-        cell: name of a registered cell.
-        hidden_size: units of each layer.
-        num_layers: recurrent layers.
-        sizes: the cell's sizes besides I and H, by name; None: the cell's defaults.
-        embedding_size: features of a token's embedding.
-        dropout: share of each layer's output dropped in training.
-        tied: whether the decoder uses the embedding's weight.
+        data: which data, and how it is read.
+        model: its sizes.
+        training: how it is trained.
     """
 
-    cell: str = "lstm"
-    hidden_size: int = 256
-    num_layers: int = 1
-    sizes: Mapping[str, int] | None = None
-    embedding_size: int = 64
-    dropout: float = 0.2
-    tied: bool = False
-
-    def __post_init__(self) -> None:
-        own = set(cells.get(self.cell).size_names) - {"I", "H"}
-        for name, value in (self.sizes or {}).items():
-            if name not in own:
-                raise ValueError(
-                    f"sizes: expected {', '.join(sorted(own)) or 'none'} of cell {self.cell}, got "
-                    f"{name}. See recurra cells {self.cell}."
-                )
-            whole("sizes", value, least=1, most=MAX_SIZE)
-        for name in ("hidden_size", "embedding_size"):
-            whole(name, getattr(self, name), least=1, most=MAX_SIZE)
-        whole("num_layers", self.num_layers, least=1, most=MAX_LAYERS)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"dropout: expected a share from 0 up to, not including, 1, got {self.dropout}. "
-                "Give such a share; 0 turns dropout off."
-            )
-        if self.tied and self.embedding_size != self.hidden_size:
-            raise ValueError(
-                f"tied: expected an embedding as large as the layers, {self.hidden_size}, got "
-                f"{self.embedding_size}. Give {argument(f'embedding_size={self.hidden_size}')}."
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageSettings:
-    """All settings of a language model's run."""
-
-    text: TextSettings
-    model: ModelSettings
-    training: TrainingConfig
+    data: Any
+    model: Any
+    training: Any
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> "LanguageSettings":
+    def of(cls, kinds: tuple[type[Settings], ...], given: Mapping[str, Any]) -> "RunSettings":
         """The settings `given` by name, the defaults for the others.
+
+        Args:
+            kinds: the classes of the three parts.
+            given: values by name, and `no_clip`.
 
         Raises:
             ValueError: when a value is out of its range, or a name is unknown.
         """
         given = resolve_clipping(given)
-        parts = {
-            "text": _pick(TextSettings, given),
-            "model": _pick(ModelSettings, given),
-            "training": _pick(TrainingConfig, given),
-        }
-        unknown = set(given).difference(*parts.values())
-        if unknown:
-            raise ValueError(f"settings: expected known names, got {', '.join(sorted(unknown))}.")
-        return cls(
-            text=TextSettings(**parts["text"]),
-            model=ModelSettings(**parts["model"]),
-            training=TrainingConfig(**parts["training"]),
-        )
+        check_known(given, *kinds)
+        data, model, training = (kind.pick(given) for kind in kinds)
+        return cls(data=data, model=model, training=training)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "LanguageSettings":
-        """The settings in a run's config.json; KeyError or TypeError where it lacks some."""
+    def from_config(
+        cls, kinds: tuple[type[Settings], ...], config: Mapping[str, Any]
+    ) -> "RunSettings":
+        """The settings in a run's config.json; an error of Python's where it lacks some."""
+        data, model, training = kinds
+        unknown = sorted(set(config["training"]).difference(names(training)))
+        if unknown:
+            raise ValueError(
+                f"training: expected the settings of this version, got also {', '.join(unknown)}. "
+                "Use the version of recurra that wrote the run."
+            )
         return cls(
-            text=TextSettings(**_pick(TextSettings, config["data"])),
-            model=ModelSettings(**_pick(ModelSettings, config["model"])),
-            training=TrainingConfig.from_dict(config["training"]),
+            data=data.pick(config["data"]),
+            model=model.pick({**config["model"], **config.get("model_settings", {})}),
+            training=training.pick(config["training"]),
         )
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its name."""
-        return {**asdict(self.text), **asdict(self.model), **asdict(self.training)}
+        parts = (self.data, self.model, self.training)
+        return {name: value for part in parts for name, value in part.to_dict().items()}
+
+    def resumed(self, given: Mapping[str, Any]) -> tuple["RunSettings", list[str]]:
+        """These with what resuming may change changed, and in words what it may not.
+
+        Any limit that is given takes the place of all that the run had.
+        """
+        given = resolve_clipping(given)
+        check_known(given, *map(type, (self.data, self.model, self.training)))
+        kinds = {f.name: option_of(f).on_resume for f in declared(type(self.training))}
+        own = self.flat()
+        changes, refused = {}, []
+        for name, value in given.items():
+            if _may_become(kinds.get(name, "fixed"), value, own[name]):
+                changes[name] = value
+            elif value != own[name]:
+                refused.append(argument(f"{name}={value}") + f" (the run has {own[name]})")
+        limits = {name for name, kind in kinds.items() if kind == "limit"}
+        if not limits.isdisjoint(changes):
+            changes = {**dict.fromkeys(limits), **changes}
+        return replace(self, training=replace(self.training, **changes)), refused
 
 
-def _pick(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: given[field.name] for field in fields(kind) if field.name in given}
+def _may_become(kind: str, value: Any, own: Any) -> bool:
+    """Whether a run that is resumed may have another value of a setting."""
+    if kind == "lower":
+        return isinstance(value, int | float) and 0 < value < own
+    return kind in ("free", "limit")
+
+
+def resolve_clipping(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with `no_clip` spelled out: asking for one kind of clipping turns the other off."""
+    settings = dict(given)
+    if settings.pop("no_clip", False):
+        if settings.get("clip_norm") or settings.get("clip_value"):
+            raise ValueError(
+                f"no_clip: expected no limit beside it, got {argument('clip_norm=')} or "
+                f"{argument('clip_value=')}. "
+                "Give one of the three."
+            )
+        settings.update(clip_norm=None, clip_value=None)
+    elif settings.get("clip_value") is not None:
+        settings.setdefault("clip_norm", None)
+    return settings

@@ -1,19 +1,19 @@
 """One step of training: forward, loss, backward, clip, update; skipped when not finite."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recurra.errors import RunError, argument
-from recurra.training import carried
-from recurra.training.carried import Carried
-from recurra.training.clipping import clip_gradients
-from recurra.training.config import TrainingConfig
-from recurra.training.optimizers import build_optimizer, set_learning_rate
+from recurra.nn.plain import evaluating
+from recurra.training.optimization import build_optimizer, set_learning_rate
+from recurra.training.settings import TrainingSettings
+from recurra.training.task import Carried, Loss, Moment, Task
 
 MAX_SKIPPED_IN_A_ROW = 10
 
@@ -23,85 +23,93 @@ class StepOutcome:
     """What one step did.
 
     Attributes:
-        nll: mean loss of the window, nats a token.
+        loss: mean over what counts in the batch.
         grad_norm: norm of all gradients before clipping.
         skipped: whether the weights were left alone because one of the two was not finite.
+        count: of what counts.
+        part: the share of a whole batch that this one was.
     """
 
-    nll: float
+    loss: float
     grad_norm: float
     skipped: bool
+    count: int
+    part: float
 
 
 class Stepper:
-    """A model with its optimizer on a device, and the state it carries from window to window."""
+    """A model with its optimizer on a device, and the state it carries from batch to batch."""
 
-    def __init__(self, model: nn.Module, config: TrainingConfig, fabric: Fabric) -> None:
-        self.model = model
+    def __init__(
+        self, task: Task[Any, Any], model: nn.Module, settings: TrainingSettings, fabric: Fabric
+    ) -> None:
+        self.task, self.model = task, model
         self.device = fabric.device
         self.state: Carried = None
-        self.index = 0  # tokens of each stream that are in the state
-        self._window: tuple[Tensor, Tensor] | None = None
-        self._config = config
+        self.index = 0  # steps of time that are in the state
+        self._batch: Any = None
+        self._settings = settings
+        self._whole = task.whole(settings)
         self._fabric = fabric
         model.to(fabric.device)
-        self.optimizer = build_optimizer(model, config)
-        self.wrapped_model, self._wrapped_optimizer = fabric.setup(model, self.optimizer)
+        self.optimizer = build_optimizer(model, settings)
+        # A wrapper does nothing for one process at the model's own precision, and costs time.
+        self._is_plain = fabric.world_size == 1 and settings.precision == "32-true"
+        if self._is_plain:
+            self.wrapped_model: Any = model
+            self._wrapped_optimizer: Any = self.optimizer
+        else:
+            self.wrapped_model, self._wrapped_optimizer = fabric.setup(model, self.optimizer)
 
-    def __call__(self, inputs: Tensor, targets: Tensor, lr: float) -> StepOutcome:
-        """Take one step on a window [T, B]; the state is carried on, detached.
+    def __call__(self, batch: Any, lr: float, moment: Moment) -> StepOutcome:
+        """Take one step on a batch; the state is carried on, detached.
 
-        Loss: mean cross entropy over all T * B targets, in nats. A window shorter than the others
-        moves the weights by its share of a whole one, so that each token weighs the same.
+        A batch that is smaller than a whole one moves the weights by its share, so that whatever
+        counts in it weighs the same.
         """
         self.wrapped_model.train()
         set_learning_rate(self.optimizer, lr)
         self._wrapped_optimizer.zero_grad(set_to_none=True)
         if self.state is None:
             self.index = 0
-        reads_index = getattr(self.model, "reads_index", False)
-        options = {"start": self.index} if reads_index else {}
-        logits, state = self.wrapped_model(inputs.to(self.device), self.state, **options)
-        loss = functional.cross_entropy(
-            logits.flatten(0, 1).float(), targets.to(self.device).flatten()
-        )
-        self._window = inputs, targets
-        self._fabric.backward(loss * (len(inputs) / self._config.bptt))
+        found: Loss = self.task.loss(self.wrapped_model, batch, self.state, moment)
+        self._batch = batch
+        part = 1.0 if self._whole is None else found.count / self._whole
+        loss = found.mean if part == 1.0 else found.mean * part
+        if self._is_plain:
+            loss.backward()
+        else:
+            self._fabric.backward(loss)
         norm = clip_gradients(
             self.model.parameters(),
-            max_norm=self._config.clip_norm,
-            max_value=self._config.clip_value,
+            max_norm=self._settings.clip_norm,
+            max_value=self._settings.clip_value,
         )
-        nll, grad_norm = torch.stack([loss.detach(), norm.to(loss)]).tolist()
-        self.state = carried.detach(state)
-        self.index += len(inputs)
-        skipped = not (math.isfinite(nll) and math.isfinite(grad_norm))
+        mean, grad_norm = torch.stack([found.mean.detach(), norm.to(found.mean)]).tolist()
+        self.state = detach(found.state)
+        self.index += found.steps
+        skipped = not (math.isfinite(mean) and math.isfinite(grad_norm))
         if not skipped:
             self._wrapped_optimizer.step()
-        elif not carried.is_finite(self.state):
+        elif not is_finite(self.state):
             self.state = None
-        return StepOutcome(nll=nll, grad_norm=grad_norm, skipped=skipped)
+        return StepOutcome(
+            loss=mean, grad_norm=grad_norm, skipped=skipped, count=found.count, part=part
+        )
 
     @property
     @torch.no_grad()
-    def present_nll(self) -> float:
-        """The loss of the weights as they are now, on the last window read, from a zero state.
+    def present_loss(self) -> float:
+        """The loss of the weights as they are now, on the last batch read, from a zero state.
 
         The loss of a step is that of the weights before it. Not finite where a weight is not; nan
         before the first step.
         """
         parameters = list(self.model.parameters())
-        if self._window is None or not all(bool(torch.isfinite(p).all()) for p in parameters):
+        if self._batch is None or not all(bool(torch.isfinite(p).all()) for p in parameters):
             return math.nan
-        inputs, targets = (part.to(self.device) for part in self._window)
-        training = [module for module in self.model.modules() if module.training]
-        self.model.eval()
-        try:
-            logits, _ = self.model(inputs, None)
-        finally:
-            for module in training:
-                module.training = True
-        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()).item()
+        with evaluating(self.model):
+            return self.task.loss(self.model, self._batch, None, Moment()).mean.item()
 
 
 def stopped_learning(count: int, saved_step: int, lr: float) -> RunError:
@@ -114,3 +122,106 @@ def stopped_learning(count: int, saved_step: int, lr: float) -> RunError:
         f"{argument('warmup_steps=')}, a smaller "
         f"{argument('clip_norm=')}, or {argument('precision=32-true')}."
     )
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+def clip_gradients(
+    parameters: Iterable[nn.Parameter],
+    *,
+    max_norm: float | None = None,
+    max_value: float | None = None,
+) -> Tensor:
+    """Clip the gradients in place and return their global norm as it was before.
+
+    By norm, all gradients are scaled together by min(1, max_norm / norm), which keeps their
+    direction; by value, each entry is limited to [-max_value, max_value]. Where the norm is not
+    finite the gradients are left alone: the step is to be skipped.
+
+    Returns:
+        A scalar: sqrt of the sum of squares over all gradients; inf or nan when one of them is.
+
+    Source: Pascanu, Mikolov, Bengio (2013), "On the difficulty of training recurrent neural
+    networks", arXiv:1211.5063, algorithm 1.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = global_norm(gradients)
+    if not torch.isfinite(norm):
+        return norm
+    if max_norm is not None:
+        scale = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale)
+    elif max_value is not None:
+        for gradient in gradients:
+            gradient.clamp_(-max_value, max_value)
+    return norm
+
+
+def global_norm(gradients: list[Tensor]) -> Tensor:
+    """The Euclidean norm of all entries together; zero where there are none."""
+    if not gradients:
+        return torch.zeros((), dtype=torch.float32, device="cpu")
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+
+
+# ---- the carried state ---------------------------------------------------------------------------
+
+
+def detach(state: Carried) -> Carried:
+    """The same values, with no gradient flowing back beyond this batch."""
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        return state.detach()
+    return tuple(part.detach() for part in state)
+
+
+def is_finite(state: Carried) -> bool:
+    """Whether no entry is inf or nan."""
+    return all(bool(torch.isfinite(part).all()) for part in _parts(state))
+
+
+def to_tensors(state: Carried) -> dict[str, Tensor]:
+    """Named tensors, from which `from_tensors` makes the state again."""
+    if isinstance(state, Tensor):
+        return {"only": state}
+    return {str(index): part for index, part in enumerate(_parts(state))}
+
+
+def from_tensors(
+    tensors: dict[str, Tensor], device: torch.device, expected: Carried = None
+) -> Carried:
+    """The state that `to_tensors` was given.
+
+    Args:
+        tensors: by name.
+        device: to put it on.
+        expected: a state of the same kind, whose shapes it must have, and whose dtypes it gets:
+            lightning-fabric hands on a model's float64 as float32; None: any.
+    Raises:
+        ValueError: when it is of another kind.
+    """
+    if not tensors:
+        return None
+    if "only" in tensors:
+        state: Carried = tensors["only"].to(device)
+    else:
+        state = tuple(tensors[str(index)].to(device) for index in range(len(tensors)))
+    if expected is not None:
+        wanted, found = (
+            [(tuple(part.shape), part.dtype) for part in _parts(each)] for each in (expected, state)
+        )
+        shapes = [[shape for shape, _ in each] for each in (wanted, found)]
+        if shapes[0] != shapes[1] or not all(dtype.is_floating_point for _, dtype in found):
+            raise ValueError(f"a carried state of {found} where it should be {wanted}")
+        cast = [part.to(dtype) for part, (_, dtype) in zip(_parts(state), wanted, strict=True)]
+        state = cast[0] if isinstance(state, Tensor) else tuple(cast)
+    return state
+
+
+def _parts(state: Carried) -> tuple[Tensor, ...]:
+    if state is None:
+        return ()
+    return (state,) if isinstance(state, Tensor) else state

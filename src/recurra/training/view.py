@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -16,49 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from recurra.terminal import printable
-from recurra.training.samples import Sample
+from recurra.training.progress import Sample, Status
 
 LINE_EVERY_S = 10.0
 SAMPLE_LINES = 12  # of the latest sample in the panel; samples.txt has all of it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """Where a run stands.
-
-    Attributes:
-        step: steps taken.
-        total_steps: steps of the whole run; None where the clock ends it.
-        epoch: passes over the training text, with a fraction.
-        fraction: share of the run done, 0 to 1.
-        nll: training loss since the last row, nats a token; None before the first.
-        measure_name: "bpc" or "ppl".
-        measure: that loss in it.
-        val_nll: last validation loss, nats a token; None before the first.
-        val_measure: that loss as bpc or ppl.
-        tokens_per_s: training speed since the last row.
-        lr: learning rate.
-        grad_norm: mean norm of the gradients before clipping.
-        skipped: steps left out because a gradient was not finite.
-        elapsed_s: seconds of training so far, resumed time included.
-        seconds_left: an estimate; None when there is none yet.
-    """
-
-    step: int
-    total_steps: int | None
-    epoch: float
-    fraction: float
-    nll: float | None
-    measure_name: str
-    measure: float | None
-    val_nll: float | None
-    val_measure: float | None
-    tokens_per_s: float | None
-    lr: float
-    grad_norm: float | None
-    skipped: int
-    elapsed_s: float
-    seconds_left: float | None
 
 
 @runtime_checkable
@@ -205,16 +165,15 @@ def view_for(console: Console, *, title: str) -> View:
 def describe(status: Status) -> str:
     """One line with everything in a status."""
     parts = [_steps(status), f"{status.fraction:.0%}", f"epoch {status.epoch:.2f}"]
-    if status.nll is not None:
-        parts.append(f"nll {status.nll:.4f} ({status.measure_name} {status.measure:.4g})")
-    if status.val_nll is not None:
-        measure = f"{status.measure_name} {status.val_measure:.4g}"
-        parts.append(f"val nll {status.val_nll:.4f} ({measure})")
+    if status.train:
+        parts.append(status.spelled(status.train))
+    if status.val:
+        parts.append(status.spelled(status.val, "val "))
     parts.append(f"lr {status.lr:.2g}")
     if status.grad_norm is not None:
         parts.append(f"grad norm {status.grad_norm:.3g}")
-    if status.tokens_per_s is not None:
-        parts.append(f"{status.tokens_per_s:,.0f} tokens/s")
+    if status.per_s is not None:
+        parts.append(f"{status.per_s:,.0f} {status.counted}/s")
     if status.skipped:
         parts.append(f"{status.skipped} skipped")
     if status.seconds_left is not None:
@@ -252,17 +211,10 @@ def _numbers(status: Status) -> RenderableType:
     table = Table.grid(expand=True, padding=(0, 2))
     for _ in range(3):
         table.add_column()
-    name = status.measure_name
     cells = [f"{_steps(status)}, epoch {status.epoch:.2f}"]
-    if status.nll is None:
-        cells.append("nll ...")
-    else:
-        cells.append(f"nll {status.nll:.4f}, {name} {status.measure:.4g}")
-    if status.val_nll is None:
-        cells.append("validation not yet")
-    else:
-        cells.append(f"val nll {status.val_nll:.4f}, {name} {status.val_measure:.4g}")
-    speed = "" if status.tokens_per_s is None else f"{status.tokens_per_s:,.0f} tokens/s"
+    cells.append(status.spelled(status.train) or "the first step ...")
+    cells.append(status.spelled(status.val, "val ") or "validation not yet")
+    speed = "" if status.per_s is None else f"{status.per_s:,.0f} {status.counted}/s"
     norm = "" if status.grad_norm is None else f"grad norm {status.grad_norm:.3g}"
     cells += [speed, f"lr {status.lr:.2g}", norm]
     if status.skipped:

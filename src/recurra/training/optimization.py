@@ -1,36 +1,44 @@
-"""Optimizers by name, with weight decay on matrices only."""
+"""What takes the steps and how large they are: optimizers by name, learning rates over a run."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from recurra.training.config import TrainingConfig
+from recurra.training.settings import TrainingSettings
+
+DEFAULT_WARMUP_STEPS = 100
+DEFAULT_WARMUP_FRACTION = 0.1
+FINAL_SHARE = 0.01  # of the learning rate is left at the end of a cosine
+PATIENCE = 2  # validations without improvement before a plateau halves the rate
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
-    """The optimizer that `config` names over the parameters of `model` that train.
+def build_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """The optimizer that `settings` names over the parameters of `model` that train.
 
     Biases, gains, peepholes and other vectors are not decayed: pulling them to zero changes what
     a gate does at rest without making the function smoother.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if settings.optimizer == "adam":  # as it was published, without decay
+        return Adam(parameters, lr=settings.lr)
     groups = [
         {
             "params": [p for p in parameters if p.ndim >= 2],
-            "weight_decay": config.weight_decay,
+            "weight_decay": settings.weight_decay,
         },
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "adamw":
+    if settings.optimizer == "adamw":
         # One pass over memory instead of ten; it matters where the vocabulary is large.
         fused = all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in parameters)
-        return AdamW(groups, lr=config.lr, fused=fused)
-    if config.optimizer == "rmsprop":
-        return RMSprop(groups, lr=config.lr, alpha=0.95)
-    return SGD(groups, lr=config.lr, momentum=config.momentum)
+        return AdamW(groups, lr=settings.lr, fused=fused)
+    if settings.optimizer == "rmsprop":
+        return RMSprop(groups, lr=settings.lr, alpha=0.95)
+    return SGD(groups, lr=settings.lr, momentum=settings.momentum)
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
@@ -73,6 +81,7 @@ def load_optimizer_tensors(
 
 # What each keeps for a parameter: a count of steps, and tensors like the parameter itself.
 _QUANTITIES: dict[type[Optimizer], tuple[str, ...]] = {
+    Adam: ("step", "exp_avg", "exp_avg_sq"),
     AdamW: ("step", "exp_avg", "exp_avg_sq"),
     RMSprop: ("step", "square_avg"),
     SGD: ("momentum_buffer",),
@@ -106,3 +115,60 @@ def _check_memory(
 
 def _counts_on_device(optimizer: Optimizer) -> bool:
     return bool(optimizer.defaults.get("fused") or optimizer.defaults.get("capturable"))
+
+
+# ---- learning rates over a run -------------------------------------------------------------------
+
+
+class Schedule:
+    """The learning rate at each step, as a function of the step and the share of the run done.
+
+    warm-up: rate * (step + 1) / warmup_steps, then the schedule's own factor. Nothing here reads a
+    clock or a file, so the same steps give the same rates.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self._settings = settings
+        self._scale = 1.0
+        self._best: float | None = None
+        self._waited = 0
+
+    def learning_rate(self, step: int, fraction: float) -> float:
+        """The rate for step number `step` (from 0), `fraction` of the run being done."""
+        rate = self._settings.lr * self._scale * self._warm_up(step, fraction)
+        if self._settings.schedule == "cosine":
+            rate *= FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * fraction))
+        return rate
+
+    def validated(self, loss: float) -> bool:
+        """Take note of a validation, less being better; whether the rate was halved for it."""
+        if self._settings.schedule != "plateau":
+            return False
+        if self._best is None or loss < self._best:
+            self._best, self._waited = loss, 0
+            return False
+        self._waited += 1
+        if self._waited < PATIENCE:
+            return False
+        self._scale, self._waited = self._scale / 2, 0
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"scale": self._scale, "best": self._best, "waited": self._waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned; KeyError, TypeError or ValueError where it did not."""
+        best = state["best"]
+        if not 0 < float(state["scale"]) <= 1 or int(state["waited"]) < 0:
+            raise ValueError(f"the schedule {state!r:.80}")
+        if best is not None and not math.isfinite(float(best)):
+            raise ValueError(f"the schedule {state!r:.80}")
+        self._scale, self._best, self._waited = state["scale"], state["best"], state["waited"]
+
+    def _warm_up(self, step: int, fraction: float) -> float:
+        steps = self._settings.warmup_steps
+        if steps is not None:
+            return 1.0 if steps == 0 else min(1.0, (step + 1) / steps)
+        by_steps = (step + 1) / DEFAULT_WARMUP_STEPS
+        return min(1.0, max(by_steps, fraction / DEFAULT_WARMUP_FRACTION))

@@ -7,28 +7,19 @@ changed or is gone.
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from recurra.data import (
-    Vocabulary,
-    check_source,
-    fingerprint,
-    prepare_tokens,
-    read_pieces,
-    read_token_file,
-    stdlib_source,
-    unchanged_pieces,
-    write_tokens,
-)
+from recurra.data.prepare import fingerprint, prepare_tokens, unchanged_pieces
+from recurra.data.stdlib import stdlib_source
+from recurra.data.tokens import read_token_file, write_tokens
 from recurra.errors import DataError, argument
-from recurra.training.numbers import MAX_SIZE, whole
+from recurra.text import Vocabulary, check_source, read_pieces
 
-LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 SPLITS = ("train", "val", "test")
 FOLDER = "tokens"
 HELD_OUT = 0.05  # of a text, for each of validation and test that has no file of its own
@@ -36,34 +27,34 @@ HELD_OUT = 0.05  # of a text, for each of validation and test that has no file o
 Pieces = Callable[[], Iterator[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextSettings:
-    """Which text a run learns from, and what its tokens are.
+@runtime_checkable
+class Sources(Protocol):
+    """Which text, and what its tokens are; see `recurra train lm --help`."""
 
-    Attributes:
-        data: the text file; None: the source of the Python standard library.
-        val_data: a file to validate on; None: a part of the text.
-        test_data: a file to test on; None: a part of the text.
-        level: "char", "byte", "word", "bpe" or "whitespace".
-        vocab_size: most symbols of a vocabulary of words or pieces; None: its own default.
-    """
+    @property
+    def data(self) -> str | None:
+        """The text file; None: the source of the Python standard library."""
+        ...
 
-    data: str | None = None
-    val_data: str | None = None
-    test_data: str | None = None
-    level: str = "char"
-    vocab_size: int | None = None
+    @property
+    def val_data(self) -> str | None:
+        """A file to validate on; None: a part of the text."""
+        ...
 
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ValueError(
-                f"level: expected one of {', '.join(LEVELS)}, got {self.level!r}. Choose one."
-            )
-        whole("vocab_size", self.vocab_size, least=1, most=MAX_SIZE, optional=True)
+    @property
+    def test_data(self) -> str | None:
+        """A file to test on; None: a part of the text."""
+        ...
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for config.json."""
-        return asdict(self)
+    @property
+    def level(self) -> str:
+        """The level of the vocabulary."""
+        ...
+
+    @property
+    def vocab_size(self) -> int | None:
+        """Most symbols of a vocabulary of words or pieces; None: its own default."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +100,14 @@ def describe_default_text() -> str:
     )
 
 
-def check_sources(settings: TextSettings) -> None:
+def check_sources(settings: Sources) -> None:
     """Raise DataError when a file that `settings` names is not there."""
     for path in (settings.data, settings.val_data, settings.test_data):
         if path is not None:
             check_source(path)
 
 
-def prepare_text(folder: Path, settings: TextSettings) -> Text:
+def prepare_text(folder: Path, settings: Sources) -> Text:
     """Encode the text of `settings` into a folder that has none yet.
 
     The text is cut by position: 90 / 5 / 5 % of its characters, where no file of its own takes the
@@ -128,7 +119,7 @@ def prepare_text(folder: Path, settings: TextSettings) -> Text:
         ValueError: when the vocabulary's size does not fit its level.
     """
     pieces, made_from = _source(settings)
-    own = _own_files(settings.to_dict())
+    own = _own_files(vars_of(settings))
     names = [name for name in SPLITS if name not in own]
     cuts = _cuts(sum(map(len, pieces())) if len(names) > 1 else 0, len(names))
     by_character = settings.level in ("char", "byte")
@@ -150,7 +141,7 @@ def prepare_text(folder: Path, settings: TextSettings) -> Text:
     for name, path in own.items():
         target = folder / FOLDER / f"{name}.tokens"
         sizes[name] = prepare_tokens(path, target, vocabulary=vocabulary).count
-    return open_text(folder, {**settings.to_dict(), "tokens": sizes})
+    return open_text(folder, {**vars_of(settings), "tokens": sizes})
 
 
 def keep_part(folder: Path, name: str, tokens: np.ndarray, vocabulary: Vocabulary) -> None:
@@ -225,6 +216,11 @@ def other_text(path: str, vocabulary: Vocabulary, split: str | None = None) -> I
         yield write_tokens(Path(folder, "text.tokens"), ids, vocabulary, made_from).tokens()
 
 
+def vars_of(sources: Sources) -> dict[str, Any]:
+    """The files as config.json has them."""
+    return {"val_data": sources.val_data, "test_data": sources.test_data}
+
+
 def _index_of(split: str) -> int:
     """Which of the splits it is; ValueError when it is none."""
     if split not in SPLITS:
@@ -232,7 +228,7 @@ def _index_of(split: str) -> int:
     return SPLITS.index(split)
 
 
-def _source(settings: TextSettings) -> tuple[Pieces, dict[str, Any]]:
+def _source(settings: Sources) -> tuple[Pieces, dict[str, Any]]:
     """The text of `settings`, to be read as often as it takes, and what it is."""
     if settings.data is None:
         source = stdlib_source()

@@ -22,8 +22,7 @@ from recurra.errors import DataError
 from recurra.lang import Cell
 from recurra.nn import Recurrent
 from recurra.nn.initial import Rule, parse
-from recurra.training.clipping import clip_gradients
-from recurra.training.numbers import (
+from recurra.settings import (
     MAX_COUNT,
     MAX_SEED,
     MAX_SIZE,
@@ -31,6 +30,7 @@ from recurra.training.numbers import (
     positive_float32,
     whole,
 )
+from recurra.training.step import clip_gradients
 
 FORMAT = 2  # of an outcome that is written down
 POINTS = 50  # of a curve, about

@@ -1,12 +1,14 @@
-"""metrics.csv and TensorBoard events: the same numbers, written as they come."""
+"""The three files that grow during a run: metrics.csv, TensorBoard events, samples.txt."""
 
+import contextlib
 import csv
 import io
 import math
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 # Generated classes, which a type checker cannot see.
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
@@ -23,14 +25,85 @@ from tensorboard.compat.proto.tensor_shape_pb2 import (
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from recurra.files import AppendLog
+from recurra.terminal import printable
+from recurra.training.progress import Sample, Status
+
+METRICS_NAME = "metrics.csv"
+SAMPLES_NAME = "samples.txt"
+EVENTS = "events.out.tfevents.*"
 
 Row = Mapping[str, float | int | None]
+
+
+class RunLogs:
+    """metrics.csv, the TensorBoard events and samples.txt of one run folder.
+
+    Args:
+        folder: of the run.
+        columns: of metrics.csv, see `columns_of`.
+        marks: lengths that `marks()` returned at the checkpoint; what is beyond them is dropped.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ("metrics", "events", "samples")
+
+    def __init__(self, folder: Path, columns: Sequence[str], marks: Mapping[str, int]) -> None:
+        with contextlib.ExitStack() as opened:  # all three or none
+            self._metrics = MetricsTable(folder / METRICS_NAME, columns, keep=marks["metrics"])
+            opened.callback(self._metrics.close)
+            self._events = EventLog(folder, keep=marks["events"])
+            opened.callback(self._events.close)
+            self._samples = AppendLog(folder / SAMPLES_NAME, keep=marks["samples"])
+            opened.pop_all()
+
+    def row(self, status: Status, *, validated: bool) -> None:
+        """Write one row; the validation figures only where they are new."""
+        row = {
+            "step": status.step,
+            "epoch": status.epoch,
+            **status.train,
+            **({f"val_{name}": value for name, value in status.val.items()} if validated else {}),
+            "lr": status.lr,
+            "grad_norm": status.grad_norm,
+            f"{status.counted}_per_s": status.per_s,
+            "skipped": status.skipped,
+            "elapsed_s": status.elapsed_s,
+        }
+        self._metrics.append(row)
+        self._events.append(row)
+
+    def sample(self, sample: Sample) -> None:
+        """Write one sample under its heading."""
+        self._samples.append(f"=== {sample.heading} ===\n{sample.text}\n\n".encode())
+        self._events.append_text("sample", printable(sample.text), sample.step)
+
+    def marks(self) -> dict[str, int]:
+        """The lengths of the files, once they are on the disk."""
+        return {
+            "metrics": self._metrics.mark(),
+            "events": self._events.mark(),
+            "samples": self._samples.mark(),
+        }
+
+    def close(self) -> None:
+        """Close all three."""
+        self._metrics.close()
+        self._events.close()
+        self._samples.close()
+
+
+def columns_of(train: Sequence[str], val: Sequence[str], counted: str) -> tuple[str, ...]:
+    """The columns of metrics.csv; the training loss is that since the row before."""
+    return (
+        *("step", "epoch", *train),
+        *(f"val_{name}" for name in val),
+        *("lr", "grad_norm", f"{counted}_per_s", "skipped", "elapsed_s"),
+    )
 
 
 class MetricsTable:
     """metrics.csv: a row for every few steps and every validation; unknown values are empty."""
 
-    def __init__(self, path: Path, columns: tuple[str, ...], *, keep: int | None = None) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], *, keep: int | None = None) -> None:
         self._columns = columns
         self._log = AppendLog(path, keep=keep)
         if self._log.size == 0:
@@ -48,7 +121,7 @@ class MetricsTable:
         """Close the file."""
         self._log.close()
 
-    def _write(self, values: list[str] | tuple[str, ...]) -> None:
+    def _write(self, values: Sequence[str]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(values)
         self._log.append(line.getvalue().encode())
@@ -62,7 +135,7 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, *, keep: int | None = None) -> None:
-        known = sorted(folder.glob("events.out.tfevents.*"))
+        known = sorted(folder.glob(EVENTS))
         new = folder / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         self._log = AppendLog(known[0] if known else new, keep=keep)
         if self._log.size == 0:

@@ -1,24 +1,26 @@
-"""Where and in which precision a model trains: lightning-fabric, held to one device for now."""
+"""Where and in which precision a model trains; the generators that training draws from."""
 
 import logging
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from recurra.errors import DeviceError, argument
-from recurra.training.config import TrainingConfig
+from recurra.training.settings import TrainingSettings
 
 
-def build_fabric(config: TrainingConfig) -> Fabric:
-    """The launcher for `config`'s device and precision, one process.
+def build_fabric(settings: TrainingSettings) -> Fabric:
+    """The launcher for `settings`'s device and precision, one process.
 
     Raises:
         DeviceError: when this machine has no such device.
     """
-    device = config.device
+    device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -32,7 +34,7 @@ def build_fabric(config: TrainingConfig) -> Fabric:
             f"{argument('device')}: expected auto, cpu or cuda, got {device!r}. Choose one."
         )
     with _quiet("lightning_fabric"):
-        fabric = Fabric(accelerator=device, devices=1, precision=config.precision)  # pyright: ignore[reportArgumentType]
+        fabric = Fabric(accelerator=device, devices=1, precision=settings.precision)  # pyright: ignore[reportArgumentType]
         fabric.launch()
     return fabric
 
@@ -68,3 +70,39 @@ def _quiet(name: str) -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+# ---- random generators ---------------------------------------------------------------------------
+
+
+def seed_all(seed: int) -> None:
+    """Start every generator that training draws from at `seed`."""
+    torch.manual_seed(seed)
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed for one purpose of a run: what is drawn for others has nothing to do with it."""
+    return (seed * 0x9E3779B97F4A7C15 + zlib.crc32(purpose.encode())) % 2**63
+
+
+@contextmanager
+def generators_kept(device: torch.device | None = None) -> Iterator[None]:
+    """Leave torch's global generators, that of the device too, as they were before the block."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """The generator of the CPU and, where the model is on one, of the GPU."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_states(states: dict[str, Tensor], device: torch.device) -> None:
+    """Put back what `random_states` took; on a GPU that is new to the run there is none of it."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

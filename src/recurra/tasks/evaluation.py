@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from recurra.data import check_ids, check_whole
 from recurra.nn.plain import evaluating
-from recurra.training.measures import measure, measure_name
+from recurra.tasks.measures import measure, measure_name
 
 PIECE = 2048  # tokens of a piece, at least
 PIECES = 64  # side by side, at most

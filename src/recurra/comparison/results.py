@@ -17,11 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from recurra.data import make_task
-from recurra.errors import RunError, argument
-from recurra.files import FolderLock, write_atomically
-from recurra.training.numbers import MAX_JOBS, MAX_SEEDS, whole
-from recurra.training.trials import (
+from recurra.comparison.trials import (
     Classifier,
     Outcome,
     Progress,
@@ -31,11 +27,16 @@ from recurra.training.trials import (
     hidden_size_for,
     run_trial,
 )
-from recurra.training.view import printable
-from recurra.training.workers import Death, DeathError, Watch, run_in_processes
+from recurra.comparison.workers import Death, DeathError, Watch, run_in_processes
+from recurra.data import make_task
+from recurra.errors import RunError, argument
+from recurra.files import FolderLock, write_atomically
+from recurra.settings import whole
+from recurra.terminal import printable
 
 TRIALS, RESULTS = "trials", "results.parquet"
 
+MAX_SEEDS, MAX_JOBS = 10_000, 1024
 _MOST_PARAMETERS = 2**31
 _RAY_TIMEOUT_S = 10.0
 

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from recurra.backends import keep_freed_memory
+from recurra.comparison.trials import Outcome, Progress, Trial, run_trial
 from recurra.errors import RunError
-from recurra.training.trials import Outcome, Progress, Trial, run_trial
 
 Watch = Callable[[Trial, Progress], object]
 

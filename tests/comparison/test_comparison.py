@@ -15,10 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from recurra.data import make_task
-from recurra.data.tasks import Adding
-from recurra.errors import DataError, RunError
-from recurra.training import (
+from recurra.comparison import (
     Outcome,
     Point,
     Progress,
@@ -30,7 +27,10 @@ from recurra.training import (
     run_trials,
     summarise,
 )
-from recurra.training.trials import Classifier, count_parameters, hidden_size_for
+from recurra.comparison.trials import Classifier, count_parameters, hidden_size_for
+from recurra.data import make_task
+from recurra.data.tasks import Adding
+from recurra.errors import DataError, RunError
 
 TASK = "adding:steps=12"
 

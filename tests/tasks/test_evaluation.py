@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.errors import DataError
+from recurra.tasks.evaluation import LOGITS
 from recurra.training import evaluate
-from recurra.training.evaluation import LOGITS
 
 
 @torch.no_grad()
@@ -34,7 +34,6 @@ class Counting(nn.Module):
         return torch.zeros(*ids.shape, 4), torch.zeros(1)
 
 
-@pytest.mark.medium
 def test_pieces_side_by_side_give_the_loss_of_one_reading(
     model: nn.Module, tokens: np.ndarray
 ) -> None:

@@ -1,0 +1,248 @@
+"""`recurra train lm`: a language model of a text, one token after the other.
+
+Truncated backpropagation through time over streams of tokens: the state is carried from window to
+window and detached there; it starts at zero in each pass.
+Source of the method: Werbos (1990), "Backpropagation through time"; its truncation as in Williams
+and Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent network
+trajectories", with windows that do not overlap.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.data import TokenStreams, Vocabulary, check_ids
+from recurra.data.parts import (
+    Text,
+    check_sources,
+    open_text,
+    other_text,
+    prepare_text,
+)
+from recurra.decoding import Sampler, generate_text
+from recurra.errors import DataError, argument
+from recurra.models import LanguageModel, Model
+from recurra.settings import Settings
+from recurra.tasks.evaluation import evaluate
+from recurra.tasks.measures import measure, measure_name, of_text
+from recurra.tasks.options import LanguageModelSettings, LanguageTraining, TextSettings
+from recurra.terminal import legible
+from recurra.training.settings import TrainingSettings
+from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
+
+VALIDATION_TOKENS = 100_000  # of a longer split, spread over all of it: validating stays cheap
+_SYMBOLS = {"char": "characters", "byte": "bytes", "word": "words"}
+
+Window = tuple[Tensor, Tensor]
+
+
+class LanguageTask(Task[Model, Window]):
+    """A text, encoded: each token is to be predicted from those before it.
+
+    Args:
+        vocabulary: of the tokens.
+        parts: token ids [N] by split, "train" and "val" at least; may be memory-mapped.
+        prime: text that samples go on from; it must be in the vocabulary.
+    """
+
+    name: ClassVar[str] = "lm"
+    title: ClassVar[str] = "language model"
+    counted: ClassVar[str] = "tokens"
+    data_settings: ClassVar[type[Settings]] = TextSettings
+    model_settings: ClassVar[type[Settings]] = LanguageModelSettings
+    training_settings: ClassVar[type[TrainingSettings]] = LanguageTraining
+
+    def __init__(self, vocabulary: Vocabulary, parts: Mapping[str, np.ndarray]) -> None:
+        self.vocabulary = vocabulary
+        self.text = Text(vocabulary=vocabulary, parts=parts)
+
+    # ---- data ------------------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, data: TextSettings) -> None:
+        """Raise DataError when a file is not there."""
+        check_sources(data)
+
+    @classmethod
+    def prepare(cls, folder: Path, data: TextSettings) -> "LanguageTask":
+        """Encode the text into the folder."""
+        text = prepare_text(folder, data)
+        return cls(text.vocabulary, text.parts)
+
+    @classmethod
+    def open(cls, folder: Path, config: Mapping[str, Any]) -> "LanguageTask":
+        """The text in a run's folder; DataError unless its tokens are those of the vocabulary in
+        config.json."""
+        data = config.get("data")
+        text = open_text(folder, data if isinstance(data, dict) else {})
+        try:
+            vocabulary = Vocabulary.from_config(config["vocabulary"])
+        except DataError as error:
+            raise DataError(f"{folder / 'config.json'}: {error}") from error
+        if text.vocabulary != vocabulary:
+            raise DataError(
+                f"{folder / 'config.json'}: expected the vocabulary of the run's tokens, got "
+                "another. Restore the file from a copy."
+            )
+        return cls(text.vocabulary, text.parts)
+
+    @classmethod
+    def has_entries(cls, config: Mapping[str, Any]) -> bool:
+        """Whether there is a vocabulary."""
+        return "vocabulary" in config
+
+    def entries(self) -> dict[str, Any]:
+        """The vocabulary, and how many tokens each part has."""
+        return {
+            "vocabulary": self.vocabulary.to_config(),
+            "data": {"tokens": self.text.sizes},
+        }
+
+    def describe(self) -> Description:
+        """How many tokens, of how many kinds."""
+        kind = _SYMBOLS.get(self.vocabulary.level, "tokens")
+        sizes = self.text.sizes
+        return Description(
+            lines=[(name, f"{count:,} {kind}") for name, count in sizes.items()]
+            + [("vocabulary", f"{len(self.vocabulary):,} kinds")],
+            facts={"level": self.vocabulary.level, "vocabulary": len(self.vocabulary), **sizes},
+        )
+
+    def summary(self) -> str:
+        """What there is to train on and to validate on."""
+        kind = _SYMBOLS.get(self.vocabulary.level, "tokens")
+        return (
+            f"{len(self.text.split('train')):,} {kind} to train on, "
+            f"{len(self.text.split('val')):,} to validate on, {len(self.vocabulary):,} kinds"
+        )
+
+    # ---- model -----------------------------------------------------------------------------------
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """The loss, and what it is quoted in."""
+        level = self.vocabulary.level
+        unit = "bits a character" if measure_name(level) == "bpc" else "perplexity"
+        return (
+            Figure(name="nll", unit="nats a token"),
+            Figure(name=measure_name(level), unit=unit, spec=".4g"),
+        )
+
+    def build(self, model: LanguageModelSettings, *, backend: str = "auto") -> LanguageModel:
+        """A language model of the vocabulary's size, with the vocabulary."""
+        made = LanguageModel(len(self.vocabulary), **asdict(model), backend=backend)
+        self.adopt(made)
+        return made
+
+    def adopt(self, model: Model) -> None:
+        """Give the model the vocabulary."""
+        if isinstance(model, LanguageModel):
+            model.vocabulary = self.vocabulary
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def source(self, split: str, training: Any) -> TokenStreams:
+        """Windows over the split's tokens."""
+        streams = TokenStreams(self.text.split(split), training.batch_size, training.bptt)
+        if len(self.text.split("val")) < 2:
+            raise DataError(
+                f"validation: expected at least 2 tokens, got {len(self.text.split('val'))}. "
+                f"Use more text, or a text of its own with {argument('val_data=')}."
+            )
+        # unseen characters: now, not hours later
+        self.vocabulary.encode(training.prime, where=argument("prime"))
+        return streams
+
+    def loss(self, model: nn.Module, batch: Window, state: Carried, moment: Moment) -> Loss:
+        """Mean cross entropy over all T * B targets of a window, in nats."""
+        inputs, targets = batch
+        check_ids(self.text.split("train"), targets, len(self.vocabulary))
+        device = next(model.parameters()).device
+        options = {"start": moment.index} if getattr(model, "reads_index", False) else {}
+        logits, state = model(inputs.to(device), state, **options)
+        mean = functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(device).flatten())
+        return Loss(mean=mean, count=inputs.numel(), state=state, steps=len(inputs))
+
+    def whole(self, training: Any) -> int:
+        """The targets of a whole window."""
+        return training.batch_size * training.bptt
+
+    @property
+    def chance(self) -> float:
+        """The loss of a guess among all tokens."""
+        return math.log(len(self.vocabulary))
+
+    def training_figures(self, loss: float) -> dict[str, float]:
+        """The loss, and what it is quoted in."""
+        level = self.vocabulary.level
+        return {"nll": loss, measure_name(level): measure(level, loss)}
+
+    def validate(self, model: Model, device: torch.device) -> dict[str, float]:
+        """The loss over the validation part, or 100,000 tokens spread over it."""
+        figures = evaluate(
+            model,
+            self.text.split("val"),
+            level=self.vocabulary.level,
+            device=device,
+            max_tokens=VALIDATION_TOKENS,
+            vocab_size=len(self.vocabulary),
+        )
+        return {figure.name: figures[figure.name] for figure in self.figures}
+
+    def validation_cost(self, training: Any) -> tuple[float, float]:
+        """In tokens."""
+        val = min(len(self.text.split("val")), VALIDATION_TOKENS)
+        return float(val), float(training.batch_size * training.bptt)
+
+    def evaluate(self, model: Model, split: str) -> dict[str, Any]:
+        """`nll` in nats a token, `bpc` in bits per character of the text, of words and pieces
+        `ppl`, of words `unk`, the share of unknown ones; `tokens`, `seconds`, `level`."""
+        return _figures(model, self.text.split(split), self.vocabulary)
+
+    @classmethod
+    def evaluate_file(cls, model: Any, data: str, split: str | None) -> dict[str, Any]:
+        """The same of another text, read with the model's vocabulary."""
+        with other_text(data, model.vocabulary, split) as tokens:
+            return _figures(model, tokens, model.vocabulary)
+
+    @classmethod
+    def say(cls, figures: Mapping[str, Any]) -> str:
+        """The figures on one line."""
+        ppl = f"ppl {figures['ppl']:.4f}, " if "ppl" in figures else ""
+        unk = f", {figures['unk']:.2%} unknown" if "unk" in figures else ""
+        return (
+            f"nll {figures['nll']:.4f} nats a token, {ppl}bpc {figures['bpc']:.4f}, "
+            f"{figures['tokens']:,} tokens{unk}, {figures['seconds']:.1f} s"
+        )
+
+    def preview(self, model: Model, moment: Moment, training: Any) -> tuple[str, str] | None:
+        """A sample, drawn from a generator that training does not draw from."""
+        if training.sample_length == 0:
+            return None
+        pieces = generate_text(
+            model,
+            self.vocabulary,
+            training.prime,
+            training.sample_length,
+            sampler=Sampler(temperature=training.sample_temperature),
+            generator=torch.Generator().manual_seed(moment.seed),
+        )
+        how = f"temperature {training.sample_temperature:g}"
+        try:
+            return legible(training.prime) + "".join(pieces), how
+        except ValueError as error:
+            # The scores of a model that diverges may overflow; training reports that by itself.
+            return f"(no sample: {error})", how
+
+
+def _figures(model: Any, tokens: np.ndarray, vocabulary: Vocabulary) -> dict[str, Any]:
+    level = vocabulary.level
+    figures = evaluate(model, tokens, level=level, vocab_size=len(vocabulary))
+    return {**figures, **of_text(figures, tokens, vocabulary), "level": level}

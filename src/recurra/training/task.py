@@ -1,0 +1,268 @@
+"""What a task is to the trainer: its data, its model, its loss and its figures.
+
+A task is one file of `recurra.tasks`, and everything else is shared: it reads the user's data once
+into the run's folder, builds a model, and says what a batch is, what is minimised and what is
+reported. A batch is a pure function of two numbers, so that a position in the data is those two.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from recurra.data.source import Source
+from recurra.models import Model
+from recurra.settings import Settings
+from recurra.training.settings import TrainingSettings
+
+BatchT = TypeVar("BatchT")
+ModelT = TypeVar("ModelT", bound=Model)
+
+# As layers take and return it: one tensor, or a tuple of them for several states; None is zeros.
+Carried = Tensor | tuple[Tensor, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A number that a task reports.
+
+    Attributes:
+        name: of a column and a key, as in "nll".
+        unit: in words, as in "nats a token".
+        higher_is_better: its direction.
+        spec: how it is written, as format() takes it.
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = False
+    spec: str = ".4f"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """The loss of a batch.
+
+    Attributes:
+        mean: what is minimised, the mean over what counts.
+        count: of what counts: tokens, sequences.
+        state: what is carried to the next batch of the pass; None where nothing is.
+        steps: of time that are now in that state besides those before.
+    """
+
+    mean: Tensor
+    count: int
+    state: Carried = None
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Where a run is.
+
+    Attributes:
+        step: steps taken.
+        epoch: passes over the data, with a fraction.
+        fraction: share of the run that is done, 0 to 1.
+        index: steps of time that are in the carried state.
+        seed: for what is drawn at this moment.
+    """
+
+    step: int = 0
+    epoch: float = 0.0
+    fraction: float = 0.0
+    index: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What was read, in words and numbers; printed before training and kept in config.json.
+
+    Attributes:
+        lines: each a label and what stands behind it.
+        facts: plain values for config.json.
+    """
+
+    lines: Sequence[tuple[str, str]] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(ABC, Generic[ModelT, BatchT]):
+    """A kind of sequence problem on some data.
+
+    Attributes:
+        name: as in `recurra train NAME`.
+        title: one line for the help.
+        counted: what speed is counted in, as in "tokens".
+        figures: what is reported; the first decides which model is the best.
+        loss_name: what the training loss is called in tables.
+        data_settings: which data, and how it is read.
+        model_settings: of the model.
+        training_settings: how it is trained, with the task's own settings and defaults.
+    """
+
+    known: ClassVar[dict[str, "type[Task[Any, Any]]"]] = {}  # every task that was defined
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[str] = ""
+    counted: ClassVar[str] = "tokens"
+    loss_name: ClassVar[str] = "nll"
+    data_settings: ClassVar[type[Settings]]
+    model_settings: ClassVar[type[Settings]]
+    training_settings: ClassVar[type[TrainingSettings]] = TrainingSettings
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls):
+            Task.known[cls.name] = cls
+
+    # ---- data ------------------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, data: Any) -> None:
+        """Raise DataError when what `data` names is not there; called before anything is made."""
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, folder: Path, data: Any) -> "Task[Any, Any]":
+        """Read the data that settings name into a run's folder, which has none yet.
+
+        Raises:
+            DataError: when it cannot be read, or not written.
+        """
+
+    @classmethod
+    @abstractmethod
+    def open(cls, folder: Path, config: Mapping[str, Any]) -> "Task[Any, Any]":
+        """The task of a run's folder, as its config.json says.
+
+        Raises:
+            DataError: when a file is missing or damaged, or the entries do not fit.
+        """
+
+    @classmethod
+    def has_entries(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json has what `entries` wrote."""
+        return True
+
+    @abstractmethod
+    def entries(self) -> dict[str, Any]:
+        """What config.json keeps besides settings and model, for `open`."""
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """What was read."""
+
+    def summary(self) -> str:
+        """One line on the data: what there is to train on, and to validate on."""
+        return "; ".join(f"{label} {value}" for label, value in self.describe().lines)
+
+    # ---- model -----------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def figures(self) -> Sequence[Figure]:
+        """What is reported of a model; the first decides which one is the best."""
+
+    @abstractmethod
+    def build(self, model: Any, *, backend: str = "auto") -> ModelT:
+        """A new model of these settings for the data, its parameters drawn anew."""
+
+    def titled(self, model: ModelT) -> str:
+        """What a view calls the run."""
+        cell = getattr(getattr(model, "recurrent", None), "cell", None)
+        return f"{cell.name + ' ' if cell is not None else ''}{self.title}"
+
+    def adopt(self, model: ModelT) -> None:
+        """Give a model that was built from a run's config what it needs of the data to be used."""
+
+    # ---- training --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def source(self, split: str, training: Any) -> Source[BatchT]:
+        """The batches of a split.
+
+        Raises:
+            DataError: when the split is too short for one.
+        """
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: BatchT, state: Carried, moment: Moment) -> Loss:
+        """The loss of a batch.
+
+        The model is called as a module: it may be wrapped for its precision or for other
+        processes. The batch may be on another device than the model.
+        """
+
+    def whole(self, training: Any) -> int | None:
+        """What counts in a whole batch: a smaller one moves the weights by its share of that, so
+        that each token weighs the same. None: every batch is whole."""
+        return None
+
+    @property
+    def chance(self) -> float:
+        """The loss of a guess: far above it a model has run away."""
+        return math.log(2)
+
+    def training_figures(self, loss: float) -> dict[str, float]:
+        """The mean training loss as what it is quoted in."""
+        return {self.loss_name: loss}
+
+    def completed(self, value: float) -> dict[str, float]:
+        """The figures that follow from the first of them."""
+        first = self.figures[0].name
+        return self.training_figures(value) if first == self.loss_name else {first: value}
+
+    @abstractmethod
+    def validate(self, model: ModelT, device: torch.device) -> dict[str, float]:
+        """The figures on the validation split, or an even sample of a long one."""
+
+    @abstractmethod
+    def evaluate(self, model: ModelT, split: str) -> dict[str, Any]:
+        """The figures on a whole split, with what there is to say besides."""
+
+    @classmethod
+    def evaluate_file(cls, model: ModelT, data: str, split: str | None) -> dict[str, Any]:
+        """The figures on another file of the same kind, or on a part of it."""
+        raise ValueError(
+            f"data: expected the run's own data for the task {cls.name}, got {data!r}. Leave it "
+            "out."
+        )
+
+    @classmethod
+    def say(cls, figures: Mapping[str, Any]) -> str:
+        """The figures of `evaluate` on one line."""
+        return ", ".join(
+            f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in figures.items()
+            if name not in ("run", "split") and isinstance(value, int | float)
+        )
+
+    def preview(self, model: ModelT, moment: Moment, training: Any) -> tuple[str, str] | None:
+        """Something that the model makes now, for people to look at, and how it was made; None:
+        nothing."""
+        return None
+
+    def validation_cost(self, training: Any) -> tuple[float, float]:
+        """How much a validation reads and how much a step does, in the same unit."""
+        return 1.0, 1.0
+
+    def predict(self, model: ModelT, inputs: Any, settings: Any) -> Iterator[Any]:
+        """One prediction for each input."""
+        raise NotImplementedError
+
+
+def is_better(figure: Figure, value: float, than: float | None) -> bool:
+    """Whether a figure is finite and better than another; than None, any is."""
+    if not math.isfinite(value):
+        return False
+    if than is None:
+        return True
+    return value > than if figure.higher_is_better else value < than

@@ -1,0 +1,506 @@
+"""The loop: steps, validations, samples and checkpoints, each when it is due, for any task.
+
+It works without a folder, in a notebook, a test or a comparison; a `Logbook` keeps what it tells
+where there is one. Whoever wants to look or to stop it has `Hook`.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from recurra.errors import RunError, argument
+from recurra.interrupts import held_interrupts, stopped_by
+from recurra.nn.plain import evaluating
+from recurra.training import step as stepping
+from recurra.training.budget import Budget, EvaluationPlan
+from recurra.training.checkpoints import Checkpoint
+from recurra.training.machine import (
+    build_fabric,
+    derived_seed,
+    generators_kept,
+    random_states,
+    repeatable,
+    restore_random_states,
+    seed_all,
+)
+from recurra.training.optimization import (
+    Schedule,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from recurra.training.progress import Interval, Progress, Sample, Status
+from recurra.training.settings import TrainingSettings
+from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
+from recurra.training.task import BatchT, ModelT, Moment, Task, is_better
+from recurra.training.view import SilentView, View, showing_builds
+
+CHECKPOINT_EVERY_S = 30.0
+SHOW_EVERY_S = 0.25  # what a view draws; metrics.csv has its rows by steps
+CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
+WORSE_THAN_CHANCE = 10.0  # times the loss of a guess: such weights ran away
+MILESTONES = (0.0, 0.1, 0.5, 1.0)  # shares of a run at which a sample is taken
+
+logger = logging.getLogger("recurra")
+
+
+@runtime_checkable
+class Logbook(Protocol):
+    """What keeps a run on the disk."""
+
+    def check(self) -> None:
+        """Called before each step; raises when what it writes to is no longer there."""
+        ...
+
+    def row(self, status: Status, *, validated: bool) -> None:
+        """Called every few steps and after each validation."""
+        ...
+
+    def sample(self, sample: Sample) -> None:
+        """Called with each sample."""
+        ...
+
+    def keep_model(self, note: Mapping[str, str]) -> None:
+        """Called when the model is the best so far."""
+        ...
+
+    def keep_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Called with all that training goes on from."""
+        ...
+
+
+class Hook:
+    """Told what the trainer does, and may stop it; does nothing by itself."""
+
+    def stepped(self, trainer: "Trainer[Any, Any]", outcome: StepOutcome) -> None:
+        """Called after each step, before what is due at it."""
+
+    def validated(self, trainer: "Trainer[Any, Any]", figures: Mapping[str, float]) -> None:
+        """Called after each validation."""
+
+    def saved(self, trainer: "Trainer[Any, Any]") -> None:
+        """Called after each checkpoint."""
+
+
+class Trainer(Generic[ModelT, BatchT]):
+    """Trains a model on a task.
+
+    Args:
+        task: the data and the loss.
+        model: trained in place; moved to the device that `settings` name.
+        settings: how to train.
+        logbook: what keeps the run; None: nothing, and `fit` leaves the best weights in the model.
+        view: what shows the run.
+        hooks: told what is done.
+        clock: seconds, from any start.
+    Raises:
+        DataError: when the data are too few for one batch.
+        RunError: when this machine lacks the device.
+    """
+
+    def __init__(
+        self,
+        task: Task[ModelT, BatchT],
+        model: ModelT,
+        settings: TrainingSettings,
+        *,
+        logbook: Logbook | None = None,
+        view: View | None = None,
+        hooks: Sequence[Hook] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.task, self.model, self.settings = task, model, settings
+        self.source = task.source("train", settings)
+        self.progress = Progress()
+        self.samples: list[Sample] = []
+        self.view = view or SilentView()
+        self.logbook = logbook
+        self.criterion = task.figures[0]
+        self.about = ""  # one line that the view says first
+        self.budget = Budget.of(settings, len(self.source))
+        self._hooks, self._clock = hooks, clock
+        val_cost, step_cost = task.validation_cost(settings)
+        self._plan = EvaluationPlan.of(
+            settings, self.budget, step_cost=step_cost, val_cost=val_cost
+        )
+        self._schedule = Schedule(settings)
+        self._stepper = Stepper(task, model, settings, build_fabric(settings))
+        self._fraction = 0.0
+        self._lr = 0.0
+        self._stopped: str | None = None
+        self._best: dict[str, Tensor] | None = None  # without a logbook
+        self._saved_step = 0
+        self._saved_at = 0.0
+        self._save_cost_s = 0.0
+
+    # ---- what others may ask and do --------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._stepper.device
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the budget is spent."""
+        return self.budget.fraction(self.progress.step, self.progress.elapsed_s) >= 1.0
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it was stopped before the budget was spent; None: it was not."""
+        return self._stopped
+
+    def stop(self, reason: str) -> None:
+        """End the run as if its budget were spent, once the present step is done with."""
+        self._stopped = reason
+
+    def fit(self) -> Progress:
+        """Train to the end of the budget, from the start or from what `restore` was given.
+
+        The global generators and their seeds are as before afterwards.
+
+        Raises:
+            RunError: when ten steps in a row are not finite, or no validation is.
+            KeyboardInterrupt: after Ctrl-C, once the step is finished and the checkpoint written.
+            Terminated: after SIGTERM or SIGHUP, likewise.
+        """
+        with generators_kept(self.device), repeatable(self.device), self.view:
+            if self.progress.step == 0 and self.logbook is None:
+                self.seed()
+            with showing_builds(self.view):
+                self._run()
+            if self._best is not None:
+                self.model.load_state_dict(self._best)
+        if self.progress.best is None:
+            raise RunError(
+                f"{self.task.name}: expected a finite validation {self.criterion.name}, got none "
+                f"in the whole run. Start again with a lower {argument('lr=')} or a smaller "
+                f"{argument('clip_norm=')}."
+            )
+        return self.progress
+
+    def seed(self) -> None:
+        """Start the generators that dropout draws from where a run starts them."""
+        seed_all(derived_seed(self.settings.seed, "dropout"))
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that training goes on from."""
+        groups = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors(self._stepper.optimizer, self.model),
+            "carried": stepping.to_tensors(self._stepper.state),
+            "random": random_states(self.device),
+        }
+        record = {
+            "progress": self.progress.to_dict(),
+            "index": self._stepper.index,
+            "schedule": self._schedule.state(),
+        }
+        tensors = {f"{group}/{k}": v for group, named in groups.items() for k, v in named.items()}
+        return Checkpoint(tensors=tensors, record=record)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put everything back as a checkpoint has it; `fit` goes on from there.
+
+        Raises:
+            Exception: of Python's own kinds, when it is not one of this run.
+        """
+        weights = checkpoint.group("model")
+        progress = Progress.from_dict(checkpoint.record["progress"])
+        if progress.index >= len(self.source):
+            raise ValueError(f"batch {progress.index} of {len(self.source)}")
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+            raise ValueError("weights that are not finite")
+        self.model.load_state_dict(weights, strict=False)  # of tied weights one may be there
+        memory = checkpoint.group("optimizer")
+        load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
+        self._stepper.state = stepping.from_tensors(
+            checkpoint.group("carried"), self.device, self._expected_state()
+        )
+        self._stepper.index = int(checkpoint.record.get("index", 0))
+        restore_random_states(checkpoint.group("random"), self.device)
+        self._schedule.restore(checkpoint.record["schedule"])
+        self.progress = progress
+        if not self.is_over:
+            # The run may have been over and be extended: its end is still to come.
+            progress.sampled = [share for share in progress.sampled if share < 1.0]
+        self._saved_step = progress.step
+
+    def _expected_state(self) -> Any:
+        """A state as the model makes it for a batch, to compare with; None where it cannot say."""
+        make = getattr(self.model, "initial_state", None)
+        return None if make is None else make(self.settings.batch_size)
+
+    # ---- the loop --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._start_clock()
+        self._update_fraction()
+        if self.about:
+            self.view.noted(self.about)
+        self._say_where()
+        with held_interrupts() as interrupted:
+            if self.progress.step == 0:
+                self._sample_if_due()
+            while self._fraction < 1.0:
+                if self.logbook is not None:
+                    self.logbook.check()
+                outcome = self._step()
+                self._after(outcome)
+                signum = interrupted()
+                if signum is not None and self._fraction < 1.0:
+                    self._stop_early(signum)
+            if self.progress.best is None:  # resumed with a budget that was spent already
+                self._validate()
+                self._save()
+
+    def _say_where(self) -> None:
+        """Say from which step a resumed run goes on, and what ends it."""
+        progress = self.progress
+        if progress.step == 0:
+            return
+        ends = self.budget.describe(progress.elapsed_s)
+        if self._fraction >= 1.0:
+            self._note(
+                f"nothing to train: the run is at step {progress.step}, and ends {ends}. "
+                f"Give {argument('epochs=')}, {argument('max_steps=')} or "
+                f"{argument('max_minutes=')} to go on."
+            )
+        else:
+            epoch = progress.passes(len(self.source))
+            self._note(f"resumed at step {progress.step}, epoch {epoch:.2f}; the run ends {ends}")
+
+    def _note(self, message: str, level: int = logging.INFO) -> None:
+        logger.log(level, message)
+        self.view.noted(message)
+
+    def _start_clock(self) -> None:
+        now = self._clock()
+        self._started = now
+        self._elapsed_before = self.progress.elapsed_s
+        self._saved_at = now
+        self._shown_at = -math.inf  # the first step is shown as soon as it is taken
+
+    def _elapsed(self) -> float:
+        return self._elapsed_before + self._clock() - self._started
+
+    def _update_fraction(self) -> None:
+        self._fraction = self.budget.fraction(self.progress.step, self.progress.elapsed_s)
+        if self._stopped is not None:
+            self._fraction = 1.0
+
+    def _moment(self, purpose: str = "step") -> Moment:
+        progress = self.progress
+        return Moment(
+            step=progress.step,
+            epoch=progress.passes(len(self.source)),
+            fraction=self._fraction,
+            index=0 if self._stepper.state is None else self._stepper.index,
+            seed=derived_seed(self.settings.seed, f"{purpose} {progress.step}"),
+        )
+
+    def _step(self) -> StepOutcome:
+        """Train on the next batch."""
+        progress, started = self.progress, self._clock()
+        if progress.index == 0:
+            self._stepper.state = None
+        batch = self.source.batch(progress.epoch, progress.index)
+        self._lr = self._schedule.learning_rate(progress.step, self._fraction)
+        outcome = self._stepper(batch, self._lr, self._moment())
+        progress.count(outcome, len(self.source))
+        progress.interval.add(outcome, self._clock() - started)
+        progress.elapsed_s = self._elapsed()
+        for hook in self._hooks:
+            hook.stepped(self, outcome)
+        self._update_fraction()
+        return outcome
+
+    def _after(self, outcome: StepOutcome) -> None:
+        """Report, validate, sample and save, each when it is due."""
+        progress = self.progress
+        if outcome.skipped:
+            self._report_skip(outcome)
+        improved = False
+        validated = self._validation_due()
+        if validated:
+            improved = self._validate()
+        if validated or progress.step % self.settings.log_every == 0:
+            self._write_row(validated=validated)
+        elif self._clock() - self._shown_at >= SHOW_EVERY_S:
+            self._show(self.status())
+        self._sample_if_due()
+        if improved or self._fraction >= 1.0 or self._checkpoint_due():
+            self._save()
+
+    def _report_skip(self, outcome: StepOutcome) -> None:
+        progress = self.progress
+        self._note(
+            f"step {progress.step} skipped: loss {outcome.loss:g}, gradient norm "
+            f"{outcome.grad_norm:g} ({progress.skipped_in_a_row} in a row)",
+            logging.WARNING,
+        )
+        if progress.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise stopped_learning(progress.skipped_in_a_row, self._saved_step, self._lr)
+
+    # ---- validation ------------------------------------------------------------------------------
+
+    def _validation_due(self) -> bool:
+        progress = self.progress
+        return self._fraction >= 1.0 or self._plan.due(
+            steps=progress.step - progress.val_step,
+            seconds=progress.elapsed_s - progress.val_elapsed_s,
+            last_cost_s=progress.val_cost_s,
+        )
+
+    def _validate(self) -> bool:
+        """Measure the validation figures; keep the weights when the first is the best so far."""
+        progress, started = self.progress, self._clock()
+        # As the model will be loaded: in its own precision, not that of training.
+        with torch.no_grad(), evaluating(self.model):
+            figures = self.task.validate(self.model, self.device)
+        value = figures[self.criterion.name]
+        progress.val_cost_s = self._clock() - started
+        progress.val_step, progress.val_elapsed_s = progress.step, progress.elapsed_s
+        if not math.isfinite(value):
+            progress.val = {}
+            self.view.noted(f"step {progress.step}: validation {self.criterion.name} {value:g}")
+            return False
+        progress.val = figures
+        if self._schedule.validated(-value if self.criterion.higher_is_better else value):
+            self.view.noted(f"step {progress.step}: no better, learning rate halved")
+        improved = is_better(self.criterion, value, progress.best)
+        if improved:
+            progress.best, progress.best_step, progress.waited = value, progress.step, 0
+            progress.best_val = figures
+            self._keep_model()
+        else:
+            progress.waited += 1
+            patience = self.settings.patience
+            if patience is not None and progress.waited >= patience and self._fraction < 1.0:
+                self.stop(f"{patience} validations were no better than that of step "
+                          f"{progress.best_step}")  # fmt: skip
+                self._note(f"step {progress.step}: stopped early: {self._stopped}")
+                self._update_fraction()
+        for hook in self._hooks:
+            hook.validated(self, figures)
+        self._update_fraction()
+        return improved
+
+    def _keep_model(self) -> None:
+        """Keep the weights, and with them how good they are and when."""
+        name, value = self.criterion.name, self.progress.val.get(self.criterion.name)
+        if self.logbook is None:
+            self._best = copy.deepcopy(self.model.state_dict())
+            return
+        note = {}
+        if value is not None:
+            note = {f"val_{name}": repr(value), "step": str(self.progress.step)}
+        self.logbook.keep_model(note)
+
+    # ---- what is told ----------------------------------------------------------------------------
+
+    def _write_row(self, *, validated: bool) -> None:
+        status = self.status()
+        if self.logbook is not None:
+            self.logbook.row(status, validated=validated)
+        self._show(status)
+        self.progress.interval = Interval()
+
+    def _show(self, status: Status) -> None:
+        self.view.progressed(status)
+        self._shown_at = self._clock()
+
+    def status(self) -> Status:
+        """Where the run stands."""
+        progress, loss = self.progress, self.progress.interval.mean_loss
+        return Status(
+            step=progress.step,
+            total_steps=self.budget.total_steps,
+            epoch=progress.passes(len(self.source)),
+            fraction=self._fraction,
+            train={} if loss is None else self.task.training_figures(loss),
+            val=progress.val,
+            figures=self.task.figures,
+            counted=self.task.counted,
+            per_s=progress.interval.per_s,
+            lr=self._lr,
+            grad_norm=progress.interval.mean_grad_norm,
+            skipped=progress.skipped,
+            elapsed_s=progress.elapsed_s,
+            seconds_left=self.budget.seconds_left(progress.step, progress.elapsed_s),
+        )
+
+    def _sample_if_due(self) -> None:
+        progress = self.progress
+        milestone = due_milestone(self._fraction, progress.sampled)
+        if milestone is None:
+            return
+        moment = self._moment("sample")
+        drawn = self.task.preview(self.model, moment, self.settings)
+        if drawn is None:
+            return
+        text, how = drawn
+        value = progress.val.get(self.criterion.name)
+        known = "not yet known" if value is None else f"{value:.4f}"
+        sample = Sample(
+            fraction=milestone,
+            step=progress.step,
+            epoch=moment.epoch,
+            about=f"{how}, validation {self.criterion.name} {known}",
+            text=text,
+        )
+        progress.sampled.append(milestone)
+        self.samples.append(sample)
+        if self.logbook is not None:
+            self.logbook.sample(sample)
+        self.view.sampled(sample)
+
+    # ---- checkpoints -----------------------------------------------------------------------------
+
+    def _checkpoint_due(self) -> bool:
+        if self.settings.checkpoint_every is not None:
+            return self.progress.step % self.settings.checkpoint_every == 0
+        pause = max(CHECKPOINT_EVERY_S, self._save_cost_s / CHECKPOINT_SHARE)
+        return self._clock() - self._saved_at >= pause
+
+    def _save(self) -> None:
+        """Write the checkpoint, unless the weights ran away: then the one before is worth more."""
+        if self.logbook is None:
+            return
+        started = self._clock()
+        loss = self._stepper.present_loss
+        if self.progress.step > 0 and not loss <= WORSE_THAN_CHANCE * max(1.0, self.task.chance):
+            self._saved_at = started
+            self._note(
+                f"step {self.progress.step}: the weights have a loss of {loss:.3g}; the checkpoint "
+                f"of step {self._saved_step} is kept instead",
+                logging.WARNING,
+            )
+            return
+        self.progress.elapsed_s = self._elapsed()
+        self.logbook.keep_checkpoint(self.checkpoint())
+        self._saved_step = self.progress.step
+        self._saved_at = self._clock()
+        self._save_cost_s = self._saved_at - started
+        for hook in self._hooks:
+            hook.saved(self)
+
+    def _stop_early(self, signum: int) -> None:
+        """Keep what a signal to end would lose, then let it through."""
+        if self.progress.best is None:
+            self._keep_model()
+        self._save()
+        if self.progress.interval.steps:
+            self._show(self.status())
+        raise stopped_by(signum)
+
+
+def due_milestone(fraction: float, taken: Sequence[float]) -> float | None:
+    """The last milestone reached at `fraction` of the run, unless it is in `taken`."""
+    reached = [milestone for milestone in MILESTONES if milestone <= fraction][-1]
+    return None if reached in taken else reached
