@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from recurra.data.splits import LabelledData, read_labelled
+from recurra.data.splits import LabelledData, read_labelled, read_part
 from recurra.errors import DataError
 
 NAN = float("nan")
@@ -133,6 +133,16 @@ def test_classes_keep_the_order_that_a_file_declares(tmp_path: Path) -> None:
     header = "@classLabel true up sideways down\n@data\n"
     write(tmp_path, W_ts=header + series)
     assert read_labelled(tmp_path / "W.ts").classes == ("up", "down")  # sideways has no example
+
+
+def test_a_part_alone_has_the_classes_that_are_known(tmp_path: Path) -> None:
+    write(tmp_path, train_tsv=lines({"x": 5, "y": 5}), test_tsv=lines({"y": 2, "z": 2}))
+    part = read_part(tmp_path, ("z", "y", "x"))
+    assert part.labels.tolist() == [1, 1, 0, 0]
+    assert part.describe(("z", "y", "x")).classes == {"y": 2, "z": 2}
+    assert len(read_part(tmp_path / "train.tsv", ("x", "y"), name="val")) == 10
+    with pytest.raises(DataError, match=r"the classes of training \('x', 'y'\), got 'z', first at"):
+        read_part(tmp_path, ("x", "y"))
 
 
 # ---- what an example becomes ---------------------------------------------------------------------

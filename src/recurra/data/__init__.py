@@ -12,7 +12,7 @@ from recurra.data.prepare import (
 )
 from recurra.data.scaling import measure_scaling
 from recurra.data.source import Buckets, Examples, Sequential, Source
-from recurra.data.splits import LabelledData, LabelledPart, read_labelled
+from recurra.data.splits import LabelledData, LabelledPart, read_labelled, read_part
 from recurra.data.stdlib import StdlibSource, stdlib_source
 from recurra.data.store import ExampleFile, open_examples, read_example_file, write_examples
 from recurra.data.streams import TokenStreams, split_by_position
@@ -75,6 +75,7 @@ __all__ = [
     "prepare_tokens",
     "read_example_file",
     "read_labelled",
+    "read_part",
     "read_pieces",
     "read_text",
     "read_token_file",

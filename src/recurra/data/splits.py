@@ -6,7 +6,7 @@ stop training later, or spoil it, is an error here, with its place and how often
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,24 @@ class LabelledPart:
                 )
             yield ids, label
 
+    def describe(
+        self, classes: Sequence[str], lengths: np.ndarray | None = None
+    ) -> PartDescription:
+        """Its counts, lengths and classes.
+
+        Args:
+            classes: their names, class 0 first.
+            lengths: [N], of the encoded examples, where they are known.
+        """
+        return PartDescription.of(
+            self.name,
+            self.records.where,
+            self.lengths if lengths is None else lengths,
+            [str(classes[label]) for label in self.labels.tolist()],
+            missing=self.missing,
+            left_out=self.left_out,
+        )
+
     def _whole(self, record: Record) -> Any:
         if isinstance(record.value, str) or not self.fill:
             return record.value
@@ -137,20 +155,11 @@ class LabelledData:
             lengths: of the encoded examples of each part, where they are known.
             unit: of those lengths, such as "words".
         """
-        own = {name: part.lengths for name, part in self.parts.items()}
-        parts = [
-            PartDescription.of(
-                name,
-                part.records.where,
-                (lengths or own)[name],
-                [self.classes[label] for label in part.labels.tolist()],
-                missing=part.missing,
-                left_out=part.left_out,
-            )
-            for name, part in self.parts.items()
-        ]
+        known = lengths or {}
         return DataDescription(
-            parts=tuple(parts),
+            parts=tuple(
+                part.describe(self.classes, known.get(name)) for name, part in self.parts.items()
+            ),
             classes=self.classes,
             unit=unit or ("characters" if self.num_channels is None else "steps"),
             num_channels=self.num_channels,
@@ -225,18 +234,8 @@ def read_labelled(
     parts = {}
     for name in PARTS:
         seen = surveys.get(name, surveys["train"])
-        places = drawn[name] if name in drawn else np.arange(len(seen.numbers))
-        classes_of_seen = np.array([classes.index(label) for label in seen.names], dtype=np.int32)
-        parts[name] = LabelledPart(
-            name=name,
-            records=seen.records,
-            chosen=seen.numbers[places],
-            labels=classes_of_seen[seen.labels[places]],
-            lengths=seen.lengths[places],
-            missing=int(seen.missing[places].sum()),
-            left_out=seen.left_out if name in surveys else 0,
-            fill=missing == "fill",
-        )
+        part = _part(name, seen, drawn.get(name), classes, missing)
+        parts[name] = part if name in surveys else replace(part, left_out=0)
     notes = [note for own in records.values() for note in own.notes]
     if len(drawn) > 1:
         given = ", ".join(f"{name} {share:.0%}" for name, share in zip(PARTS, shares, strict=True)
@@ -248,6 +247,60 @@ def read_labelled(
         num_channels=surveys["train"].num_channels,
         notes=tuple(dict.fromkeys(notes)),
         beside=tuple(dict.fromkeys(one for own in records.values() for one in own.left_out)),
+    )
+
+
+def read_part(
+    data: GivenData,
+    classes: Sequence[str],
+    *,
+    name: str = "test",
+    text_column: str | int | None = None,
+    label_column: str | int | None = None,
+    encoding: str | None = None,
+    missing: Missing = "fail",
+) -> LabelledPart:
+    """Labelled examples of known classes, in one part: what a trained model is evaluated on.
+
+    Args:
+        data: as of `read_labelled`; of a folder that has the parts, the part `name`.
+        classes: those of the model, class 0 first.
+        name: of the part.
+        text_column: as of `read_labelled`, like the next three.
+        label_column: of labels.
+        encoding: of files of text.
+        missing: "fail" or "fill".
+    Raises:
+        DataError: as `read_labelled`, and when a label is not one of the classes.
+    """
+    check_missing(missing)
+    own = sources_by_part(data)
+    records = open_records(
+        own.get(name, data),
+        text_column=text_column,
+        label_column=label_column,
+        encoding=encoding,
+    )
+    seen = survey(records, missing)
+    _check_labels(seen, classes)
+    return _part(name, seen, None, classes, missing)
+
+
+def _part(
+    name: str, seen: Survey, places: np.ndarray | None, classes: Sequence[str], missing: Missing
+) -> LabelledPart:
+    """The part of these places among the usable records; None means all."""
+    places = np.arange(len(seen.numbers)) if places is None else places
+    class_of = np.array([classes.index(label) for label in seen.names], dtype=np.int32)
+    return LabelledPart(
+        name=name,
+        records=seen.records,
+        chosen=seen.numbers[places],
+        labels=class_of[seen.labels[places]],
+        lengths=seen.lengths[places],
+        missing=int(seen.missing[places].sum()),
+        left_out=seen.left_out,
+        fill=missing == "fill",
     )
 
 
@@ -281,13 +334,17 @@ def _check_classes(surveys: Mapping[str, Survey], classes: Sequence[str]) -> Non
             "alone. Add examples of another class."
         )
     for own in surveys.values():
-        unseen = [name for name in own.names if name not in classes]
-        if unseen:
-            raise DataError(
-                f"{own.records.where}: expected the classes of training "
-                f"({named(map(repr, classes))}), got {named(map(repr, unseen))}, first at "
-                f"{own.first_place[unseen[0]]}. Correct the label, or train on examples of it."
-            )
+        _check_labels(own, classes)
+
+
+def _check_labels(found: Survey, classes: Sequence[str]) -> None:
+    unseen = [name for name in found.names if name not in classes]
+    if unseen:
+        raise DataError(
+            f"{found.records.where}: expected the classes of training "
+            f"({named(map(repr, classes))}), got {named(map(repr, unseen))}, first at "
+            f"{found.first_place[unseen[0]]}. Correct the label, or train on examples of it."
+        )
 
 
 def _drawn(
