@@ -48,8 +48,8 @@ def table(separator: str = "\t", quoted: bool = False, header: str = "") -> str:
         ("a.CSV", table(";", quoted=True, header='"text";"class"\n')),
         ("a.csv", "\ufeff" + table("\t", quoted=True, header="text\tlabel\n")),
         ("a.tsv", table().encode("utf-16")),
-        ("a.tsv.gz", gzip.compress(table().encode())),
-        ("a.tsv", gzip.compress(table().encode())),  # gzip that does not say so
+        ("a.tsv.gz", gzip.compress(table().encode(), mtime=0)),
+        ("a.tsv", gzip.compress(table().encode(), mtime=0)),  # gzip that does not say so
     ],
 )
 def test_texts_and_labels_are_found(tmp_path: Path, name: str, content: str | bytes) -> None:
@@ -163,7 +163,7 @@ def test_parquet(tmp_path: Path) -> None:
         ("a.tsv", b"\xe9t\xe9\t1\n", r"expected UTF-8 text, got byte 0xe9"),
         ("a.tsv", "a\t1\n".encode("utf-16-le"), "It looks like UTF-16LE without a byte order mark"),
         ("a.csv", b"PK\x03\x04..[Content_Types].xml", "an Excel workbook. Save the sheet as CSV"),
-        ("a.tsv.gz", gzip.compress(b"a\t1\n" * 99)[:-9], "expected a whole gzip file"),
+        ("a.tsv.gz", gzip.compress(b"a\t1\n" * 99, mtime=0)[:-9], "expected a whole gzip file"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"\n', "line 2: expected one JSON object"),
         ("a.jsonl", '[{"text": "a"}]\n', r"line 1: expected an object such as .*one object a line"),
         ("a.xlsx", "x", r"expected a file that ends in \.tsv.*got \.xlsx"),
