@@ -71,8 +71,8 @@ def latex(name: str, graph: Graph) -> str:
 # ---- what stands above the text ------------------------------------------------------------------
 
 
-def _header(graph: Graph) -> list[str]:
-    """One line for each kind of input and each size."""
+def inputs_by_kind(graph: Graph) -> list[tuple[str, str, list[str]]]:
+    """What the equations read: kind and size in words, and the names of what is of both."""
     blocks = {
         node.inputs[0]: node.attr("heads") for node in graph.nodes() if node.op == "blocks_product"
     }
@@ -83,12 +83,18 @@ def _header(graph: Graph) -> list[str]:
         if node in blocks:
             size += f" ({blocks[node]} blocks)"
         names.setdefault((_HEADINGS.get(kind, kind), size), []).append(label)
-    width = max(len("parameters"), *(len(heading) for heading, _ in names))
+    return [(kind, size, labels) for (kind, size), labels in names.items()]
+
+
+def _header(graph: Graph) -> list[str]:
+    """One line for each kind of input and each size."""
+    found = inputs_by_kind(graph)
+    width = max(len("parameters"), *(len(kind) for kind, _, _ in found))
     lines, above = [], ""
-    for (heading, size), labels in names.items():
-        shown = heading if heading != above else ""
+    for kind, size, labels in found:
+        shown = kind if kind != above else ""
         lines.append(f"    {shown:<{width}}  {', '.join(labels)} {size}")
-        above = heading
+        above = kind
     return lines
 
 

@@ -159,6 +159,16 @@ class Cell:
 
         return picture.draw(self.name, self.equations)
 
+    def _repr_latex_(self) -> str:
+        from recurra.lang import page
+
+        return page.math(self)
+
+    def _repr_html_(self) -> str:
+        from recurra.lang import page
+
+        return page.html(self)
+
     def __str__(self) -> str:
         from recurra.ir import show
 
