@@ -7,6 +7,7 @@ from benchmarks import (
     floor,
     generation,
     memory,
+    ragged,
     torch_nn,
     vanishing,
     zoo,
@@ -22,6 +23,7 @@ _MODULES = (
     bfloat16,
     generation,
     memory,
+    ragged,
     char_rnn,
 )
 
