@@ -11,7 +11,7 @@ SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-n
 	ASAN_OPTIONS=detect_leaks=0 CXX=g++ RECURRA_CACHE=$(CURDIR)/$(VENV)/sanitized \
 	RECURRA_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 
-.PHONY: demo test check test-slow sanitize bench setup lint types clean
+.PHONY: demo test check fast test-slow sanitize bench setup lint types clean
 
 setup: $(READY)
 
@@ -28,8 +28,12 @@ demo: $(READY)  ## train on the Python standard library's source for one minute,
 test: lint types  ## lint, types, and all tests but the slow ones
 	$(BIN)/pytest --quiet -n 2 -m "not slow"
 
-check: lint types  ## under a minute: lint, types, the fast tests
-	$(BIN)/pytest --quiet -n 2 -m "not slow and not medium" --maxfail 5
+check: $(READY)  ## under a minute: lint, types, the fast tests, beside each other
+	+$(MAKE) --jobs 3 lint types fast
+
+# shapes are checked at run time by make test alone: that takes as long again
+fast: $(READY)
+	$(BIN)/pytest --quiet -n 2 -m "not slow and not medium" --maxfail 5 --jaxtyping-packages=
 
 test-slow: $(READY)  ## the tests that take minutes, 2,000 random cells among them
 	$(BIN)/pytest --quiet -n 2 -m slow --timeout 3600 tests/backends

@@ -1,4 +1,7 @@
-"""Shared fixtures: a fixed seed, NaN-filled uninitialised memory, real data where it exists."""
+"""Shared fixtures: a fixed seed, NaN-filled uninitialised memory, real data where it exists.
+
+And which tests `make check` leaves out.
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from oracle import beyond_the_core
+from recurra.lang import Cell
 
 # pytest-xdist runs a worker on each core: more threads would only wait for each other
 torch.set_num_threads(1)
@@ -32,10 +38,24 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, with the reason."""
-    if torch.cuda.is_available():
-        return
+    """Skip what needs a GPU where there is none; leave cells beyond the core to `make test`.
+
+    A test of every registered cell need say nothing: its cells that are not of `oracle._CORE` have
+    the mark `medium`.
+    """
+    gpu, more = torch.cuda.is_available(), beyond_the_core()
     for item in items:
-        if item.get_closest_marker("gpu"):
+        if not gpu and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(_name_of(value) in more for value in given):
+            item.add_marker(pytest.mark.medium)
+
+
+def _name_of(value: object) -> str | None:
+    """A cell's name, if that is what a test is given."""
+    if isinstance(value, Cell):
+        return value.name
+    return value if isinstance(value, str) else None

@@ -163,17 +163,15 @@ def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
     ]
 
 
-def each_of(
-    given: Sequence[str] | Sequence[Cell], others: pytest.MarkDecorator = pytest.mark.medium
-) -> list[Any]:
-    """Parameters (name or cell): registered cells that are not of the core have the mark `others`,
-    by which they are left to the whole run of the tests, or to the slow one."""
-    more = set(cells.names()) - _CORE
-    names = [each.name if isinstance(each, Cell) else each for each in given]
-    return [
-        pytest.param(each, id=name, marks=others if name in more else ())
-        for each, name in zip(given, names, strict=True)
-    ]
+def slow_beyond_the_core(names: Sequence[str]) -> list[Any]:
+    """Parameters (name): registered cells that are not of the core are left to `make test-slow`."""
+    more = beyond_the_core()
+    return [pytest.param(name, marks=pytest.mark.slow if name in more else ()) for name in names]
+
+
+def beyond_the_core() -> set[str]:
+    """Names of the registered cells that are not of the core."""
+    return set(cells.names()) - _CORE
 
 
 # ---- what a cell is run on -----------------------------------------------------------------------

@@ -160,6 +160,7 @@ def test_walk_allows_what_runs_down(tmp_path: Path, file: str, text: str) -> Non
 MISSING = ["fcntl", "resource", "termios", "pwd", "grp", "tty", "pty", "readline", "curses"]
 
 
+@pytest.mark.medium
 def test_everything_imports_and_runs_where_a_system_has_less() -> None:
     """Neither a module of one system alone is needed, nor that processes fork."""
     program = (

@@ -146,6 +146,7 @@ def test_unknown_target_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         answer()
 
 
+@pytest.mark.medium
 def test_further_flags_make_another_library(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = '#include "runtime.hpp"\n#ifndef SET\n#define SET 1\n#endif\n'
     source = head + 'extern "C" int n() { return SET; }\n'
@@ -236,6 +237,7 @@ def test_without_a_compiler_the_reference_runs_and_says_so_once(
 # ---- the cache -----------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_damaged_library_is_built_again(cache: Path) -> None:
     assert answer() == 42
     (library,) = cache.glob("*.so")
@@ -300,6 +302,7 @@ def test_folder_that_cannot_be_made_gives_way(
     assert answer() == 42
 
 
+@pytest.mark.medium
 def test_library_is_found_in_a_folder_that_cannot_be_written(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +418,7 @@ def test_folder_that_others_can_write_to_gives_way_and_is_named_once(
     assert caplog.text.count(f"{folder}: others can write to it (mode {mode:04o})") == 1
 
 
+@pytest.mark.medium
 @needs_root
 @pytest.mark.parametrize("what", ["folder", "library", "note"])
 def test_what_belongs_to_another_user_is_not_loaded(
@@ -435,6 +439,7 @@ def test_what_belongs_to_another_user_is_not_loaded(
         assert chosen.stat().st_uid == 0, "built again"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
 def test_library_that_others_can_write_to_is_built_again(mode: int, cache: Path) -> None:
     assert answer() == 42
@@ -446,6 +451,7 @@ def test_library_that_others_can_write_to_is_built_again(mode: int, cache: Path)
     assert library.stat().st_mode & 0o022 == 0
 
 
+@pytest.mark.medium
 def test_nothing_is_written_through_a_link(cache: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
@@ -473,6 +479,7 @@ def test_nothing_is_written_through_a_link(cache: Path, tmp_path: Path) -> None:
     assert precious.read_text() == "mine"
 
 
+@pytest.mark.medium
 def test_folder_whose_libraries_cannot_be_loaded_gives_way(
     cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -497,6 +504,7 @@ def test_folder_whose_libraries_cannot_be_loaded_gives_way(
         answer()
 
 
+@pytest.mark.medium
 def test_user_without_a_home_has_a_temporary_cache(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -638,6 +646,7 @@ def test_library_without_its_function_is_a_build_error(
     runs_by_torch(caplog, "without")
 
 
+@pytest.mark.medium
 def test_build_that_fails_for_a_moment_is_tried_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -106,6 +106,7 @@ def whole_range() -> np.ndarray:
     return np.ascontiguousarray(numbers)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_is_accurate_everywhere(library: ctypes.CDLL, name: str) -> None:
     exact, allowed = FUNCTIONS[name]
@@ -115,6 +116,7 @@ def test_function_is_accurate_everywhere(library: ctypes.CDLL, name: str) -> Non
     hold(name, applied(library, name, a), expected, allowed, a)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", PAIRS)
 def test_function_of_two_is_accurate_everywhere(library: ctypes.CDLL, name: str) -> None:
     exact, allowed = PAIRS[name]

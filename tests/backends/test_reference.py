@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracle import Case, Eager, assert_same, each_of, fitted, reference_results, results
+from oracle import Case, Eager, assert_same, fitted, reference_results, results
 from recurra import cells
 from recurra.backends import ReferenceBackend
 from recurra.lang import (
@@ -197,7 +197,7 @@ def biases_that_are_products(x, h, W, V, U, M, b):
 
 EXTRA = [value for value in list(globals().values()) if isinstance(value, Cell)]
 ALL = [cells.get(name) for name in cells.names()] + EXTRA
-each_cell = pytest.mark.parametrize("of", each_of(ALL))
+each_cell = pytest.mark.parametrize("of", ALL, ids=lambda of: of.name)
 
 SIZES = {**SIZES, "R": 2}
 

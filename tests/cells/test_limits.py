@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from oracle import Case, Inputs, Results, each_of, fitted, results
+from oracle import Case, Inputs, Results, fitted, results, slow_beyond_the_core
 from recurra import Recurrent, cells, lang
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.reference import ops
@@ -142,7 +142,8 @@ def assert_what_the_equations_give(of: Cell, label: str, found: Results, expecte
         assert off <= allowed, f"{where}: off by {off:.2e}, allowed {allowed:.2e}"
 
 
-@pytest.mark.parametrize("name", each_of(cells.names(), pytest.mark.slow))
+@pytest.mark.medium
+@pytest.mark.parametrize("name", slow_beyond_the_core(cells.names()))
 def test_far_out(name: str) -> None:
     of = fitted(cells.get(name), SIZES)
     reference, compiled = (load(of, backend=backend) for backend in BACKENDS)

@@ -36,6 +36,7 @@ def outcomes(shape: Callable[[float], float], cells: int, points: int) -> list[O
     ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("cells", "points"), [(1, 1), (3, 20)])
 def test_every_shape_is_drawn(shape: str, cells: int, points: int, tmp_path: Path) -> None:
@@ -47,6 +48,7 @@ def test_every_shape_is_drawn(shape: str, cells: int, points: int, tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.medium
 def test_many_cells_and_a_long_title_leave_room_for_the_curves(tmp_path: Path) -> None:
     drawn = outcomes(SHAPES["many decades"], 40, 2)
     title = "text:path=" + "long/" * 60

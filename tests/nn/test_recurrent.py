@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import recurra as rc
-from oracle import each_of
 from recurra.backends import load
 from recurra.lang import concat, tanh
 
@@ -80,7 +79,7 @@ def inputs(*shape: int) -> Tensor:
 # --- the forms of a batch
 
 
-@pytest.mark.parametrize("cell", each_of(WITH_INPUT))
+@pytest.mark.parametrize("cell", WITH_INPUT)
 def test_ragged_batch_equals_each_sequence_alone(cell: str) -> None:
     layer = make(cell, 2, bidirectional=True)
     x, state = inputs(T, B, IN).requires_grad_(), random_state(layer)
@@ -107,7 +106,7 @@ def test_ragged_batch_equals_each_sequence_alone(cell: str) -> None:
         torch.testing.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize("cell", each_of(WITH_INPUT))
+@pytest.mark.parametrize("cell", WITH_INPUT)
 def test_packed_equals_lengths(cell: str) -> None:
     layer = make(cell, 2, bidirectional=True)
     x, state = inputs(T, B, IN), random_state(layer)
@@ -155,7 +154,7 @@ def test_layers_and_directions_are_composed_as_documented() -> None:
     torch.testing.assert_close(y, read)
 
 
-@pytest.mark.parametrize("cell", each_of(rc.cells.names()))
+@pytest.mark.parametrize("cell", rc.cells.names())
 def test_state_carries_on_where_it_was_left(cell: str) -> None:
     has_input = rc.cells.get(cell).input is not None
     layer = rc.Recurrent(cell, IN if has_input else 0, H, dtype=torch.float64, sizes=sizes_of(cell))

@@ -150,6 +150,12 @@ OVER_EXAMPLES: dict[str, Callable[[Layer, Tensor], Any]] = {
 }
 
 
+def each(ways: dict[str, Callable[[Layer, Tensor], Any]]) -> list[Any]:
+    """The names of the ways; those that record a graph take long."""
+    slower = pytest.mark.medium
+    return [pytest.param(way, marks=slower if "make_fx" in way else ()) for way in ways]
+
+
 def pair(kind: str, backend: str) -> tuple[nn.Module, nn.Module]:
     ours, theirs = KINDS[kind][0](3, 4, backend=backend), KINDS[kind][1](3, 4).double()
     theirs.load_state_dict(ours.state_dict())
@@ -180,14 +186,14 @@ def check(way: Callable[[Layer, Tensor], Any], kind: str, backend: str, refused:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", COMPILED)
+@pytest.mark.parametrize("way", each(COMPILED))
 def test_it_is_right_on_every_backend(way: str, kind: str, backend: str) -> None:
     check(COMPILED[way], kind, backend, refused=False)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", PLAIN)
+@pytest.mark.parametrize("way", each(PLAIN))
 def test_it_is_right_on_plain_operations(way: str, kind: str, backend: str) -> None:
     check(PLAIN[way], kind, backend, refused=True)
 
@@ -253,6 +259,7 @@ def test_tokens_are_vectorized_too() -> None:
     torch.testing.assert_close(together, torch.stack(alone))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["gru", "qrnn_fo", "lstm"])
 def test_all_that_gradcheck_checks(name: str) -> None:
     """Forward mode, batches of cotangents, and second derivatives by both."""
@@ -332,6 +339,7 @@ for layer in (rc.GRU(3, 4), rc.Recurrent("gru", 3, 4, backend="reference")):
 """
 
 
+@pytest.mark.medium
 def test_symbolic_traces() -> None:
     """Refused, or with layers as leaves; by itself, where no wrapper looks at types."""
     subprocess.run([sys.executable, "-c", SYMBOLIC], check=True)

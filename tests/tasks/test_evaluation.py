@@ -34,6 +34,7 @@ class Counting(nn.Module):
         return torch.zeros(*ids.shape, 4), torch.zeros(1)
 
 
+@pytest.mark.medium
 def test_pieces_side_by_side_give_the_loss_of_one_reading(
     model: nn.Module, tokens: np.ndarray
 ) -> None:

@@ -23,6 +23,7 @@ no_nul = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 files_may_be_shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.medium
 @given(text=st.text(no_nul, min_size=1, max_size=40), chunk_bytes=st.integers(1, 9))
 @files_may_be_shared
 def test_any_chunk_size_reads_the_same_text(tmp_path: Path, text: str, chunk_bytes: int) -> None:

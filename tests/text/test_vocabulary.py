@@ -78,6 +78,7 @@ def test_decoded_words_encode_to_the_same_ids(text: str) -> None:
     assert vocabulary.encode(vocabulary.decode(ids)).tolist() == ids.tolist()
 
 
+@pytest.mark.medium
 @given(any_text.filter(bool), st.lists(st.integers(0, 5), max_size=30))
 @settings(max_examples=200)
 def test_pieces_give_the_ids_of_the_whole(text: str, sizes: list[int]) -> None:
