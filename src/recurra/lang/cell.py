@@ -116,6 +116,17 @@ class Cell:
         known = {"I": input_size, "H": hidden_size}
         return {name: size.floor(known) for name, size in self.default_sizes.items()}
 
+    def usual_sizes(self, input_size: int, hidden_size: int) -> dict[str, int]:
+        """A number for each size of the cell's own, for whoever has only I and H to give.
+
+        What the cell says, and half of H, at least 1, for sizes of which it says nothing. The sizes
+        of contexts are not among them: those are what a context has.
+        """
+        of_contexts = {name for size in self.context_sizes for name in size.names}
+        own = [name for name in self.size_names[2:] if name not in of_contexts]
+        halves = dict.fromkeys(own, max(1, hidden_size // 2))
+        return {**halves, **self.own_sizes(input_size, hidden_size)}
+
     def count_parameters(self, sizes: Mapping[str, int]) -> int:
         """How many numbers its parameters have.
 

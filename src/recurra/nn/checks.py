@@ -87,6 +87,23 @@ def check_size_names(where: str, cell: Cell, given: Mapping[str, int]) -> None:
     check_sizes(where, **given)
 
 
+def check_heads(where: str, cell: Cell, sizes: Mapping[str, int]) -> None:
+    """Block-diagonal matrices have a whole number of columns in each of their blocks."""
+    for name, blocks in cell.heads.items():
+        size = cell.parameters[name][1] * blocks
+        if any(other not in sizes for other in size.names):
+            continue  # said where all sizes are
+        number = size.evaluate(sizes)
+        if number % blocks:
+            fewer = max(count for count in range(1, blocks) if number % count == 0)
+            constant = cell.options.heads[name]
+            hint = f", or fewer blocks: {constant}={fewer}" if isinstance(constant, str) else ""
+            raise ValueError(
+                f"{where}: expected {size} to divide into the {blocks} blocks of {name}, got "
+                f"{size} = {number}. Choose another size{hint}."
+            )
+
+
 def check_init_names(where: str, cell: Cell, given: Mapping[str, object]) -> None:
     """`given` names parameters of `cell`."""
     for name in given:

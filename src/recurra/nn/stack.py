@@ -115,6 +115,7 @@ class CellStack(nn.Module):
                         f"{leaf.shape[0].evaluate(sizes)} features, as the cell says, got "
                         f"{input_size}. Choose sizes that agree."
                     )
+            checks.check_heads(self.where, self.cell, sizes)
             yield sizes
             input_size = self.num_directions * self.cell.output_size.evaluate(sizes)
 
