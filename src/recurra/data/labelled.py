@@ -6,7 +6,6 @@ examples, S steps of all together, T of the longest in a batch, B batch, I input
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -58,6 +57,7 @@ class LabelledExamples:
         self.values = values
         self.offsets = offsets
         self.labels = labels
+        self._lengths = np.diff(offsets)
         if len(labels) and self.lengths.min() < 1:
             raise ValueError(
                 f"offsets: expected examples of 1 step or more, got one of {self.lengths.min()}, "
@@ -82,10 +82,10 @@ class LabelledExamples:
         """N."""
         return len(self.labels)
 
-    @cached_property
+    @property
     def lengths(self) -> np.ndarray:
         """[N] int64, the steps of each example."""
-        return np.diff(self.offsets)
+        return self._lengths
 
     @property
     def input_size(self) -> int | None:

@@ -102,6 +102,12 @@ class Confusion:
         """Counts and labels, as JSON has them."""
         return {"labels": list(self.labels), "counts": self.counts.tolist()}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Confusion":
+        """The inverse of `to_config`."""
+        counts = np.array(config["counts"], dtype=np.int64)
+        return cls(counts=counts, labels=tuple(config["labels"]))
+
     def __str__(self) -> str:
         """A table: a row for each class, with its counts, its precision, recall and F1."""
         shown = self.labels if len(self.labels) <= _MAX_SHOWN else ()

@@ -11,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recurra.tasks.classify import ClassifyTask
     from recurra.tasks.language import LanguageTask
     from recurra.tasks.starting import Run, find, train
 
-__all__ = ["LanguageTask", "Run", "find", "train"]
+__all__ = ["ClassifyTask", "LanguageTask", "Run", "find", "train"]
 
 _HOME_OF = {
+    "ClassifyTask": "classify",
     "LanguageTask": "language",
     **dict.fromkeys(("Run", "find", "train"), "starting"),
 }

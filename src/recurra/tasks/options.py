@@ -19,7 +19,7 @@ from recurra.settings import (
 )
 from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 
-TEXT, MODEL = "Text", "Model"
+TEXT, EXAMPLES, MODEL = "Text", "Examples", "Model"
 LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 MAX_SAMPLE_LENGTH = 1_000_000  # tokens; training waits while they are drawn
 
@@ -45,6 +45,27 @@ class Options:
     model: type[Settings]
     training: type[TrainingSettings]
     next_lines: tuple[str, ...] = ()
+
+
+def check_cell_sizes(cell: str, sizes: Mapping[str, int] | None) -> None:
+    """Raise ValueError unless the sizes are of the cell's own names."""
+    own = set(cells.get(cell).size_names) - {"I", "H"}
+    for name, value in (sizes or {}).items():
+        if name not in own:
+            raise ValueError(
+                f"sizes: expected {', '.join(sorted(own)) or 'none'} of cell {cell}, got "
+                f"{name}. See recurra cells {cell}."
+            )
+        whole("sizes", value, least=1, most=MAX_SIZE)
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless a share to drop is from 0 up to, not including, 1."""
+    if not 0 <= value < 1:
+        raise ValueError(
+            f"{name}: expected a share from 0 up to, not including, 1, got {value}. "
+            "Give such a share; 0 turns dropout off."
+        )
 
 
 # ---- language models -----------------------------------------------------------------------------
@@ -109,19 +130,8 @@ class LanguageModelSettings(Settings):
 
     def check(self) -> None:
         """The sizes are the cell's, and the embedding fits where it is tied."""
-        own = set(cells.get(self.cell).size_names) - {"I", "H"}
-        for name, value in (self.sizes or {}).items():
-            if name not in own:
-                raise ValueError(
-                    f"sizes: expected {', '.join(sorted(own)) or 'none'} of cell {self.cell}, got "
-                    f"{name}. See recurra cells {self.cell}."
-                )
-            whole("sizes", value, least=1, most=MAX_SIZE)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"dropout: expected a share from 0 up to, not including, 1, got {self.dropout}. "
-                "Give such a share; 0 turns dropout off."
-            )
+        check_cell_sizes(self.cell, self.sizes)
+        check_share("dropout", self.dropout)
         if self.tied and self.embedding_size != self.hidden_size:
             raise ValueError(
                 f"tied: expected an embedding as large as the layers, {self.hidden_size}, got "
@@ -151,6 +161,128 @@ class LanguageTraining(TrainingSettings):
     prime: str = setting("", "Text that each sample goes on from.", REPORTS)
 
 
+# ---- classifiers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSettings(Settings):
+    """Which examples a classifier learns from, and how they are read."""
+
+    data: str | None = setting(
+        None,
+        "Table (.tsv, .csv, .jsonl, .parquet), UCR's .ts, or a folder with a folder for each class "
+        "or with files of train, val and test; a file alone is divided 80 / 10 / 10 %.",
+        EXAMPLES,
+        unset="none: it must be given",
+        is_path=True,
+    )
+    val_data: str | None = setting(
+        None, "Validate on this file instead.", EXAMPLES, unset="10 % of the data", is_path=True
+    )
+    test_data: str | None = setting(
+        None, "Test on this file instead.", EXAMPLES, unset="10 % of the data", is_path=True
+    )
+    text_column: str | None = setting(
+        None, "Column of texts, its name or number.", EXAMPLES, unset="found by what it holds"
+    )
+    label_column: str | None = setting(
+        None, "Column of labels, its name or number.", EXAMPLES, unset="found by what it holds"
+    )
+    encoding: str | None = setting(None, "Of files of text.", EXAMPLES, unset="read off the file")
+    missing: str = setting(
+        "fail",
+        "Missing values: fail, or fill with the last one before.",
+        EXAMPLES,
+        choices=("fail", "fill"),
+    )
+    class_weights: str = setting(
+        "none",
+        "balanced lets examples of rare classes count more.",
+        EXAMPLES,
+        choices=("none", "balanced"),
+    )
+    level: str = setting("word", "What a token of a text is.", EXAMPLES, choices=LEVELS)
+    lower: bool = setting(False, "Take words in lower case.", EXAMPLES, flags="--lower/--cased")
+    vocab_size: int | None = setting(
+        None,
+        "Largest size of a word or bpe vocabulary.",
+        EXAMPLES,
+        most=MAX_SIZE,
+        unset="word 50000, bpe 4096",
+    )
+    min_count: int = setting(
+        2, "Words seen fewer times in training are taken as unknown.", EXAMPLES
+    )
+    spelling: str = setting(
+        "none",
+        "What of a word's spelling is read beside it: its characters, or hashed n-grams.",
+        EXAMPLES,
+        choices=("none", "characters", "ngrams"),
+    )
+    vectors: str | None = setting(
+        None,
+        "Vectors of words to start from: a text file of GloVe or word2vec.",
+        EXAMPLES,
+        unset="none",
+        is_path=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierSettings(Settings):
+    """The sizes of a classifier, as `Classifier` takes them."""
+
+    cell: str = setting("gru", "The recurrence, by name: see recurra cells.", MODEL)
+    hidden_size: int = setting(64, "Units of each layer and direction.", MODEL, most=MAX_SIZE)
+    num_layers: int = setting(1, "Recurrent layers, one on another.", MODEL, most=MAX_LAYERS)
+    bidirectional: bool = setting(
+        True,
+        "Read each sequence from its end as well; one way, what it believes can be streamed.",
+        MODEL,
+        flags="--bidirectional/--one-way",
+    )
+    pooling: str = setting(
+        "max+mean",
+        "What the layers say over time becomes one vector: last, mean, max, attention, or several "
+        "joined by +.",
+        MODEL,
+    )
+    sizes: Mapping[str, int] | None = setting(
+        None,
+        "Sizes of the cell's own, a projection's say: P=128,C=64; see recurra cells.",
+        MODEL,
+        unset="as the cell says",
+    )
+    embedding_size: int | None = setting(
+        None,
+        "Features of a word's vector.",
+        MODEL,
+        most=MAX_SIZE,
+        unset="64, or those of the vectors that are given",
+    )
+    subword_size: int = setting(
+        64, "Features of what a word's spelling says.", MODEL, most=MAX_SIZE
+    )
+    dropout: float = setting(0.5, "Share of the layers' output dropped in training, 0 to 1.", MODEL)
+    input_dropout: float = setting(
+        0.0, "Share of each word's vector, or of each step, dropped in training.", MODEL
+    )
+    word_dropout: float = setting(0.0, "Share of words dropped in training.", MODEL)
+
+    def check(self) -> None:
+        """The sizes are the cell's, and shares are shares."""
+        check_cell_sizes(self.cell, self.sizes)
+        for name in ("dropout", "input_dropout", "word_dropout"):
+            check_share(name, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyTraining(TrainingSettings):
+    """How a classifier is trained."""
+
+    batch_size: int = setting(64, "Examples read side by side, of like length.", LEARNING)
+
+
 OPTIONS = {
     each.task: each
     for each in (
@@ -168,6 +300,20 @@ OPTIONS = {
             model=LanguageModelSettings,
             training=LanguageTraining,
             next_lines=("recurra sample {run} --length 1000",),
+        ),
+        Options(
+            task="classify",
+            about="Train a classifier: of texts, or of series of numbers.\n\nThe accuracy on the "
+            "validation part decides which model is the best.",
+            examples=(
+                "recurra train classify --data reviews.tsv --out runs/reviews --epochs 5",
+                "recurra train classify --data folder --spelling ngrams --pooling mean",
+                "recurra train classify --data gestures_TRAIN.ts --cell lstm",
+            ),
+            data=LabelledSettings,
+            model=ClassifierSettings,
+            training=ClassifyTraining,
+            next_lines=("recurra evaluate {run}",),
         ),
     )
 }

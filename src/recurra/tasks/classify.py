@@ -1,0 +1,560 @@
+"""`recurra train classify`: texts or series of numbers, each of one of several classes.
+
+Letters: N examples, T time, B batch, C pieces of a word, K classes.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.data import (
+    Buckets,
+    LabelledBatch,
+    LabelledData,
+    LabelledExamples,
+    Sequential,
+    Source,
+    measure_scaling,
+    open_examples,
+    read_labelled,
+    read_part,
+    write_examples,
+)
+from recurra.errors import DataError, argument
+from recurra.files import read_json, write_atomically
+from recurra.models import Classifier, Confusion, Names, Prediction, Scaling
+from recurra.nn.plain import evaluating
+from recurra.settings import Settings
+from recurra.tasks.options import (
+    ClassifierSettings,
+    ClassifyTraining,
+    LabelledSettings,
+)
+from recurra.text import (
+    CharacterSpelling,
+    NgramSpelling,
+    Spelling,
+    Vocabulary,
+    WordVectors,
+    WordVocabulary,
+    read_vectors,
+)
+from recurra.training.settings import TrainingSettings
+from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
+
+FOLDER = "data"
+LEXICON = "words.json"
+EMBEDDING_SIZE = 64
+NUM_BUCKETS = 20_000  # of hashed n-grams
+VALIDATION_EXAMPLES = 5000  # of a larger split, spread over all of it: validating stays cheap
+NUM_SHOWN = 3  # examples of a preview
+_BATCH = 256  # examples that are read side by side where nothing is learned
+_PARTS: dict[str, Any] = {"vocabulary": Vocabulary, "spelling": Spelling, "scaling": Scaling}
+_UNITS = {"char": "characters", "byte": "bytes", "bpe": "pieces"}
+
+
+class ClassifyTask(Task[Classifier, LabelledBatch]):
+    """Examples with a class each, encoded.
+
+    Args:
+        parts: by split, "train" and "val" at least.
+        labels: the names of the classes.
+        vocabulary: of the tokens; None for series.
+        spelling: of the words, where the model is to read that too.
+        lexicon: all words of all parts, where they are spelled: those of the vocabulary in its
+            order, then the others. Ids of examples are places in it.
+        scaling: of series.
+        vectors: to start words from.
+        class_weights: "none", or "balanced": examples of rare classes count more.
+        description: of the data as they were read, as JSON has it.
+    """
+
+    name: ClassVar[str] = "classify"
+    title: ClassVar[str] = "classifier"
+    counted: ClassVar[str] = "sequences"
+    data_settings: ClassVar[type[Settings]] = LabelledSettings
+    model_settings: ClassVar[type[Settings]] = ClassifierSettings
+    training_settings: ClassVar[type[TrainingSettings]] = ClassifyTraining
+
+    def __init__(
+        self,
+        parts: Mapping[str, LabelledExamples],
+        labels: Sequence[str],
+        *,
+        vocabulary: Vocabulary | None = None,
+        spelling: Spelling | None = None,
+        lexicon: Sequence[str] = (),
+        scaling: Scaling | None = None,
+        vectors: WordVectors | None = None,
+        class_weights: str = "none",
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.parts, self.labels = parts, Names(list(labels))
+        self.vocabulary, self.spelling, self.scaling = vocabulary, spelling, scaling
+        self.lexicon = tuple(lexicon)
+        self.vectors = vectors
+        self.description = dict(description or {})
+        self.class_weights = _class_weights(parts["train"].labels, len(labels), class_weights)
+        self._pieces: Tensor | None = None
+        if spelling is not None:
+            self._pieces = torch.from_numpy(spelling.encode(self.lexicon))
+
+    # ---- data ------------------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, data: LabelledSettings) -> None:
+        """Raise DataError when a file is not there."""
+        for name in ("data", "val_data", "test_data", "vectors"):
+            path = getattr(data, name)
+            if path is not None and not Path(path).exists():
+                raise DataError(
+                    f"{path}: expected a file or a folder, got no such file. Check the path."
+                )
+
+    @classmethod
+    def prepare(cls, folder: Path, data: LabelledSettings) -> "ClassifyTask":
+        """Read the examples and encode them into the folder."""
+        if data.data is None:
+            raise DataError(
+                f"{argument('data=')}: expected a file or folder of labelled examples, got none. "
+                f"Name a table with a column of labels, UCR's .ts, or a folder with a sub-folder "
+                f"for each class."
+            )
+        found = read_labelled(
+            data.data,
+            val_data=data.val_data,
+            test_data=data.test_data,
+            text_column=_column(data.text_column),
+            label_column=_column(data.label_column),
+            encoding=data.encoding,
+            missing=data.missing,  # type: ignore[arg-type]
+        )
+        return cls.of(found, data, folder=folder)
+
+    @classmethod
+    def of(
+        cls,
+        found: LabelledData,
+        data: LabelledSettings | None = None,
+        *,
+        folder: Path | None = None,
+    ) -> "ClassifyTask":
+        """The task of examples that were read; encoded in memory, or into a folder."""
+        data = data or LabelledSettings()
+        if found.num_channels is not None:
+            return cls._of_series(found, data, folder)
+        vocabulary = _vocabulary(found, data)
+        spelling, lexicon = _spelling(found, vocabulary, data.spelling)
+        place = {word: number for number, word in enumerate(lexicon)}
+
+        def encode(text: str) -> np.ndarray:
+            if spelling is not None and isinstance(vocabulary, WordVocabulary):
+                words = vocabulary.tokens(text)
+                return np.array([place[word] for word in words], dtype=np.int64)
+            unknown = "skip" if vocabulary.unknown_id is None else "replace"
+            return vocabulary.encode(text, unknown=unknown)
+
+        parts = _encoded(found, encode, folder)
+        if folder is not None and spelling is not None:
+            text = json.dumps(list(lexicon[len(vocabulary) :]), ensure_ascii=False)
+            path = folder / FOLDER / LEXICON
+            write_atomically(path, lambda part: part.write_text(text, "utf-8", "surrogatepass"))
+        vectors = None
+        if data.vectors is not None:
+            if not isinstance(vocabulary, WordVocabulary):
+                raise ValueError(
+                    f"vectors: expected a vocabulary of words for them, got "
+                    f"{argument(f'level={data.level}')}. Use {argument('level=word')}."
+                )
+            vectors = read_vectors(data.vectors, vocabulary)
+        unit = _UNITS.get(vocabulary.level, "words")
+        described = found.describe({n: part.lengths for n, part in parts.items()}, unit)
+        return cls(
+            parts,
+            found.classes,
+            vocabulary=vocabulary,
+            spelling=spelling,
+            lexicon=lexicon,
+            vectors=vectors,
+            class_weights=data.class_weights,
+            description=described.to_config(),
+        )
+
+    @classmethod
+    def _of_series(
+        cls, found: LabelledData, data: LabelledSettings, folder: Path | None
+    ) -> "ClassifyTask":
+        parts = _encoded(found, np.asarray, folder)
+        scaling = measure_scaling(parts["train"], missing=data.missing)  # type: ignore[arg-type]
+        description = found.describe().to_config()
+        return cls(
+            parts,
+            found.classes,
+            scaling=scaling,
+            class_weights=data.class_weights,
+            description=description,
+        )
+
+    @classmethod
+    def open(cls, folder: Path, config: Mapping[str, Any]) -> "ClassifyTask":
+        """The examples in a run's folder, and what they were encoded with."""
+        parts = {
+            name: open_examples(folder / FOLDER / f"{name}.examples")
+            for name in ("train", "val", "test")
+        }
+        made = {
+            name: kind.from_config(config[name])
+            for name, kind in _PARTS.items()
+            if config.get(name) is not None
+        }
+        vocabulary, spelling = made.get("vocabulary"), made.get("spelling")
+        lexicon: list[str] = []
+        if spelling is not None and isinstance(vocabulary, WordVocabulary):
+            lexicon = [*vocabulary.words, *_read_lexicon(folder / FOLDER / LEXICON)]
+        data = config.get("data")
+        data = data if isinstance(data, dict) else {}
+        return cls(
+            parts,
+            Names.from_config(config["labels"]),
+            vocabulary=vocabulary,
+            spelling=spelling,
+            lexicon=lexicon,
+            scaling=made.get("scaling"),
+            class_weights=data.get("class_weights", "none"),
+            description=data.get("described"),
+        )
+
+    @classmethod
+    def has_entries(cls, config: Mapping[str, Any]) -> bool:
+        """Whether there are labels."""
+        return "labels" in config
+
+    def entries(self) -> dict[str, Any]:
+        """What the examples are encoded with, and what was read."""
+        parts = {
+            "labels": self.labels,
+            "vocabulary": self.vocabulary,
+            "spelling": self.spelling,
+            "scaling": self.scaling,
+        }
+        own = {name: part.to_config() for name, part in parts.items() if part is not None}
+        data = {"described": self.description}
+        return {**own, "data": data}
+
+    def describe(self) -> Description:
+        """How many examples, of which classes, and how long."""
+        lines = [
+            (
+                name,
+                f"{len(part):,} examples, {int(part.lengths.sum()):,} {self._unit}, "
+                f"{int(part.lengths.min())} to {int(part.lengths.max())} each",
+            )
+            for name, part in self.parts.items()
+        ]
+        counts = np.bincount(self.parts["train"].labels, minlength=len(self.labels))
+        classes = ", ".join(
+            f"{label} {count:,}"
+            for label, count in list(zip(self.labels, counts, strict=True))[:20]
+        )
+        lines.append(("classes", f"{len(self.labels)}: {classes}"))
+        if self.vocabulary is not None:
+            lines.append(("vocabulary", f"{len(self.vocabulary):,} kinds"))
+        if self.scaling is not None:
+            lines.append(("channels", f"{len(self.scaling.mean)}"))
+        facts = {name: len(part) for name, part in self.parts.items()}
+        return Description(lines=lines, facts={**facts, "classes": list(self.labels)})
+
+    def summary(self) -> str:
+        """What there is to train on and to validate on."""
+        return (
+            f"{len(self.parts['train']):,} examples to train on, {len(self.parts['val']):,} to "
+            f"validate on, {len(self.labels)} classes"
+        )
+
+    @property
+    def _unit(self) -> str:
+        if self.vocabulary is None:
+            return "steps"
+        return _UNITS.get(self.vocabulary.level, "words")
+
+    # ---- model -----------------------------------------------------------------------------------
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """The loss, and what it is quoted in."""
+        return (
+            Figure(name="accuracy", unit="share", higher_is_better=True),
+            Figure(name="macro_f1", higher_is_better=True),
+            Figure(name="nll", unit="nats an example"),
+        )
+
+    def build(self, model: ClassifierSettings, *, backend: str = "auto") -> Classifier:
+        """A classifier for the data, with what reads texts and names classes."""
+        options = asdict(model)
+        if model.embedding_size is None:
+            options["embedding_size"] = (
+                EMBEDDING_SIZE if self.vectors is None else self.vectors.size
+            )
+        made = Classifier(
+            labels=self.labels,
+            vocabulary=self.vocabulary,
+            spelling=self.spelling,
+            scaling=self.scaling,
+            **options,
+            backend=backend,
+        )
+        if self.vectors is not None:
+            made.load_vectors(self.vectors)
+        return made
+
+    def adopt(self, model: Classifier) -> None:
+        """Give the model what reads texts and names classes."""
+        model.labels, model.vocabulary = self.labels, self.vocabulary
+        model.spelling, model.scaling = self.spelling, self.scaling
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def source(self, split: str, training: ClassifyTraining) -> Source[LabelledBatch]:
+        """Batches of examples of like length."""
+        return Buckets(self.parts[split], training.batch_size, seed=training.seed)
+
+    def loss(self, model: nn.Module, batch: LabelledBatch, state: Carried, moment: Moment) -> Loss:
+        """The mean cross-entropy of the true classes, in nats."""
+        logits = self._logits(model, batch)
+        target, counted = batch.target.to(logits.device), batch.weight.to(logits)
+        each = functional.cross_entropy(logits, target, reduction="none")
+        if self.class_weights is not None:
+            weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+            each = each * weights[target]
+        count = int(counted.sum())
+        return Loss(mean=(each * counted).sum() / max(count, 1), count=count)
+
+    def _logits(self, model: nn.Module, batch: LabelledBatch) -> Tensor:
+        """Those of the classes of each example, [B, K], where the model is."""
+        device = next(model.parameters()).device
+        x, lengths = batch.x, batch.lengths.to(device)
+        if self._pieces is None or self.vocabulary is None:
+            return model(x.to(device), lengths)
+        unknown = self.vocabulary.unknown_id or 0
+        words = torch.where(x < len(self.vocabulary), x, unknown)
+        return model(words.to(device), lengths, pieces=self._pieces[x].to(device))
+
+    def whole(self, training: ClassifyTraining) -> int:
+        """The examples of a whole batch."""
+        return training.batch_size
+
+    @property
+    def chance(self) -> float:
+        """The loss of a guess among all classes."""
+        return math.log(len(self.labels))
+
+    def validate(self, model: Classifier, device: torch.device) -> dict[str, float]:
+        """The figures on the validation part, or on 5,000 examples spread over it."""
+        figures, _ = self._read(model, "val", VALIDATION_EXAMPLES)
+        return {figure.name: figures[figure.name] for figure in self.figures}
+
+    def validation_cost(self, training: ClassifyTraining) -> tuple[float, float]:
+        """In steps of time; reading alone costs about a third of learning."""
+        val = self.parts["val"].lengths
+        each = float(self.parts["train"].lengths.mean())
+        return min(len(val), VALIDATION_EXAMPLES) * float(
+            val.mean()
+        ) / 3, training.batch_size * each
+
+    def evaluate(self, model: Classifier, split: str) -> dict[str, Any]:
+        """`accuracy` and `macro_f1`, shares of 1; `nll` in nats an example; `confusion`, the counts
+        with a row for each true class; `examples`, `seconds`."""
+        if split not in self.parts:
+            raise ValueError(
+                f"split: expected one of {', '.join(self.parts)}, got {split!r}. Choose one."
+            )
+        started = time.perf_counter()
+        figures, confusion = self._read(model, split)
+        return {
+            **figures,
+            "examples": confusion.num_examples,
+            "seconds": time.perf_counter() - started,
+            "confusion": confusion.to_config(),
+        }
+
+    def _read(
+        self, model: Classifier, split: str, most: int | None = None
+    ) -> tuple[dict[str, float], Confusion]:
+        """The figures over a split, or over about `most` examples of it in whole batches."""
+        source = Sequential(self.parts[split], _BATCH)
+        every = 1 if most is None else max(1, -(-len(self.parts[split]) // most))
+        total, true, found = 0.0, [], []
+        with torch.no_grad(), evaluating(model):
+            for index in range(0, len(source), every):
+                batch = source.batch(0, index)
+                logits = self._logits(model, batch).double().cpu()
+                total += float(functional.cross_entropy(logits, batch.target, reduction="sum"))
+                true.append(batch.target)
+                found.append(logits.argmax(dim=-1))
+        confusion = Confusion.of(torch.cat(true).numpy(), torch.cat(found).numpy(), self.labels)
+        figures = {
+            "accuracy": confusion.accuracy,
+            "macro_f1": confusion.macro_f1,
+            "nll": total / confusion.num_examples,
+        }
+        return figures, confusion
+
+    @classmethod
+    def evaluate_file(cls, model: Classifier, data: str, split: str | None) -> dict[str, Any]:
+        """The same of other labelled examples, read as the model reads texts and series.
+
+        Args:
+            model: with labels, and what it needs to read.
+            data: a file or a folder, as for training.
+            split: of a folder that has parts, which one; None: its test part.
+        """
+        labels: Names = model.needed("labels", "evaluate")
+        missing = "fail" if model.scaling is None else model.scaling.missing
+        part = read_part(data, labels, name=split or "test", missing=missing)
+        started = time.perf_counter()
+        said = model.predict(list(part.values()))
+        shares = np.array([list(one.probabilities.values()) for one in said])
+        confusion = Confusion.of(part.labels, shares.argmax(axis=1), labels)
+        of_true = shares[np.arange(len(shares)), part.labels]
+        return {
+            "accuracy": confusion.accuracy,
+            "macro_f1": confusion.macro_f1,
+            "nll": float(-np.log(np.maximum(of_true, 1e-300)).mean()),
+            "examples": len(part),
+            "seconds": time.perf_counter() - started,
+            "confusion": confusion.to_config(),
+        }
+
+    @classmethod
+    def say(cls, figures: Mapping[str, Any]) -> str:
+        """The figures on one line, and the table of what was taken for what."""
+        line = (
+            f"accuracy {figures['accuracy']:.2%}, macro F1 {figures['macro_f1']:.4f}, nll "
+            f"{figures['nll']:.4f} nats an example, {figures['examples']:,} examples, "
+            f"{figures['seconds']:.1f} s"
+        )
+        return f"{line}\n\n{Confusion.from_config(figures['confusion'])}"
+
+    def preview(
+        self, model: Classifier, moment: Moment, training: ClassifyTraining
+    ) -> tuple[str, str] | None:
+        """What the model makes of a few texts of the validation part, the same ones each time."""
+        part = self.parts["val"]
+        if self.vocabulary is None:
+            return None
+        chosen = np.random.default_rng(training.seed).permutation(len(part))[:NUM_SHOWN]
+        with torch.no_grad(), evaluating(model):
+            batch = part.gather(np.sort(chosen))
+            shares = self._logits(model, batch).double().softmax(dim=-1)
+        lines = []
+        for number, row in zip(batch.examples.tolist(), shares, strict=True):
+            best, true = int(row.argmax()), int(part.labels[number])
+            right = "" if best == true else f", truly {self.labels[true]}"
+            said = f"{self.labels[best]} {row[best]:.0%}{right}"
+            lines.append(f"{said}: {self._text(part.sequence(number))}")
+        return "\n".join(lines), "of the validation part"
+
+    def _text(self, ids: np.ndarray) -> str:
+        if self.lexicon:
+            return " ".join(self.lexicon[index] for index in ids.tolist())
+        assert self.vocabulary is not None
+        return self.vocabulary.decode(ids)
+
+    def predict(self, model: Classifier, inputs: Any, settings: Any) -> Iterator[Prediction]:
+        """The class of each text or series, and how sure that is."""
+        yield from model.predict(inputs)
+
+
+def _vocabulary(found: LabelledData, data: LabelledSettings) -> Vocabulary:
+    """That of the training texts."""
+    kind = Vocabulary.of_level(data.level)
+    if not issubclass(kind, WordVocabulary):
+        if data.lower:
+            raise ValueError(
+                f"lower: expected words to take in lower case, got "
+                f"{argument(f'level={data.level}')}. Leave it out."
+            )
+        texts = found.train.values() if data.level == "char" else _ended(found.train.values())
+        return kind.build(texts, max_size=data.vocab_size)
+    return kind.build(
+        _ended(found.train.values()),
+        max_size=data.vocab_size,
+        min_count=data.min_count,
+        lower=data.lower,
+    )
+
+
+def _ended(texts: Iterator[str]) -> Iterator[str]:
+    """Each text with a line end behind it: the last word of one does not touch the next one's."""
+    return (f"{text}\n" for text in texts)
+
+
+def _spelling(
+    found: LabelledData, vocabulary: Vocabulary, kind: str
+) -> tuple[Spelling | None, tuple[str, ...]]:
+    """How words are spelled, and all words of all parts, the vocabulary's first."""
+    if kind == "none":
+        return None, ()
+    if not isinstance(vocabulary, WordVocabulary):
+        raise ValueError(
+            f"spelling: expected words to be spelled, got {argument(f'level={vocabulary.level}')}. "
+            f"Use {argument('level=word')}, or leave the spelling out."
+        )
+    words = dict.fromkeys(vocabulary.words)
+    for part in found.parts.values():
+        for text in part.values():
+            words.update(dict.fromkeys(vocabulary.tokens(text)))
+    if kind == "ngrams":
+        return NgramSpelling(NUM_BUCKETS), tuple(words)
+    return CharacterSpelling.build(vocabulary.words), tuple(words)
+
+
+def _encoded(
+    found: LabelledData, encode: Callable[[Any], np.ndarray], folder: Path | None
+) -> dict[str, LabelledExamples]:
+    """The examples of each part, encoded: in memory, or into files in the folder."""
+    parts = {}
+    for name, part in found.parts.items():
+        if folder is None:
+            values, labels = zip(*part.encoded(encode), strict=True)
+            parts[name] = LabelledExamples.of(values, labels)
+        else:
+            path = folder / FOLDER / f"{name}.examples"
+            write_examples(path, part.encoded(encode), num_classes=len(found.classes))
+            parts[name] = open_examples(path)
+    return parts
+
+
+def _class_weights(labels: np.ndarray, num_classes: int, kind: str) -> tuple[float, ...] | None:
+    """How much an example of each class counts, 1 on the average: N / (K n_k) for each class."""
+    if kind == "none":
+        return None
+    counts = np.bincount(labels, minlength=num_classes)
+    return tuple((len(labels) / (num_classes * np.maximum(counts, 1))).tolist())
+
+
+def _column(given: str | None) -> str | int | None:
+    """A column's name, or its number from 1."""
+    return int(given) if given is not None and given.isdecimal() else given
+
+
+def _read_lexicon(path: Path) -> list[str]:
+    try:
+        words = read_json(path)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("no list of words")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: expected the words of the run's examples, got {error!s:.100}. The file is "
+            f"damaged or gone: start the run again."
+        ) from error
+    return words
