@@ -1,19 +1,23 @@
 """A language model that owns its vocabulary writes text, and says how likely a text is."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 import recurra as rc
+from recurra.cli import app
 from recurra.errors import DataError
 from recurra.text import BPEVocabulary, CharacterVocabulary, Vocabulary, WordVocabulary
 
 TEXT = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n"
 CHARACTERS = CharacterVocabulary.build([TEXT])
+RUNS = Path(__file__).parents[1] / "runs" / "format-1"
 PRIMES = ["To be", "n", "", "That is".lower(), "To"]
 
 
@@ -185,6 +189,21 @@ def test_text_needs_a_vocabulary() -> None:
             call()
     model.vocabulary = CharacterVocabulary("abcde")
     assert set(model.generate("a", 20)) <= set("abcde")
+
+
+@pytest.mark.parametrize("level", ["char", "byte", "word", "whitespace", "bpe"])
+def test_a_run_writes_where_its_text_is_not(level: str, tmp_path: Path) -> None:
+    """A model of an old run, of which nothing is left but the model, writes what the run writes."""
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(RUNS / level / name, tmp_path / name)
+    model = rc.LanguageModel.load(tmp_path)
+    assert model.vocabulary is not None
+    assert model.vocabulary.level == level
+    text = model.generate("the", 40, temperature=0.8, seed=1)
+    words = f"sample {RUNS / level} --length 40 --prime the --temperature 0.8 --seed 1".split()
+    sampled = CliRunner().invoke(app, words).stdout_bytes.decode("utf-8", "replace")
+    assert sampled == text + "\n"
+    assert model.nll(["the cat", "the cat"], prime="")[0] > 0
 
 
 def test_a_saved_model_writes_the_same(tmp_path: Path, model: rc.LanguageModel) -> None:

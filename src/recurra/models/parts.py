@@ -10,7 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar, overload, runtime_checkable
 
 from recurra.errors import DataError
 
-RESERVED = frozenset({"format", "task", "model", "data", "training", "settings"})
+# entries of a config.json that are something else
+RESERVED = {"format", "task", "model", "model_settings", "data", "training", "described"}
 _MAX_NAMED = 5  # in a message
 
 
@@ -47,11 +48,6 @@ class Part(Generic[PartT]):
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        if name in RESERVED:
-            raise TypeError(
-                f"{owner.__name__}: expected another name for a part than {name!r}, which "
-                f"config.json has for something else. Rename it."
-            )
         self.name = name
 
     @overload
@@ -73,6 +69,15 @@ class Part(Generic[PartT]):
                 )
             model.check_part(self.name, value)
         vars(model)[self.name] = value
+
+
+def check_part_names(model_class: type) -> None:
+    """Raise a TypeError when a part is called as another entry of config.json."""
+    for name in sorted(RESERVED & declared_parts(model_class).keys()):
+        raise TypeError(
+            f"{model_class.__name__}: expected another name for a part than {name!r}, which "
+            f"config.json has for something else. Rename it."
+        )
 
 
 def declared_parts(model_class: type) -> dict[str, Part[Any]]:

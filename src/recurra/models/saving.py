@@ -37,7 +37,7 @@ from recurra.lang import Cell
 from recurra.models.cell_entries import cell_of
 from recurra.models.devices import find_device
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
-from recurra.models.parts import declared_parts
+from recurra.models.parts import check_part_names, declared_parts
 
 ModelT = TypeVar("ModelT", bound="Model")  # typing.Self is beyond the run-time type checker
 
@@ -59,6 +59,7 @@ class Model(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_part_names(cls)
         _classes[class_name(cls)] = cls
 
     @property
@@ -147,7 +148,7 @@ def save(
     folder = Path(folder)
     path = folder / CONFIG_NAME
     existing = written = read_config(path) if path.exists() else {}
-    if "task" not in existing:  # not a run's, which has a vocabulary though its model may have none
+    if "task" not in existing:  # a run's are its own: it cannot go on without its vocabulary
         existing = {k: v for k, v in existing.items() if k not in declared_parts(type(model))}
     config = {**existing, **entries(model)}
     content = tensor_bytes(_own_tensors(model), note)
