@@ -74,6 +74,22 @@ def test_several_primes_are_written_as_each_alone(
     ]
 
 
+def test_of_a_prime_only_the_last_token_is_decoded(
+    model: rc.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[torch.Size] = []
+    forward = nn.Linear.forward
+
+    def recorded(self: nn.Linear, y: torch.Tensor) -> torch.Tensor:
+        shapes.append(y.shape)
+        return forward(self, y)
+
+    monkeypatch.setattr(nn.Linear, "forward", recorded)
+    model.generate("To be, or", 1)
+    model.generate(["To be, or", "that", "that"], 1)
+    assert shapes == [(1, 1, 12), (1, 1, 12), (1, 2, 12)]
+
+
 def test_one_prime_many_times_has_many_continuations(model: rc.LanguageModel) -> None:
     assert len(set(model.generate(["To"] * 4, 30, seed=3))) == 4
 

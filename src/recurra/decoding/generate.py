@@ -6,6 +6,7 @@ that is `batch_first`, with [B, T] and [B, T, V]. One whose `reads_index` is tru
 """
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -138,7 +139,7 @@ def checked_prime(
 
 def check_length(length: int) -> None:
     """Raise a ValueError unless so many tokens can be drawn."""
-    if length < 0:
+    if not isinstance(length, Integral) or length < 0:
         raise ValueError(f"length: expected 0 or more tokens, got {length}. Use a positive number.")
 
 

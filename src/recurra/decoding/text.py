@@ -1,6 +1,7 @@
 """Text from a language model: as it is written, or several texts at once; where it stops."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -161,7 +162,7 @@ def seeded_generators(seed: int | None, count: int = 1) -> list[torch.Generator]
 
     torch's global generator is neither read nor moved.
     """
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0):
         raise ValueError(
             f"{argument('seed')}: expected a whole number, 0 or more, or None for another text "
             f"each time, got {seed!r}. Use 0."
@@ -171,7 +172,7 @@ def seeded_generators(seed: int | None, count: int = 1) -> list[torch.Generator]
         if seed is None:
             generator.seed()
         else:
-            generator.manual_seed(seed + i)
+            generator.manual_seed(int(seed) + i)
     return generators
 
 

@@ -405,7 +405,7 @@ class LanguageModel(Model):
             code where the model's steps are compiled; several texts, and scores, take a call of it
             for each token.
         """
-        vocabulary = self._vocabulary("generate")
+        vocabulary = self._vocabulary("generate", prime)
         sampler = self._sampler(vocabulary, temperature, top_k, top_p, forbid)
         if isinstance(prime, str) and not scores:
             (generator,) = seeded_generators(seed)
@@ -447,7 +447,7 @@ class LanguageModel(Model):
 
         The model is in its own mode whenever the caller has control, and may be trained meanwhile.
         """
-        vocabulary = self._vocabulary("stream_text")
+        vocabulary = self._vocabulary("stream_text", prime)
         (generator,) = seeded_generators(seed)
         pieces = generate_text(
             self,
@@ -481,7 +481,7 @@ class LanguageModel(Model):
             ValueError: when the model has no vocabulary, or a text has too few tokens.
             DataError: when the vocabulary cannot spell a text.
         """
-        vocabulary = self._vocabulary("nll")
+        vocabulary = self._vocabulary("nll", text)
         if not isinstance(text, str):
             return [self.nll(each, prime=prime) for each in text]
         before: list[int] = []
@@ -498,8 +498,18 @@ class LanguageModel(Model):
         scores = log_probabilities(self, [*before, *ids])
         return -scores[max(len(before) - 1, 0) :].mean().item()
 
-    def _vocabulary(self, method: str) -> Vocabulary:
-        return self.needed("vocabulary", f"{type(self).__name__}.{method}")
+    def _vocabulary(self, method: str, text: object) -> Vocabulary:
+        """The vocabulary that a method needs for the text that it was given."""
+        where = f"{type(self).__name__}.{method}"
+        vocabulary = self.needed("vocabulary", where)
+        each = text if isinstance(text, list | tuple) else [text]
+        wrong = [type(one).__name__ for one in each if not isinstance(one, str)]
+        if wrong:
+            raise TypeError(
+                f"{where}: expected text, got {wrong[0]}. Token ids go to "
+                f"recurra.decoding: generate, log_probabilities."
+            )
+        return vocabulary
 
     @staticmethod
     def _sampler(

@@ -292,6 +292,7 @@ def _take_parts(where: Path, config: Mapping[str, Any], model: Model) -> None:
             setattr(model, name, part.kind.from_config(config[name]))
         except _MISFITS as error:
             said = str(error) if isinstance(error, DataError | ValueError) else repr(error)
+            said = said.removeprefix(f"{name}: ")
             raise CheckpointError(f"{where}: {name}: {said:.400}") from error
 
 
