@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from recurra.data.splits import LabelledData, read_labelled, read_part
@@ -109,6 +110,12 @@ def test_a_folder_of_classes_leaves_out_what_is_no_example(tmp_path: Path) -> No
     assert all(value.dtype == np.float32 for value in data.train.values())
 
 
+def test_series_of_tables_keep_the_names_of_their_channels(tmp_path: Path) -> None:
+    for label in ("down", "up"):
+        write(tmp_path / label, **{f"{n}_csv": "speed,height\n1,2\n" for n in range(4)})
+    assert read_labelled(tmp_path).channels == ("speed", "height")
+
+
 def test_several_files_are_read_as_one(tmp_path: Path) -> None:
     write(tmp_path, a_tsv=lines({"x": 5, "y": 5}), b_tsv=lines({"z": 10}, 100))
     data = read_labelled([tmp_path / "a.tsv", tmp_path / "b.tsv"])
@@ -124,6 +131,8 @@ def test_lists_and_arrays_are_data_too() -> None:
     assert digits.classes == ("9", "10")  # numbers in the order of numbers
     assert digits.num_channels == 4
     assert {value.shape for value in digits.train.values()} == {(8, 4)}
+    tensors = read_labelled((torch.from_numpy(images), torch.arange(20) % 2 + 9))
+    assert tensors.classes == ("9", "10")
     flat = read_labelled((images.reshape(20, 32), np.arange(20) % 2))
     assert flat.num_channels == 1
 

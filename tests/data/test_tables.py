@@ -63,6 +63,11 @@ def test_a_zip_archive_of_one_table_is_read(tmp_path: Path) -> None:
     assert pairs(path) == list(zip(TEXTS, LABELS, strict=True))
 
 
+def test_a_first_row_with_labels_is_no_header(tmp_path: Path) -> None:
+    path = written(tmp_path, "question\tneg\n" + table())
+    assert pairs(path) == [("question", "neg"), *zip(TEXTS, LABELS, strict=True)]
+
+
 def test_a_quoted_text_may_have_line_ends_and_is_named_by_its_last_line(tmp_path: Path) -> None:
     path = written(tmp_path, 'text,label\n"two\r\nlines",1\nb,0\n', "a.csv")
     assert [*open_records(path)] == [
@@ -153,7 +158,7 @@ def test_parquet(tmp_path: Path) -> None:
     [
         ("a.tsv", "a\t1\nb\t0\nc\td\t1\n", r"line 3: expected 2 columns.*got 3.*no tab inside"),
         ("a.csv", "text,label\na,1\nb,c,0\n", r"line 3: expected 2 columns.*got 3.*\"quotes\""),
-        ("a.csv", 'a,1\n"b,0\nc,1\n', r"line 3: expected a row of a table, got: unexpected end"),
+        ("a.csv", 'a,1\n"b,0\nc,1\n', r"line 2: expected a row of a table, got: unexpected end"),
         ("a.tsv", "", "expected text, got an empty file"),
         ("a.tsv", "\n \n", "expected rows of examples, got none"),
         ("a.tsv", "text\tlabel\n", "below the header, got none"),

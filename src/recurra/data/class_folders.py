@@ -66,6 +66,7 @@ class FolderRecords(Records):
                 columns.setdefault(recording.columns or value.shape[1], file)
                 columns.setdefault(value.shape[1], file)
                 _check_alike(columns)
+                self.channels = recording.columns or self.channels
             yield Record(value=value, label=label, place=str(file))
 
     def _text(self, file: Path) -> str:

@@ -39,12 +39,14 @@ class Records(ABC):
         notes: how it was read, a sentence each: "columns: text, label".
         left_out: what lies beside the data and was not read.
         classes: the classes that the file itself declares, in its order; None where it does not.
+        channels: names of a series' channels, once a record was read; None where there are none.
     """
 
     where: str
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
 
     @abstractmethod
     def __iter__(self) -> Iterator[Record]:
@@ -58,17 +60,13 @@ class Records(ABC):
 class GivenRecords(Records):
     """Examples that are in memory already: texts, or arrays as scikit-learn has them."""
 
-    def __init__(
-        self,
-        values: Sequence[Any] | np.ndarray,
-        labels: Sequence[Any] | np.ndarray,
-        where: str = "data",
-    ) -> None:
+    def __init__(self, values: Any, labels: Any, where: str = "data") -> None:
         """Take the lists as they are.
 
         Args:
-            values: N texts; or N series, each [T, I] or [T], as a list or one array.
-            labels: N names or numbers of classes.
+            values: N texts; or N series, each [T, I] or [T]; in a list, an array, a tensor or a
+                column of pandas.
+            labels: N names or numbers of classes, likewise.
             where: what errors call them.
         Raises:
             DataError: when there are not as many labels as examples.
@@ -91,6 +89,7 @@ class SeveralRecords(Records):
     """Several files as if they were one, in the order given."""
 
     def __init__(self, parts: Sequence[Records]) -> None:
+        """Take the readers, one or more."""
         self.parts = parts
         self.where = named(part.where for part in parts)
         self.notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
@@ -99,11 +98,12 @@ class SeveralRecords(Records):
     def __iter__(self) -> Iterator[Record]:
         for part in self.parts:
             yield from part
+        self.channels = self.parts[0].channels
 
 
 def label_name(label: Any) -> str:
     """The name of a class that a file or a program gives as a string, a number or a truth value."""
-    if isinstance(label, np.generic):
+    if hasattr(label, "item"):  # of numpy and torch
         label = label.item()
     if label is None or (isinstance(label, float) and np.isnan(label)):
         return ""

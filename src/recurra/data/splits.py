@@ -121,6 +121,7 @@ class LabelledData:
         classes: the names of the classes, class 0 first: in numerical order where all are numbers,
             in the order of the file where it declares them, else in that of the alphabet.
         num_channels: I, of series; None of texts.
+        channels: their names, where the files have them.
         notes: how the data were read, a sentence each.
         beside: files that lie beside the data and were not read.
     """
@@ -128,6 +129,7 @@ class LabelledData:
     parts: Mapping[str, LabelledPart]
     classes: tuple[str, ...]
     num_channels: int | None
+    channels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
@@ -245,6 +247,7 @@ def read_labelled(
         parts=parts,
         classes=classes,
         num_channels=surveys["train"].num_channels,
+        channels=records["train"].channels,
         notes=tuple(dict.fromkeys(notes)),
         beside=tuple(dict.fromkeys(one for own in records.values() for one in own.left_out)),
     )

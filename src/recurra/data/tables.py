@@ -230,9 +230,10 @@ class SeparatedRecords(TableRecords):
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             strict=True,  # a quote that is never closed is an error, not one long text
         )
-        width = None
+        width, last = None, 0
         try:
             for cells in reader:
+                last = reader.line_num
                 if not cells or (len(cells) == 1 and not cells[0].strip()):
                     continue
                 width = width or len(cells)
@@ -244,8 +245,8 @@ class SeparatedRecords(TableRecords):
                 yield reader.line_num, cells
         except csv.Error as error:
             raise DataError(
-                f"{self.path}, line {reader.line_num}: expected a row of a table, got: {error}. "
-                "Write the table again."
+                f"{self.path}, line {last + 1}: expected a row of a table, got: {error}. "
+                'Close every quote, and write one inside a quoted text twice, as in "a ""b"" c".'
             ) from None
 
     def _dialect(self) -> tuple[str, bool]:
@@ -398,14 +399,16 @@ def header_of(sample: list[list[str]]) -> list[str] | None:
     names = [cell.strip() for cell in first]
     if len({*names}) < len(names) or not all(_may_be_name(name) for name in names):
         return None
+    labels = [i for i in range(len(first)) if _may_be_labels(rest, i)]
+    if any(cells[i].strip() == names[i] for i in labels for cells in rest):
+        return None  # a row like the others
     known = [i for i, name in enumerate(names) if name.lower() in TEXT_NAMES + LABEL_NAMES]
     if known and not any(cells[i].strip() == names[i] for i in known for cells in rest):
         return first
-    for i in range(len(first)):
-        if len(rest) >= 4 and _may_be_labels(rest, i):
-            counts = Counter(cells[i].strip() for cells in rest)
-            if names[i] not in counts and min(counts.values()) > 1:
-                return first
+    for i in labels:
+        counts = Counter(cells[i].strip() for cells in rest)
+        if len(rest) >= 4 and min(counts.values()) > 1:
+            return first
     return None
 
 
