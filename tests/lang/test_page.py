@@ -30,7 +30,7 @@ def test_a_page_says_sizes_starts_masks_and_constants() -> None:
     text = text_of(compose.zoneout(cells.lstm, 0.1))
     assert "learned" in text
     assert "[H, I]" in text
-    assert "starts at b_f: 1.0" in text
+    assert "starts at b_f = 1.0" in text
     assert "random, each step" in text
     assert "delay" in text_of(cells.get("taugru"))
 
@@ -38,8 +38,11 @@ def test_a_page_says_sizes_starts_masks_and_constants() -> None:
 def test_signs_of_html_in_a_cell() -> None:
     @cell
     def less(x, h, W, b):
-        """A < B & C."""
+        r"""A < B & C: $\href{javascript:x}{y}$."""
         return where(h < b, tanh(W @ x), h)
 
-    assert "A < B & C." in text_of(less)
+    assert "A < B & C" in text_of(less)
     assert "h_{t-1} < b" in text_of(less)
+    mathematics = list(ElementTree.fromstring(less._repr_html_()).iter("div"))[1]
+    assert "href" not in "".join(mathematics.itertext())
+    assert "<pre" in less._repr_html_().partition("href")[0]

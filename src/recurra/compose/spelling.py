@@ -57,7 +57,10 @@ def split_spellings(text: str) -> list[str]:
     Raises:
         ValueError: when there is none, one is empty or written twice, or a bracket is not closed.
     """
-    found = [part.strip() for part in split(text)]
+    try:
+        found = [part.strip() for part in split(text)]
+    except ValueError as error:
+        raise ValueError(f"cells: {str(error).removeprefix('cell: ')}") from None
     if "" in found:
         got = "an empty one" if len(found) > 1 else "none"
         raise ValueError(f"cells: expected cells with commas between them, got {got}. Name some.")

@@ -1,6 +1,5 @@
 """A cell as a notebook shows it: docstring, equations typeset, and a table of what they read."""
 
-import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -20,29 +19,34 @@ def math(cell: "Cell") -> str:
 
 
 def html(cell: "Cell") -> str:
-    """The page; Jupyter typesets the mathematics in it."""
-    paragraphs = (escape(" ".join(part.split())) for part in re.split(r"\n\s*\n", cell.doc) if part)
-    table = "".join(
-        f"<tr>{''.join(_CELL + text + '</td>' for text in row)}</tr>" for row in _rows(cell)
-    )
+    """The page; Jupyter typesets the mathematics in it.
+
+    What is no mathematics of ours stands in elements that are not searched for any: a docstring, as
+    that of a model from elsewhere, must not bring its own.
+    """
+    rows = ("".join(f"{_CELL}{text}</td>" for text in row) for row in _rows(cell))
+    table = "".join(f"<tr>{row}</tr>" for row in rows)
+    doc = f'<pre style="white-space: pre-wrap">{escape(cell.doc)}</pre>' if cell.doc else ""
     return (
-        f"<div><b>{escape(cell.name)}</b>"
-        + "".join(f"<p>{text}</p>" for text in paragraphs)
-        + f"<div>{escape(math(cell), quote=False)}</div><table>{table}</table></div>"
+        f"<div><b><code>{escape(cell.name)}</code></b>{doc}"
+        f"<div>{escape(math(cell), quote=False)}</div><table>{table}</table></div>"
     )
 
 
 def _rows(cell: "Cell") -> list[tuple[str, str, str, str]]:
     """Kind, names, size, and how they start, of all that the equations read; then the constants."""
     words = rules_in_words(cell.init)
-    rules = {name: str(words.get(name, "a function")) for name in cell.init}
     rows = []
     for kind, size, names in show.inputs_by_kind(cell.equations):
-        starts = [f"{name}: {rules[name]}" for name in names if name in rules]
-        said = f"starts at {', '.join(starts)}" if starts else ""
-        rows.append((kind, f"<code>{escape(', '.join(names))}</code>", escape(size), escape(said)))
+        starts = [f"{name} = {words.get(name, '...')}" for name in names if name in cell.init]
+        said = f"starts at {_code(', '.join(starts))}" if starts else ""
+        rows.append((kind, _code(", ".join(names)), escape(size), said))
     for name, value in cell.constants.items():
-        rows.append(("constant", f"<code>{escape(name)}</code>", escape(f"{value!r:.80}"), ""))
+        rows.append(("constant", _code(name), _code(f"{value!r:.80}"), ""))
     for name, size in cell.default_sizes.items():
-        rows.append(("size", f"<code>{escape(name)}</code>", escape(f"{size} if not given"), ""))
+        rows.append(("size", _code(name), escape(f"{size} if not given"), ""))
     return rows
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
