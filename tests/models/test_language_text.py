@@ -222,6 +222,12 @@ def test_a_run_writes_where_its_text_is_not(level: str, tmp_path: Path) -> None:
     assert model.nll(["the cat", "the cat"], prime="")[0] > 0
 
 
+@pytest.mark.parametrize("text", [None, 3, ["To", 3], torch.tensor([1])])
+def test_what_is_no_text_is_named(model: rc.LanguageModel, text: Any) -> None:
+    with pytest.raises(TypeError, match=r"LanguageModel.nll: expected text, got (Non|int|Ten)"):
+        model._vocabulary("nll", text)  # nll itself is checked by types in tests
+
+
 def test_a_saved_model_writes_the_same(tmp_path: Path, model: rc.LanguageModel) -> None:
     model.save(tmp_path / "model")
     loaded = rc.load(tmp_path / "model")

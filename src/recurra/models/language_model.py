@@ -31,11 +31,11 @@ from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
 from recurra.models.parts import Part
-from recurra.models.saving import Model
+from recurra.models.saving import Model, layer_options
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_flags, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
-from recurra.nn.initial import Rule, words_of
+from recurra.nn.initial import Rule
 from recurra.nn.plain import is_table, what_else
 from recurra.nn.stream import Stream
 from recurra.text import Vocabulary
@@ -559,18 +559,7 @@ class LanguageModel(Model):
             "dropout": self.dropout,
             "embedding_dropout": self.embedding_dropout,
             "tied": self.tied,
-            **self._options,
+            **({"batch_first": True} if self.batch_first else {}),
+            **layer_options(self.recurrent),
             "dtype": str(self.decoder.weight.dtype).removeprefix("torch."),
         }
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        """Those of the arguments that most models leave alone, where they are not at rest."""
-        recurrent = self.recurrent
-        options: dict[str, tuple[Any, Any]] = {
-            "batch_first": (self.batch_first, False),
-            "init": (words_of(recurrent.init), {}),
-            "learned_state": (recurrent.learned_state, False),
-            "memory": (recurrent.memory, "normal"),
-        }
-        return {name: value for name, (value, usual) in options.items() if value != usual}

@@ -38,6 +38,8 @@ from recurra.models.cell_entries import cell_of
 from recurra.models.devices import find_device
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 from recurra.models.parts import check_part_names, declared_parts
+from recurra.nn import Recurrent
+from recurra.nn.initial import words_of
 
 ModelT = TypeVar("ModelT", bound="Model")  # typing.Self is beyond the run-time type checker
 
@@ -166,6 +168,17 @@ def entries(model: Model) -> dict[str, Any]:
 def model_config(model: Model) -> dict[str, Any]:
     """The entry of a config.json that rebuilds the model."""
     return {"class": class_name(type(model)), **model.config}
+
+
+def layer_options(recurrent: Recurrent) -> dict[str, Any]:
+    """The entries of a config for what most models leave alone in their layers: init, learned_state
+    and memory, where they are not as usual."""
+    options = {
+        "init": (words_of(recurrent.init), {}),
+        "learned_state": (recurrent.learned_state, False),
+        "memory": (recurrent.memory, "normal"),
+    }
+    return {name: value for name, (value, usual) in options.items() if value != usual}
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
