@@ -11,6 +11,7 @@ import torch
 
 import recurra as rc
 from recurra import compose
+from recurra.compose.spelling import resolved
 from recurra.errors import CheckpointError
 from recurra.lang import Cell, tanh
 from recurra.models.cell_entries import cell_config, cell_of
@@ -96,6 +97,29 @@ def test_a_config_names_no_file_and_no_module(tmp_path: Path) -> None:
             with pytest.raises(CheckpointError):
                 rc.load(tmp_path)
             edit(tmp_path, composed="gone")
+    assert not (tmp_path / "runs").exists()
+
+
+class Spelling(rc.LanguageModel):
+    """A model with an argument more that names a cell."""
+
+    def __init__(self, vocab_size: int, *, other: str = "gru", **options: Any) -> None:
+        super().__init__(vocab_size, **options)
+        self.other = resolved("Spelling", other)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {**super().config, "other": "gru"}
+
+
+def test_no_argument_of_a_model_runs_a_file_that_a_config_names(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text(MINE)
+    Spelling(V, embedding_size=4, hidden_size=4).save(tmp_path)
+    rc.load(tmp_path)
+    for name in (f"{tmp_path}/evil.py:mine", f"zoneout({tmp_path}/evil.py:mine)", "evil:mine"):
+        edit(tmp_path, other=name)
+        with pytest.raises(CheckpointError, match="Nothing that a folder names is run"):
+            rc.load(tmp_path)
     assert not (tmp_path / "runs").exists()
 
 

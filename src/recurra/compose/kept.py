@@ -13,13 +13,33 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
 from recurra.errors import CellError
 from recurra.lang import Cell
 
+_MAY_RUN: ContextVar[bool] = ContextVar("recurra_may_run", default=True)
 _ran: dict[str, tuple[tuple[int, int], ModuleType]] = {}  # by file: as it was when it ran
+
+
+@contextmanager
+def nothing_runs() -> Iterator[None]:
+    """In the block no spelling runs a file or imports a module: it is read from a saved folder."""
+    token = _MAY_RUN.set(False)
+    try:
+        yield
+    finally:
+        _MAY_RUN.reset(token)
+
+
+def _check_may_run(spelled: str) -> None:
+    if not _MAY_RUN.get():
+        raise ValueError(
+            f"cell: expected a cell that needs no code of a user's, got {spelled!r:.200} in a "
+            f"saved folder. Nothing that a folder names is run."
+        )
 
 
 def cell_of_file(path: str, name: str) -> Cell:
@@ -29,6 +49,7 @@ def cell_of_file(path: str, name: str) -> Cell:
         ValueError: when the file is missing, ends with an error, or has no such cell.
         CellError: at the line of the file whose equations are wrong.
     """
+    _check_may_run(f"{path}:{name}")
     return _cell_in(_module_of_file(Path(path).expanduser()), name, path)
 
 
@@ -39,6 +60,7 @@ def cell_of_module(module: str, name: str) -> Cell:
         ValueError: when there is no such module, it ends with an error, or has no such cell.
         CellError: at the line of the module whose equations are wrong.
     """
+    _check_may_run(f"{module}:{name}")
     try:
         with _first_on_path(os.getcwd()):
             found = importlib.import_module(module)

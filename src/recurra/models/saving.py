@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from recurra.compose.kept import nothing_runs
 from recurra.compose.spelling import resolved
 from recurra.errors import CellError, CheckpointError, DataError
 from recurra.files import read_header, read_tensors, tensor_bytes, write_atomically
@@ -283,9 +284,10 @@ def build(
         layers = arguments.get("num_layers", 1)
         if isinstance(layers, int | float) and layers > len(shapes):
             raise ValueError(f"num_layers {layers} for weights of {len(shapes)} tensors")
-        blank = found(**arguments, device="meta", backend=backend)
-        check_shapes(weights, shapes, blank)
-        model = found(**arguments, device=device, backend=backend)
+        with nothing_runs():
+            blank = found(**arguments, device="meta", backend=backend)
+            check_shapes(weights, shapes, blank)
+            model = found(**arguments, device=device, backend=backend)
     except _MISFITS as error:
         # torch goes on for many lines
         said = [str(error)] if isinstance(error, ValueError) else str(error).splitlines()[:1]
