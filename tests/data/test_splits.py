@@ -116,6 +116,14 @@ def test_series_of_tables_keep_the_names_of_their_channels(tmp_path: Path) -> No
     assert read_labelled(tmp_path).channels == ("speed", "height")
 
 
+def test_texts_of_numbers_are_remarked_on(tmp_path: Path) -> None:
+    for label in ("down", "up"):
+        write(tmp_path / label, **{f"{n}_txt": "0.5,-1.25\n2,3e-4\n" for n in range(3)})
+    assert read_labelled(tmp_path).notes[1] == (
+        "0.txt holds numbers, taken as a text: call such files .csv to read series"
+    )
+
+
 def test_several_files_are_read_as_one(tmp_path: Path) -> None:
     write(tmp_path, a_tsv=lines({"x": 5, "y": 5}), b_tsv=lines({"z": 10}, 100))
     data = read_labelled([tmp_path / "a.tsv", tmp_path / "b.tsv"])

@@ -68,6 +68,12 @@ def test_a_first_row_with_labels_is_no_header(tmp_path: Path) -> None:
     assert pairs(path) == [("question", "neg"), *zip(TEXTS, LABELS, strict=True)]
 
 
+def test_a_name_above_numbers_is_a_header(tmp_path: Path) -> None:
+    assert pairs(written(tmp_path, "Satz\tWert\na b\t1\nc d\t0\n")) == [("a b", "1"), ("c d", "0")]
+    bare = written(tmp_path, "a b\t\nc d\t1\ne f\t0\n")  # an example without a label
+    assert pairs(bare)[0] == ("a b", "")
+
+
 def test_a_quoted_text_may_have_line_ends_and_is_named_by_its_last_line(tmp_path: Path) -> None:
     path = written(tmp_path, 'text,label\n"two\r\nlines",1\nb,0\n', "a.csv")
     assert [*open_records(path)] == [
@@ -108,6 +114,11 @@ def test_the_one_column_of_few_values_is_the_label(tmp_path: Path) -> None:
     path = written(tmp_path, rows)
     assert pairs(path)[4] == ("some words 4", "1")
     assert open_records(path).notes == ("columns: text 3, label 1 (no header)",)
+
+
+def test_a_column_of_measured_numbers_is_no_label(tmp_path: Path) -> None:
+    rows = "".join(f"{n % 2 + 0.5};{n % 2};words {n}\n" for n in range(30))
+    assert pairs(written(tmp_path, rows, "a.csv"))[1] == ("words 1", "1")
 
 
 def test_json_lines(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A folder with a sub-folder for each class: texts, or series as arrays and tables of numbers."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from recurra.models.scaling import as_series
 from recurra.text.reading import read_text
 
 TEXTS = (".txt", ".text")
+_NUMBERS = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?([,;\s]+[-+]?\d*\.?\d+(e[-+]?\d+)?)+", re.I)
 
 
 class FolderRecords(Records):
@@ -54,6 +56,11 @@ class FolderRecords(Records):
         self.left_out = tuple(str(each.relative_to(path)) for each in beside)
         kind = "texts" if True in kinds else "series"
         self.notes = (f"a sub-folder for each class, a file for each of the {kind}",)
+        first = self.files[0][0]
+        if True in kinds and _NUMBERS.fullmatch(self._text(first).partition("\n")[0].strip()):
+            self.notes += (
+                f"{first.name} holds numbers, taken as a text: call such files .csv to read series",
+            )
 
     def __iter__(self) -> Iterator[Record]:
         columns: dict[tuple[str, ...] | int, Path] = {}

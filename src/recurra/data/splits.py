@@ -4,6 +4,7 @@
 stop training later, or spoil it, is an error here, with its place and how often it occurs.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -324,9 +325,12 @@ def _classes(train: Survey) -> tuple[str, ...]:
     if train.records.classes is not None:
         return tuple(name for name in train.records.classes if name in names)
     try:
-        return tuple(sorted(names, key=lambda name: (float(name), name)))
+        number = {name: float(name) for name in names}
     except ValueError:
         return tuple(sorted(names))
+    if not all(map(math.isfinite, number.values())):  # "nan" is a language
+        return tuple(sorted(names))
+    return tuple(sorted(names, key=lambda name: (number[name], name)))
 
 
 def _check_classes(surveys: Mapping[str, Survey], classes: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import csv
 import importlib
 import io
 import json
+import math
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -392,8 +393,8 @@ def lines_of(path: Path, encoding: str | None = None) -> Iterator[str]:
 def header_of(sample: list[list[str]]) -> list[str] | None:
     """The first row, if it names the columns.
 
-    It does when it has a well-known name, or when what it has in a column of labels is no label of
-    the rows below it.
+    It does when it has a well-known name, when it has a name above numbers, or when what it has in
+    a column of labels is no label of the rows below it.
     """
     first, rest = sample[0], sample[1:]
     names = [cell.strip() for cell in first]
@@ -405,6 +406,9 @@ def header_of(sample: list[list[str]]) -> list[str] | None:
     known = [i for i, name in enumerate(names) if name.lower() in TEXT_NAMES + LABEL_NAMES]
     if known and not any(cells[i].strip() == names[i] for i in known for cells in rest):
         return first
+    for i, name in enumerate(names):
+        if name and rest and all(_is_number(cells[i]) for cells in rest):
+            return first
     for i in labels:
         counts = Counter(cells[i].strip() for cells in rest)
         if len(rest) >= 4 and min(counts.values()) > 1:
@@ -413,24 +417,33 @@ def header_of(sample: list[list[str]]) -> list[str] | None:
 
 
 def _may_be_name(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return len(cell) <= _LONGEST_NAME and len(cell.split()) <= 3
-    return False
+    return not _is_number(cell) and len(cell) <= _LONGEST_NAME and len(cell.split()) <= 3
 
 
 def _may_be_labels(sample: list[list[Any]], column: int) -> bool:
-    """Whether a column has few distinct values, each short."""
+    """Whether a column has few distinct values, each short and none a fraction."""
     values = [cells[column] for cells in sample]
     if any(isinstance(value, list | dict | np.ndarray) for value in values):
         return False
     names = {label_name(value) for value in values}
     distinct = len(names - {""})
-    short = all(len(name) <= 2 * _LONGEST_NAME for name in names)
+    short = all(len(name) <= 2 * _LONGEST_NAME and not _is_fraction(name) for name in names)
     return short and 2 <= distinct <= max(
         2, min(_MOST_CLASSES, len(sample) // 2), len(sample) // 10
     )
+
+
+def _is_fraction(cell: str) -> bool:
+    """Whether it is a number that is measured, not one that names a class."""
+    return _is_number(cell) and math.isfinite(float(cell)) and not float(cell).is_integer()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _mean_size(sample: list[list[Any]], column: int) -> float:
