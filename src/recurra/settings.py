@@ -15,7 +15,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -72,6 +72,12 @@ def setting(default: Any, help: str, panel: str, **declared: Any) -> Any:
     return field(default=default, metadata={_KEY: option})
 
 
+def declared_as(settings: "type[Settings]", name: str, *, default: Any) -> Any:
+    """A field of that name of other settings, with another default."""
+    [found] = [each for each in declared(settings) if each.name == name]
+    return field(default=default, metadata=found.metadata)
+
+
 class Settings:
     """Base of dataclasses of settings; each value is checked when they are made.
 
@@ -90,8 +96,12 @@ class Settings:
         """Raise ValueError where values do not go together."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for config.json."""
-        return asdict(self)  # type: ignore[call-overload]
+        """Plain values for config.json; an object that has a name, a cell say, is its name."""
+        return {each.name: plain(getattr(self, each.name)) for each in declared(type(self))}
+
+    def arguments(self) -> dict[str, Any]:
+        """The values as they are, by name."""
+        return {each.name: getattr(self, each.name) for each in declared(type(self))}
 
     @classmethod
     def paths(cls) -> list[str]:
@@ -102,6 +112,17 @@ class Settings:
     def pick(cls: type[SettingsT], given: Mapping[str, Any]) -> SettingsT:
         """Settings from those of the values that are theirs; defaults for the others."""
         return cls(**{name: given[name] for name in names(cls) if name in given})
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return getattr(value, "name", str(value))
 
 
 def declared(settings: type[Settings]) -> list[Field[Any]]:

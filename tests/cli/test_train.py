@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 
 from recurra.cli.main import app
+from recurra.cli.pages import flags, settings_page
 from recurra.settings import declared, option_of
 from recurra.tasks.options import OPTIONS
 from recurra.training import SilentView
@@ -183,3 +184,40 @@ def test_what_to_do_next_can_be_pasted_into_a_shell(
     for command in ("recurra evaluate ", "recurra sample ", "tensorboard --logdir "):
         [line] = [line for line in out.splitlines() if line.strip().startswith(command)]
         assert str(folder) in shlex.split(line)
+
+
+@pytest.mark.parametrize("task", OPTIONS)
+def test_the_flags_of_a_task_are_those_that_were_published(task: str) -> None:
+    """What goes or is renamed breaks scripts: flags.txt changes with a line in CHANGELOG."""
+    published = (Path(__file__).parent / "flags.txt").read_text().splitlines()
+    assert flags(task) == [line.split()[1] for line in published if line.split()[0] == task]
+
+
+def test_the_page_of_settings_is_that_of_the_declarations() -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert page.read_text().splitlines() == list(settings_page())
+
+
+def test_a_run_goes_on_by_its_name_alone(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path
+) -> None:
+    recurra(*quick, "--out", tmp_path / "run", "--max-steps", "4")
+    outcome = recurra("train", "--resume", tmp_path / "run", "--max-steps", "6")
+    assert outcome.code == 0
+    assert "6 steps" in outcome.out
+    outcome = recurra("train", "--resume", tmp_path / "none")
+    assert outcome.code == 2
+    assert "expected a run, got no config.json there" in outcome.err
+
+
+def test_without_a_name_each_run_has_a_new_folder(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        outcome = recurra(*quick, "--max-steps", "2", "--sample-length", "0")
+        assert outcome.code == 0
+        assert f"the run is in runs/lm-{number}" in outcome.out
+    outcome = recurra("train", "lm", "--resume")
+    assert outcome.code == 2
+    assert "--out: expected the folder of a run to resume, got none" in outcome.err

@@ -183,7 +183,7 @@ def test_starts_from_vectors(tmp_path: Path) -> None:
         ({"level": "char", "lower": True}, r"lower: expected words.*got level=char"),
         ({"pooling": "median"}, r"pooling: expected one of last, mean, max"),
         ({"spelling": "syllables"}, r"spelling: expected one of none, characters, ngrams"),
-        ({"dropout": 1.0}, r"dropout: expected a share from 0 up to, not including, 1, got 1.0"),
+        ({"dropout": 1.0}, r"dropout: expected a number from 0 up to, not including, 1, got 1.0"),
         ({"cell": "gruu"}, r"gruu"),
         ({"test_data": "nowhere.tsv"}, r"nowhere.tsv: expected a file or a folder"),
     ],

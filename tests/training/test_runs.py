@@ -226,7 +226,7 @@ def test_a_run_starts_in_an_empty_folder(
             ValueError,
             "num_layers: expected a whole number of at least 1, got -1",
         ),
-        ({"dropout": 1.0}, ValueError, r"dropout: expected a share from 0 .* got 1\.0"),
+        ({"dropout": 1.0}, ValueError, r"dropout: expected a number from 0 .* got 1\.0"),
         (
             {"tied": True},
             ValueError,

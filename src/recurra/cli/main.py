@@ -24,8 +24,16 @@ TRACEBACK_VARIABLE = "RECURRA_TRACEBACK"
 _REFUSAL = re.compile(r": expected .*, got", re.DOTALL)
 
 
+_ORDER = ("train", "evaluate", "sample", "predict", "compare", "cells", "doctor")
+
+
 class Commands(typer.core.TyperGroup):
     """A group whose errors are one line each."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands in the order in which they are used."""
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(names))
 
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
         """Run a command; leave with its exit code, or with 2 and a line on stderr."""
@@ -105,7 +113,6 @@ app = typer.Typer(
     name="recurra",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog="Start with: recurra train lm --max-minutes 1",

@@ -46,13 +46,19 @@ def option(
         parser: reads what is given; its ValueError is said with the option's name.
     """
     shown: Any = True if default is None else default
+    metavar = f"<{'|'.join(choices)}>" if choices else {path: "PATH", named: "TEXT"}.get(parser)
+
+    def completed(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
     return typer.Option(
         *names,
         help=text,
         rich_help_panel=panel,
         show_default=shown,
-        metavar="|".join(choices) or {path: "PATH", named: "TEXT"}.get(parser),
+        metavar=metavar,
         parser=parser,
+        autocompletion=completed if choices else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -22,10 +23,33 @@ if TYPE_CHECKING:
 
     from recurra.training import TrainingResult, View
 
+
+class TrainGroup(typer.core.TyperGroup):
+    """The tasks as commands; `--resume RUN` in place of one takes the task that the run has."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words of the command line, `--resume RUN` spelled out."""
+        if len(args) > 1 and args[0] == "--resume" and not args[1].startswith("-"):
+            args = [_task_of(args[1]), "--out", args[1], "--resume", *args[2:]]
+        return super().parse_args(ctx, args)
+
+
+def _task_of(run: str) -> str:
+    """The task of a run, as its config.json says; what is wrong with it is said by what resumes."""
+    try:
+        with (Path(run) / "config.json").open() as file:
+            task = json.load(file).get("task")
+    except (OSError, ValueError, AttributeError):
+        task = None
+    return task if isinstance(task, str) and task in OPTIONS else next(iter(OPTIONS))
+
+
 app = typer.Typer(
+    cls=TrainGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Train a model; every run is a folder that can be resumed, evaluated and used.",
+    help="Train a model; every run is a folder that can be resumed, evaluated and used.\n\n"
+    "recurra train --resume RUN goes on with a run, whatever its task.",
 )
 
 RUN = "Run"
@@ -38,7 +62,10 @@ _AFTERWORD = (
 
 @app.callback()
 def train() -> None:
-    """Train a model; every run is a folder that can be resumed, evaluated and used."""
+    """Train a model; every run is a folder that can be resumed, evaluated and used.
+
+    recurra train --resume RUN goes on with a run, whatever its task.
+    """
 
 
 class ContextCommand(typer.core.TyperCommand):
@@ -120,7 +147,7 @@ def _parameter(kind: type[Settings], each: Any) -> tuple[Any, Any, Any]:
     described, (hint, optional) = option_of(each), kind_of(kind, each.name)
     default, unset = each.default, described.unset
     if hint not in (int, float, bool, str):
-        hint, optional = str, True  # a mapping, spelled
+        hint = str  # a cell or a mapping, spelled
     if unset is not None:
         optional, default = True, None  # what is not given is left to the settings
     names = [described.flags] if described.flags else []
@@ -209,7 +236,11 @@ def _say(console: "Console", text: str) -> None:
 
 def _given(context: typer.Context) -> dict[str, Any]:
     """The settings that stand on the command line; the others are the library's or the run's."""
-    read: Mapping[str, Callable[[Any], Any]] = {"prime": typed_prime, "sizes": _sizes}
+    read: Mapping[str, Callable[[Any], Any]] = {
+        "prime": typed_prime,
+        "sizes": _sizes,
+        "init": _rules,
+    }
     return {
         name: read.get(name, lambda same: same)(value)
         for name, value in context.params.items()
@@ -227,6 +258,17 @@ def _sizes(text: str) -> dict[str, int]:
             "Write them as in P=128,C=64."
         )
     return {name.strip(): int(number) for name, _, number in parts}
+
+
+def _rules(text: str) -> dict[str, str]:
+    """b_f=1,W_hh=orthogonal as a dictionary."""
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and rule.strip() for name, _, rule in parts):
+        raise ValueError(
+            f"init: expected PARAMETER=RULE, with commas between several, got {text!r}. "
+            "Write them as in b_f=1,W_hh=orthogonal."
+        )
+    return {name.strip(): rule.strip() for name, _, rule in parts}
 
 
 def _spelled(result: "TrainingResult") -> str:

@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +33,7 @@ from recurra.files import read_json, write_atomically
 from recurra.models import Classifier, Confusion, Names, Prediction, Scaling
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
+from recurra.tasks.cells import with_cell
 from recurra.tasks.options import (
     ClassifierSettings,
     ClassifyTraining,
@@ -48,7 +48,7 @@ from recurra.text import (
     WordVocabulary,
     read_vectors,
 )
-from recurra.training.settings import TrainingSettings
+from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
 
 FOLDER = "data"
@@ -111,14 +111,16 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     # ---- data ------------------------------------------------------------------------------------
 
     @classmethod
-    def check(cls, data: LabelledSettings) -> None:
-        """Raise DataError when a file is not there."""
+    def check(cls, settings: RunSettings) -> RunSettings:
+        """The settings with the cell that they name; DataError when a file is not there."""
+        data = settings.data
         for name in ("data", "val_data", "test_data", "vectors"):
             path = getattr(data, name)
             if path is not None and not Path(path).exists():
                 raise DataError(
                     f"{path}: expected a file or a folder, got no such file. Check the path."
                 )
+        return with_cell(settings)
 
     @classmethod
     def prepare(cls, folder: Path, data: LabelledSettings) -> "ClassifyTask":
@@ -299,7 +301,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
 
     def build(self, model: ClassifierSettings, *, backend: str = "auto") -> Classifier:
         """A classifier for the data, with what reads texts and names classes."""
-        options = asdict(model)
+        options = model.arguments()
         if model.embedding_size is None:
             options["embedding_size"] = (
                 EMBEDDING_SIZE if self.vectors is None else self.vectors.size

@@ -9,7 +9,6 @@ trajectories", with windows that do not overlap.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,11 +29,12 @@ from recurra.decoding import Sampler, generate_text
 from recurra.errors import DataError, argument
 from recurra.models import LanguageModel, Model
 from recurra.settings import Settings
+from recurra.tasks.cells import with_cell
 from recurra.tasks.evaluation import evaluate
 from recurra.tasks.measures import measure, measure_name, of_text
 from recurra.tasks.options import LanguageModelSettings, LanguageTraining, TextSettings
 from recurra.terminal import legible
-from recurra.training.settings import TrainingSettings
+from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
 
 VALIDATION_TOKENS = 100_000  # of a longer split, spread over all of it: validating stays cheap
@@ -66,9 +66,10 @@ class LanguageTask(Task[Model, Window]):
     # ---- data ------------------------------------------------------------------------------------
 
     @classmethod
-    def check(cls, data: TextSettings) -> None:
-        """Raise DataError when a file is not there."""
-        check_sources(data)
+    def check(cls, settings: RunSettings) -> RunSettings:
+        """The settings with the cell that they name; DataError when a file is not there."""
+        check_sources(settings.data)
+        return with_cell(settings)
 
     @classmethod
     def prepare(cls, folder: Path, data: TextSettings) -> "LanguageTask":
@@ -137,7 +138,7 @@ class LanguageTask(Task[Model, Window]):
 
     def build(self, model: LanguageModelSettings, *, backend: str = "auto") -> LanguageModel:
         """A language model of the vocabulary's size, with the vocabulary."""
-        made = LanguageModel(len(self.vocabulary), **asdict(model), backend=backend)
+        made = LanguageModel(len(self.vocabulary), **model.arguments(), backend=backend)
         self.adopt(made)
         return made
 

@@ -6,13 +6,15 @@ waits for no library.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from recurra import cells
 from recurra.errors import argument
 from recurra.settings import (
     MAX_LAYERS,
     MAX_SIZE,
     Settings,
+    declared_as,
+    fraction,
     positive_float32,
     setting,
     whole,
@@ -22,6 +24,31 @@ from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 TEXT, EXAMPLES, MODEL = "Text", "Examples", "Model"
 LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 MAX_SAMPLE_LENGTH = 1_000_000  # tokens; training waits while they are drawn
+
+
+def a_cell(name: str, value: object) -> None:
+    """Check that a setting names a cell or is one; what it names is looked up when it is needed."""
+    if not isinstance(value, str) and not hasattr(value, "equations"):
+        raise ValueError(f"{name}: expected a cell or its name, got {value!r:.60}. Give one.")
+
+
+def own_sizes(name: str, value: object) -> None:
+    """Check that a setting gives sizes by name."""
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"{name}: expected sizes by name, got {value!r:.60}. Give them as in {{'P': 128}}."
+        )
+    for size in value.values():
+        whole(name, size, least=1, most=MAX_SIZE)
+
+
+def rules(name: str, value: object) -> None:
+    """Check that a setting gives rules by the names of parameters."""
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"{name}: expected rules by parameter, got {value!r:.60}. Give them as in "
+            "{'b_f': 1.0}."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +74,48 @@ class Options:
     next_lines: tuple[str, ...] = ()
 
 
-def check_cell_sizes(cell: str, sizes: Mapping[str, int] | None) -> None:
-    """Raise ValueError unless the sizes are of the cell's own names."""
-    own = set(cells.get(cell).size_names) - {"I", "H"}
-    for name, value in (sizes or {}).items():
-        if name not in own:
-            raise ValueError(
-                f"sizes: expected {', '.join(sorted(own)) or 'none'} of cell {cell}, got "
-                f"{name}. See recurra cells {cell}."
-            )
-        whole("sizes", value, least=1, most=MAX_SIZE)
+# ---- what every model of recurrent layers takes --------------------------------------------------
 
 
-def check_share(name: str, value: float) -> None:
-    """Raise ValueError unless a share to drop is from 0 up to, not including, 1."""
-    if not 0 <= value < 1:
-        raise ValueError(
-            f"{name}: expected a share from 0 up to, not including, 1, got {value}. "
-            "Give such a share; 0 turns dropout off."
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecurrentSettings(Settings):
+    """The recurrent layers of a model, as it takes them."""
+
+    cell: Any = setting(  # noqa: RUF009  (a spelling or a Cell; the language would load torch)
+        "lstm",
+        "The recurrence: a name of recurra cells, zoneout(lstm, 0.1), my_file.py:my_cell or "
+        "my_module:my_cell.",
+        MODEL,
+        check=a_cell,
+    )
+    hidden_size: int = setting(256, "Units of each layer.", MODEL, most=MAX_SIZE)
+    num_layers: int = setting(1, "Recurrent layers, one on another.", MODEL, most=MAX_LAYERS)
+    sizes: Mapping[str, int] | None = setting(
+        None,
+        "Sizes of the cell's own, a projection's say: P=128,C=64; see recurra cells.",
+        MODEL,
+        check=own_sizes,
+        unset="as the cell says",
+    )
+    init: Mapping[str, Any] | None = setting(
+        None,
+        "How parameters start: b_f=1,W_hh=orthogonal; also behind the cell, lstm:b_f=chrono400.",
+        MODEL,
+        check=rules,
+        unset="as the cell says",
+    )
+    learned_state: bool = setting(
+        False, "Learn the state that a sequence starts from.", MODEL, flags="--learned-state"
+    )
+    memory: str = setting(
+        "normal",
+        "low keeps less for the way back and computes more.",
+        MODEL,
+        choices=("normal", "low"),
+    )
+    dropout: float = setting(
+        0.2, "Share of each layer's output dropped in training, 0 to 1.", MODEL, check=fraction
+    )
 
 
 # ---- language models -----------------------------------------------------------------------------
@@ -105,21 +155,12 @@ class TextSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageModelSettings(Settings):
+class LanguageModelSettings(RecurrentSettings):
     """The sizes of a language model, as `LanguageModel` takes them."""
 
-    cell: str = setting("lstm", "The recurrence, by name: see recurra cells.", MODEL)
-    hidden_size: int = setting(256, "Units of each layer.", MODEL, most=MAX_SIZE)
-    num_layers: int = setting(1, "Recurrent layers, one on another.", MODEL, most=MAX_LAYERS)
-    sizes: Mapping[str, int] | None = setting(
-        None,
-        "Sizes of the cell's own, a projection's say: P=128,C=64; see recurra cells.",
-        MODEL,
-        unset="as the cell says",
-    )
     embedding_size: int = setting(64, "Features of a token's embedding.", MODEL, most=MAX_SIZE)
-    dropout: float = setting(
-        0.2, "Share of each layer's output dropped in training, 0 to 1.", MODEL
+    embedding_dropout: float = setting(
+        0.0, "Share of the vocabulary dropped in a window of training.", MODEL, check=fraction
     )
     tied: bool = setting(
         False,
@@ -129,9 +170,7 @@ class LanguageModelSettings(Settings):
     )
 
     def check(self) -> None:
-        """The sizes are the cell's, and the embedding fits where it is tied."""
-        check_cell_sizes(self.cell, self.sizes)
-        check_share("dropout", self.dropout)
+        """The embedding fits where it is tied."""
         if self.tied and self.embedding_size != self.hidden_size:
             raise ValueError(
                 f"tied: expected an embedding as large as the layers, {self.hidden_size}, got "
@@ -229,12 +268,11 @@ class LabelledSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifierSettings(Settings):
+class ClassifierSettings(RecurrentSettings):
     """The sizes of a classifier, as `Classifier` takes them."""
 
-    cell: str = setting("gru", "The recurrence, by name: see recurra cells.", MODEL)
+    cell: Any = declared_as(RecurrentSettings, "cell", default="gru")  # noqa: RUF009
     hidden_size: int = setting(64, "Units of each layer and direction.", MODEL, most=MAX_SIZE)
-    num_layers: int = setting(1, "Recurrent layers, one on another.", MODEL, most=MAX_LAYERS)
     bidirectional: bool = setting(
         True,
         "Read each sequence from its end as well; one way, what it believes can be streamed.",
@@ -247,12 +285,6 @@ class ClassifierSettings(Settings):
         "joined by +.",
         MODEL,
     )
-    sizes: Mapping[str, int] | None = setting(
-        None,
-        "Sizes of the cell's own, a projection's say: P=128,C=64; see recurra cells.",
-        MODEL,
-        unset="as the cell says",
-    )
     embedding_size: int | None = setting(
         None,
         "Features of a word's vector.",
@@ -263,17 +295,16 @@ class ClassifierSettings(Settings):
     subword_size: int = setting(
         64, "Features of what a word's spelling says.", MODEL, most=MAX_SIZE
     )
-    dropout: float = setting(0.5, "Share of the layers' output dropped in training, 0 to 1.", MODEL)
-    input_dropout: float = setting(
-        0.0, "Share of each word's vector, or of each step, dropped in training.", MODEL
+    dropout: float = setting(
+        0.5, "Share of the layers' output dropped in training, 0 to 1.", MODEL, check=fraction
     )
-    word_dropout: float = setting(0.0, "Share of words dropped in training.", MODEL)
-
-    def check(self) -> None:
-        """The sizes are the cell's, and shares are shares."""
-        check_cell_sizes(self.cell, self.sizes)
-        for name in ("dropout", "input_dropout", "word_dropout"):
-            check_share(name, getattr(self, name))
+    input_dropout: float = setting(
+        0.0,
+        "Share of each word's vector, or of each step, dropped in training.",
+        MODEL,
+        check=fraction,
+    )
+    word_dropout: float = setting(0.0, "Share of words dropped in training.", MODEL, check=fraction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

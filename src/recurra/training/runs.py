@@ -18,6 +18,7 @@ from recurra.interrupts import ending_signals
 from recurra.models import Model, load, save
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 from recurra.models.saving import build, check_shapes, model_config, read_note, write_config
+from recurra.models.starting import take_weights
 from recurra.training.checkpoints import (
     TENSORS_NAME,
     WHAT,
@@ -264,15 +265,15 @@ def start(
     global last_started
     last_started = folder = next_name(kind.name) if folder is None else folder
     with ending_signals(), settings_kept():
-        settings = RunSettings.of(kinds_of(kind), absolute(kind, given))
-        kind.check(settings.data)
+        asked = RunSettings.of(kinds_of(kind), absolute(kind, given))
+        settings = kind.check(asked)
         use_threads(settings.training)
         with new_folder(folder) as new:
             ready = kind.prepare(new.path, settings.data) if isinstance(task, type) else task
             model = _new_model(ready, settings, init_from)
             book = FolderLogbook(folder, model)
             trainer = _trainer(folder, ready, model, settings.training, book, view, hooks)
-            _write_new_config(new.path, kind, settings, model, ready)
+            _write_new_config(new.path, kind, asked, model, ready)
             marks = begin(new.path, trainer)
             new.begin()
             result = fit_in(folder, trainer, book, new.lock, marks)
@@ -518,40 +519,14 @@ def _new_model(
             f"({str(error).splitlines()[0]:.120}). Make it smaller."
         ) from error
     if init_from is not None:
-        copied, left = start_from(model, load(init_from))
-        logger.info(
-            "%s: %d tensors taken (%s); left as they were: %s",
-            init_from,
-            len(copied),
-            ", ".join(copied),
-            ", ".join(left) or "none",
-        )
+        taken = take_weights(model, load(init_from))
+        logger.info("%s: %s", init_from, taken)
+        if not taken.tensors:
+            raise RunError(
+                f"{argument('init_from')}: expected a run with weights of the same names and "
+                f"shapes, got none that agree. {taken}."
+            )
     return model
-
-
-def start_from(model: Model, other: Model) -> tuple[list[str], list[str]]:
-    """Copy the weights of another model where names and shapes agree.
-
-    Returns:
-        The names of the tensors that were copied, and of those that were left as they were.
-    Raises:
-        RunError: when none agrees.
-    """
-    theirs = other.state_dict()
-    copied, left = [], []
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if name in theirs and theirs[name].shape == tensor.shape:
-                tensor.copy_(theirs[name])
-                copied.append(name)
-            else:
-                left.append(name)
-    if not copied:
-        raise RunError(
-            f"{argument('init_from')}: expected a run with weights of the same names and shapes, "
-            f"got none that agree. Give the model the sizes that the other has."
-        )
-    return copied, left
 
 
 def _model_of(where: Path, config: Mapping[str, Any], weights: Path, backend: str) -> Model:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from recurra.data.source import Source
 from recurra.models import Model
 from recurra.settings import Settings
-from recurra.training.settings import TrainingSettings
+from recurra.training.settings import RunSettings, TrainingSettings
 
 BatchT = TypeVar("BatchT")
 ModelT = TypeVar("ModelT", bound=Model)
@@ -126,8 +126,14 @@ class Task(ABC, Generic[ModelT, BatchT]):
     # ---- data ------------------------------------------------------------------------------------
 
     @classmethod
-    def check(cls, data: Any) -> None:
-        """Raise DataError when what `data` names is not there; called before anything is made."""
+    def check(cls, settings: RunSettings) -> RunSettings:
+        """The settings, with what they name looked up; called before anything is made.
+
+        Raises:
+            DataError: when data that they name are not there.
+            ValueError: when there is no such cell, or the settings do not go together.
+        """
+        return settings
 
     @classmethod
     @abstractmethod
