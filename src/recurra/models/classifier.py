@@ -69,7 +69,7 @@ class Classifier(Model):
         subword_size: S.
         hidden_size: H of each layer and direction.
         num_layers: L.
-        cell: a cell, or the name of a registered one.
+        cell: a cell, or its spelling: "gru", "zoneout(lstm, 0.1)", "my_file.py:my_cell".
         sizes: the cell's size names besides I and H.
         bidirectional: a second set of cells reads each sequence from its end.
         pooling: "last", "mean", "max", "attention", or several joined by "+"; see `Pooling`.

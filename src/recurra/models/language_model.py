@@ -70,7 +70,7 @@ class LanguageModel(Model):
         embedding_size: E.
         hidden_size: H of each layer.
         num_layers: L.
-        cell: a cell, or the name of a registered one.
+        cell: a cell, or its spelling: "gru", "zoneout(lstm, 0.1)", "my_file.py:my_cell".
         sizes: the cell's size names besides I and H.
         dropout: probability of dropping a feature of each layer's output, in training.
         embedding_dropout: probability of dropping a token of the vocabulary for a whole call, in

@@ -212,7 +212,8 @@ def load(
         folder: where `model.save` or a training run wrote.
         device: where the parameters go; None means the CPU, "auto" the best there is.
         backend: what runs the recurrence; a model does not remember the one it was trained by.
-        cell: the cell, for a model of a cell that is not in the registry; or a registered name.
+        cell: the cell, or its spelling; what is saved has its equations, with which it must agree. A
+            cell of the user's own that an older version saved is needed here.
 
     Raises:
         CheckpointError: when files are missing, cut short, of other sizes or of unknown format.
@@ -258,7 +259,7 @@ def build(
         weights: the file that the weights will be read from.
         shapes: of the tensors in that file. Sizes are compared with them before anything is made,
             since a size from elsewhere may be any number.
-        cell: the cell, for a model of a cell that is not in the registry.
+        cell: the cell, where it was given; None: the one that the config names.
         device: of the parameters.
         backend: what runs the recurrence.
     Raises:

@@ -29,7 +29,8 @@ class Recurrent(CellStack):
     reverse direction, and start by the cell's own rules, else uniform in +-1/sqrt(H).
 
     Args:
-        cell: the cell, or the name of a registered one (`recurra.cells.names()`).
+        cell: the cell, or its spelling: "gru" of `recurra.cells.names()`, "zoneout(lstm, 0.1)",
+            "my_file.py:my_cell"; docs/language.md has them all.
         input_size: I; 0 for a cell that reads no input.
         hidden_size: H.
         num_layers: L.
