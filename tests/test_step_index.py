@@ -14,8 +14,10 @@ import recurra as rc
 from recurra.decoding import Sampler, generate
 from recurra.lang import sin, tanh
 from recurra.nn import Bidirectional
-from recurra.training import TrainingConfig, evaluate
-from recurra.training.devices import build_fabric
+from recurra.tasks import LanguageTask
+from recurra.text import CharacterVocabulary
+from recurra.training import Moment, TrainingConfig, evaluate
+from recurra.training.machine import build_fabric
 from recurra.training.step import Stepper
 
 T, B, IN, H, V = 12, 3, 4, 6, 11
@@ -154,18 +156,24 @@ def test_a_prime_is_not_decoded_whole() -> None:
 
 
 def test_windows_of_training_count_on() -> None:
-    config = TrainingConfig(device="cpu", bptt=T, clip_norm=None)
-    step = Stepper(model(), config, build_fabric(config))
+    config = TrainingConfig(device="cpu", batch_size=B, bptt=T, clip_norm=None)
+    task = LanguageTask(CharacterVocabulary.build(["abcdefghijk"]), {"train": np.zeros(1, "u1")})
+    step = Stepper(task, model(), config, build_fabric(config))
+
+    def loss(window: tuple[Tensor, Tensor]) -> float:
+        index = 0 if step.state is None else step.index
+        return step(window, 0.0, Moment(index=index)).loss
+
     ids = torch.randint(V, (2 * T + 1, B))
     with torch.no_grad():
         logits = step.model(ids[:-1])[0]
     whole = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[1:].flatten()).item()
     windows = [(ids[k : k + T], ids[k + 1 : k + T + 1]) for k in (0, T)]
-    losses = [step(*window, 0.0).nll for window in windows]
+    losses = [loss(window) for window in windows]
     assert sum(losses) / 2 == pytest.approx(whole, rel=1e-5)
     assert step.index == 2 * T
     step.state = None  # a new pass
-    assert step(*windows[0], 0.0).nll == pytest.approx(losses[0], rel=1e-5)
+    assert loss(windows[0]) == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_evaluation_reads_in_one_piece() -> None:
@@ -181,7 +189,7 @@ def test_evaluation_reads_in_one_piece() -> None:
 
 def test_a_resumed_run_counts_on(tmp_path: Path) -> None:
     from recurra.data import Vocabulary
-    from recurra.training.language import LanguageTrainer
+    from recurra.training import LanguageTrainer
 
     text = "abcdefghij " * 200
     vocabulary = Vocabulary.of_level("char").build([text])
@@ -207,7 +215,9 @@ def test_a_resumed_run_counts_on(tmp_path: Path) -> None:
     trainer("b", 3).fit()
     resumed = trainer("b", 6)
     resumed.fit(resume=True)
-    for mine, other in zip(at_once.model.parameters(), resumed.model.parameters(), strict=True):
+    for mine, other in zip(
+        at_once.trainer.model.parameters(), resumed.trainer.model.parameters(), strict=True
+    ):
         assert torch.equal(mine, other)
 
 
