@@ -212,8 +212,8 @@ def load(
         folder: where `model.save` or a training run wrote.
         device: where the parameters go; None means the CPU, "auto" the best there is.
         backend: what runs the recurrence; a model does not remember the one it was trained by.
-        cell: the cell, or its spelling; what is saved has its equations, with which it must agree. A
-            cell of the user's own that an older version saved is needed here.
+        cell: the cell, or its spelling; what is saved has its equations, with which it must agree.
+            A cell of the user's own that an older version saved is needed here.
 
     Raises:
         CheckpointError: when files are missing, cut short, of other sizes or of unknown format.
