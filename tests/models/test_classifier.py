@@ -290,6 +290,8 @@ def test_saves_all_that_it_needs(tmp_path: Path, kind: str) -> None:
         num_layers=2,
         cell="gru",
         learned_state=True,
+        memory="low",
+        init={"W_hh": "orthogonal", "b_z": 1.0},
         dropout=0.1,
         word_dropout=0.2,
         input_dropout=0.3,

@@ -20,7 +20,7 @@ from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
 from recurra.models.parts import Names, Part
-from recurra.models.saving import Model
+from recurra.models.saving import Model, layer_options
 from recurra.models.scaling import Scaling, as_series, without_gaps
 from recurra.models.starting import Taken, take_weights
 from recurra.nn import Pooling, Recurrent
@@ -562,7 +562,7 @@ class Classifier(Model):
             "input_dropout": self.input_dropout,
             "word_dropout": self.word_dropout,
             "batch_first": self.batch_first,
-            "learned_state": self.recurrent.learned_state,
+            **layer_options(self.recurrent),
             "dtype": str(self.decoder.weight.dtype).removeprefix("torch."),
         }
 
