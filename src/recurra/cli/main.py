@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from recurra.cli import cells, compare, doctor, evaluate, sample, train
+from recurra.cli import cells, compare, doctor, evaluate, predict, sample, train
 from recurra.cli.options import invoked, named_first, spelling_of
 from recurra.errors import RecurraError, arguments_spelled
 from recurra.terminal import prepare_streams, printable, release
@@ -137,15 +137,17 @@ def recurra(
         ),
     ] = False,
 ) -> None:
-    """Recurrent networks, written as equations: train them, evaluate them, sample from them.
+    """Recurrent networks, written as equations: train them, evaluate them, use them.
 
-    A run is a folder: train makes it, evaluate and sample read it. Each command has a --help.
+    A run is a folder: train makes it; evaluate, sample and predict read it. Each command has a
+    --help.
     """
 
 
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("sample")(sample.sample)
+app.command("predict")(predict.predict)
 app.command("cells")(cells.show_cells)
 app.command("compare")(compare.compare_cells)
 app.command("doctor")(doctor.show_machine)

@@ -225,7 +225,8 @@ def _reading(options: Options, data: str | None) -> str:
     if data is None:
         return "reading the Python standard library's source" if options.task == "lm" else "reading"
     try:
-        return f"reading {data}, {Path(data).stat().st_size / 1e6:,.1f} MB"
+        size = "" if Path(data).is_dir() else f", {Path(data).stat().st_size / 1e6:,.1f} MB"
+        return f"reading {data}{size}"
     except OSError:  # said in full by what reads it
         return f"reading {data}"
 

@@ -275,13 +275,6 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         facts = {name: len(part) for name, part in self.parts.items()}
         return Description(lines=lines, facts={**facts, "classes": list(self.labels)})
 
-    def summary(self) -> str:
-        """What there is to train on and to validate on."""
-        return (
-            f"{len(self.parts['train']):,} examples to train on, {len(self.parts['val']):,} to "
-            f"validate on, {len(self.labels)} classes"
-        )
-
     @property
     def _unit(self) -> str:
         if self.vocabulary is None:
@@ -294,7 +287,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     def figures(self) -> Sequence[Figure]:
         """The loss, and what it is quoted in."""
         return (
-            Figure(name="accuracy", unit="share", higher_is_better=True),
+            Figure(name="accuracy", unit="", higher_is_better=True),
             Figure(name="macro_f1", higher_is_better=True),
             Figure(name="nll", unit="nats an example"),
         )

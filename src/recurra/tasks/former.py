@@ -120,6 +120,7 @@ class LanguageTrainer:
     ) -> None:
         self.folder = Path(folder)
         self.task = LanguageTask(vocabulary, {"train": train, "val": val})
+        self.task.adopt(model)
         self.book = FolderLogbook(self.folder, model)
         self.trainer = Trainer(
             self.task, model, config, logbook=self.book, view=view, hooks=hooks, clock=clock

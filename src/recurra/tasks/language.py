@@ -116,14 +116,6 @@ class LanguageTask(Task[Model, Window]):
             facts={"level": self.vocabulary.level, "vocabulary": len(self.vocabulary), **sizes},
         )
 
-    def summary(self) -> str:
-        """What there is to train on and to validate on."""
-        kind = _SYMBOLS.get(self.vocabulary.level, "tokens")
-        return (
-            f"{len(self.text.split('train')):,} {kind} to train on, "
-            f"{len(self.text.split('val')):,} to validate on, {len(self.vocabulary):,} kinds"
-        )
-
     # ---- model -----------------------------------------------------------------------------------
 
     @property
@@ -144,6 +136,11 @@ class LanguageTask(Task[Model, Window]):
 
     def adopt(self, model: Model) -> None:
         """Give the model the vocabulary."""
+        if getattr(model, "batch_first", False):
+            raise ValueError(
+                "model: expected one that reads [T, B], got batch_first=True. Training carries the "
+                "state from window to window, time first: make the model without it."
+            )
         if isinstance(model, LanguageModel):
             model.vocabulary = self.vocabulary
 

@@ -494,12 +494,19 @@ def _trainer(
 
 
 def describe(trainer: Trainer[Any, Any]) -> str:
-    """One line: what is read, and what learns it."""
+    """What is read, what learns it and on what, a line each."""
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    return (
-        f"{trainer.task.summary()}; {parameters:,} parameters; "
-        f"an epoch is {len(trainer.source):,} steps"
-    )
+    recurrent = getattr(trainer.model, "recurrent", None)
+    cell = getattr(recurrent, "cell", None)
+    backend = "" if recurrent is None else f", backend {trainer.settings.backend}"
+    lines = [
+        *trainer.task.describe().lines,
+        ("model", f"{'' if cell is None else cell.name + ', '}{parameters:,} parameters"),
+        ("an epoch", f"{len(trainer.source):,} steps"),
+        ("on", f"{trainer.device}, {torch.get_num_threads()} threads{backend}"),
+    ]
+    width = max(len(label) for label, _ in lines)
+    return "\n".join(f"{label:{width}}  {value}" for label, value in lines)
 
 
 def _new_model(

@@ -166,10 +166,6 @@ class Task(ABC, Generic[ModelT, BatchT]):
     def describe(self) -> Description:
         """What was read."""
 
-    def summary(self) -> str:
-        """One line on the data: what there is to train on, and to validate on."""
-        return "; ".join(f"{label} {value}" for label, value in self.describe().lines)
-
     # ---- model -----------------------------------------------------------------------------------
 
     @property

@@ -1,0 +1,92 @@
+"""A task outside the package: it trains, is loaded, evaluated and resumed like any other."""
+
+import sys
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recurra as rc
+from recurra.training import Hook
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "next_step.py"
+
+
+@pytest.fixture(scope="module")
+def example() -> Any:
+    spec = util.spec_from_file_location("next_step", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules["next_step"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_trains_and_goes_on(example: Any, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"view": None, "hidden_size": 8, "lr": 0.01, "length": 20}
+    run = rc.train(example.NextStep, out=tmp_path / "run", epochs=1, **options)
+    first = run.evaluate("test")["mse"]
+    assert run.history()[-1]["step"] == 50
+    longer = rc.train("next-step", out=tmp_path / "run", resume=True, epochs=4, view=None)
+    assert longer.result is not None
+    assert longer.result.steps == 200
+    assert longer.evaluate("test")["mse"] < first
+    assert rc.Run.open(tmp_path / "run").settings["length"] == 20
+
+
+def test_one_that_has_its_data_trains_too(example: Any, tmp_path: Path) -> None:
+    task = example.NextStep(example.WaveSettings(length=10))
+    run = rc.train(task, out=tmp_path / "run", max_steps=10, view=None, hidden_size=4)
+    assert run.task is task
+
+
+def test_early_stopping(example: Any, tmp_path: Path) -> None:
+    run = rc.train(
+        example.NextStep,
+        out=tmp_path / "run",
+        view=None,
+        hidden_size=4,
+        epochs=20,
+        lr=1e-12,
+        length=5,
+        eval_every=5,
+        patience=2,
+    )
+    assert run.result is not None
+    assert run.result.steps < 100
+    assert run.result.stopped is not None
+    assert "2 validations were no better" in run.result.stopped
+
+
+def test_a_hook_stops_a_run(example: Any, tmp_path: Path) -> None:
+    class At7(Hook):
+        def stepped(self, trainer: Any, outcome: Any) -> None:
+            if trainer.progress.step == 7:
+                trainer.stop("seven is enough")
+
+    task = example.NextStep
+    run = rc.train(task, out=tmp_path / "run", view=None, hidden_size=4, hooks=[At7()])
+    assert run.result is not None
+    assert (run.result.steps, run.result.stopped) == (7, "seven is enough")
+
+
+def test_it_starts_from_another_run(example: Any, tmp_path: Path, caplog: Any) -> None:
+    options: dict[str, Any] = {"view": None, "hidden_size": 8, "lr": 0.01, "length": 20}
+    first = rc.train(example.NextStep, out=tmp_path / "one", epochs=2, **options)
+    with caplog.at_level("INFO", logger="recurra"):
+        second = rc.train(
+            example.NextStep, out=tmp_path / "two", max_steps=1, init_from=first.folder, **options
+        )
+    assert "recurrent.W_hr_l0" in caplog.text
+    assert second.evaluate("test")["mse"] == pytest.approx(first.evaluate("test")["mse"], rel=0.2)
+
+
+def test_a_misspelt_setting_is_answered_with_the_nearest(example: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"got hiden_size\. Did you mean hidden_size\?"):
+        rc.train(example.NextStep, out=tmp_path / "run", hiden_size=4)
+    with pytest.raises(
+        ValueError, match=r"task: expected one of .*'classfy'\. Did you mean classify"
+    ):
+        rc.train("classfy", out=tmp_path / "run")
