@@ -7,6 +7,7 @@ from benchmarks import (
     floor,
     generation,
     memory,
+    parallel,
     ragged,
     torch_nn,
     vanishing,
@@ -23,6 +24,7 @@ _MODULES = (
     bfloat16,
     generation,
     memory,
+    parallel,
     ragged,
     char_rnn,
 )

@@ -74,6 +74,11 @@ def write_exactly(text: str) -> None:
     stream.flush()
 
 
+def speaks() -> bool:
+    """Whether this process speaks for all: of those that torchrun started only the first does."""
+    return os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_RUN_ID" not in os.environ
+
+
 class Lasting:
     """A stream for what goes on whether or not anyone reads: what cannot be written is dropped.
 

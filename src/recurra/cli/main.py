@@ -15,7 +15,7 @@ import typer.core
 from recurra.cli import cells, compare, doctor, evaluate, predict, sample, train
 from recurra.cli.options import invoked, named_first, spelling_of
 from recurra.errors import RecurraError, arguments_spelled
-from recurra.terminal import prepare_streams, printable, release
+from recurra.terminal import prepare_streams, printable, release, speaks
 
 OWN_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130
 TRACEBACK_VARIABLE = "RECURRA_TRACEBACK"
@@ -105,7 +105,8 @@ def _got(error: Any) -> str:
 
 
 def _say(line: str) -> int:
-    typer.echo(printable(line), err=True)
+    if speaks():
+        typer.echo(printable(line), err=True)
     return USER_ERROR
 
 

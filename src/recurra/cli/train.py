@@ -16,7 +16,7 @@ from recurra.cli.options import named, option, path, typed_prime
 from recurra.interrupts import Terminated, ending_signals
 from recurra.settings import Settings, declared, kind_of, option_of
 from recurra.tasks.options import OPTIONS, Options
-from recurra.terminal import Lasting, printable
+from recurra.terminal import Lasting, printable, speaks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -175,7 +175,7 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
     from rich.console import Console
 
     # Training goes on when nobody reads what it says.
-    console = Console(file=cast(TextIO, Lasting(sys.stdout)), highlight=False)
+    console = Console(file=cast(TextIO, Lasting(sys.stdout)), highlight=False, quiet=not speaks())
     with console.status("starting ...") as waiting:
         data = given.get("data")
         _say(console, f"the run of {out} goes on" if resume else _reading(options, data))
@@ -216,6 +216,8 @@ def _say_stopped(options: Options, out: Path | None, *, resume: bool) -> None:
     if runs is not None and folder is not None and runs.is_run(folder):
         quoted = shlex.quote(str(folder))
         line = f"stopped; go on with: recurra train {options.task} --out {quoted} --resume"
+    if not speaks():
+        return
     with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone
         typer.echo(printable(line), err=True)
 

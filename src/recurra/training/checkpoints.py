@@ -83,13 +83,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(tensors=tensors, record=record)
 
 
+def how_to_go_on(folder: Path) -> str:
+    """A sentence on what there is to do about a run that could not go on."""
+    if not (folder / TENSORS_NAME).exists():
+        return "There is no checkpoint yet: once that is mended, start again."
+    again = argument("resume=True")
+    return f"The last checkpoint is whole: once that is mended, go on with {again}."
+
+
 @contextmanager
 def reported_as_run_error(folder: Path) -> Iterator[None]:
     """Turn a file that could not be written into a RunError that says how the run can go on."""
-    again = argument("resume=True")
-    hint = f"The last checkpoint is whole: once that is mended, go on with {again}."
-    if not (folder / TENSORS_NAME).exists():
-        hint = "There is no checkpoint yet: once that is mended, start again."
+    hint = how_to_go_on(folder)
     try:
         yield
     except CheckpointError as error:

@@ -11,11 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from recurra.errors import DeviceError, argument
+from recurra.training.ranks import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 
 
-def build_fabric(settings: TrainingSettings) -> Fabric:
-    """The launcher for `settings`'s device and precision, one process.
+def build_fabric(settings: TrainingSettings, ranks: Ranks = ALONE) -> Fabric:
+    """The device and precision of `settings` for this process; GPUs go by its number among the
+    ranks of this machine.
 
     Raises:
         DeviceError: when this machine has no such device.
@@ -29,12 +31,18 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
             "torch does not "
             f"see here. Use {argument('device=cpu')}, or install a CUDA build of torch."
         )
+    if device == "cuda" and ranks.local_rank >= torch.cuda.device_count():
+        raise DeviceError(
+            f"{argument('devices')}: expected a GPU for each process, got {ranks.local_world_size} "
+            f"processes and {torch.cuda.device_count()} GPUs that torch sees. Use fewer processes."
+        )
     if device not in {"cpu", "cuda"}:
         raise DeviceError(
             f"{argument('device')}: expected auto, cpu or cuda, got {device!r}. Choose one."
         )
     with _quiet("lightning_fabric"):
-        fabric = Fabric(accelerator=device, devices=1, precision=settings.precision)  # pyright: ignore[reportArgumentType]
+        devices = [ranks.local_rank] if device == "cuda" and ranks.world_size > 1 else 1
+        fabric = Fabric(accelerator=device, devices=devices, precision=settings.precision)  # pyright: ignore[reportArgumentType]
         fabric.launch()
     return fabric
 

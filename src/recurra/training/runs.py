@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recurra.errors import CheckpointError, DataError, RunError, argument
+from recurra.errors import CheckpointError, DataError, RecurraError, RunError, argument
 from recurra.files import FolderLock, read_header, remove_parts
 from recurra.interrupts import ending_signals
 from recurra.models import Model, load, save
@@ -31,9 +31,18 @@ from recurra.training.folders import WHOLE, new_folder, next_name
 from recurra.training.logbook import METRICS_NAME, RunLogs, columns_of
 from recurra.training.machine import generators_kept, seed_all
 from recurra.training.progress import Sample, Status
+from recurra.training.ranks import (
+    ALONE,
+    Ranks,
+    by_torchrun,
+    cores,
+    launched,
+    reported_by_torchrun,
+    with_devices,
+)
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Figure, Task, is_better
-from recurra.training.trainer import Hook, Trainer
+from recurra.training.trainer import Hook, Logbook, Trainer
 from recurra.training.view import View
 
 logger = logging.getLogger("recurra")
@@ -262,19 +271,25 @@ def start(
         Terminated: after SIGTERM or SIGHUP, likewise; it ends a process with 128 + the signal.
     """
     kind = task if isinstance(task, type) else type(task)
+    if not by_torchrun().is_first:
+        return _follow_by_torchrun(task)
     global last_started
     last_started = folder = next_name(kind.name) if folder is None else folder
     with ending_signals(), settings_kept():
-        asked = RunSettings.of(kinds_of(kind), absolute(kind, given))
+        asked = RunSettings.of(kinds_of(kind), absolute(kind, with_devices(given)))
         settings = kind.check(asked)
-        use_threads(settings.training)
-        with new_folder(folder) as new:
+        with (
+            launched(settings.training, folder, _follow, task) as ranks,
+            new_folder(folder) as new,
+        ):
+            use_threads(settings.training, ranks)
             ready = kind.prepare(new.path, settings.data) if isinstance(task, type) else task
             model = _new_model(ready, settings, init_from)
             book = FolderLogbook(folder, model)
-            trainer = _trainer(folder, ready, model, settings.training, book, view, hooks)
+            trainer = _trainer(folder, ready, model, settings.training, book, view, hooks, ranks)
             _write_new_config(new.path, kind, asked, model, ready)
             marks = begin(new.path, trainer)
+            _have_followed(ranks, folder, new.path, settings.training)
             new.begin()
             result = fit_in(folder, trainer, book, new.lock, marks)
     _, config = read_run(folder, RunError)
@@ -305,42 +320,67 @@ def go_on(
         RunError: when the folder holds no run, or one that another process trains.
         CheckpointError: when the checkpoint is missing, cut short, or of other sizes.
     """
+    if not by_torchrun().is_first:
+        followed = _follow_by_torchrun(task).result
+        assert followed is not None
+        return followed
     folder = Path(folder)
     name = task if isinstance(task, str) else None
+    ready = task if isinstance(task, Task) else None
     with ending_signals(), settings_kept():
         read_run(folder, RunError, name)  # before anything is made in a folder that holds no run
         with FolderLock(folder) as lock:
             kind, config = read_run(folder, RunError, name)
             saved = settings_of(folder, kind, config)
-            wanted, refused = saved.resumed(absolute(kind, given))
+            wanted, refused = saved.resumed(absolute(kind, with_devices(given)))
             if refused:
                 raise RunError(
                     f"{folder}: expected the settings that the run was started with, got "
                     f"{', '.join(refused)}. Leave them out, or start another run with "
                     f"{argument('out=')}."
                 )
-            use_threads(wanted.training)
-            where, weights = folder / CONFIG_NAME, folder / TENSORS_NAME
-            ready = task if isinstance(task, Task) else kind.open(folder, config)
-            model = _model_of(where, config, weights, wanted.training.backend)
-            ready.adopt(model)
-            book = FolderLogbook(folder, model)
-            try:
-                trainer = _trainer(folder, ready, model, wanted.training, book, view, hooks)
-            except DataError as error:
-                raise DataError(f"{where}: settings that its data do not fit: {error}") from error
-            marks = restore(trainer, folder)
-            # Only a checkpoint that is accepted, and a limit that is still ahead, change the run.
-            if wanted != saved and not trainer.is_over:
-                write_config(where, {**config, "training": wanted.training.to_dict()})
-            return fit_in(folder, trainer, book, lock, marks)
+            with launched(
+                wanted.training, folder, _follow, kind if ready is None else ready
+            ) as ranks:
+                use_threads(wanted.training, ranks)
+                task, model = _opened(folder, kind, config, wanted.training, ready)
+                book = FolderLogbook(folder, model)
+                try:
+                    trainer = _trainer(
+                        folder, task, model, wanted.training, book, view, hooks, ranks
+                    )
+                except DataError as error:
+                    raise DataError(
+                        f"{folder / CONFIG_NAME}: settings that its data do not fit: {error}"
+                    ) from error
+                marks = restore(trainer, folder)
+                _have_followed(ranks, folder, folder, wanted.training)
+                # Only a checkpoint that is accepted, and a limit still ahead, change the run.
+                if wanted != saved and not trainer.is_over:
+                    training = {"training": wanted.training.to_dict()}
+                    write_config(folder / CONFIG_NAME, {**config, **training})
+                return fit_in(folder, trainer, book, lock, marks)
+
+
+def _opened(
+    folder: Path,
+    kind: type[Task[Any, Any]],
+    config: Mapping[str, Any],
+    settings: TrainingSettings,
+    task: Task[Any, Any] | None,
+) -> tuple[Task[Any, Any], Model]:
+    """The task and a model of a run that is there, whose weights are still to be restored."""
+    ready = kind.open(folder, config) if task is None else task
+    model = _model_of(folder / CONFIG_NAME, config, folder / TENSORS_NAME, settings.backend)
+    ready.adopt(model)
+    return ready, model
 
 
 def begin(folder: Path, trainer: Trainer[Any, Any]) -> dict[str, int]:
     """Write the checkpoint of a run at its start; the lengths of the logs there."""
     marks = dict.fromkeys(RunLogs.names, 0)
     trainer.seed()
-    save_checkpoint(folder, _marked(trainer.checkpoint(), marks))
+    save_checkpoint(folder, _marked(trainer.checkpoint(ALONE), marks))
     return marks
 
 
@@ -393,11 +433,16 @@ def fit_in(
     marks: Mapping[str, int],
 ) -> TrainingResult:
     """Train in a folder that this process holds, its logs cut back to their marks."""
-    steps_before, progress = trainer.progress.step, trainer.progress
+    steps_before = trainer.progress.step
     with generators_kept(trainer.device), reported_as_run_error(folder):
         remove_parts(folder, WHOLE)
         with book.opened(trainer, lock, marks):
             trainer.fit()
+    return _result(folder, trainer, steps_before)
+
+
+def _result(folder: Path, trainer: Trainer[Any, Any], steps_before: int) -> TrainingResult:
+    progress = trainer.progress
     assert progress.best is not None
     assert progress.best_step is not None
     return TrainingResult(
@@ -419,7 +464,45 @@ def fit_in(
     )
 
 
-class FolderLogbook:
+# ---- ranks but the first -------------------------------------------------------------------------
+
+
+def _have_followed(ranks: Ranks, folder: Path, path: Path, settings: TrainingSettings) -> None:
+    """In rank 0: have the other ranks open a run that is at `path` now, and wait for them."""
+    ranks.broadcast((folder, path, settings))
+    ranks.sum(0.0)
+
+
+def _follow(ranks: Ranks, task: type[Task[Any, Any]] | Task[Any, Any] | str | None) -> Run:
+    """In any other rank: open what rank 0 has prepared, and train along."""
+    folder, path, settings = ranks.broadcast((Path(), Path(), TrainingSettings()))
+    ready = task if isinstance(task, Task) else None
+    with settings_kept():
+        use_threads(settings, ranks)
+        kind, config = read_run(path, RunError)
+        opened, model = _opened(path, kind, config, settings, ready)
+        trainer = Trainer(opened, model, settings, logbook=Logbook(), ranks=ranks)
+        restore(trainer, path)
+        steps_before = trainer.progress.step
+        ranks.sum(0.0)
+        with generators_kept(trainer.device):
+            trainer.fit()
+    run = Run(folder, kind, config)
+    run.result = _result(folder, trainer, steps_before)
+    return run
+
+
+def _follow_by_torchrun(task: type[Task[Any, Any]] | Task[Any, Any] | str | None) -> Run:
+    ranks = by_torchrun()
+    with ending_signals(), reported_by_torchrun():
+        try:
+            return _follow(ranks, task)
+        except (RecurraError, ValueError) as error:
+            logger.error("rank %d: %s", ranks.rank, error)  # rank 0 cannot say it
+            raise
+
+
+class FolderLogbook(Logbook):
     """Keeps a run in its folder, once it is opened."""
 
     def __init__(self, folder: Path, model: Model) -> None:
@@ -486,9 +569,10 @@ def _trainer(
     book: FolderLogbook,
     view: ViewMaker | None,
     hooks: Sequence[Hook],
+    ranks: Ranks,
 ) -> Trainer[Any, Any]:
     shown = None if view is None else view(f"{task.titled(model)}, {folder}")
-    trainer = Trainer(task, model, settings, logbook=book, view=shown, hooks=hooks)
+    trainer = Trainer(task, model, settings, logbook=book, view=shown, hooks=hooks, ranks=ranks)
     trainer.about = describe(trainer)
     return trainer
 
@@ -648,7 +732,9 @@ def settings_kept() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def use_threads(settings: TrainingSettings) -> None:
-    """Compute with as many threads as the settings say."""
+def use_threads(settings: TrainingSettings, ranks: Ranks = ALONE) -> None:
+    """Compute with as many threads as the settings say; ranks on one machine share its cores."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    elif ranks.local_world_size > 1:
+        torch.set_num_threads(max(1, cores() // ranks.local_world_size))

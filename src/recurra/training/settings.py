@@ -26,6 +26,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 DEVICES = ("auto", "cpu", "cuda")
 BACKENDS = ("auto", "cpu", "reference")
 DEFAULT_EPOCHS = 20
+MAX_DEVICES = 1024
 
 BUDGET, LEARNING = "How long", "Optimization"
 REPORTS, MACHINE = "Validation, checkpoints, samples", "Machine"
@@ -120,6 +121,13 @@ class TrainingSettings(Settings):
         check=text,
         on_resume="free",
     )
+    devices: int = setting(
+        1,
+        "Processes that train together, each with its share of every batch: on a GPU each, or on "
+        "cores of the CPU. A run keeps its number.",
+        MACHINE,
+        most=MAX_DEVICES,
+    )
     precision: str = setting(
         "32-true",
         "Of weights and products; bf16-mixed multiplies in bfloat16.",
@@ -127,7 +135,12 @@ class TrainingSettings(Settings):
         choices=PRECISIONS,
     )
     threads: int | None = setting(
-        None, "CPU threads.", MACHINE, most=MAX_THREADS, unset="torch's choice", on_resume="free"
+        None,
+        "CPU threads of each process.",
+        MACHINE,
+        most=MAX_THREADS,
+        unset="torch's choice; with several devices, the cores shared out",
+        on_resume="free",
     )
     backend: str = setting(
         "auto",
@@ -139,7 +152,12 @@ class TrainingSettings(Settings):
     )
 
     def check(self) -> None:
-        """One kind of clipping."""
+        """One kind of clipping; a batch that can be shared out."""
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size: expected a multiple of {argument('devices')}, {self.devices}, which "
+                f"share each batch, got {self.batch_size}. Give such a number."
+            )
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError(
                 f"clip_value: expected one kind of clipping, got a norm of "

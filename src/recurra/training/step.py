@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recurra.errors import RunError, argument
 from recurra.nn.plain import evaluating
 from recurra.training.optimization import build_optimizer, set_learning_rate
+from recurra.training.ranks import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 from recurra.training.task import Carried, Loss, Moment, Task
 
@@ -20,7 +21,7 @@ MAX_SKIPPED_IN_A_ROW = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """What one step did.
+    """What one step did, in all ranks together.
 
     Attributes:
         loss: mean over what counts in the batch.
@@ -41,7 +42,12 @@ class Stepper:
     """A model with its optimizer on a device, and the state it carries from batch to batch."""
 
     def __init__(
-        self, task: Task[Any, Any], model: nn.Module, settings: TrainingSettings, fabric: Fabric
+        self,
+        task: Task[Any, Any],
+        model: nn.Module,
+        settings: TrainingSettings,
+        fabric: Fabric,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.task, self.model = task, model
         self.device = fabric.device
@@ -50,11 +56,11 @@ class Stepper:
         self._batch: Any = None
         self._settings = settings
         self._whole = task.whole(settings)
-        self._fabric = fabric
+        self._fabric, self._ranks = fabric, ranks
         model.to(fabric.device)
         self.optimizer = build_optimizer(model, settings)
-        # A wrapper does nothing for one process at the model's own precision, and costs time.
-        self._is_plain = fabric.world_size == 1 and settings.precision == "32-true"
+        # A wrapper does nothing at the model's own precision, and costs time.
+        self._is_plain = settings.precision == "32-true"
         if self._is_plain:
             self.wrapped_model: Any = model
             self._wrapped_optimizer: Any = self.optimizer
@@ -65,8 +71,9 @@ class Stepper:
         """Take one step on a batch; the state is carried on, detached.
 
         A batch that is smaller than a whole one moves the weights by its share, so that whatever
-        counts in it weighs the same.
+        counts in it weighs the same. So does whatever counts in the share of each rank.
         """
+        ranks = self._ranks
         self.wrapped_model.train()
         set_learning_rate(self.optimizer, lr)
         self._wrapped_optimizer.zero_grad(set_to_none=True)
@@ -74,28 +81,30 @@ class Stepper:
             self.index = 0
         found: Loss = self.task.loss(self.wrapped_model, batch, self.state, moment)
         self._batch = batch
-        part = 1.0 if self._whole is None else found.count / self._whole
-        loss = found.mean if part == 1.0 else found.mean * part
+        whole = self._whole or ranks.sum(found.count)[0]
+        share = found.count / whole if whole else 1.0
+        loss = found.mean if share == 1.0 else found.mean * share
         if self._is_plain:
             loss.backward()
         else:
             self._fabric.backward(loss)
+        ranks.sum_gradients(self.model.parameters())
         norm = clip_gradients(
             self.model.parameters(),
             max_norm=self._settings.clip_norm,
             max_value=self._settings.clip_value,
         )
-        mean, grad_norm = torch.stack([found.mean.detach(), norm.to(found.mean)]).tolist()
+        own, grad_norm = torch.stack([found.mean.detach(), norm.to(found.mean)]).tolist()
+        mean, count = ranks.mean(own, found.count)
         self.state = detach(found.state)
         self.index += found.steps
         skipped = not (math.isfinite(mean) and math.isfinite(grad_norm))
         if not skipped:
             self._wrapped_optimizer.step()
-        elif not is_finite(self.state):
+        elif ranks.sum(not is_finite(self.state))[0]:
             self.state = None
-        return StepOutcome(
-            loss=mean, grad_norm=grad_norm, skipped=skipped, count=found.count, part=part
-        )
+        part = 1.0 if self._whole is None else count / self._whole
+        return StepOutcome(loss=mean, grad_norm=grad_norm, skipped=skipped, count=count, part=part)
 
     @property
     @torch.no_grad()

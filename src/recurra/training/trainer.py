@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Protocol, runtime_checkable
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ from recurra.training.optimization import (
     optimizer_tensors,
 )
 from recurra.training.progress import Interval, Progress, Sample, Status
+from recurra.training.ranks import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
 from recurra.training.task import BatchT, ModelT, Moment, Task, is_better
@@ -49,29 +50,23 @@ MILESTONES = (0.0, 0.1, 0.5, 1.0)  # shares of a run at which a sample is taken
 logger = logging.getLogger("recurra")
 
 
-@runtime_checkable
-class Logbook(Protocol):
-    """What keeps a run on the disk."""
+class Logbook:
+    """What keeps a run on the disk; this one keeps nothing, as in all ranks but the first."""
 
     def check(self) -> None:
         """Called before each step; raises when what it writes to is no longer there."""
-        ...
 
     def row(self, status: Status, *, validated: bool) -> None:
         """Called every few steps and after each validation."""
-        ...
 
     def sample(self, sample: Sample) -> None:
         """Called with each sample."""
-        ...
 
     def keep_model(self, note: Mapping[str, str]) -> None:
         """Called when the model is the best so far."""
-        ...
 
     def keep_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Called with all that training goes on from."""
-        ...
 
 
 class Hook:
@@ -96,8 +91,9 @@ class Trainer(Generic[ModelT, BatchT]):
         settings: how to train.
         logbook: what keeps the run; None: nothing, and `fit` leaves the best weights in the model.
         view: what shows the run.
-        hooks: told what is done.
+        hooks: told what is done, in rank 0.
         clock: seconds, from any start.
+        ranks: the processes that train together, each with a trainer.
     Raises:
         DataError: when the data are too few for one batch.
         RunError: when this machine lacks the device.
@@ -113,9 +109,17 @@ class Trainer(Generic[ModelT, BatchT]):
         view: View | None = None,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.task, self.model, self.settings = task, model, settings
+        if settings.devices != ranks.world_size:
+            raise ValueError(
+                f"devices: expected 1 where no run is started, got {settings.devices}. "
+                "Use recurra.train for more."
+            )
+        self.task, self.model, self.settings, self.ranks = task, model, settings, ranks
         self.source = task.source("train", settings)
+        if ranks.world_size > 1:
+            self.source = self.source.shard(ranks.rank, ranks.world_size)
         self.progress = Progress()
         self.samples: list[Sample] = []
         self.view = view or SilentView()
@@ -123,17 +127,18 @@ class Trainer(Generic[ModelT, BatchT]):
         self.criterion = task.figures[0]
         self.about = ""  # one line that the view says first
         self.budget = Budget.of(settings, len(self.source))
-        self._hooks, self._clock = hooks, clock
+        self._hooks, self._clock = hooks if ranks.is_first else (), clock
         val_cost, step_cost = task.validation_cost(settings)
         self._plan = EvaluationPlan.of(
             settings, self.budget, step_cost=step_cost, val_cost=val_cost
         )
         self._schedule = Schedule(settings)
-        self._stepper = Stepper(task, model, settings, build_fabric(settings))
+        self._stepper = Stepper(task, model, settings, build_fabric(settings, ranks), ranks)
         self._fraction = 0.0
         self._lr = 0.0
         self._stopped: str | None = None
         self._best: dict[str, Tensor] | None = None  # without a logbook
+        self._save_due: float = False
         self._saved_step = 0
         self._saved_at = 0.0
         self._save_cost_s = 0.0
@@ -186,16 +191,30 @@ class Trainer(Generic[ModelT, BatchT]):
 
     def seed(self) -> None:
         """Start the generators that dropout draws from where a run starts them."""
-        seed_all(derived_seed(self.settings.seed, "dropout"))
+        seed_all(derived_seed(self.settings.seed, self._own("dropout")))
 
-    def checkpoint(self) -> Checkpoint:
-        """Everything that training goes on from."""
+    def _own(self, name: str) -> str:
+        """The name of what each rank has for itself."""
+        return name if self.ranks.is_first else f"{name}-{self.ranks.rank}"
+
+    def checkpoint(self, ranks: Ranks | None = None) -> Checkpoint:
+        """Everything that training goes on from, for rank 0 to keep; all ranks ask for it together.
+
+        Args:
+            ranks: those that have something of their own to keep; None: all.
+        """
+        own = {
+            self._own("carried"): {
+                name: part.cpu() for name, part in stepping.to_tensors(self._stepper.state).items()
+            },
+            self._own("random"): random_states(self.device),
+        }
         groups = {
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self._stepper.optimizer, self.model),
-            "carried": stepping.to_tensors(self._stepper.state),
-            "random": random_states(self.device),
         }
+        for each in (ranks or self.ranks).gather(own):
+            groups |= each
         record = {
             "progress": self.progress.to_dict(),
             "index": self._stepper.index,
@@ -220,10 +239,13 @@ class Trainer(Generic[ModelT, BatchT]):
         memory = checkpoint.group("optimizer")
         load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
         self._stepper.state = stepping.from_tensors(
-            checkpoint.group("carried"), self.device, self._expected_state()
+            checkpoint.group(self._own("carried")), self.device, self._expected_state()
         )
         self._stepper.index = int(checkpoint.record.get("index", 0))
-        restore_random_states(checkpoint.group("random"), self.device)
+        if self.ranks.is_first or progress.step > 0:
+            restore_random_states(checkpoint.group(self._own("random")), self.device)
+        else:
+            self.seed()  # a run is begun by rank 0 alone
         self._schedule.restore(checkpoint.record["schedule"])
         self.progress = progress
         if not self.is_over:
@@ -234,7 +256,7 @@ class Trainer(Generic[ModelT, BatchT]):
     def _expected_state(self) -> Any:
         """A state as the model makes it for a batch, to compare with; None where it cannot say."""
         make = getattr(self.model, "initial_state", None)
-        return None if make is None else make(self.settings.batch_size)
+        return None if make is None else make(self.settings.batch_size // self.ranks.world_size)
 
     # ---- the loop --------------------------------------------------------------------------------
 
@@ -252,8 +274,8 @@ class Trainer(Generic[ModelT, BatchT]):
                     self.logbook.check()
                 outcome = self._step()
                 self._after(outcome)
-                signum = interrupted()
-                if signum is not None and self._fraction < 1.0:
+                signum = int(self._decided(interrupted() or 0)[0])
+                if signum and self._fraction < 1.0:
                     self._stop_early(signum)
             if self.progress.best is None:  # resumed with a budget that was spent already
                 self._validate()
@@ -275,7 +297,13 @@ class Trainer(Generic[ModelT, BatchT]):
             epoch = progress.passes(len(self.source))
             self._note(f"resumed at step {progress.step}, epoch {epoch:.2f}; the run ends {ends}")
 
+    def _decided(self, *numbers: float | int) -> list[float]:
+        """The numbers that rank 0 has: what clock, hooks and signals say is its to say, for all."""
+        return self.ranks.sum(*(number if self.ranks.is_first else 0.0 for number in numbers))
+
     def _note(self, message: str, level: int = logging.INFO) -> None:
+        if not self.ranks.is_first:
+            return
         logger.log(level, message)
         self.view.noted(message)
 
@@ -317,8 +345,17 @@ class Trainer(Generic[ModelT, BatchT]):
         progress.elapsed_s = self._elapsed()
         for hook in self._hooks:
             hook.stepped(self, outcome)
-        self._update_fraction()
+        progress.elapsed_s, self._save_due, stopped = self._decided(
+            progress.elapsed_s, self._checkpoint_due(), self._stopped is not None
+        )
+        self._stop_all(bool(stopped))
         return outcome
+
+    def _stop_all(self, stopped: bool) -> None:
+        """Where a hook has stopped rank 0, all ranks stop."""
+        if stopped and not self.ranks.is_first:
+            self._stopped = "rank 0 stopped"
+        self._update_fraction()
 
     def _after(self, outcome: StepOutcome) -> None:
         """Report, validate, sample and save, each when it is due."""
@@ -334,7 +371,7 @@ class Trainer(Generic[ModelT, BatchT]):
         elif self._clock() - self._shown_at >= SHOW_EVERY_S:
             self._show(self.status())
         self._sample_if_due()
-        if improved or self._fraction >= 1.0 or self._checkpoint_due():
+        if improved or self._fraction >= 1.0 or self._save_due:
             self._save()
 
     def _report_skip(self, outcome: StepOutcome) -> None:
@@ -360,11 +397,14 @@ class Trainer(Generic[ModelT, BatchT]):
     def _validate(self) -> bool:
         """Measure the validation figures; keep the weights when the first is the best so far."""
         progress, started = self.progress, self._clock()
-        # As the model will be loaded: in its own precision, not that of training.
-        with torch.no_grad(), evaluating(self.model):
-            figures = self.task.validate(self.model, self.device)
+        figures: dict[str, float] = {}
+        if self.ranks.is_first:
+            # As the model will be loaded: in its own precision, not that of training.
+            with torch.no_grad(), evaluating(self.model):
+                figures = self.task.validate(self.model, self.device)
+        cost_s = self._clock() - started
+        figures, progress.val_cost_s = self.ranks.broadcast((figures, cost_s))
         value = figures[self.criterion.name]
-        progress.val_cost_s = self._clock() - started
         progress.val_step, progress.val_elapsed_s = progress.step, progress.elapsed_s
         if not math.isfinite(value):
             progress.val = {}
@@ -388,7 +428,7 @@ class Trainer(Generic[ModelT, BatchT]):
                 self._update_fraction()
         for hook in self._hooks:
             hook.validated(self, figures)
-        self._update_fraction()
+        self._stop_all(bool(self._decided(self._stopped is not None)[0]))
         return improved
 
     def _keep_model(self) -> None:
@@ -438,7 +478,7 @@ class Trainer(Generic[ModelT, BatchT]):
     def _sample_if_due(self) -> None:
         progress = self.progress
         milestone = due_milestone(self._fraction, progress.sampled)
-        if milestone is None:
+        if milestone is None or not self.ranks.is_first:
             return
         moment = self._moment("sample")
         drawn = self.task.preview(self.model, moment, self.settings)
@@ -473,7 +513,7 @@ class Trainer(Generic[ModelT, BatchT]):
         if self.logbook is None:
             return
         started = self._clock()
-        loss = self._stepper.present_loss
+        (loss,) = self._decided(self._stepper.present_loss)
         if self.progress.step > 0 and not loss <= WORSE_THAN_CHANCE * max(1.0, self.task.chance):
             self._saved_at = started
             self._note(
