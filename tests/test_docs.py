@@ -63,7 +63,9 @@ def test_snippets_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 # What a command of a page gets besides, so that it takes a second.
 LIMITS = {
-    "train": "--max-steps 2 --hidden-size 4 --batch-size 4 --bptt 10 --sample-length 3",
+    "train": "--max-steps 2",
+    "train lm": "--max-steps 2 --hidden-size 4 --batch-size 4 --bptt 10 --sample-length 3",
+    "train classify": "--max-steps 2 --hidden-size 4 --batch-size 4",
     "sample": "--length 5",
     "compare": "--max-steps 2 --hidden-size 4 --batch-size 4 --jobs 1",
 }
@@ -85,10 +87,19 @@ def commands(text: str) -> list[str]:
 
 
 def input_text() -> None:
-    """A text that has the letters which the pages prime their samples with."""
+    """Texts with the letters that the pages prime samples with, and what else they read."""
     text = "ROMEO: KING and the cat sat on the mat, the dog ate the log.\n"
     for name in ("input.txt", "other.txt"):
         Path(name).write_text(text * 80)
+    rows = [
+        f"{'a fine film' if i % 2 else 'so dull'} {i}\t{'good' if i % 2 else 'bad'}\n"
+        for i in range(60)
+    ]
+    Path("reviews.tsv").write_text("text\tlabel\n" + "".join(rows))
+    [cell] = re.findall(
+        r"```python\n(# my\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    Path("my.py").write_text(cell)
 
 
 def invoke(line: str) -> None:
@@ -98,7 +109,11 @@ def invoke(line: str) -> None:
         if option in words:
             place = words.index(option)
             del words[place : place + 2]
-    limits = [] if "--help" in words else shlex.split(LIMITS.get(words[0], ""))
+    limits = (
+        []
+        if "--help" in words
+        else shlex.split(LIMITS.get(" ".join(words[:2]), LIMITS.get(words[0], "")))
+    )
     outcome = CliRunner().invoke(app, [*words, *limits])
     assert outcome.exit_code == 0, (line, outcome.output, outcome.exception)
 
