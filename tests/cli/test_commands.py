@@ -210,7 +210,7 @@ def test_compare_says_what_is_wrong(recurra: Any, tmp_path: Path) -> None:
         (["--task", "adding:steps=abc"], "got steps='abc'"),
         (["--task", "folder:path=a, b"], 'path="a, b"'),
         (["--cells", "ltsm"], "Did you mean lstm"),
-        (["--cells", " ,"], "--cells: expected one or more names"),
+        (["--cells", " ,"], "--cells: expected cells with commas between them"),
         (["--task", "text:path=nowhere.txt"], "nowhere.txt"),
         (["--max-minutes", "-1"], "--max-minutes: expected a number above 0, got -1.0"),
         (["--max-minutes", "nan"], "--max-minutes: expected"),

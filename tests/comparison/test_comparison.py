@@ -25,12 +25,12 @@ from recurra.comparison import (
     run_on_ray,
     run_trial,
     run_trials,
+    subject_of,
     summarise,
 )
-from recurra.comparison.trials import Classifier, count_parameters, hidden_size_for
-from recurra.data import make_task
-from recurra.data.tasks import Adding
+from recurra.comparison.planning import hidden_size_for
 from recurra.errors import DataError, RunError
+from recurra.tasks.made_up import Adding
 
 TASK = "adding:steps=12"
 
@@ -51,7 +51,7 @@ def test_a_curve_begins_before_training_and_ends_with_the_budget() -> None:
     seconds = [point.seconds for point in outcome.points]
     assert seconds == sorted(seconds)
     assert all(math.isfinite(point.score) for point in outcome.points)
-    assert outcome.parameters == count_parameters(make_task(TASK), "rnn", 6)
+    assert outcome.parameters == subject_of(TASK).count_parameters("rnn", 6)
 
 
 @pytest.mark.medium
@@ -191,19 +191,19 @@ def test_other_tasks_run(task: str) -> None:
 
 @pytest.mark.medium
 def test_cells_get_equal_parameters() -> None:
-    task = make_task("copying:delay=5")
+    subject = subject_of("copying:delay=5")
     trials = plan_trials(
         "copying:delay=5", ["rnn", "lstm", "gru", "slstm", "indrnn"], seeds=2, hidden_size=64
     )
     assert len(trials) == 10
-    wanted = count_parameters(task, "lstm", 64)
+    wanted = subject.count_parameters("lstm", 64)
     for each in trials:
-        count = count_parameters(task, each.cell, each.hidden_size)
+        count = subject.count_parameters(each.cell, each.hidden_size)
         assert abs(count / wanted - 1) < 0.05, each
     assert {t.hidden_size for t in trials if t.cell == "lstm"} == {64}
     equal = plan_trials(TASK, ["rnn", "lstm"], hidden_size=64, equal_parameters=False)
     assert {t.hidden_size for t in equal} == {64}
-    assert hidden_size_for(task, "lstm", wanted) == 64
+    assert hidden_size_for(subject, "lstm", wanted) == 64
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_cell_named_twice_is_trained_once() -> None:
 
 
 def test_how_parameters_start() -> None:
-    model = Classifier(make_task(TASK), "lstm:b_f=5:b_i=-b_f", 6)
+    model: Any = subject_of(TASK).build("lstm:b_f=5:b_i=-b_f", 6)
     assert torch.equal(model.recurrent.b_f_l0, torch.full((6,), 5.0))
     assert torch.equal(model.recurrent.b_i_l0, torch.full((6,), -5.0))
     both = run_trial(trial("lstm")), run_trial(trial("lstm:b_f=5:b_i=-b_f"))
@@ -323,7 +323,7 @@ def test_data_that_changed_is_known(tmp_path: Path) -> None:
     text.touch()
     assert folder.missing(planned()) == []
     text.write_text("more text " * 300)
-    with pytest.raises(RunError, match=r"for the data as it is now, got rnn-0 from before text:"):
+    with pytest.raises(RunError, match=r"for the data as it is now, got rnn-0 from before lm:"):
         folder.missing(planned())
     with pytest.raises(DataError, match="expected the data with which the comparison was begun"):
         run_trial(first)

@@ -150,7 +150,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("sample")(sample.sample)
 app.command("predict")(predict.predict)
 app.command("cells")(cells.show_cells)
-app.command("compare")(compare.compare_cells)
+app.add_typer(compare.app, name="compare")
 app.command("doctor")(doctor.show_machine)
 
 

@@ -1,13 +1,16 @@
 """Options as the commands declare them: in panels, with what the help says of their defaults."""
 
+import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from recurra.errors import RunError
+from recurra.settings import Settings, kind_of, option_of
 from recurra.terminal import typed
 
 TEXT, MODEL, BUDGET = "Text", "Model", "How long"
@@ -60,6 +63,54 @@ def option(
         parser=parser,
         autocompletion=completed if choices else None,
     )
+
+
+def of_setting(kind: type[Settings], each: Field[Any]) -> tuple[Any, Any, Any]:
+    """The type, the declaration and the default of an option that is a setting."""
+    described, (hint, optional) = option_of(each), kind_of(kind, each.name)
+    default, unset = each.default, described.unset
+    if hint not in (int, float, bool, str):
+        hint = str  # a cell or a mapping, spelled
+    if unset is not None:
+        optional, default = True, None  # what is not given is left to the settings
+    names = [described.flags] if described.flags else []
+    declaration = option(
+        described.panel,
+        described.help,
+        *names,
+        default=unset,
+        choices=described.choices,
+        parser=named if described.is_path else None,
+    )
+    return (hint | None if optional else hint), declaration, default
+
+
+def with_parameters(
+    function: Callable[..., None], options: Mapping[str, tuple[Any, Any, Any]]
+) -> None:
+    """Give a function that takes its context and anything the parameters that typer looks for.
+
+    Args:
+        function: of a command.
+        options: by name, the type, the declaration and the default of each.
+    """
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("context", kind, annotation=typer.Context)]
+    parameters += [
+        inspect.Parameter(name, kind, annotation=Annotated[hint, declaration], default=default)
+        for name, (hint, declaration, default) in options.items()
+    ]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+
+
+def given(context: typer.Context) -> dict[str, Any]:
+    """The options that stand on the command line; the others have their defaults."""
+    return {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
 
 
 def typed_prime(text: str) -> str:

@@ -1,20 +1,19 @@
 """`recurra train`: a command for each task; its options are what the task's settings declare."""
 
 import contextlib
-import inspect
 import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 import typer.core
 
-from recurra.cli.options import named, option, path, typed_prime
+from recurra.cli.options import given, of_setting, option, path, typed_prime, with_parameters
 from recurra.interrupts import Terminated, ending_signals
-from recurra.settings import Settings, declared, kind_of, option_of
+from recurra.settings import declared
 from recurra.tasks.options import OPTIONS, Options
 from recurra.terminal import Lasting, printable, speaks
 
@@ -119,47 +118,14 @@ def _command(options: Options) -> Callable[..., None]:
         ),
     }
     for kind in (options.data, options.model, options.training):
-        own |= {each.name: _parameter(kind, each) for each in declared(kind)}
+        own |= {each.name: of_setting(kind, each) for each in declared(kind)}
         if "clip_value" in own and "no_clip" not in own:
             text = "Clip nothing; the norm is logged all the same."
             own["no_clip"] = (bool, option("Optimization", text, "--no-clip"), False)
-    parameters = [
-        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    ]
-    for name, (hint, declaration, default) in own.items():
-        parameters.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                annotation=Annotated[hint, declaration],
-                default=default,
-            )
-        )
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    with_parameters(run, own)
     run.__name__ = options.task
     run.__doc__ = f"{options.about}\n\n{_AFTERWORD}"
     return run
-
-
-def _parameter(kind: type[Settings], each: Any) -> tuple[Any, Any, Any]:
-    """The type, the declaration and the default of an option that is a setting."""
-    described, (hint, optional) = option_of(each), kind_of(kind, each.name)
-    default, unset = each.default, described.unset
-    if hint not in (int, float, bool, str):
-        hint = str  # a cell or a mapping, spelled
-    if unset is not None:
-        optional, default = True, None  # what is not given is left to the settings
-    names = [described.flags] if described.flags else []
-    declaration = option(
-        described.panel,
-        described.help,
-        *names,
-        default=unset,
-        choices=described.choices,
-        parser=named if described.is_path else None,
-    )
-    return (hint | None if optional else hint), declaration, default
 
 
 for _options in OPTIONS.values():
@@ -246,9 +212,8 @@ def _given(context: typer.Context) -> dict[str, Any]:
     }
     return {
         name: read.get(name, lambda same: same)(value)
-        for name, value in context.params.items()
+        for name, value in given(context).items()
         if name not in {"out", "resume"}
-        and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
 
 

@@ -5,30 +5,22 @@ comparison that is killed goes on with what is missing. `results.parquet` has ev
 curve, and is made again from those files.
 """
 
+import hashlib
 import json
 import logging
-import math
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from recurra.comparison.trials import (
-    Classifier,
-    Outcome,
-    Progress,
-    Trial,
-    cell_and_init,
-    count_parameters,
-    hidden_size_for,
-    run_trial,
-)
+from recurra.comparison.settings import MAX_JOBS
+from recurra.comparison.subjects import subject_of
+from recurra.comparison.trials import Outcome, Progress, Trial, run_trial
 from recurra.comparison.workers import Death, DeathError, Watch, run_in_processes
-from recurra.data import make_task
 from recurra.errors import RunError, argument
 from recurra.files import FolderLock, write_atomically
 from recurra.settings import whole
@@ -36,65 +28,9 @@ from recurra.terminal import printable
 
 TRIALS, RESULTS = "trials", "results.parquet"
 
-MAX_SEEDS, MAX_JOBS = 10_000, 1024
-_MOST_PARAMETERS = 2**31
 _RAY_TIMEOUT_S = 10.0
 
 logger = logging.getLogger("recurra")
-
-
-def plan_trials(
-    task: str,
-    cells: Sequence[str],
-    *,
-    seeds: int = 3,
-    hidden_size: int = 128,
-    equal_parameters: bool = True,
-    **budget: Any,
-) -> list[Trial]:
-    """The trials of a comparison: each cell from each seed.
-
-    Args:
-        task: as `make_task` takes it.
-        cells: as `Trial` has them: "gru", "lstm:b_f=chrono400".
-        seeds: how many of each.
-        hidden_size: of every cell; with equal_parameters of an LSTM, and each cell gets the size
-            with which it has as many parameters as that.
-        equal_parameters: compare at equal parameters, not at equal units.
-        budget: the other settings of `Trial`.
-
-    Raises:
-        ValueError: when there is no such task or cell, or a number is out of its range.
-        DataError: when the task's data cannot be read.
-    """
-    whole("seeds", seeds, least=1, most=MAX_SEEDS)
-    Trial(task=task, cell="", hidden_size=hidden_size, **budget)  # the numbers, before the data
-    cells = list(dict.fromkeys(cells))
-    if not cells:
-        raise ValueError("cells: expected one or more names, got none. Name some, as in gru.")
-    for cell in cells:
-        try:
-            cell_and_init(cell)  # its name, before it is asked for its size
-        except ValueError as error:
-            raise ValueError(f"cells: {str(error).partition(': ')[2]}") from None
-    made = make_task(task)
-    count = count_parameters(made, "lstm", hidden_size)
-    if count > _MOST_PARAMETERS:
-        raise ValueError(
-            f"hidden_size: expected an LSTM of at most {_MOST_PARAMETERS:,} parameters, got "
-            f"{hidden_size:,} units, which have {count:,}. Give fewer."
-        )
-    sizes = {
-        cell: hidden_size_for(made, cell, count) if equal_parameters else hidden_size
-        for cell in cells
-    }
-    for cell, size in sizes.items():
-        Classifier(made, cell, size)  # a rule that does not fit is known before anything runs
-    return [
-        Trial(task=task, cell=cell, hidden_size=sizes[cell], seed=seed, data=made.digest, **budget)
-        for seed in range(seeds)
-        for cell in cells
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +82,7 @@ class Results:
 
     def keep(self, outcome: Outcome) -> None:
         """Write an outcome down."""
-        path = self.path / TRIALS / f"{outcome.trial.name.replace(':', '+')}.json"
+        path = self.path / TRIALS / f"{_file_name(outcome.trial.name)}.json"
         text = json.dumps(outcome.as_dict())
         write_atomically(path, lambda part: part.write_text(text))
 
@@ -168,12 +104,22 @@ class Results:
                 "test": point.test,
             }
             for outcome in self.outcomes()
+            if not outcome.trial.is_probe
             for point in outcome.points
         ]
         path = self.path / RESULTS
         table = pyarrow.Table.from_pylist(rows)
         write_atomically(path, lambda part: parquet.write_table(table, part))
         return path
+
+
+def _file_name(name: str) -> str:
+    """What a file may be called: a cell may be spelled with brackets and slashes."""
+    plain = name.replace(":", "+")
+    if re.fullmatch(r"[\w.+=-]{1,100}", plain):
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9.+=-]+', '_', plain)[:80]}-{digest[:8]}"
 
 
 def _read_outcome(file: Path) -> Outcome:
@@ -211,7 +157,7 @@ def run_trials(
     on.
 
     Args:
-        trials: what is to run.
+        trials: what is to run, all on one task.
         folder: where outcomes are kept; no other comparison may be at work in it.
         jobs: processes at once.
         watch: told a few times a second how far each running trial is.
@@ -224,8 +170,10 @@ def run_trials(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     died: list[Death] = []
     with folder.locked():
+        missing = folder.missing(trials)
+        data = subject_of(missing[0].task).folder if missing else None
         for ended in run_in_processes(
-            folder.missing(trials), jobs=jobs, threads=threads, watch=watch or _unwatched
+            missing, jobs=jobs, threads=threads, watch=watch or _unwatched, data=data
         ):
             if isinstance(ended, Death):
                 died.append(ended)
@@ -282,7 +230,8 @@ def run_on_ray(
                 _check_answers(address)
             ray.init(address=address, log_to_driver=False)
         run: Any = ray.remote(num_cpus=threads, max_retries=3)(run_trial)
-        running = {run.remote(trial, threads): trial for trial in missing}
+        data = subject_of(missing[0].task).folder if missing else None
+        running = {run.remote(trial, threads, None, data): trial for trial in missing}
         while running:
             [ended], _ = ray.wait(list(running), num_returns=1)
             trial = running.pop(ended)
@@ -311,72 +260,3 @@ def _check_answers(address: str) -> None:
             f"ray: expected the address of a Ray cluster, got {address!r}, where nothing "
             f"answers ({error}). Start one with ray start --head, or use {argument('ray=local')}."
         ) from None
-
-
-# ---- what came out -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """One cell over its seeds; each figure is the median, with the smallest and the largest.
-
-    Attributes:
-        cell: its name.
-        hidden_size: H.
-        parameters: how many numbers were trained.
-        seeds: how many trials have ended.
-        solved: how many solved the task.
-        score: on the test part, at the step of each trial that was best on the validation part.
-        at_equal_time: the same of the steps until the moment when the first trial of all ended.
-        seconds: of training until the task was solved or the trial ended.
-        steps_a_second: of training.
-    """
-
-    cell: str
-    hidden_size: int
-    parameters: int
-    seeds: int
-    solved: int
-    score: tuple[float, float, float]
-    at_equal_time: tuple[float, float, float]
-    seconds: tuple[float, float, float]
-    steps_a_second: float
-
-
-def summarise(outcomes: Sequence[Outcome]) -> list[Summary]:
-    """One summary for each cell: the more seeds solved the task the better, then the sooner, or the
-    better the score where none did."""
-    unsolved = [o.points[-1].seconds for o in outcomes if o.status == "ended" and o.points]
-    common = min(unsolved, default=max((o.points[-1].seconds for o in outcomes), default=0.0))
-    found = []
-    for cell in dict.fromkeys(outcome.trial.cell for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.trial.cell == cell]
-        last = [outcome.points[-1] for outcome in own]
-        found.append(
-            Summary(
-                cell=cell,
-                hidden_size=own[0].trial.hidden_size,
-                parameters=own[0].parameters,
-                seeds=len(own),
-                solved=sum(outcome.status == "solved" for outcome in own),
-                score=_spread([_reached(outcome, math.inf) for outcome in own]),
-                at_equal_time=_spread([_reached(outcome, common) for outcome in own]),
-                seconds=_spread([point.seconds for point in last]),
-                steps_a_second=median(p.step / p.seconds if p.seconds else 0.0 for p in last),
-            )
-        )
-    return sorted(found, key=_rank)
-
-
-def _rank(summary: Summary) -> tuple[float, tuple[float, ...]]:
-    unsolved = 1 - summary.solved / summary.seeds
-    return unsolved, summary.score if unsolved == 1 else summary.seconds
-
-
-def _reached(outcome: Outcome, seconds: float) -> float:
-    test = outcome.best(seconds).test
-    return math.inf if test is None else test
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float, float]:
-    return median(values), min(values), max(values)

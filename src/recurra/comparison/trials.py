@@ -1,27 +1,24 @@
 """Trials: one cell trained on one task from one seed, under a budget of steps or seconds.
 
-What a trial gives is its curve, by step and by second of training, on two parts of the task's
-sequences that it is not trained on: the score on the one, the validation part, says when to stop
-and which point of the curve is best; the score of that point on the other, the test part, is what
-is reported. Many trials side by side are what `recurra compare` runs.
+What a trial gives is its curve, by step and by second of training, on two parts of the data that it
+is not trained on: the score on the one, the validation part, says when to stop and which point of
+the curve is best; the score of that point on the other, the test part, is what is reported. Many
+trials side by side are what `recurra compare` runs.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from recurra import cells
-from recurra.data import Batch, Task, make_task
-from recurra.errors import DataError
-from recurra.lang import Cell
-from recurra.nn import Recurrent
-from recurra.nn.initial import Rule, parse
+from recurra.comparison.subjects import Measure, Subject, subject_of
+from recurra.errors import DataError, RunError
 from recurra.settings import (
     MAX_COUNT,
     MAX_SEED,
@@ -30,7 +27,8 @@ from recurra.settings import (
     positive_float32,
     whole,
 )
-from recurra.training.step import clip_gradients
+from recurra.training import Hook, Moment, StepOutcome, Trainer
+from recurra.training.budget import EvaluationPlan
 
 FORMAT = 2  # of an outcome that is written down
 POINTS = 50  # of a curve, about
@@ -42,9 +40,9 @@ class Trial:
     """What is trained, and for how long.
 
     Attributes:
-        task: as `make_task` takes it: "adding", "copying:delay=200".
-        cell: the name of a registered cell, and after it how its parameters start, where they
-            start otherwise than the cell says: "lstm:b_f=chrono400:b_i=-b_f".
+        task: its name, with settings after a colon: "adding", "copying:delay=200",
+            "lm:data=input.txt,bptt=50".
+        cell: as cells are spelled: "lstm", "lstm:b_f=chrono400:b_i=-b_f", "zoneout(lstm, 0.1)".
         hidden_size: H.
         seed: of the weights and of the training sequences.
         lr: learning rate of Adam, constant.
@@ -53,6 +51,7 @@ class Trial:
         max_steps: steps after which it ends; None: no such limit.
         max_seconds: seconds of training after which it ends; None: no such limit.
         data: digest of the user's data that the task reads; None: it is not checked.
+        is_probe: whether it only helps to choose a learning rate.
 
     Raises:
         ValueError: when a number is out of its range.
@@ -68,6 +67,7 @@ class Trial:
     max_steps: int | None = None
     max_seconds: float | None = None
     data: str | None = None
+    is_probe: bool = False
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "batch_size"):
@@ -81,11 +81,11 @@ class Trial:
     @property
     def name(self) -> str:
         """What it is called among the trials of one comparison."""
-        return f"{self.cell}-{self.seed}"
+        return f"{self.cell}-rate-{self.lr:g}" if self.is_probe else f"{self.cell}-{self.seed}"
 
     def as_dict(self) -> dict[str, Any]:
         """The settings, as JSON has them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,92 +169,11 @@ class Outcome:
         )
 
 
-class Classifier(nn.Module):
-    """A recurrent layer and a linear read-out: at each step, or at the end of each sequence."""
-
-    def __init__(self, task: Task, cell: str, hidden_size: int) -> None:
-        super().__init__()
-        self._at_each_step = task.at_each_step
-        sizes = own_sizes(cell, hidden_size)
-        of, init = cell_and_init(cell)
-        self.recurrent = Recurrent(
-            of,
-            task.input_size,
-            hidden_size,
-            sizes=sizes,
-            init=init,
-            dtype=torch.float32,
-            device="cpu",
-        )
-        self.readout = nn.Linear(
-            self.recurrent.output_size, task.output_size, dtype=torch.float32, device="cpu"
-        )
-
-    def forward(self, batch: Batch) -> Tensor:
-        """[T, B, O] at each step, [B, O] at the end."""
-        y, _ = self.recurrent(batch.x, lengths=batch.lengths)
-        if self._at_each_step:
-            return self.readout(y)
-        if batch.lengths is None:
-            return self.readout(y[-1])
-        return self.readout(
-            y[batch.lengths - 1, torch.arange(y.shape[1], dtype=torch.int64, device=y.device)]
-        )
-
-
-def cell_and_init(spelled: str) -> tuple[Cell, dict[str, Rule]]:
-    """The cell that a trial names, and the rules behind its name.
-
-    Raises:
-        ValueError: when there is no such cell, parameter or rule.
-    """
-    name, *settings = spelled.split(":")
-    of = cells.get(name)
-    init: dict[str, Rule] = {}
-    for setting in settings:
-        parameter, is_one, rule = setting.partition("=")
-        if not is_one or parameter not in of.parameters:
-            raise ValueError(
-                f"cell: expected settings PARAMETER=RULE, where a parameter is one of "
-                f"{', '.join(of.parameters)}, got {setting!r}. Write one as in lstm:b_f=chrono400."
-            )
-        init[parameter] = parse(rule)
-    return of, init
-
-
-def own_sizes(cell: str, hidden_size: int) -> dict[str, int]:
-    """Half of H for each size that a cell has of its own, such as a projection."""
-    names = set(cell_and_init(cell)[0].size_names) - {"I", "H"}
-    return dict.fromkeys(names, max(1, hidden_size // 2))
-
-
-def count_parameters(task: Task, cell: str, hidden_size: int) -> int:
-    """How many numbers a `Classifier` trains; ValueError where the cell does not have that size."""
-    of, _ = cell_and_init(cell)
-    sizes = {"I": task.input_size, "H": hidden_size, **own_sizes(cell, hidden_size)}
-    output = of.output_size.evaluate(sizes)
-    return of.count_parameters(sizes) + (output + 1) * task.output_size
-
-
-def hidden_size_for(task: Task, cell: str, parameters: int) -> int:
-    """The hidden size with which a cell has the number of parameters nearest to that given."""
-    best: tuple[int, int] | None = None
-    for size in range(1, 8192):
-        try:
-            count = count_parameters(task, cell, size)
-        except ValueError:  # a number of heads that does not go into it
-            continue
-        if best is None or abs(count - parameters) < best[0]:
-            best = (abs(count - parameters), size)
-        if count > 2 * parameters:
-            break
-    if best is None:
-        raise ValueError(f"{cell}: expected a hidden size below 8192 to suit it, got none.")
-    return best[1]
-
-
 def run_trial(
-    trial: Trial, threads: int = 1, report: Callable[[Progress], object] | None = None
+    trial: Trial,
+    threads: int = 1,
+    report: Callable[[Progress], object] | None = None,
+    folder: Path | None = None,
 ) -> Outcome:
     """Train until the task is solved or the budget is spent.
 
@@ -264,77 +183,116 @@ def run_trial(
         trial: what to train.
         threads: how many to compute with.
         report: told a few times a second how far the trial is.
+        folder: of the `Subject` of the same task in another process, which has read the data.
 
     Raises:
         ValueError: when the task, the cell or the budget is none.
-        DataError: when the task's data cannot be read, or is not what the trial names.
+        DataError: when the task's data cannot be read, or are not what the trial names.
     """
     if trial.max_steps is None and trial.max_seconds is None:
         raise ValueError("trial: expected max_steps or max_seconds, got neither. Give a budget.")
-    task = make_task(trial.task)
-    if trial.data not in (None, task.digest):
+    subject = subject_of(trial.task, folder)
+    if trial.data not in (None, subject.digest):
         raise DataError(
             f"{trial.task}: expected the data with which the comparison was begun, got other data. "
             "Keep it as it is until all trials have ended."
         )
     with _threads_of_its_own(threads), torch.random.fork_rng(devices=[]):
-        return _train(trial, task, report or (lambda progress: None))
+        return _train(trial, subject, report or (lambda progress: None))
 
 
-def _train(trial: Trial, task: Task, report: Callable[[Progress], object]) -> Outcome:
+def _train(trial: Trial, subject: Subject, report: Callable[[Progress], object]) -> Outcome:
+    settings = subject.training(
+        seed=trial.seed,
+        lr=trial.lr,
+        batch_size=trial.batch_size,
+        clip_norm=trial.clip,
+        max_steps=trial.max_steps,
+        max_minutes=None if trial.max_seconds is None else trial.max_seconds / 60,
+    )
     torch.manual_seed(trial.seed)
-    model = Classifier(task, trial.cell, trial.hidden_size)
-    optimizer = torch.optim.Adam(model.parameters(), lr=trial.lr)
-    drawn = torch.Generator().manual_seed(trial.seed)
-    val, test = (list(task.held_out(part, trial.batch_size)) for part in ("val", "test"))
-    _build(model, task, trial)
-    points: list[Point] = []
-    loss: float | None = None
-    best = math.inf
-    seconds, step = 0.0, 0
-    status, next_share, reported = "ended", 0.0, -math.inf
-    while True:
-        share = _share(trial, step, seconds)
-        if share >= next_share or (status == "diverged" and step > points[-1].step):
-            score = _score(model, task, val)
-            reached = _score(model, task, test) if score < best else None
-            best = min(best, score)
-            points.append(Point(step=step, seconds=seconds, loss=loss, score=score, test=reached))
-            next_share = (math.floor(share * POINTS) + 1) / POINTS
-            if task.solved is not None and score <= task.solved:
-                status = "solved"
-                break
-        start = time.perf_counter()
-        if start - reported >= _REPORT_EVERY_S:
-            report(Progress(step=step, share=share, loss=loss, score=best))
-            reported = start = time.perf_counter()
-        if share >= 1.0 or status == "diverged":
-            break
-        batch = task.batch(trial.batch_size, drawn)
-        found = task.loss(model(batch), batch)
-        optimizer.zero_grad()
-        found.backward()
-        norm = clip_gradients(model.parameters(), max_norm=trial.clip)
-        loss = found.item()
-        if not math.isfinite(loss) or not torch.isfinite(norm):
-            status = "diverged"
-            continue
-        optimizer.step()
-        step, seconds = step + 1, seconds + time.perf_counter() - start
-    count = sum(parameter.numel() for parameter in model.parameters())
-    return Outcome(trial=trial, parameters=count, points=tuple(points), status=status)
+    model = subject.build(trial.cell, trial.hidden_size, settings.backend)
+    curve = _Curve(subject.measure, report)
+    trainer = Trainer(
+        subject.task,
+        model,
+        settings,
+        hooks=[curve],
+        clock=time.perf_counter,
+        plan=EvaluationPlan(shares=POINTS),
+        counts_steps_alone=True,
+    )
+    _build(trainer)
+    try:
+        trainer.fit()
+    except RunError:
+        if any(math.isfinite(point.score) for point in curve.points):
+            raise
+        curve.status = "diverged"  # it never had a score
+    count = model.num_parameters(only_trainable=True)
+    return Outcome(
+        trial=trial, parameters=count, points=tuple(curve.points), status=curve.status or "ended"
+    )
 
 
-def _build(model: Classifier, task: Task, trial: Trial) -> None:
+class _Curve(Hook):
+    """Takes the points of a trial, and ends it when it is solved or its numbers are not finite."""
+
+    def __init__(self, measure: Measure, report: Callable[[Progress], object]) -> None:
+        self.points: list[Point] = []
+        self.status: str | None = None
+        self._measure, self._report = measure, report
+        self._loss: float | None = None
+        self._best = math.inf
+        self._reported = -math.inf
+
+    def stepped(self, trainer: Trainer[Any, Any], outcome: StepOutcome) -> None:
+        """Note the loss."""
+        self._loss = outcome.loss
+        if outcome.skipped:
+            self.status = "diverged"
+            trainer.stop(self.status)
+        elif time.perf_counter() - self._reported >= _REPORT_EVERY_S:
+            self._tell(trainer)
+
+    def validated(self, trainer: Trainer[Any, Any], figures: Mapping[str, float]) -> None:
+        """Take a point; what is the best so far is measured on the test part too."""
+        progress = trainer.progress
+        step = progress.step - progress.skipped  # a step that is skipped is none
+        if self.points and step == self.points[-1].step:
+            return
+        score, test = self._measure.score(figures), None
+        if score < self._best:
+            test = self._measure.score(trainer.task.evaluate(trainer.model, "test"))
+            self._best = score
+        seconds = progress.elapsed_s
+        self.points.append(
+            Point(step=step, seconds=seconds, loss=self._loss, score=score, test=test)
+        )
+        solved = self._measure.solved
+        if solved is not None and score <= solved and self.status is None:
+            self.status = "solved"
+            trainer.stop(self.status)
+        if step == 0:
+            self._tell(trainer)
+
+    def _tell(self, trainer: Trainer[Any, Any]) -> None:
+        progress = trainer.progress
+        share = trainer.budget.fraction(progress.step, progress.elapsed_s)
+        self._report(Progress(step=progress.step, share=share, loss=self._loss, score=self._best))
+        self._reported = time.perf_counter()
+
+
+def _build(trainer: Trainer[Any, Any]) -> None:
     """Have everything built and loaded that a first step would wait for, and leave no trace.
 
     Kernels are built at the first call and at the first gradient, which took the first trial of a
     cell a second or more that the others did not wait for.
     """
     with torch.random.fork_rng(devices=[]):
-        batch = task.batch(trial.batch_size, torch.Generator().manual_seed(trial.seed))
-        task.loss(model(batch), batch).backward()
-        model.zero_grad()
+        batch = trainer.source.batch(0, 0)
+        trainer.task.loss(trainer.model, batch, None, Moment()).mean.backward()
+        trainer.model.zero_grad()
         spare = nn.Parameter(torch.zeros(1, dtype=torch.float32, device="cpu"))
         spare.grad = torch.zeros(1, dtype=torch.float32, device="cpu")
         torch.optim.Adam([spare]).step()
@@ -348,19 +306,3 @@ def _threads_of_its_own(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _share(trial: Trial, step: int, seconds: float) -> float:
-    """How much of the budget is spent, 0 to 1."""
-    by_steps = 0.0 if trial.max_steps is None else step / trial.max_steps
-    by_clock = 0.0 if trial.max_seconds is None else seconds / trial.max_seconds
-    return min(1.0, max(by_steps, by_clock))
-
-
-@torch.no_grad()
-def _score(model: Classifier, task: Task, batches: Sequence[Batch]) -> float:
-    """The mean over the answers of all batches."""
-    model.eval()
-    total = sum(task.score(model(batch), batch) * batch.count for batch in batches)
-    model.train()
-    return total / sum(batch.count for batch in batches)

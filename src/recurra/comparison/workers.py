@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from recurra.backends import keep_freed_memory
 from recurra.comparison.trials import Outcome, Progress, Trial, run_trial
@@ -40,7 +41,7 @@ class _Worker:
 
 
 def run_in_processes(
-    trials: Sequence[Trial], *, jobs: int, threads: int, watch: Watch
+    trials: Sequence[Trial], *, jobs: int, threads: int, watch: Watch, data: Path | None = None
 ) -> Iterator[Outcome | Death]:
     """Run the trials in up to `jobs` processes; gives what became of each as it ends.
 
@@ -49,6 +50,7 @@ def run_in_processes(
         jobs: processes at once.
         threads: of each process.
         watch: told how far the running trials are.
+        data: the folder of the `Subject` of all trials, which has read the data.
 
     Raises:
         Exception: what a trial raised; the others are stopped.
@@ -58,7 +60,7 @@ def run_in_processes(
     try:
         while waiting or workers:
             while waiting and len(workers) < jobs:
-                workers.append(_begin(waiting.popleft(), threads))
+                workers.append(_begin(waiting.popleft(), threads, data))
             ready = wait([worker.connection for worker in workers])
             for worker in [worker for worker in workers if worker.connection in ready]:
                 try:
@@ -84,10 +86,10 @@ def run_in_processes(
             worker.process.terminate()
 
 
-def _begin(trial: Trial, threads: int) -> _Worker:
+def _begin(trial: Trial, threads: int, data: Path | None) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe()
-    process = context.Process(target=_work, args=(its, threads), daemon=True)
+    process = context.Process(target=_work, args=(its, threads, data), daemon=True)
     process.start()
     its.close()  # so that ours ends when the process does
     _send(ours, trial)
@@ -113,7 +115,7 @@ def _cause(process: BaseProcess) -> str:
     return f"{name}, as when memory runs out" if -code == signal.SIGKILL else name
 
 
-def _work(connection: Connection, threads: int) -> None:
+def _work(connection: Connection, threads: int, data: Path | None) -> None:
     """In a process of trials: run what is sent, until nothing more is."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
     logging.getLogger("recurra.data").setLevel(logging.ERROR)  # that one has said it already
@@ -122,7 +124,7 @@ def _work(connection: Connection, threads: int) -> None:
     while (trial := connection.recv()) is not None:
         said: Outcome | Exception
         try:
-            said = run_trial(trial, threads, connection.send)
+            said = run_trial(trial, threads, connection.send, data)
         except Exception as error:
             said = _sendable(error)
         connection.send(said)

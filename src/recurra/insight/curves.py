@@ -12,7 +12,7 @@ _LEGEND_COLUMNS = 4
 
 @runtime_checkable
 class Drawable(Protocol):
-    """What is drawn of a trial; `recurra.training.Outcome` is one."""
+    """What is drawn of a trial; an `Outcome` is one."""
 
     @property
     def trial(self) -> Any:
@@ -31,7 +31,7 @@ def draw_comparison(
     *,
     title: str,
     measure: str,
-    baseline: float,
+    baseline: float | None,
     solved: float | None,
 ) -> Path:
     """Draw the curves of all trials into `path`, as the format that its suffix names.
@@ -45,7 +45,7 @@ def draw_comparison(
         path: where to.
         title: what stands above, such as the task.
         measure: what the score is.
-        baseline: the score of remembering nothing, a dotted line.
+        baseline: the score of remembering nothing, a dotted line; None: it is not known.
         solved: the score down to which the task is solved, a dotted line; None: there is none.
 
     Raises:
@@ -86,7 +86,8 @@ def draw_comparison(
             ax.yaxis.set_major_locator(LogLocator(subs=subs))
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.yaxis.set_minor_formatter(NullFormatter())
-    levels = {"remembering nothing": baseline} | ({} if solved is None else {"solved": solved})
+    known = {"remembering nothing": baseline, "solved": solved}
+    levels = {name: level for name, level in known.items() if level is not None}
     low, high = _with_near(low, high, levels.values(), scale)
     axes[0].set_ylim(low, high)
     for meaning, level in levels.items():
@@ -107,10 +108,12 @@ def draw_comparison(
     return path
 
 
-def _span(scores: np.ndarray, baseline: float) -> tuple[str, float, float]:
+def _span(scores: np.ndarray, baseline: float | None) -> tuple[str, float, float]:
     """The scale of the scores' axis, and where the curves begin and end on it."""
     finite = scores[np.isfinite(scores)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (baseline, baseline)
+    if not len(finite):
+        return "linear", baseline or 0.0, baseline or 0.0
+    low, high = float(finite.min()), float(finite.max())
     return "log" if low > 0 and high > 3 * low else "linear", low, high
 
 

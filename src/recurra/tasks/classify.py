@@ -352,6 +352,17 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         """The loss of a guess among all classes."""
         return math.log(len(self.labels))
 
+    @property
+    def baseline(self) -> float:
+        """The accuracy of always naming the largest class, on what is trained on."""
+        labels = self.parts["train"].labels
+        return float(np.bincount(labels).max() / len(labels))
+
+    @property
+    def solved(self) -> float:
+        """Every class is right."""
+        return 1.0
+
     def validate(self, model: Classifier, device: torch.device) -> dict[str, float]:
         """The figures on the validation part, or on 5,000 examples spread over it."""
         figures, _ = self._read(model, "val", VALIDATION_EXAMPLES)

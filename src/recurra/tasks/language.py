@@ -38,6 +38,7 @@ from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
 
 VALIDATION_TOKENS = 100_000  # of a longer split, spread over all of it: validating stays cheap
+_PIECE = 2**20  # tokens that are counted at once
 _SYMBOLS = {"char": "characters", "byte": "bytes", "word": "words"}
 
 Window = tuple[Tensor, Tensor]
@@ -176,6 +177,15 @@ class LanguageTask(Task[Model, Window]):
     def chance(self) -> float:
         """The loss of a guess among all tokens."""
         return math.log(len(self.vocabulary))
+
+    @property
+    def baseline(self) -> float:
+        """The entropy of the training part's tokens, each by itself, in nats."""
+        tokens, size = self.text.split("train"), len(self.vocabulary)
+        pieces = (tokens[start : start + _PIECE] for start in range(0, len(tokens), _PIECE))
+        counts = np.sum([np.bincount(piece, minlength=size) for piece in pieces], axis=0)
+        share = counts[counts > 0] / len(tokens)
+        return float(-(share * np.log(share)).sum())
 
     def training_figures(self, loss: float) -> dict[str, float]:
         """The loss, and what it is quoted in."""

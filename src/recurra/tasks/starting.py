@@ -8,7 +8,7 @@ from typing import Any
 
 from recurra.errors import RunError, argument
 from recurra.settings import nearest
-from recurra.tasks import classify, language  # noqa: F401  (a task is known once defined)
+from recurra.tasks import classify, language, problems  # noqa: F401  (known once defined)
 from recurra.training.runs import Run, ViewMaker, go_on, start
 from recurra.training.task import Task
 from recurra.training.trainer import Hook

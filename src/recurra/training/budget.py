@@ -1,5 +1,6 @@
 """How long a run goes on: by steps, by the clock, or by whichever ends first."""
 
+import math
 from dataclasses import dataclass
 
 from recurra.training.settings import TrainingSettings
@@ -50,15 +51,18 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPlan:
-    """When to validate: every so many steps, or by the clock where only the clock ends the run.
+    """When to validate: every so many steps, or by the clock where only the clock ends the run; or
+    at equal shares of the budget, the first before any step.
 
     Attributes:
         every_steps: steps between validations; None: by the clock.
         every_seconds: seconds between validations when they go by the clock.
+        shares: into how many shares the budget is cut; None: it is not.
     """
 
-    every_steps: int | None
-    every_seconds: float
+    every_steps: int | None = None
+    every_seconds: float = 0.0
+    shares: int | None = None
 
     @classmethod
     def of(
@@ -82,8 +86,24 @@ class EvaluationPlan:
         steps = max(1, budget.total_steps // EVALUATIONS, round(affordable))
         return cls(every_steps=steps, every_seconds=seconds)
 
-    def due(self, *, steps: int, seconds: float, last_cost_s: float) -> bool:
-        """Whether to validate, so many steps and seconds after the last time."""
+    @property
+    def at_start(self) -> bool:
+        """Whether to validate before the first step."""
+        return self.shares is not None
+
+    def due(
+        self,
+        *,
+        steps: int,
+        seconds: float,
+        last_cost_s: float,
+        fraction: float = 0.0,
+        last_fraction: float = 0.0,
+    ) -> bool:
+        """Whether to validate, so many steps and seconds after the last time, with so much of the
+        budget spent now and then."""
+        if self.shares is not None:
+            return fraction >= (math.floor(last_fraction * self.shares) + 1) / self.shares
         if self.every_steps is not None:
             return steps >= self.every_steps
         return seconds >= max(self.every_seconds, last_cost_s / EVALUATION_SHARE)

@@ -213,6 +213,17 @@ class Task(ABC, Generic[ModelT, BatchT]):
         """The loss of a guess: far above it a model has run away."""
         return math.log(2)
 
+    @property
+    def baseline(self) -> float | None:
+        """The first figure of the best answer that remembers nothing of a sequence; None: it is
+        not known."""
+        return None
+
+    @property
+    def solved(self) -> float | None:
+        """The first figure at which there is nothing left to learn; None: there is none."""
+        return None
+
     def training_figures(self, loss: float) -> dict[str, float]:
         """The mean training loss as what it is quoted in."""
         return {self.loss_name: loss}

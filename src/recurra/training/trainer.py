@@ -94,6 +94,9 @@ class Trainer(Generic[ModelT, BatchT]):
         hooks: told what is done, in rank 0.
         clock: seconds, from any start.
         ranks: the processes that train together, each with a trainer.
+        plan: when to validate; None: as the settings say.
+        counts_steps_alone: whether the time of a run is that of its steps alone, without
+            validations and what is shown and written.
     Raises:
         DataError: when the data are too few for one batch.
         RunError: when this machine lacks the device.
@@ -110,6 +113,8 @@ class Trainer(Generic[ModelT, BatchT]):
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
         ranks: Ranks = ALONE,
+        plan: EvaluationPlan | None = None,
+        counts_steps_alone: bool = False,
     ) -> None:
         if settings.devices != ranks.world_size:
             raise ValueError(
@@ -129,7 +134,8 @@ class Trainer(Generic[ModelT, BatchT]):
         self.budget = Budget.of(settings, len(self.source))
         self._hooks, self._clock = hooks if ranks.is_first else (), clock
         val_cost, step_cost = task.validation_cost(settings)
-        self._plan = EvaluationPlan.of(
+        self._counts_steps_alone = counts_steps_alone
+        self._plan = plan or EvaluationPlan.of(
             settings, self.budget, step_cost=step_cost, val_cost=val_cost
         )
         self._schedule = Schedule(settings)
@@ -268,6 +274,8 @@ class Trainer(Generic[ModelT, BatchT]):
         self._say_where()
         with held_interrupts() as interrupted:
             if self.progress.step == 0:
+                if self._plan.at_start:
+                    self._validate()
                 self._sample_if_due()
             while self._fraction < 1.0:
                 if self.logbook is not None:
@@ -341,8 +349,12 @@ class Trainer(Generic[ModelT, BatchT]):
         self._lr = self._schedule.learning_rate(progress.step, self._fraction)
         outcome = self._stepper(batch, self._lr, self._moment())
         progress.count(outcome, len(self.source))
-        progress.interval.add(outcome, self._clock() - started)
-        progress.elapsed_s = self._elapsed()
+        spent = self._clock() - started
+        progress.interval.add(outcome, spent)
+        if self._counts_steps_alone:
+            progress.elapsed_s += spent
+        else:
+            progress.elapsed_s = self._elapsed()
         for hook in self._hooks:
             hook.stepped(self, outcome)
         progress.elapsed_s, self._save_due, stopped = self._decided(
@@ -360,7 +372,7 @@ class Trainer(Generic[ModelT, BatchT]):
     def _after(self, outcome: StepOutcome) -> None:
         """Report, validate, sample and save, each when it is due."""
         progress = self.progress
-        if outcome.skipped:
+        if outcome.skipped and self._stopped is None:
             self._report_skip(outcome)
         improved = False
         validated = self._validation_due()
@@ -392,6 +404,8 @@ class Trainer(Generic[ModelT, BatchT]):
             steps=progress.step - progress.val_step,
             seconds=progress.elapsed_s - progress.val_elapsed_s,
             last_cost_s=progress.val_cost_s,
+            fraction=self._fraction,
+            last_fraction=self.budget.fraction(progress.val_step, progress.val_elapsed_s),
         )
 
     def _validate(self) -> bool:
@@ -406,17 +420,26 @@ class Trainer(Generic[ModelT, BatchT]):
         figures, progress.val_cost_s = self.ranks.broadcast((figures, cost_s))
         value = figures[self.criterion.name]
         progress.val_step, progress.val_elapsed_s = progress.step, progress.elapsed_s
+        improved = self._judge(value, figures)
+        for hook in self._hooks:
+            hook.validated(self, figures)
+        self._stop_all(bool(self._decided(self._stopped is not None)[0]))
+        return improved
+
+    def _judge(self, value: float, figures: Mapping[str, float]) -> bool:
+        """Keep the weights when they are the best so far; stop when none were for too long."""
+        progress = self.progress
         if not math.isfinite(value):
             progress.val = {}
             self.view.noted(f"step {progress.step}: validation {self.criterion.name} {value:g}")
             return False
-        progress.val = figures
+        progress.val = dict(figures)
         if self._schedule.validated(-value if self.criterion.higher_is_better else value):
             self.view.noted(f"step {progress.step}: no better, learning rate halved")
         improved = is_better(self.criterion, value, progress.best)
         if improved:
             progress.best, progress.best_step, progress.waited = value, progress.step, 0
-            progress.best_val = figures
+            progress.best_val = dict(figures)
             self._keep_model()
         else:
             progress.waited += 1
@@ -425,10 +448,6 @@ class Trainer(Generic[ModelT, BatchT]):
                 self.stop(f"{patience} validations were no better than that of step "
                           f"{progress.best_step}")  # fmt: skip
                 self._note(f"step {progress.step}: stopped early: {self._stopped}")
-                self._update_fraction()
-        for hook in self._hooks:
-            hook.validated(self, figures)
-        self._stop_all(bool(self._decided(self._stopped is not None)[0]))
         return improved
 
     def _keep_model(self) -> None:

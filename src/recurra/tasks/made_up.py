@@ -1,6 +1,6 @@
 """Made-up sequence problems that need memory, by the recipes of the papers that set them.
 
-Every batch is drawn anew from a generator, so there is no training set to overfit: what a task
+Every batch is drawn anew from a generator, so there is no training set to overfit: what a problem
 measures is whether a cell can carry what it has read over the distance. Letters: T time, B batch.
 """
 
@@ -16,10 +16,18 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from recurra.tasks.problem_options import (
+    AddingSettings,
+    ArithmeticSettings,
+    CopyingSettings,
+    NestingSettings,
+    ProblemSettings,
+    TemporalOrderSettings,
+)
+
 Part = Literal["val", "test"]
 
-MOST = 1_000_000  # steps, symbols or letters that a setting may ask for
-_DRAWN_BATCHES = 8  # that each held-out part of a made-up task has
+_DRAWN_BATCHES = 8  # that each held-out part has
 _SEEDS = {"val": 1_000_003, "test": 2_000_003}  # of their sequences
 
 
@@ -44,8 +52,29 @@ class Batch:
         """How much the batch counts in a mean over batches: its answers."""
         return float(self.x.shape[1] if self.weight is None else self.weight.sum())
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        if self.x.device == device:
+            return self
+        return Batch(
+            x=self.x.to(device),
+            target=self.target.to(device),
+            weight=None if self.weight is None else self.weight.to(device),
+            lengths=None if self.lengths is None else self.lengths.to(device),
+        )
 
-class Task(ABC):
+    def share(self, rank: int, world_size: int) -> "Batch":
+        """Every W-th sequence from the rank on."""
+        own = slice(rank, None, world_size)
+        return Batch(
+            x=self.x[:, own],
+            target=self.target[own] if self.weight is None else self.target[:, own],
+            weight=None if self.weight is None else self.weight[:, own],
+            lengths=None if self.lengths is None else self.lengths[own],
+        )
+
+
+class Problem(ProblemSettings, ABC):
     """What a cell is tried on.
 
     Attributes:
@@ -53,18 +82,25 @@ class Task(ABC):
         output_size: what the read-out gives.
         reads_tokens: whether the input is tokens.
         measure: what `score` is; less is better.
+        loss_name: what `loss` is.
         baseline: the score of the best answer that remembers nothing.
-        solved: the score down to which the literature calls the task solved; None: there is none.
-        digest: of the user's data that it reads; None where it draws its own.
+        solved: the score down to which the literature calls the problem solved.
     """
+
+    __slots__ = ()
 
     input_size: int
     output_size: int
     reads_tokens: bool
     measure: str
+    loss_name: str
     baseline: float
-    solved: float | None
-    digest: str | None = None
+    solved: float
+
+    @property
+    def digest(self) -> None:
+        """Of the user's data that it reads: it draws its own."""
+        return
 
     @abstractmethod
     def batch(self, size: int, generator: Generator) -> Batch:
@@ -73,8 +109,8 @@ class Task(ABC):
     def held_out(self, part: Part, size: int) -> Iterator[Batch]:
         """The sequences of a part that is not trained on, each once, `size` at a time.
 
-        "val" is for choosing, such as when to stop, "test" for what is reported. By default both
-        are drawn, each from a seed of its own that no trial has.
+        "val" is for choosing, such as when to stop, "test" for what is reported. Both are drawn,
+        each from a seed of its own that no trial has.
         """
         for i in range(_DRAWN_BATCHES):
             yield self.batch(size, torch.Generator().manual_seed(_SEEDS[part] + i))
@@ -93,27 +129,13 @@ class Task(ABC):
         return float(self.loss(y.detach(), batch))
 
 
-def check_settings(task: str, **ranges: tuple[int, int] | tuple[int, int, int]) -> None:
-    """Check the settings of a task, each given as its value, the least and, below a million, the
-    most that makes sense.
+class TokenProblem(Problem):
+    """A problem whose answers are tokens at some of the steps."""
 
-    Raises:
-        ValueError: when one is not from the least to the most.
-    """
-    for name, (value, least, *rest) in ranges.items():
-        most = min([MOST, *rest])
-        if not least <= value <= most:
-            raise ValueError(
-                f"task: expected {task}:{name}=N with N from {least} to {most:,}, got {value}. "
-                "Give such a number."
-            )
-
-
-class TokenTask(Task):
-    """A task whose answers are tokens at some of the steps."""
+    __slots__ = ()
 
     reads_tokens = True
-    measure = "nll"
+    measure = loss_name = "nll"
 
     @property
     def at_each_step(self) -> bool:
@@ -130,7 +152,7 @@ class TokenTask(Task):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adding(Task):
+class Adding(AddingSettings, Problem):
     """Add the two numbers of a sequence that are marked.
 
     Source: Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", Neural Computation 9(8),
@@ -138,16 +160,12 @@ class Adding(Task):
     in 0..1, one mark in each half.
     """
 
-    steps: int = 400
     input_size = 2
     output_size = 1
     reads_tokens = False
-    measure = "mse"
+    measure = loss_name = "mse"
     baseline = 1 / 6  # the variance of a sum of two numbers, which is what guessing 1 leaves
     solved = 1e-3
-
-    def __post_init__(self) -> None:
-        check_settings("adding", steps=(self.steps, 2))
 
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [T, B, 2]: numbers and marks."""
@@ -171,7 +189,7 @@ class Adding(Task):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copying(TokenTask):
+class Copying(CopyingSettings, TokenProblem):
     """Repeat the first symbols after a long pause.
 
     Source: Hochreiter, Schmidhuber (1997), in the form of Arjovsky, Shah, Bengio (2016), "Unitary
@@ -179,18 +197,7 @@ class Copying(TokenTask):
     blank and a signal; the loss counts all steps.
     """
 
-    delay: int = 200
-    symbols: int = 10
-    alphabet: int = 8
     solved = 1e-3
-
-    def __post_init__(self) -> None:
-        check_settings(
-            "copying",
-            delay=(self.delay, 1),
-            symbols=(self.symbols, 1),
-            alphabet=(self.alphabet, 2),
-        )
 
     @property
     def input_size(self) -> int:  # type: ignore[override]
@@ -230,28 +237,20 @@ class Copying(TokenTask):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TemporalOrder(Task):
+class TemporalOrder(TemporalOrderSettings, Problem):
     """Tell in which order two symbols stood, far apart among distractors.
 
     Source: Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", Neural Computation 9(8),
     experiment 6a: E, then a, b, c, d at random, X or Y at two places, then B; four classes.
     """
 
-    shortest: int = 100
-    longest: int = 110
     input_size = 8
     output_size = 4
     reads_tokens = True
     measure = "error"
+    loss_name = "nll"
     baseline = 0.75
     solved = 0.01
-
-    def __post_init__(self) -> None:
-        check_settings(
-            "temporal-order",
-            shortest=(self.shortest, 10),  # below, its marks would lie on one another
-            longest=(self.longest, self.shortest),
-        )
 
     def batch(self, size: int, generator: Generator) -> Batch:
         """x [longest, B] over E, B, a, b, c, d, X, Y."""
@@ -290,8 +289,10 @@ class TemporalOrder(Task):
         return float((y.argmax(-1) != batch.target).float().mean())
 
 
-class _Written(TokenTask):
-    """A task of characters, written by Python, one sequence after the other."""
+class _Written(TokenProblem):
+    """A problem of characters, written by Python, one sequence after the other."""
+
+    __slots__ = ()
 
     alphabet: str
 
@@ -327,21 +328,16 @@ class _Written(TokenTask):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arithmetic(_Written):
+class Arithmetic(ArithmeticSettings, _Written):
     """Add or subtract two numbers that are written with letters strewn among their digits.
 
     Source: Jozefowicz, Zaremba, Sutskever (2015), "An Empirical Exploration of Recurrent Network
     Architectures", ICML, PMLR 37, section 3.5, "Arithmetic"; the characters of the answer count.
     """
 
-    digits: int = 5
-    letters: int = 3
     alphabet = string.digits + string.ascii_lowercase + "+-=."
     baseline = math.log(10)
     solved = 0.05
-
-    def __post_init__(self) -> None:
-        check_settings("arithmetic", digits=(self.digits, 1, 1000), letters=(self.letters, 0))
 
     def written(self, rng: random.Random) -> tuple[str, int]:
         """Such as 3e36d9-h1h39f94eeh43keg3c=-19. with the answer from the = on."""
@@ -356,24 +352,16 @@ class Arithmetic(_Written):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Nesting(_Written):
+class Nesting(NestingSettings, _Written):
     """Close the tags that were opened, in the right order and by their names.
 
     Source: Jozefowicz, Zaremba, Sutskever (2015), "An Empirical Exploration of Recurrent Network
     Architectures", ICML, PMLR 37, section 3.5, "XML modeling".
     """
 
-    length: int = 100
-    depth: int = 4
-    name: int = 5
     alphabet = string.ascii_lowercase + "<>/"
     baseline = math.log(26)
     solved = 0.5
-
-    def __post_init__(self) -> None:
-        check_settings(
-            "nesting", length=(self.length, 2), depth=(self.depth, 1), name=(self.name, 2)
-        )
 
     def written(self, rng: random.Random) -> tuple[str, int]:
         """Such as <etdomp><pgs></pgs></etdomp>, cut at the length; every character counts."""
@@ -388,3 +376,8 @@ class Nesting(_Written):
                 opened.append("".join(letters))
                 text += f"<{opened[-1]}>"
         return text[: self.length], 1
+
+
+PROBLEMS: dict[str, type[Problem]] = {
+    each.problem: each for each in (Adding, Arithmetic, Copying, Nesting, TemporalOrder)
+}
