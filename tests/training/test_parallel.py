@@ -208,6 +208,12 @@ def test_an_error_of_another_is_said_with_its_rank(
     assert done.returncode == 1
     assert "recurra.errors.RunError: rank 1: " in done.stderr
     assert "mine: expected no more steps, got one. The last checkpoint is whole" in done.stderr
+    shutil.rmtree(tmp_path / "run")
+    script.write_text(SCRIPT.replace('if __name__ == "__main__":', "if True:"))
+    done = subprocess.run([*command, "20"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a script trains under if __name__ == '__main__'" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_batches_are_shared_out_evenly_among_devices_that_are_there(
@@ -266,6 +272,17 @@ def test_signals_reach_all_and_the_run_goes_on_exactly(
     if signum == signal.SIGTERM:
         rc.train("lm", out=tmp_path / "whole", devices=2, **{**settings, "max_steps": 200})
         assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.medium
+def test_no_process_outlives_the_first(tmp_path: Path, settings: dict[str, Any]) -> None:
+    words = command(settings, "--devices=2", f"--out={tmp_path / 'run'}", "--max-steps=100000")
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "run" / "metrics.csv", process)
+    process.kill()
+    # the pipe that all of them write to ends when the last of them has ended
+    process.communicate(timeout=30)
+    rc.train("lm", out=tmp_path / "run", resume=True, view=None, max_steps=30)
 
 
 @pytest.mark.medium

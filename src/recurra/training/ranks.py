@@ -364,6 +364,8 @@ def _lost(members: list[_Member], folder: Path) -> RunError | None:
         # One that was killed, or has a reason of its own, ended before those that missed it.
         order = (code >= 0, said is None or not said[1])
         what = f"ended ({cause_of_end(code)})" if said is None else said[0]
+        if said is None and code == 1:
+            what += ", before it was up; a script trains under if __name__ == '__main__':"
         ended.append((order, member.rank, what, "" if said is None else said[2]))
     _, rank, what, its_traceback = min(ended)
     error = RunError(
