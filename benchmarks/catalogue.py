@@ -10,6 +10,7 @@ from benchmarks import (
     parallel,
     ragged,
     torch_nn,
+    trainer_overhead,
     vanishing,
     zoo,
 )
@@ -19,6 +20,7 @@ _MODULES = (
     torch_nn,
     any_cell,
     zoo,
+    trainer_overhead,
     vanishing,
     floor,
     bfloat16,

@@ -478,3 +478,23 @@ def _title(entry: Path) -> bytes:
         return (entry / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_a_text_is_compared_as_a_language_model(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("some text " * 60)
+    line = f"lm:data={text},bptt=5,embedding_size=4,dropout=0"
+    [planned] = plan_trials(line, ["gru"], seeds=1, hidden_size=4, max_steps=2, batch_size=4)
+    outcome = run_trial(planned)
+    assert planned.data is not None
+    assert [point.step for point in outcome.points] == [0, 1, 2]
+    assert all(0 < point.score < 10 for point in outcome.points)
+    assert outcome.points[0].test is not None
+
+
+def test_outcomes_of_version_0_1_are_read() -> None:
+    """Format 2, without what was added since."""
+    trial_then = {k: v for k, v in trial().as_dict().items() if k != "is_probe"}
+    written = {"format": 2, "trial": trial_then, "parameters": 3, "status": "ended"}
+    read = Outcome.of_dict({**written, "points": [[0, 0.0, None, 1.0, 1.1]]})
+    assert read.trial == trial()

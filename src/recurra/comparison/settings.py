@@ -17,18 +17,9 @@ MAX_SEEDS, MAX_JOBS = 10_000, 1024
 # The settings of a task that a comparison has in its own hands.
 OF_TRIALS = frozenset(
     (
-        *(
-            "cell",
-            "hidden_size",
-            "sizes",
-            "init",
-            "lr",
-            "batch_size",
-            "clip_norm",
-            "clip_value",
-            "seed",
-        ),
-        *("epochs", "max_steps", "max_minutes", "patience", "threads", "backend"),
+        *("cell", "hidden_size", "sizes", "init"),
+        *("lr", "batch_size", "clip_norm", "clip_value", "seed"),
+        *("epochs", "max_steps", "max_minutes", "patience", "threads", "devices", "backend"),
         *("eval_every", "log_every", "checkpoint_every"),
         *("sample_length", "sample_temperature", "prime"),
     )
