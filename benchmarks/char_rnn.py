@@ -69,10 +69,10 @@ def _ours(data: Path, hidden_size: int, minutes: float, threads: int, loss: bool
         _output([*command, *training], threads)
         progress = json.loads(Path(out, "training.json").read_text())["progress"]
         figures = {
-            "tokens": progress["tokens"],
+            "tokens": progress["counted"],
             "seconds": progress["elapsed_s"],
-            "tokens_per_s": progress["tokens"] / progress["elapsed_s"],
-            "val_nll": progress["best_nll"],
+            "tokens_per_s": progress["counted"] / progress["elapsed_s"],
+            "val_nll": progress["best"],
         }
         if loss:
             printed = _output([*command, "evaluate", str(out), "--split=test", "--json"], threads)

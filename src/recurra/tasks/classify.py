@@ -287,7 +287,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     def figures(self) -> Sequence[Figure]:
         """The loss, and what it is quoted in."""
         return (
-            Figure(name="accuracy", unit="", higher_is_better=True),
+            Figure(name="accuracy", higher_is_better=True, is_discrete=True),
             Figure(name="macro_f1", higher_is_better=True),
             Figure(name="nll", unit="nats an example"),
         )

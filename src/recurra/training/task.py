@@ -35,12 +35,15 @@ class Figure:
         name: of a column and a key, as in "nll".
         unit: in words, as in "nats a token".
         higher_is_better: its direction.
+        is_discrete: whether it is a share of few examples, which comes out equal by chance: of
+            equals the later model is kept.
         spec: how it is written, as format() takes it.
     """
 
     name: str
     unit: str = ""
     higher_is_better: bool = False
+    is_discrete: bool = False
     spec: str = ".4f"
 
 

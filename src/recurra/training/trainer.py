@@ -437,18 +437,19 @@ class Trainer(Generic[ModelT, BatchT]):
         if self._schedule.validated(-value if self.criterion.higher_is_better else value):
             self.view.noted(f"step {progress.step}: no better, learning rate halved")
         improved = is_better(self.criterion, value, progress.best)
-        if improved:
-            progress.best, progress.best_step, progress.waited = value, progress.step, 0
+        kept = improved or (self.criterion.is_discrete and value == progress.best)
+        progress.waited = 0 if improved else progress.waited + 1
+        if kept:
+            progress.best, progress.best_step = value, progress.step
             progress.best_val = dict(figures)
             self._keep_model()
-        else:
-            progress.waited += 1
+        if not improved:
             patience = self.settings.patience
             if patience is not None and progress.waited >= patience and self._fraction < 1.0:
                 self.stop(f"{patience} validations were no better than that of step "
                           f"{progress.best_step}")  # fmt: skip
                 self._note(f"step {progress.step}: stopped early: {self._stopped}")
-        return improved
+        return kept
 
     def _keep_model(self) -> None:
         """Keep the weights, and with them how good they are and when."""
