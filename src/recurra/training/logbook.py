@@ -76,6 +76,10 @@ class RunLogs:
         self._samples.append(f"=== {sample.heading} ===\n{sample.text}\n\n".encode())
         self._events.append_text("sample", printable(sample.text), sample.step)
 
+    def text(self, tag: str, text: str) -> None:
+        """Write a text that TensorBoard shows, of the run's start."""
+        self._events.append_text(tag, printable(text), 0)
+
     def marks(self) -> dict[str, int]:
         """The lengths of the files, once they are on the disk."""
         return {

@@ -523,6 +523,10 @@ class FolderLogbook(Logbook):
         )
         self._lock, self._logs = lock, RunLogs(self._folder, columns, marks)
         try:
+            if not any(marks.values()):
+                self._logs.text("data and model", trainer.about)
+                settings = trainer.settings.to_dict()
+                self._logs.text("settings", "\n".join(f"{k}: {v}" for k, v in settings.items()))
             yield
         finally:
             self._logs.close()
