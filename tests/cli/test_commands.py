@@ -201,6 +201,22 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
     assert "Use another --out" in wrong.err
 
 
+@pytest.mark.medium
+def test_compare_takes_a_task_of_the_users_own_data(
+    recurra: Any, data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    words = ["compare", "lm", "--data", data, "--bptt", "5", "--embedding-size", "4"]
+    words += ["--cells", "rnn", "--seeds", "1", "--max-steps", "2", "--hidden-size", "4"]
+    words += ["--batch-size", "4", "--jobs", "1", "--out", tmp_path / "c"]
+    outcome = recurra(*words)
+    assert outcome.code == 0, outcome.err
+    assert f"lm:data={data},embedding_size=4,bptt=5: 1 trials" in outcome.out
+    assert "train: " in outcome.out
+    assert "result: rnn alone" in outcome.out
+
+
 def test_compare_says_what_is_wrong(recurra: Any, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")

@@ -295,7 +295,8 @@ def _print_plan(console: Any, subject: Any, trials: Any, probes: Any) -> None:
         f"each; each {' or '.join(ends)}"
     )
     if first.data is not None:
-        console.print(printable(subject.task.summary()))
+        for label, value in subject.task.describe().lines:
+            console.print(printable(f"{label}: {value}"))
     rates = sorted({trial.lr for trial in trials})
     tried = sorted({probe.lr for probe in probes})
     said = f"tried at {_listed(tried)} first" if tried else _listed(rates)
