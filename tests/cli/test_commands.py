@@ -300,7 +300,7 @@ def test_compare_says_what_it_keeps_when_it_is_interrupted(
 def test_compare_needs_packages_and_says_so_first(
     recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recurra.cli.compare.find_spec", lambda name: None)
+    monkeypatch.setattr("recurra.cli.options.find_spec", lambda name: None)
     outcome = recurra("compare", "--out", tmp_path / "c")
     assert outcome.code == 2
     assert "expected the package matplotlib, got none" in outcome.err
@@ -352,3 +352,17 @@ def test_a_language_model_does_not_predict(recurra: Any, run: Path) -> None:
     outcome = recurra("predict", run, "a text")
     assert outcome.code == 2
     assert outcome.err.startswith("recurra: predict: expected the run of a task that predicts")
+
+
+def test_the_confusion_matrix_is_drawn(recurra: Any, reviews: Path, tmp_path: Path) -> None:
+    outcome = recurra("evaluate", reviews, "--confusion", tmp_path / "taken.svg")
+    assert outcome.code == 0
+    assert "accuracy" in outcome.out
+    assert "<svg" in (tmp_path / "taken.svg").read_text()
+    (tmp_path / "mine.svg").write_text("my notes")
+    for name, said in (("mine.svg", "a file that is none"), ("taken.txt", "ends in .svg")):
+        outcome = recurra("evaluate", reviews, "--confusion", tmp_path / name)
+        assert outcome.code == 2
+        assert outcome.err.startswith("recurra: --confusion: expected")
+        assert said in outcome.err
+    assert (tmp_path / "mine.svg").read_text() == "my notes"

@@ -491,3 +491,17 @@ def test_a_device_that_is_not_there_is_named(
         with pytest.raises(DeviceError, match=rf"^device: expected .* got '{device}'"):
             use(tmp_path / "run", device=device)
     assert load(tmp_path / "run", device="auto").config == load(tmp_path / "run").config
+
+
+def test_a_cell_that_a_folder_spells_is_not_run(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Only what the user names in this very call is; a folder may come from anywhere."""
+    run, evil = tmp_path / "run", tmp_path / "evil.py"
+    train_language_model(run, settings)
+    evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    config = json.loads((run / "config.json").read_text())
+    config["model_settings"]["cell"] = f"{evil}:mine"
+    (run / "config.json").write_text(json.dumps(config))
+    train_language_model(run, {"max_steps": 8}, resume=True)
+    evaluate_run(run)
+    load(run)
+    assert not (tmp_path / "ran").exists()

@@ -1,13 +1,11 @@
 """`recurra cells`: the cells that can be named, and the equations of each."""
 
-import os
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recurra.cli.options import option, path
+from recurra.cli.options import check_replaceable, option, path
 
 
 def show_cells(
@@ -62,7 +60,7 @@ def show_cells(
         except ValueError as error:
             raise ValueError(f"NAME: {str(error).removeprefix('cell: ')}") from None
         if graph is not None:
-            _check_replaceable(graph)
+            check_replaceable("graph", graph)
             cell.graph().save(graph)
             typer.echo(f"the graph is in {graph}", err=True)
         elif latex:
@@ -78,24 +76,6 @@ def show_cells(
         typer.echo("\n".join(catalogue.markdown(input_size, hidden_size)))
     else:
         _print_table(input_size, hidden_size)
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise ValueError where writing a picture would destroy something that is none of its kind."""
-    kinds = {".svg": rb"<svg[\s>]", ".dot": rb"^\s*(strict\s+)?(di)?graph\b"}
-    if path.suffix not in kinds or not os.path.lexists(path):  # the suffix is looked at by `save`
-        return
-    got = "a symbolic link" if path.is_symlink() else None if path.is_file() else "no file"
-    if got is None:
-        with path.open("rb") as file:
-            head = file.read(4096)
-        if not head or re.search(kinds[path.suffix], head):
-            return
-        got = "a file that is none"
-    raise ValueError(
-        f"graph: expected a new file, or an older {path.suffix} picture to replace, got "
-        f"{str(path)!r}, {got}. Choose another name."
-    )
 
 
 def _print_table(input_size: int, hidden_size: int) -> None:

@@ -7,14 +7,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import typer
 import typer.core
 
-from recurra.cli.options import given, of_setting, option, path, with_parameters
+from recurra.cli.options import check_installed, given, of_setting, option, path, with_parameters
 from recurra.cli.train import ContextCommand
 from recurra.comparison.settings import MACHINE, OF_TRIALS, TRAINING, ComparisonSettings
 from recurra.comparison.spelling import spelled
@@ -133,10 +132,10 @@ def _compare(line: str, found: Mapping[str, Any]) -> None:
     from recurra.comparison.spelling import renewed
     from recurra.compose.spelling import split_spellings
 
-    _check_installed("compare", "matplotlib", "pyarrow")
+    check_installed("recurra compare", "compare", "matplotlib", "pyarrow")
     settings = ComparisonSettings.pick(found)
     if settings.ray is not None:
-        _check_installed("sweep", "ray")
+        check_installed("recurra compare", "sweep", "ray")
     minutes = settings.max_minutes
     if settings.max_steps is None and minutes is None:
         minutes = 5.0
@@ -265,16 +264,6 @@ def _folder_name(task: str) -> str:
         return f"compare-{name}"
     digest = sha256(task.encode("utf-8", "surrogateescape")).hexdigest()
     return f"compare-{name[:60]}-{digest[:6]}"
-
-
-def _check_installed(extra: str, *modules: str) -> None:
-    """What is needed at the end is known to be there before anything is trained."""
-    for module in modules:
-        if find_spec(module) is None:
-            raise ValueError(
-                f"recurra compare: expected the package {module}, got none. "
-                f"Install it: pip install -e '.[{extra}]' in the clone of recurra."
-            )
 
 
 def _print_plan(console: Any, subject: Any, trials: Any, probes: Any) -> None:

@@ -3,11 +3,20 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, checked_run, named, option
+from recurra.cli.options import (
+    DEVICES,
+    RUN,
+    check_installed,
+    check_replaceable,
+    checked_run,
+    named,
+    option,
+    path,
+)
 
 
 def evaluate(
@@ -16,7 +25,7 @@ def evaluate(
         str | None,
         option(
             None,
-            "A part of the run's own text, or of --data by position.",
+            "A part of the run's own data, or of --data.",
             default="test; with --data, all of it",
             choices=("train", "val", "test"),
             parser=named,
@@ -26,30 +35,70 @@ def evaluate(
         str | None,
         option(
             None,
-            "Another text file, read with the run's vocabulary.",
+            "Another file of the same kind, read as the run reads its own.",
             default="the run's own",
             parser=named,
         ),
     ] = None,
     as_json: Annotated[bool, option(None, "Print one JSON object.", "--json")] = False,
+    confusion: Annotated[
+        Path | None,
+        option(
+            None,
+            "Of a classifier: draw what was taken for what into this file, .svg or .png.",
+            default="not drawn",
+            parser=path,
+        ),
+    ] = None,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
-    """Measure the loss of a run's best model, every token predicted once.
+    """Measure a run's best model on a part of its data, or on another file.
 
-    nll is in nats a token; bpc is in bits per character of the text, so that levels compare; ppl
-    is exp(nll), per word or piece; unk is the share of tokens that stand for unknown words.
+    Of a language model nll is in nats a token, every token predicted once; bpc is in bits per
+    character of the text, so that levels compare; ppl is exp(nll), per word or piece; unk is the
+    share of tokens that stand for unknown words. Of a classifier there are accuracy, macro F1, nll
+    in nats an example, and what was taken for what.
 
     Examples: recurra evaluate runs/first; recurra evaluate runs/first --data other.txt --json
     """
     from recurra.tasks import Run
 
     opened = Run.open(checked_run(run))
+    if confusion is not None and opened.task_class.name != "classify":
+        raise ValueError(
+            f"confusion: expected the run of a classifier, got one of {opened.task_class.name}. "
+            "Leave it out."
+        )
+    if confusion is not None:
+        _check_picture(confusion)
     figures = opened.evaluate(split, data=data, device=device)
+    if confusion is not None:
+        _draw(figures, confusion)
     if as_json:
         typer.echo(json.dumps({name: _number(value) for name, value in figures.items()}))
         return
     said = opened.task_class.say(figures)
     typer.echo(f"{figures['run']}, {figures['split']}: {said}")
+
+
+def _check_picture(file: Path) -> None:
+    """Raise ValueError where the matrix could not be drawn into a file."""
+    if file.suffix not in (".svg", ".png", ".pdf"):
+        raise ValueError(
+            f"confusion: expected a file that ends in .svg, .png or .pdf, got {str(file)!r}. "
+            "Name such a file."
+        )
+    check_replaceable("confusion", file)
+    check_installed("recurra evaluate", "compare", "matplotlib")
+
+
+def _draw(figures: dict[str, Any], file: Path) -> None:
+    from recurra.insight import draw_confusion
+    from recurra.models import Confusion
+
+    title = f"{figures['run']}, {figures['split']}"
+    drawn = draw_confusion(Confusion.from_config(figures["confusion"]), file, title=title)
+    typer.echo(f"the confusion matrix is in {drawn}", err=True)
 
 
 def _number(value: object) -> object:

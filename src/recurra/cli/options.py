@@ -1,9 +1,11 @@
 """Options as the commands declare them: in panels, with what the help says of their defaults."""
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -176,3 +178,38 @@ def invoked(group: Any, words: Sequence[str]) -> Any:
     for word in words:
         command = getattr(command, "commands", {}).get(word, command)
     return command
+
+
+_PICTURES = {
+    ".svg": rb"<svg[\s>]",
+    ".dot": rb"^\s*(strict\s+)?(di)?graph\b",
+    ".png": rb"^\x89PNG",
+    ".pdf": rb"^%PDF",
+}
+
+
+def check_replaceable(name: str, path: Path) -> None:
+    """Raise ValueError where writing a picture would destroy something that is none of its kind."""
+    if path.suffix not in _PICTURES or not os.path.lexists(path):  # whoever writes knows suffixes
+        return
+    got = "a symbolic link" if path.is_symlink() else None if path.is_file() else "no file"
+    if got is None:
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if not head or re.search(_PICTURES[path.suffix], head):
+            return
+        got = "a file that is none"
+    raise ValueError(
+        f"{name}: expected a new file, or an older {path.suffix} picture to replace, got "
+        f"{str(path)!r}, {got}. Choose another name."
+    )
+
+
+def check_installed(where: str, extra: str, *modules: str) -> None:
+    """What is needed at the end is known to be there before anything is computed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise ValueError(
+                f"{where}: expected the package {module}, got none. "
+                f"Install it: pip install -e '.[{extra}]' in the clone of recurra."
+            )
