@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def test_every_part_has_its_place() -> None:
     parts = {file.stem for file in SOURCE.glob("*.py")} - {"__init__", "__main__"}
     parts |= {folder.parent.name for folder in SOURCE.glob("*/__init__.py")}
     assert parts - LEVEL.keys() == {"cells"}
+
+
+def test_where_tensors_are_shapes_are_checked_at_run_time() -> None:
+    settings = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())
+    [option] = [
+        each
+        for each in settings["tool"]["pytest"]["ini_options"]["addopts"]
+        if each.startswith("--jaxtyping-packages=")
+    ]
+    checked = set(option.partition("=")[2].split(","))
+    for folder in SOURCE.iterdir():
+        if any("from jaxtyping" in file.read_text() for file in folder.glob("*.py")):
+            assert f"recurra.{folder.name}" in checked
 
 
 # ---- the walk itself -----------------------------------------------------------------------------
