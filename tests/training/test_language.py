@@ -149,6 +149,19 @@ class At(Hook):
             self.act()
 
 
+class Timed(Hook):
+    """A clock by which a step takes a second."""
+
+    def __init__(self) -> None:
+        self.now, self.saved_at = 0.0, []
+
+    def stepped(self, trainer: Any, outcome: Any) -> None:
+        self.now += 1.0
+
+    def saved(self, trainer: Any) -> None:
+        self.saved_at.append(trainer.progress.step)
+
+
 def leave() -> None:
     """Without a word, as a kill does."""
     raise KeyboardInterrupt
@@ -200,15 +213,15 @@ def test_a_run_stopped_before_its_first_validation_has_a_model(lab: Lab) -> None
 
 
 def test_the_clock_ends_a_run_and_counts_on(lab: Lab) -> None:
-    seconds = iter(float(second) for second in range(10**6))
-    view = Recorder()
-    result = lab.fit("run", max_minutes=2.0, view=view, clock=lambda: next(seconds))
+    timed, view = Timed(), Recorder()
+    told: dict[str, Any] = {"hooks": [timed], "clock": lambda: timed.now}
+    result = lab.fit("run", max_minutes=2.0, view=view, **told)
     assert 120 <= result.seconds < 130
     assert view.statuses[-1].fraction == 1.0
     rates = [float(row["lr"]) for row in lab.rows("run")]
     assert rates[-1] < 0.1 * max(rates)
     steps = result.steps
-    longer = lab.fit("run", resume=True, max_minutes=4.0, clock=lambda: next(seconds))
+    longer = lab.fit("run", resume=True, max_minutes=4.0, **told)
     assert 240 <= longer.seconds < 260
     assert steps < longer.steps < 3 * steps
 
@@ -386,19 +399,6 @@ def test_a_better_model_on_the_disk_than_the_checkpoint_knows_stays(lab: Lab) ->
     result = lab.fit("run", resume=True, max_steps=20)
     assert result.best == saved - 3
     assert (folder / "model.safetensors").read_bytes() == better
-
-
-class Timed(Hook):
-    """A clock by which a step takes a second and a checkpoint six."""
-
-    def __init__(self) -> None:
-        self.now, self.saved_at = 0.0, []
-
-    def stepped(self, trainer: Any, outcome: Any) -> None:
-        self.now += 1.0
-
-    def saved(self, trainer: Any) -> None:
-        self.saved_at.append(trainer.progress.step)
 
 
 def test_checkpoints_take_a_twentieth_of_the_time_at_most(
