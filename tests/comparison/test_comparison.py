@@ -122,6 +122,7 @@ def test_the_clock_does_not_count_what_only_a_first_step_waits_for(
     assert [p.score for p in outcome.points] == [p.score for p in usual.points]
 
 
+@pytest.mark.medium
 def test_it_tells_how_far_it_is() -> None:
     said: list[Progress] = []
     run_trial(trial(max_steps=None, max_seconds=0.5), report=said.append)
@@ -164,6 +165,7 @@ def test_numbers_that_make_no_sense(name: str, value: float) -> None:
         plan_trials(TASK, ["rnn"], **given)
 
 
+@pytest.mark.medium
 def test_it_ends_by_the_clock() -> None:
     outcome = run_trial(trial(max_steps=None, max_seconds=0.3))
     assert 0.3 <= outcome.points[-1].seconds < 3.0

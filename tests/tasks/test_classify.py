@@ -34,6 +34,7 @@ def loss_of(task: ClassifyTask, model: rc.Classifier) -> torch.Tensor:
     return task.loss(model, batch, None, Moment()).mean
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("spelling", ["none", "characters", "ngrams"])
 def test_trains_predicts_and_evaluates(tmp_path: Path, spelling: str) -> None:
     data = sentences(tmp_path / "reviews.tsv")

@@ -112,6 +112,7 @@ def kill_other() -> None:
     os.kill(other.pid, signal.SIGKILL)
 
 
+@pytest.mark.medium
 def test_two_processes_learn_what_one_learns_of_the_joined_batches(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -285,7 +286,7 @@ def test_no_process_outlives_the_first(tmp_path: Path, settings: dict[str, Any])
     rc.train("lm", out=tmp_path / "run", resume=True, view=None, max_steps=30)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_torchrun_starts_them_too(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings |= {"dropout": 0.0}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--no-python"]
