@@ -178,8 +178,9 @@ def _say_stopped(options: Options, out: Path | None, *, resume: bool) -> None:
     line += "it is as it was" if resume else "nothing of it is left"
     # Not imported anew: an import of torch that was broken off cannot be taken up again.
     runs = sys.modules.get("recurra.training.runs")
+    described = sys.modules.get("recurra.training.described")
     folder = out if out is not None else getattr(runs, "last_started", None)
-    if runs is not None and folder is not None and runs.is_run(folder):
+    if described is not None and folder is not None and described.is_run(folder):
         quoted = shlex.quote(str(folder))
         line = f"stopped; go on with: recurra train {options.task} --out {quoted} --resume"
     if not speaks():

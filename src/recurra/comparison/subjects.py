@@ -22,7 +22,7 @@ from recurra.models.files import CONFIG_NAME
 from recurra.models.saving import write_config
 from recurra.tasks import find
 from recurra.training import Task
-from recurra.training.runs import kinds_of
+from recurra.training.described import kinds_of
 from recurra.training.settings import RunSettings, TrainingSettings
 
 _BLOCK_BYTES = 1 << 24

@@ -19,9 +19,9 @@ from recurra.tasks.evaluation import evaluate
 from recurra.tasks.language import LanguageTask, LanguageTraining
 from recurra.text import Vocabulary
 from recurra.training.folders import refuse_run_files
+from recurra.training.keeping import FolderLogbook
 from recurra.training.machine import generators_kept
 from recurra.training.runs import (
-    FolderLogbook,
     Run,
     TrainingResult,
     ViewMaker,

@@ -15,22 +15,29 @@ import torch
 from recurra.errors import CheckpointError, DataError, RecurraError, RunError, argument
 from recurra.files import FolderLock, read_header, remove_parts
 from recurra.interrupts import ending_signals
-from recurra.models import Model, load, save
-from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
-from recurra.models.saving import build, check_shapes, model_config, read_note, write_config
+from recurra.models import Model, load
+from recurra.models.files import CONFIG_NAME, WEIGHTS_NAME
+from recurra.models.saving import build, check_shapes, read_note, write_config
 from recurra.models.starting import take_weights
 from recurra.training.checkpoints import (
     TENSORS_NAME,
     WHAT,
-    Checkpoint,
     load_checkpoint,
     reported_as_run_error,
     save_checkpoint,
 )
+from recurra.training.described import (
+    absolute,
+    kinds_of,
+    read_run,
+    settings_of,
+    write_new_config,
+)
 from recurra.training.folders import WHOLE, new_folder, next_name
-from recurra.training.logbook import METRICS_NAME, RunLogs, columns_of
+from recurra.training.keeping import FolderLogbook, marked
+from recurra.training.logbook import METRICS_NAME, RunLogs
 from recurra.training.machine import generators_kept, seed_all
-from recurra.training.progress import Sample, Status
+from recurra.training.progress import Sample
 from recurra.training.ranks import (
     ALONE,
     Ranks,
@@ -287,7 +294,7 @@ def start(
             model = _new_model(ready, settings, init_from)
             book = FolderLogbook(folder, model)
             trainer = _trainer(folder, ready, model, settings.training, book, view, hooks, ranks)
-            _write_new_config(new.path, kind, asked, model, ready)
+            write_new_config(new.path, kind, asked, model, ready)
             marks = begin(new.path, trainer)
             _have_followed(ranks, folder, new.path, settings.training)
             new.begin()
@@ -380,7 +387,7 @@ def begin(folder: Path, trainer: Trainer[Any, Any]) -> dict[str, int]:
     """Write the checkpoint of a run at its start; the lengths of the logs there."""
     marks = dict.fromkeys(RunLogs.names, 0)
     trainer.seed()
-    save_checkpoint(folder, _marked(trainer.checkpoint(ALONE), marks))
+    save_checkpoint(folder, marked(trainer.checkpoint(ALONE), marks))
     return marks
 
 
@@ -502,69 +509,6 @@ def _follow_by_torchrun(task: type[Task[Any, Any]] | Task[Any, Any] | str | None
             raise
 
 
-class FolderLogbook(Logbook):
-    """Keeps a run in its folder, once it is opened."""
-
-    def __init__(self, folder: Path, model: Model) -> None:
-        self._folder, self._model = folder, model
-        self._lock: FolderLock | None = None
-        self._logs: RunLogs | None = None
-
-    @contextmanager
-    def opened(
-        self, trainer: Trainer[Any, Any], lock: FolderLock, marks: Mapping[str, int]
-    ) -> Iterator[None]:
-        """The growing files open, cut back to their marks."""
-        task = trainer.task
-        columns = columns_of(
-            list(task.training_figures(1.0)),
-            [figure.name for figure in task.figures],
-            task.counted,
-        )
-        self._lock, self._logs = lock, RunLogs(self._folder, columns, marks)
-        try:
-            if not any(marks.values()):
-                self._logs.text("data and model", trainer.about)
-                settings = trainer.settings.to_dict()
-                self._logs.text("settings", "\n".join(f"{k}: {v}" for k, v in settings.items()))
-            yield
-        finally:
-            self._logs.close()
-
-    @property
-    def logs(self) -> RunLogs:
-        """The growing files."""
-        assert self._logs is not None
-        return self._logs
-
-    def check(self) -> None:
-        """Raise RunError when the folder is no longer where it was."""
-        assert self._lock is not None
-        self._lock.check()
-
-    def row(self, status: Status, *, validated: bool) -> None:
-        """Write a row of metrics.csv."""
-        self.logs.row(status, validated=validated)
-
-    def sample(self, sample: Sample) -> None:
-        """Write a sample."""
-        self.logs.sample(sample)
-
-    def keep_model(self, note: Mapping[str, str]) -> None:
-        """Write the model."""
-        save(self._model, self._folder, note=note)
-
-    def keep_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, with the lengths of the logs."""
-        save_checkpoint(self._folder, _marked(checkpoint, self.logs.marks()))
-
-
-def _marked(checkpoint: Checkpoint, marks: Mapping[str, int]) -> Checkpoint:
-    return Checkpoint(
-        tensors=checkpoint.tensors, record={**checkpoint.record, "marks": dict(marks)}
-    )
-
-
 def _trainer(
     folder: Path,
     task: Task[Any, Any],
@@ -632,94 +576,6 @@ def _model_of(where: Path, config: Mapping[str, Any], weights: Path, backend: st
         if name.startswith("model/")
     }
     return build(where, config, weights, shapes, backend=backend)
-
-
-# ---- config.json ---------------------------------------------------------------------------------
-
-
-def is_run(folder: Path) -> bool:
-    """Whether there is a run in `folder` that has begun, and can be resumed."""
-    return all((folder / name).exists() for name in (CONFIG_NAME, TENSORS_NAME))
-
-
-def read_run(
-    folder: Path, kind: type[RunError] | type[CheckpointError], task: str | None = None
-) -> tuple[type[Task[Any, Any]], dict[str, Any]]:
-    """The class of a run's task and its config.json, or an error of `kind`."""
-    path = folder / CONFIG_NAME
-    if not os.path.lexists(path):
-        raise kind(
-            f"{folder}: expected a run, got no config.json there. Check the name of the run."
-        )
-    try:
-        config = read_config(path)
-    except CheckpointError as error:
-        raise kind(str(error)) from error
-    name = config.get("task")
-    found = Task.known.get(name) if isinstance(name, str) else None
-    if found is None or (task is not None and name != task) or not found.has_entries(config):
-        wanted = f"{task!r}" if task else ", ".join(sorted(Task.known))
-        raise kind(
-            f"{path}: expected the run of a task ({wanted}), got "
-            f"{config.get('task')!r:.60}. Check the name of the run."
-        )
-    return found, config
-
-
-def kinds_of(task: type[Task[Any, Any]]) -> tuple[Any, Any, Any]:
-    """The classes of a task's settings: data, model, training."""
-    return task.data_settings, task.model_settings, task.training_settings
-
-
-def settings_of(folder: Path, task: type[Task[Any, Any]], config: Mapping[str, Any]) -> RunSettings:
-    """The settings in a run's config.json.
-
-    Raises:
-        RunError: when they are not such that a run could have been started with.
-    """
-    try:
-        return RunSettings.from_config(kinds_of(task), config)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"them without {error}" if isinstance(error, KeyError) else str(error)
-        what = " ".join(what.split())
-        raise RunError(
-            f"{folder / CONFIG_NAME}: expected the settings of a run, got {what:.300}. "
-            "Restore the file from a copy."
-        ) from error
-
-
-def _write_new_config(
-    folder: Path,
-    kind: type[Task[Any, Any]],
-    settings: RunSettings,
-    model: Model,
-    task: Task[Any, Any],
-) -> None:
-    entries = task.entries()
-    write_config(
-        folder / CONFIG_NAME,
-        {
-            "format": FORMAT,
-            "task": kind.name,
-            "model": model_config(model),
-            "model_settings": settings.model.to_dict(),
-            **entries,
-            "data": {**settings.data.to_dict(), **entries.get("data", {})},
-            "training": settings.training.to_dict(),
-            "described": dict(task.describe().facts),
-        },
-    )
-
-
-def absolute(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with full paths, so that a run can be resumed from any folder."""
-    paths = task.data_settings.paths()
-    full = {
-        name: str(Path(given[name]).resolve())
-        for name in paths
-        if isinstance(given.get(name), str | os.PathLike)
-    }
-    return {**given, **full}
 
 
 # ---- torch's own settings ------------------------------------------------------------------------

@@ -1,0 +1,100 @@
+"""What a run is, as its config.json says it: task, model, data and settings."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recurra.errors import CheckpointError, RunError
+from recurra.models import Model
+from recurra.models.files import CONFIG_NAME, FORMAT, read_config
+from recurra.models.saving import model_config, write_config
+from recurra.training.checkpoints import TENSORS_NAME
+from recurra.training.settings import RunSettings
+from recurra.training.task import Task
+
+
+def is_run(folder: Path) -> bool:
+    """Whether there is a run in `folder` that has begun, and can be resumed."""
+    return all((folder / name).exists() for name in (CONFIG_NAME, TENSORS_NAME))
+
+
+def read_run(
+    folder: Path, kind: type[RunError] | type[CheckpointError], task: str | None = None
+) -> tuple[type[Task[Any, Any]], dict[str, Any]]:
+    """The class of a run's task and its config.json, or an error of `kind`."""
+    path = folder / CONFIG_NAME
+    if not os.path.lexists(path):
+        raise kind(
+            f"{folder}: expected a run, got no config.json there. Check the name of the run."
+        )
+    try:
+        config = read_config(path)
+    except CheckpointError as error:
+        raise kind(str(error)) from error
+    name = config.get("task")
+    found = Task.known.get(name) if isinstance(name, str) else None
+    if found is None or (task is not None and name != task) or not found.has_entries(config):
+        wanted = f"{task!r}" if task else ", ".join(sorted(Task.known))
+        raise kind(
+            f"{path}: expected the run of a task ({wanted}), got "
+            f"{config.get('task')!r:.60}. Check the name of the run."
+        )
+    return found, config
+
+
+def kinds_of(task: type[Task[Any, Any]]) -> tuple[Any, Any, Any]:
+    """The classes of a task's settings: data, model, training."""
+    return task.data_settings, task.model_settings, task.training_settings
+
+
+def settings_of(folder: Path, task: type[Task[Any, Any]], config: Mapping[str, Any]) -> RunSettings:
+    """The settings in a run's config.json.
+
+    Raises:
+        RunError: when they are not such that a run could have been started with.
+    """
+    try:
+        return RunSettings.from_config(kinds_of(task), config)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"them without {error}" if isinstance(error, KeyError) else str(error)
+        what = " ".join(what.split())
+        raise RunError(
+            f"{folder / CONFIG_NAME}: expected the settings of a run, got {what:.300}. "
+            "Restore the file from a copy."
+        ) from error
+
+
+def write_new_config(
+    folder: Path,
+    kind: type[Task[Any, Any]],
+    settings: RunSettings,
+    model: Model,
+    task: Task[Any, Any],
+) -> None:
+    """Write what a new run is: its task, its model, its data and all settings."""
+    entries = task.entries()
+    write_config(
+        folder / CONFIG_NAME,
+        {
+            "format": FORMAT,
+            "task": kind.name,
+            "model": model_config(model),
+            "model_settings": settings.model.to_dict(),
+            **entries,
+            "data": {**settings.data.to_dict(), **entries.get("data", {})},
+            "training": settings.training.to_dict(),
+            "described": dict(task.describe().facts),
+        },
+    )
+
+
+def absolute(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with full paths, so that a run can be resumed from any folder."""
+    paths = task.data_settings.paths()
+    full = {
+        name: str(Path(given[name]).resolve())
+        for name in paths
+        if isinstance(given.get(name), str | os.PathLike)
+    }
+    return {**given, **full}
