@@ -2,10 +2,8 @@
 
 import logging
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 from recurra.backends import keep_freed_memory
 from recurra.comparison.trials import Outcome, Progress, Trial, run_trial
 from recurra.errors import RunError
+from recurra.interrupts import cause_of_end, end_with_parent
 
 Watch = Callable[[Trial, Progress], object]
 
@@ -105,14 +104,7 @@ def _send(connection: Connection, trial: Trial | None) -> None:
 
 def _cause(process: BaseProcess) -> str:
     process.join()
-    code = process.exitcode or 0
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"{name}, as when memory runs out" if -code == signal.SIGKILL else name
+    return cause_of_end(process.exitcode or 0)
 
 
 def _work(connection: Connection, threads: int, data: Path | None) -> None:
@@ -139,15 +131,3 @@ def _sendable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(text)
     return error
-
-
-def end_with_parent() -> None:
-    """Have this process end when the one that began it does, whatever ended that."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
