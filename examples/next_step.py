@@ -56,6 +56,7 @@ class Waves:
 
     def __init__(self, settings: WaveSettings, batch_size: int, seed: int) -> None:
         self.settings, self.batch_size, self.seed = settings, batch_size, seed
+        self.own = slice(None)  # of the sequences of a batch
 
     def __len__(self) -> int:
         return 50  # batches of a pass
@@ -65,10 +66,13 @@ class Waves:
         phase, pace = torch.rand(2, self.batch_size, 1, generator=drawn)
         time = torch.arange(self.settings.length)[:, None, None]
         wave = torch.sin(6.3 * phase + (0.1 + 0.3 * pace) * time)
-        return wave + self.settings.noise * torch.randn(wave.shape, generator=drawn)
+        noise = torch.randn(wave.shape, generator=drawn)
+        return (wave + self.settings.noise * noise)[:, self.own]
 
     def shard(self, rank: int, world_size: int) -> "Waves":
-        return Waves(self.settings, self.batch_size // world_size, self.seed + 10**6 * rank)
+        part = Waves(self.settings, self.batch_size, self.seed)
+        part.own = slice(rank, None, world_size)
+        return part
 
 
 class NextStep(Task[WaveModel, Tensor]):
@@ -108,6 +112,7 @@ class NextStep(Task[WaveModel, Tensor]):
         return Waves(self.settings, training.batch_size, seed % 2**62)
 
     def loss(self, model: nn.Module, batch: Tensor, state: Any, moment: Moment) -> Loss:
+        batch = batch.to(next(model.parameters()))
         mean = functional.mse_loss(model(batch[:-1]), batch[1:])
         return Loss(mean=mean, count=batch.shape[1])
 
@@ -115,7 +120,7 @@ class NextStep(Task[WaveModel, Tensor]):
         return self.evaluate(model, "val")
 
     def evaluate(self, model: WaveModel, split: str) -> dict[str, float]:
-        with torch.no_grad():
+        with torch.no_grad():  # called in evaluation mode
             losses = [
                 self.loss(model, self.source(split, TrainingSettings()).batch(0, i), None, Moment())
                 for i in range(4)

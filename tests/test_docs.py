@@ -59,6 +59,16 @@ def test_snippets_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run(text, file)
 
 
+def test_the_three_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    input_text()
+    part = (ROOT / "README.md").read_text().partition("## Three lines")[2]
+    source = part.partition("```python\n")[2].partition("```")[0]
+    small = "max_steps=2, hidden_size=4, batch_size=4, bptt=10, view=None"
+    assert "max_minutes=10" in source
+    exec(source.replace("max_minutes=10", small), {"rc": recurra})
+
+
 # ---- commands ------------------------------------------------------------------------------------
 
 # What a command of a page gets besides, so that it takes a second.

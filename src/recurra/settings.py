@@ -89,7 +89,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for each in declared(type(self)):
-            check_value(each, getattr(self, each.name))
+            kind, optional = kind_of(type(self), each.name)
+            value = getattr(self, each.name)
+            if value is not None or not optional:
+                check_value(each, kind, value)
         self.check()
 
     def check(self) -> None:
@@ -177,22 +180,22 @@ def default_of(declared_field: Field[Any]) -> Any:
 # ---- checks --------------------------------------------------------------------------------------
 
 
-def check_value(declared_field: Field[Any], value: Any) -> None:
-    """ValueError for a value that a field may not have."""
-    option, name, hint = option_of(declared_field), declared_field.name, str(declared_field.type)
-    optional = "None" in hint or "Optional" in hint
-    if value is None and optional:
-        return
+def check_value(declared_field: Field[Any], kind: Any, value: Any) -> None:
+    """ValueError for a value that a field of a kind may not have."""
+    option, name = option_of(declared_field), declared_field.name
     if option.check is not None:
         option.check(name, value)
     elif option.choices:
         one_of(name, value, option.choices)
-    elif "bool" in hint:
+    elif kind is bool:
         if not isinstance(value, bool):
             raise ValueError(f"{name}: expected True or False, got {value!r:.60}. Give one.")
-    elif "int" in hint and "Mapping" not in hint:
+    elif kind is int:
         whole(name, value, least=option.least, most=option.most)
-    elif "str" in hint and "Mapping" not in hint and "Sequence" not in hint:
+    elif kind is float:
+        if not within(value, above=-math.inf, below=math.inf):
+            raise ValueError(f"{name}: expected a number, got {value!r:.60}. Give one.")
+    elif kind is str:
         text(name, value)
 
 

@@ -156,10 +156,10 @@ def test_starts_from_a_language_model_of_the_same_sentences(tmp_path: Path) -> N
     model = task.build(task.model_settings(hidden_size=8))
     taken = model.init_from(language.model)
     assert {"embedding.weight", "recurrent.W_hr_l0"} <= set(taken.tensors)
-    first = loss_of(task, model)
-    run = train(task, out=tmp_path / "run", init_from=tmp_path / "lm", max_steps=1, **SETTINGS)
-    assert torch.isfinite(first)
-    assert run.result is not None
+    still: dict[str, Any] = {**SETTINGS, "lr": 1e-12}
+    run = train(task, out=tmp_path / "run", init_from=tmp_path / "lm", max_steps=1, **still)
+    ours, theirs = run.model.state_dict(), language.model.state_dict()
+    torch.testing.assert_close(ours["recurrent.W_hr_l0"], theirs["recurrent.W_hr_l0"])
 
 
 def test_starts_from_vectors(tmp_path: Path) -> None:
@@ -204,3 +204,33 @@ def test_damaged_words_of_a_run_are_named(tmp_path: Path) -> None:
     (tmp_path / "run" / "data" / "words.json").write_text('["a", 3]')
     with pytest.raises(DataError, match=r"words.json: expected the words of the run's examples"):
         Run.open(tmp_path / "run").evaluate("test")
+
+
+def test_vectors_are_kept_with_the_examples(tmp_path: Path) -> None:
+    """Another process that opens the folder builds the same model; the file of vectors may go."""
+    from recurra.comparison.subjects import subject_of
+
+    path, table = tmp_path / "vectors.txt", tmp_path / "table.tsv"
+    path.write_text("wonderful 1 2 3\nawful 7 8 9\n")
+    rows = [f"wonderful film {i}\tgood\nawful film {i}\tbad" for i in range(20)]
+    table.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    line = f"classify:data={table},vectors={path}"
+    read = subject_of(line)
+    opened = subject_of(line, read.folder)
+    assert opened.count_parameters("gru", 4) == read.count_parameters("gru", 4)
+    model = opened.build("gru", 4)
+    place = opened.task.vocabulary.words.index("awful")  # type: ignore[attr-defined]
+    assert model.embedding.weight[place].tolist() == [7.0, 8.0, 9.0]  # type: ignore[union-attr]
+
+
+def test_a_run_of_data_at_hand_goes_on(tmp_path: Path) -> None:
+    task = ClassifyTask.of(read_labelled((GOOD * 3 + BAD * 3, ["good"] * 12 + ["bad"] * 12)))
+    run = train(task, out=tmp_path / "run", max_steps=2, **SETTINGS)
+    assert run.fit(max_steps=4).steps == 4
+
+
+def test_series_in_double_precision(tmp_path: Path) -> None:
+    series = [np.random.default_rng(i).normal(size=(5, 2)) for i in range(24)]
+    task = ClassifyTask.of(read_labelled((series, ["left", "right"] * 12)))
+    run = train(task, out=tmp_path / "run", max_steps=2, **{**SETTINGS, "precision": "64-true"})
+    assert run.result is not None

@@ -1,6 +1,7 @@
 """A task outside the package: it trains, is loaded, evaluated and resumed like any other."""
 
 import sys
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 import recurra as rc
-from recurra.training import Hook
+from recurra.errors import RunError
+from recurra.training import Hook, load_checkpoint
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "next_step.py"
 
@@ -60,6 +62,33 @@ def test_early_stopping(example: Any, tmp_path: Path) -> None:
     assert "2 validations were no better" in run.result.stopped
 
 
+def test_a_run_of_another_task_is_not_gone_on_with(example: Any, tmp_path: Path) -> None:
+    rc.train(example.NextStep, out=tmp_path / "run", max_steps=1, view=None, hidden_size=4)
+    with pytest.raises(RunError, match=r"expected the run of a task \('lm'\), got 'next-step'"):
+        rc.train("lm", out=tmp_path / "run", resume=True, view=None)
+
+
+def test_a_task_with_large_losses_keeps_its_checkpoints(example: Any, tmp_path: Path) -> None:
+    class Large(example.NextStep):
+        name = "large-losses"
+
+        def loss(self, *arguments: Any) -> Any:
+            found = super().loss(*arguments)
+            return replace(found, mean=found.mean * 1e4)
+
+    run = rc.train(Large, out=tmp_path / "run", max_steps=3, view=None, hidden_size=4)
+    record = load_checkpoint(run.folder).record
+    assert record["progress"]["step"] == 3
+
+
+def test_problems_train_in_double_precision(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 10, "max_steps": 2, "hidden_size": 4, "view": None}
+    run = rc.train("adding", out=tmp_path / "run", precision="64-true", batch_size=8, **options)
+    assert run.result is not None
+    again = rc.Run.open(tmp_path / "run").evaluate("val")
+    assert again["mse"] == pytest.approx(run.result.best, rel=1e-6)
+
+
 def test_a_hook_stops_a_run(example: Any, tmp_path: Path) -> None:
     class At7(Hook):
         def stepped(self, trainer: Any, outcome: Any) -> None:
@@ -80,6 +109,8 @@ def test_it_starts_from_another_run(example: Any, tmp_path: Path, caplog: Any) -
             example.NextStep, out=tmp_path / "two", max_steps=1, init_from=first.folder, **options
         )
     assert "recurrent.W_hr_l0" in caplog.text
+    with pytest.raises(ValueError, match="init_from: expected it for a new run, got resume=True"):
+        rc.train("next-step", out=tmp_path / "two", resume=True, init_from=first.folder)
     assert second.evaluate("test")["mse"] == pytest.approx(first.evaluate("test")["mse"], rel=0.2)
 
 

@@ -186,9 +186,9 @@ def _compare(line: str, found: Mapping[str, Any]) -> None:
             console.print(f"learning rates, by the validation part: {chosen}\n")
         run(trials)
     except KeyboardInterrupt:
-        kept = len(trials) - len(folder.missing(trials))
+        kept = sum(outcome.trial.name in planned for outcome in folder.outcomes())
         typer.echo(
-            f"stopped: {kept} of {len(trials)} trials are kept in {folder.path}; the same command "
+            f"stopped: {kept} of {len(planned)} trials are kept in {folder.path}; the same command "
             "goes on with the others",
             err=True,
         )

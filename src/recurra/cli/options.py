@@ -15,8 +15,6 @@ from recurra.errors import RunError
 from recurra.settings import Settings, kind_of, option_of
 from recurra.terminal import typed
 
-TEXT, MODEL, BUDGET = "Text", "Model", "How long"
-LEARNING, REPORTS, MACHINE = "Optimization", "Validation, checkpoints, samples", "Machine"
 DEVICES = ("auto", "cpu", "cuda")
 
 

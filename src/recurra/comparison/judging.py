@@ -34,7 +34,7 @@ class Summary:
         solved: how many solved the task.
         diverged: how many ended because their numbers were not finite.
         score: on the test part, at the step of each trial that was best on the validation part.
-        at_equal_time: the same of the steps until the moment when the first trial of all ended.
+        at_equal_time: the same of the steps until the first trial of all had spent its budget.
         seconds: of training until the task was solved or the trial ended.
         steps_a_second: of training.
     """

@@ -29,8 +29,8 @@ from recurra.data import (
     write_examples,
 )
 from recurra.errors import DataError, argument
-from recurra.files import read_json, write_atomically
-from recurra.models import Classifier, Confusion, Names, Prediction, Scaling
+from recurra.files import read_json, read_tensors, tensor_bytes, write_atomically
+from recurra.models import Classifier, Confusion, Names, Scaling
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
@@ -53,6 +53,7 @@ from recurra.training.task import Carried, Description, Figure, Loss, Moment, Ta
 
 FOLDER = "data"
 LEXICON = "words.json"
+VECTORS = "vectors.safetensors"
 EMBEDDING_SIZE = 64
 NUM_BUCKETS = 20_000  # of hashed n-grams
 VALIDATION_EXAMPLES = 5000  # of a larger split, spread over all of it: validating stays cheap
@@ -178,6 +179,8 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
                     f"{argument(f'level={data.level}')}. Use {argument('level=word')}."
                 )
             vectors = read_vectors(data.vectors, vocabulary)
+            if folder is not None:
+                _write_vectors(folder / FOLDER / VECTORS, vectors)
         unit = _UNITS.get(vocabulary.level, "words")
         described = found.describe({n: part.lengths for n, part in parts.items()}, unit)
         return cls(
@@ -231,6 +234,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             spelling=spelling,
             lexicon=lexicon,
             scaling=made.get("scaling"),
+            vectors=_read_vectors(folder / FOLDER / VECTORS),
             class_weights=data.get("class_weights", "none"),
             description=data.get("described"),
         )
@@ -285,7 +289,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
 
     @property
     def figures(self) -> Sequence[Figure]:
-        """The loss, and what it is quoted in."""
+        """The share of right answers, the mean of the classes' F1, and the loss."""
         return (
             Figure(name="accuracy", higher_is_better=True, is_discrete=True),
             Figure(name="macro_f1", higher_is_better=True),
@@ -335,10 +339,12 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
 
     def _logits(self, model: nn.Module, batch: LabelledBatch) -> Tensor:
         """Those of the classes of each example, [B, K], where the model is."""
-        device = next(model.parameters()).device
+        like = next(model.parameters())
+        device = like.device
         x, lengths = batch.x, batch.lengths.to(device)
         if self._pieces is None or self.vocabulary is None:
-            return model(x.to(device), lengths)
+            x = x.to(like) if x.is_floating_point() else x.to(device)
+            return model(x, lengths)
         unknown = self.vocabulary.unknown_id or 0
         words = torch.where(x < len(self.vocabulary), x, unknown)
         return model(words.to(device), lengths, pieces=self._pieces[x].to(device))
@@ -397,10 +403,11 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     ) -> tuple[dict[str, float], Confusion]:
         """The figures over a split, or over about `most` examples of it in whole batches."""
         source = Sequential(self.parts[split], _BATCH)
-        every = 1 if most is None else max(1, -(-len(self.parts[split]) // most))
+        count = len(source) if most is None else min(len(source), -(-most // _BATCH))
+        chosen = np.linspace(0, len(source) - 1, count).astype(np.int64).tolist()
         total, true, found = 0.0, [], []
         with torch.no_grad(), evaluating(model):
-            for index in range(0, len(source), every):
+            for index in chosen:
                 batch = source.batch(0, index)
                 logits = self._logits(model, batch).double().cpu()
                 total += float(functional.cross_entropy(logits, batch.target, reduction="sum"))
@@ -475,9 +482,20 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         assert self.vocabulary is not None
         return self.vocabulary.decode(ids)
 
-    def predict(self, model: Classifier, inputs: Any, settings: Any) -> Iterator[Prediction]:
-        """The class of each text or series, and how sure that is."""
-        yield from model.predict(inputs)
+
+def _write_vectors(path: Path, vectors: WordVectors) -> None:
+    """Keep the vectors that words start from: the file that they came from may go."""
+    tensors = {"ids": torch.from_numpy(vectors.ids), "values": torch.from_numpy(vectors.values)}
+    content = tensor_bytes(tensors)
+    write_atomically(path, lambda part: part.write_bytes(content))
+
+
+def _read_vectors(path: Path) -> WordVectors | None:
+    """What `_write_vectors` kept; None where words start from nothing."""
+    if not path.exists():
+        return None
+    kept = read_tensors(path, "file of vectors of words")[0]
+    return WordVectors(ids=kept["ids"].numpy(), values=kept["values"].numpy(), missing=())
 
 
 def _vocabulary(found: LabelledData, data: LabelledSettings) -> Vocabulary:

@@ -50,7 +50,6 @@ class LanguageTask(Task[Model, Window]):
     Args:
         vocabulary: of the tokens.
         parts: token ids [N] by split, "train" and "val" at least; may be memory-mapped.
-        prime: text that samples go on from; it must be in the vocabulary.
     """
 
     name: ClassVar[str] = "lm"

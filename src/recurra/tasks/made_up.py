@@ -10,7 +10,7 @@ import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -52,15 +52,19 @@ class Batch:
         """How much the batch counts in a mean over batches: its answers."""
         return float(self.x.shape[1] if self.weight is None else self.weight.sum())
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same on a device."""
-        if self.x.device == device:
-            return self
+    def to(self, like: Tensor) -> "Batch":
+        """The same where a tensor is, its numbers (not its tokens) of the dtype of that."""
+
+        def moved(tensor: Tensor | None) -> Any:
+            if tensor is None:
+                return None
+            return tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
+
         return Batch(
-            x=self.x.to(device),
-            target=self.target.to(device),
-            weight=None if self.weight is None else self.weight.to(device),
-            lengths=None if self.lengths is None else self.lengths.to(device),
+            x=moved(self.x),
+            target=moved(self.target),
+            weight=moved(self.weight),
+            lengths=moved(self.lengths),
         )
 
     def share(self, rank: int, world_size: int) -> "Batch":

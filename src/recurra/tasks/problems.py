@@ -88,7 +88,7 @@ class ProblemTask(Task[Readout, Batch]):
     """
 
     title: ClassVar[str] = "made-up problem"
-    counted: ClassVar[str] = "sequences"
+    counted: ClassVar[str] = "answers"
     data_settings: ClassVar[type[Settings]] = Problem
     model_settings: ClassVar[type[Settings]] = ReadoutSettings
 
@@ -111,7 +111,9 @@ class ProblemTask(Task[Readout, Batch]):
     def open(cls, folder: Path, config: Mapping[str, Any]) -> "ProblemTask":
         """The task of these settings."""
         data: Any = cls.data_settings.pick(config["data"])
-        return cls(data)
+        task = cls(data)
+        task._size = config.get("training", {}).get("batch_size", _HELD_OUT)
+        return task
 
     def entries(self) -> dict[str, Any]:
         """Nothing besides the settings."""
@@ -170,7 +172,7 @@ class ProblemTask(Task[Readout, Batch]):
 
     def loss(self, model: nn.Module, batch: Batch, state: Carried, moment: Moment) -> Loss:
         """The loss of the problem, over what counts of the batch."""
-        batch = batch.to(next(model.parameters()).device)
+        batch = batch.to(next(model.parameters()))
         mean = self.problem.loss(model(batch.x, batch.lengths), batch)
         return Loss(mean=mean, count=int(batch.count))
 
@@ -188,13 +190,13 @@ class ProblemTask(Task[Readout, Batch]):
 
     def _measure(self, model: Readout, part: Part) -> dict[str, float]:
         """The mean over the answers of all batches of a part."""
-        device = next(model.parameters()).device
+        like = next(model.parameters())
         total = counted = 0.0
         with torch.no_grad(), evaluating(model):
             if part not in self._held_out:
                 self._held_out[part] = list(self.problem.held_out(part, self._size))
             for drawn in self._held_out[part]:
-                batch = drawn.to(device)
+                batch = drawn.to(like)
                 total += self.problem.score(model(batch.x, batch.lengths), batch) * batch.count
                 counted += batch.count
         return {self.problem.measure: total / counted}

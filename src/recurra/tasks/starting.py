@@ -46,8 +46,8 @@ def train(
         out: folder of the run, made anew; None: a new one under runs/.
         resume: go on with the run in `out` from its last checkpoint.
         init_from: a run or saved model to take weights from, where names and shapes agree.
-        view: what shows the training: "auto" is a live panel in a terminal, one line in a notebook
-            and a log elsewhere; None is silent; or a function that makes a view from a title.
+        view: what shows the training: "auto" is a live panel in a terminal and a log
+            elsewhere; None is silent; or a function that makes a view from a title.
         hooks: told what the trainer does.
         settings: the task's, by name; the others have their defaults. See `recurra train NAME
             --help`.
@@ -68,7 +68,12 @@ def train(
         raise RunError(
             f"{argument('out')}: expected the folder of a run to resume, got none. Name it."
         )
-    ready = kind if isinstance(kind, Task) else None
+    if init_from is not None:
+        raise ValueError(
+            f"init_from: expected it for a new run, got {argument('resume=True')} beside it. Leave "
+            "one of them out."
+        )
+    ready = kind if isinstance(kind, Task) else kind.name
     result = go_on(out, settings, task=ready, view=make_view, hooks=hooks)
     run = Run.open(out)
     run.result = result

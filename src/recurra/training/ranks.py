@@ -42,7 +42,7 @@ T = TypeVar("T")
 class Ranks:
     """This process among those that train together; it is alone where nothing else is said.
 
-    Every method but `local_world_size` is for all ranks to call, at the same point.
+    Every method is for all ranks to call, at the same point.
 
     Attributes:
         rank: 0 for the first, which decides.

@@ -238,7 +238,8 @@ class Run:
                 f"{self.folder}: expected resume=True, since the run was begun already. Start "
                 "another with recurra.train."
             )
-        self.result = go_on(self.folder, given, view=view, hooks=hooks)
+        own = self.__dict__.get("task")  # one that has its data
+        self.result = go_on(self.folder, given, task=own, view=view, hooks=hooks)
         _, self.config = read_run(self.folder, RunError)
         return self.result
 
@@ -291,9 +292,10 @@ def start(
         ):
             use_threads(settings.training, ranks)
             ready = kind.prepare(new.path, settings.data) if isinstance(task, type) else task
-            model = _new_model(ready, settings, init_from)
+            model, taken = _new_model(ready, settings, init_from)
             book = FolderLogbook(folder, model)
             trainer = _trainer(folder, ready, model, settings.training, book, view, hooks, ranks)
+            trainer.about += taken
             write_new_config(new.path, kind, asked, model, ready)
             marks = begin(new.path, trainer)
             _have_followed(ranks, folder, new.path, settings.training)
@@ -332,7 +334,7 @@ def go_on(
         assert followed is not None
         return followed
     folder = Path(folder)
-    name = task if isinstance(task, str) else None
+    name = task.name if isinstance(task, Task) else task
     ready = task if isinstance(task, Task) else None
     with ending_signals(), settings_kept():
         read_run(folder, RunError, name)  # before anything is made in a folder that holds no run
@@ -543,7 +545,8 @@ def describe(trainer: Trainer[Any, Any]) -> str:
 
 def _new_model(
     task: Task[Any, Any], settings: RunSettings, init_from: str | os.PathLike[str] | None
-) -> Model:
+) -> tuple[Model, str]:
+    """The model, and in words what it took from another."""
     seed_all(settings.training.seed)
     try:
         model = task.build(settings.model, backend=settings.training.backend)
@@ -557,15 +560,17 @@ def _new_model(
             f"{task.name}: expected sizes that fit into memory, got {sizes} "
             f"({str(error).splitlines()[0]:.120}). Make it smaller."
         ) from error
+    said = ""
     if init_from is not None:
         taken = take_weights(model, load(init_from))
+        said = f"\nfrom {init_from}  {taken}"
         logger.info("%s: %s", init_from, taken)
         if not taken.tensors:
             raise RunError(
                 f"{argument('init_from')}: expected a run with weights of the same names and "
                 f"shapes, got none that agree. {taken}."
             )
-    return model
+    return model, said
 
 
 def _model_of(where: Path, config: Mapping[str, Any], weights: Path, backend: str) -> Model:

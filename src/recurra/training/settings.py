@@ -72,7 +72,10 @@ class TrainingSettings(Settings):
         on_resume="lower",
     )
     weight_decay: float = setting(
-        0.01, "Of matrices; biases and vectors are never decayed.", LEARNING, check=fraction
+        0.01,
+        "Of matrices; biases and vectors are never decayed, and adam decays nothing.",
+        LEARNING,
+        check=fraction,
     )
     momentum: float = setting(0.9, "Of sgd.", LEARNING, check=fraction)
     schedule: str = setting(

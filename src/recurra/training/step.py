@@ -111,12 +111,14 @@ class Stepper:
     def present_loss(self) -> float:
         """The loss of the weights as they are now, on the last batch read, from a zero state.
 
-        The loss of a step is that of the weights before it. Not finite where a weight is not; nan
-        before the first step.
+        The loss of a step is that of the weights before it. nan where a weight is not finite; 0
+        where no batch was read, and nothing is known against the weights.
         """
         parameters = list(self.model.parameters())
-        if self._batch is None or not all(bool(torch.isfinite(p).all()) for p in parameters):
+        if not all(bool(torch.isfinite(p).all()) for p in parameters):
             return math.nan
+        if self._batch is None:
+            return 0.0
         with evaluating(self.model):
             return self.task.loss(self.model, self._batch, None, Moment()).mean.item()
 

@@ -7,7 +7,7 @@ reported. A batch is a pure function of two numbers, so that a position in the d
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -114,7 +114,6 @@ class Task(ABC, Generic[ModelT, BatchT]):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    about: ClassVar[str] = ""
     counted: ClassVar[str] = "tokens"
     loss_name: ClassVar[str] = "nll"
     data_settings: ClassVar[type[Settings]]
@@ -213,8 +212,8 @@ class Task(ABC, Generic[ModelT, BatchT]):
 
     @property
     def chance(self) -> float:
-        """The loss of a guess: far above it a model has run away."""
-        return math.log(2)
+        """The loss of a guess: far above it a model has run away; infinite where nobody knows."""
+        return math.inf
 
     @property
     def baseline(self) -> float | None:
@@ -269,10 +268,6 @@ class Task(ABC, Generic[ModelT, BatchT]):
     def validation_cost(self, training: Any) -> tuple[float, float]:
         """How much a validation reads and how much a step does, in the same unit."""
         return 1.0, 1.0
-
-    def predict(self, model: ModelT, inputs: Any, settings: Any) -> Iterator[Any]:
-        """One prediction for each input."""
-        raise NotImplementedError
 
 
 def is_better(figure: Figure, value: float, than: float | None) -> bool:

@@ -436,7 +436,7 @@ class Trainer(Generic[ModelT, BatchT]):
         progress.val = dict(figures)
         if self._schedule.validated(-value if self.criterion.higher_is_better else value):
             self.view.noted(f"step {progress.step}: no better, learning rate halved")
-        improved = is_better(self.criterion, value, progress.best)
+        improved, best_step = is_better(self.criterion, value, progress.best), progress.best_step
         kept = improved or (self.criterion.is_discrete and value == progress.best)
         progress.waited = 0 if improved else progress.waited + 1
         if kept:
@@ -446,8 +446,7 @@ class Trainer(Generic[ModelT, BatchT]):
         if not improved:
             patience = self.settings.patience
             if patience is not None and progress.waited >= patience and self._fraction < 1.0:
-                self.stop(f"{patience} validations were no better than that of step "
-                          f"{progress.best_step}")  # fmt: skip
+                self.stop(f"{patience} validations were no better than that of step {best_step}")
                 self._note(f"step {progress.step}: stopped early: {self._stopped}")
         return kept
 
@@ -534,7 +533,8 @@ class Trainer(Generic[ModelT, BatchT]):
             return
         started = self._clock()
         (loss,) = self._decided(self._stepper.present_loss)
-        if self.progress.step > 0 and not loss <= WORSE_THAN_CHANCE * max(1.0, self.task.chance):
+        bound = WORSE_THAN_CHANCE * max(1.0, self.task.chance)
+        if self.progress.step > 0 and not (math.isfinite(loss) and loss <= bound):
             self._saved_at = started
             self._note(
                 f"step {self.progress.step}: the weights have a loss of {loss:.3g}; the checkpoint "
