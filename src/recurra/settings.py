@@ -12,6 +12,7 @@ turns that into a flag.
 
 import difflib
 import math
+import numbers
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -114,7 +115,13 @@ class Settings:
     @classmethod
     def pick(cls: type[SettingsT], given: Mapping[str, Any]) -> SettingsT:
         """Settings from those of the values that are theirs; defaults for the others."""
-        return cls(**{name: given[name] for name in names(cls) if name in given})
+        return cls(**{name: _plain_number(given[name]) for name in names(cls) if name in given})
+
+
+def _plain_number(value: Any) -> Any:
+    """A number of numpy's as one of Python's; anything else as it is."""
+    item = getattr(value, "item", None)
+    return item() if isinstance(value, numbers.Number) and item is not None else value
 
 
 def plain(value: Any) -> Any:

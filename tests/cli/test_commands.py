@@ -189,7 +189,7 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
     ):
         assert words_of_the_plan in plan
     # a line at each quarter of a trial, as far as anybody looked in time
-    assert re.search(r"rnn-\d: \d+%, \d steps, (loss|best validation) \d", said)
+    assert re.search(r"(rnn|gru)-\d: \d+%, \d steps, (loss|best validation) \d", said)
     assert (tmp_path / "c" / "results.parquet").is_file()
     assert "<svg" in (tmp_path / "c" / "curves.svg").read_text()
     assert len(list((tmp_path / "c" / "trials").iterdir())) == 4
@@ -366,3 +366,25 @@ def test_the_confusion_matrix_is_drawn(recurra: Any, reviews: Path, tmp_path: Pa
         assert outcome.err.startswith("recurra: --confusion: expected")
         assert said in outcome.err
     assert (tmp_path / "mine.svg").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("held", ["curves.svg", "results.parquet", "notes.txt"])
+def test_a_comparison_takes_no_folder_of_others(recurra: Any, tmp_path: Path, held: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / held).write_text("precious")
+    words = ("compare", "adding", "--steps", "4", "--cells", "gru", "--seeds", "1")
+    outcome = recurra(*words, "--max-steps", "2", "--out", tmp_path / "mine")
+    assert outcome.code == 2
+    assert f"got one that holds {held}" in outcome.err
+    assert {path.name: path.read_text() for path in (tmp_path / "mine").iterdir()} == {
+        held: "precious"
+    }
+
+
+def test_a_comparison_writes_into_no_run(recurra: Any, run: Path) -> None:
+    before = {path.name for path in run.iterdir()}
+    words = ("compare", "adding", "--steps", "4", "--cells", "gru", "--seeds", "1")
+    outcome = recurra(*words, "--max-steps", "2", "--out", run)
+    assert outcome.code == 2
+    assert "expected a new folder, an empty one, or that of a comparison" in outcome.err
+    assert {path.name for path in run.iterdir()} == before

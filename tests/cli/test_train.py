@@ -105,9 +105,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr("recurra.training.trainer.Trainer.fit", interrupted)
     outcome = recurra(*quick, "--out", tmp_path / "run")
     assert outcome.code == 130
-    assert outcome.err == (
-        f"stopped; go on with: recurra train lm --out {tmp_path / 'run'} --resume\n"
-    )
+    assert outcome.err == (f"stopped; go on with: recurra train --resume {tmp_path / 'run'}\n")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +203,9 @@ def test_a_run_goes_on_by_its_name_alone(
     outcome = recurra("train", "--resume", tmp_path / "run", "--max-steps", "6")
     assert outcome.code == 0
     assert "6 steps" in outcome.out
+    outcome = recurra("train", "lm", "--resume", tmp_path / "run", "--max-steps", "7")
+    assert outcome.code == 0
+    assert "7 steps" in outcome.out
     outcome = recurra("train", "--resume", tmp_path / "none")
     assert outcome.code == 2
     assert "expected a run, got no config.json there" in outcome.err

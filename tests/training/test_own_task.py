@@ -6,7 +6,9 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import recurra as rc
 from recurra.errors import RunError
@@ -121,3 +123,18 @@ def test_a_misspelt_setting_is_answered_with_the_nearest(example: Any, tmp_path:
         ValueError, match=r"task: expected one of .*'classfy'\. Did you mean classify"
     ):
         rc.train("classfy", out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_the_caller_turned_off_are_on_in_training(
+    example: Any, tmp_path: Path, mode: Any
+) -> None:
+    with mode():
+        run = rc.train(example.NextStep, out=tmp_path / "run", max_steps=2, view=None)
+        assert run.fit(max_steps=3).steps == 3
+
+
+def test_numbers_of_numpy_are_numbers(example: Any, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"hidden_size": np.int64(4), "lr": np.float32(0.5)}
+    run = rc.train(example.NextStep, out=tmp_path / "run", max_steps=1, view=None, **options)
+    assert (run.settings["hidden_size"], run.settings["lr"]) == (4, 0.5)

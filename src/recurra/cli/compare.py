@@ -224,6 +224,7 @@ def _rates(text: str | None) -> dict[str, float]:
 def _report(console: Any, measure: Any, outcomes: list[Any], folder: Any) -> None:
     """The table, the differences, who won, and the files."""
     from recurra.comparison import differences, summarise, verdict
+    from recurra.comparison.results import CURVES
     from recurra.insight import draw_comparison
 
     summaries = summarise(outcomes)
@@ -231,7 +232,7 @@ def _report(console: Any, measure: Any, outcomes: list[Any], folder: Any) -> Non
     table = folder.write_table()
     figure = draw_comparison(
         outcomes,
-        folder.path / "curves.svg",
+        folder.path / CURVES,
         title=printable(outcomes[0].trial.task),
         measure=measure.name,
         baseline=measure.baseline,

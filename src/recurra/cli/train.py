@@ -30,6 +30,10 @@ class TrainGroup(typer.core.TyperGroup):
         """The words of the command line, `--resume RUN` spelled out."""
         if len(args) > 1 and args[0] == "--resume" and not args[1].startswith("-"):
             args = [_task_of(args[1]), "--out", args[1], "--resume", *args[2:]]
+        if "--resume" in args[:-1] and "--out" not in args:  # --resume RUN behind the task's name
+            place = args.index("--resume")
+            if not args[place + 1].startswith("-"):
+                args = [*args[:place], "--out", args[place + 1], "--resume", *args[place + 2 :]]
         return super().parse_args(ctx, args)
 
 
@@ -182,7 +186,7 @@ def _say_stopped(options: Options, out: Path | None, *, resume: bool) -> None:
     folder = out if out is not None else getattr(runs, "last_started", None)
     if described is not None and folder is not None and described.is_run(folder):
         quoted = shlex.quote(str(folder))
-        line = f"stopped; go on with: recurra train {options.task} --out {quoted} --resume"
+        line = f"stopped; go on with: recurra train --resume {quoted}"
     if not speaks():
         return
     with contextlib.suppress(OSError):  # after SIGHUP the terminal is gone

@@ -195,18 +195,18 @@ def verdict(
         )
     close = [each for each in apart if not each.is_sure]
     first = next(each for each in apart if each.other == second.cell)
-    what = "to solve the task" if first.of == "seconds" else f"{measure} on the test part"
+    what = "the time to solve the task" if first.of == "seconds" else f"{measure} on the test part"
     if first.seeds < 2:
         return (
             f"{best.cell} is ahead of {second.cell} in {what}, from one seed: how sure that is "
             "cannot be said. Give more seeds."
         )
     if not close:
-        return f"{best.cell} won, {what}: better than each of the others at 95 %, {seeds}"
+        return f"{best.cell} won in {what}: better than each of the others at 95 %, {seeds}"
     if first.is_sure:
-        return f"{best.cell} won, {what}: better than {second.cell} at 95 %, {seeds}"
+        return f"{best.cell} won in {what}: better than {second.cell} at 95 %, {seeds}"
     named = ", ".join(each.other for each in close)
     return (
-        f"{best.cell} is ahead, {what}, but not surely: at 95 % it cannot be told from {named} "
+        f"{best.cell} is ahead in {what}, but not surely: at 95 % it cannot be told from {named} "
         f"by {seeds}"
     )

@@ -23,10 +23,11 @@ from recurra.comparison.trials import Outcome, Progress, Trial, run_trial
 from recurra.comparison.workers import Death, DeathError, Watch, run_in_processes
 from recurra.errors import RunError, argument
 from recurra.files import FolderLock, write_atomically
+from recurra.files.locking import LOCK_NAME
 from recurra.settings import whole
 from recurra.terminal import printable
 
-TRIALS, RESULTS = "trials", "results.parquet"
+TRIALS, RESULTS, CURVES = "trials", "results.parquet", "curves.svg"
 
 _RAY_TIMEOUT_S = 10.0
 
@@ -52,8 +53,9 @@ class Results:
 
         Raises:
             RunError: when the folder has outcomes of another task, of other data, or of other
-                settings under a trial's name.
+                settings under a trial's name, or holds anything else.
         """
+        self._check_ours()
         ended = {outcome.trial.name: outcome.trial for outcome in self.outcomes()}
         planned = {trial.name: trial for trial in trials}
         for name, there in ended.items():
@@ -62,6 +64,26 @@ class Results:
             if changed := [key for key in same if getattr(there, key) != getattr(now, key)]:
                 raise RunError(_changed(self.path, there, now, changed))
         return [trial for trial in trials if trial.name not in ended]
+
+    def _check_ours(self) -> None:
+        """Raise RunError unless the folder is new, empty, or one that a comparison has made."""
+        try:
+            names = {entry.name for entry in self.path.iterdir()}
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: expected a folder for the results, got: {error.strerror or error}. "
+                f"Choose another with {argument('out=')}."
+            ) from error
+        others = sorted(names - {TRIALS, RESULTS, CURVES, LOCK_NAME})
+        if TRIALS not in names:  # what is called as ours is, need not be ours
+            others = sorted(names - {LOCK_NAME})
+        if others:
+            raise RunError(
+                f"{self.path}: expected a new folder, an empty one, or that of a comparison, got "
+                f"one that holds {others[0]}. Choose another with {argument('out=')}."
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:

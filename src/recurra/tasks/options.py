@@ -344,7 +344,7 @@ OPTIONS = {
             data=LabelledSettings,
             model=ClassifierSettings,
             training=ClassifyTraining,
-            next_lines=('recurra predict {run} "a text"',),
+            next_lines=("recurra predict {run} --help",),
         ),
     )
 }

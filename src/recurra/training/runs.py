@@ -28,6 +28,7 @@ from recurra.training.checkpoints import (
 )
 from recurra.training.described import (
     absolute,
+    is_run,
     kinds_of,
     read_run,
     settings_of,
@@ -171,6 +172,12 @@ class Run:
             CheckpointError: when its files are missing or damaged.
             DeviceError: when this machine lacks the device.
         """
+        if not (self.folder / WEIGHTS_NAME).exists() and is_run(self.folder):
+            raise CheckpointError(
+                f"{self.folder}: expected a run with a model, got one that was stopped before its "
+                f"first validation. Go on with it by {argument('resume=True')}, or recurra train "
+                f"--resume."
+            )
         return load(self.folder, device=device)
 
     @property
@@ -588,10 +595,11 @@ def _model_of(where: Path, config: Mapping[str, Any], weights: Path, backend: st
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Leave torch's threads and generators as they were before the block."""
+    """Leave torch's threads and generators as they were before the block, and have gradients in
+    it whatever the caller has turned off."""
     threads = torch.get_num_threads()
     try:
-        with generators_kept():
+        with generators_kept(), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -180,7 +180,12 @@ class Trainer(Generic[ModelT, BatchT]):
             KeyboardInterrupt: after Ctrl-C, once the step is finished and the checkpoint written.
             Terminated: after SIGTERM or SIGHUP, likewise.
         """
-        with generators_kept(self.device), repeatable(self.device), self.view:
+        with (
+            generators_kept(self.device),
+            repeatable(self.device),
+            torch.enable_grad(),
+            self.view,
+        ):
             if self.progress.step == 0 and self.logbook is None:
                 self.seed()
             with showing_builds(self.view):
