@@ -266,7 +266,7 @@ def test_signals_reach_all_and_the_run_goes_on_exactly(
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert said.count("\n") == 1
-    assert "stopped; go on with: recurra train lm" in said
+    assert "stopped; go on with: recurra train --resume" in said
     stopped_at = json.loads((tmp_path / "run/training.json").read_text())["progress"]["step"]
     assert 0 < stopped_at < 200
     rc.train("lm", out=tmp_path / "run", resume=True, view=None)
