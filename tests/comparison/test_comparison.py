@@ -1,5 +1,6 @@
 """Trials and comparisons: curves, equal parameters, what is kept, and what is run again."""
 
+import gc
 import json
 import math
 import os
@@ -441,6 +442,7 @@ def test_summaries() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # Ray's own
 def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="ray is not installed")
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
@@ -469,6 +471,7 @@ def test_a_trial_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
         over.set()
         thread.join()
         ray.shutdown()
+        gc.collect()  # Ray's processes are warned of here, and not in another test
     assert killed
     assert {outcome.trial.name for outcome in ended} == {"rnn-0", "gru-0"}
     assert all(outcome.points[-1].seconds >= 6.0 for outcome in ended)
