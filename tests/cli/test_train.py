@@ -15,8 +15,7 @@ from recurra.cli.main import app
 from recurra.cli.pages import flags, settings_page
 from recurra.settings import declared, option_of
 from recurra.tasks.options import OPTIONS
-from recurra.training import SilentView
-from recurra.training.view import PlainView
+from recurra.views import PlainView, SilentView
 
 pytestmark = pytest.mark.medium
 

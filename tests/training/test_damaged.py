@@ -16,7 +16,8 @@ import torch
 
 from recurra.errors import DataError, RecurraError
 from recurra.files import read_tensors, tensor_bytes
-from recurra.training import SilentView, evaluate_run, train_language_model
+from recurra.training import evaluate_run, train_language_model
+from recurra.views import SilentView
 
 pytestmark = pytest.mark.medium
 

@@ -7,9 +7,10 @@ import torch
 from recurra.tasks import LanguageTask
 from recurra.tasks.options import LanguageTraining
 from recurra.text import Vocabulary
-from recurra.training import Moment, Sample
+from recurra.training import Moment
 from recurra.training.logbook import RunLogs
 from recurra.training.trainer import due_milestone
+from recurra.views import Sample
 
 
 @pytest.mark.parametrize(

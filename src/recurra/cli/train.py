@@ -20,7 +20,8 @@ from recurra.terminal import Lasting, printable, speaks
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from recurra.training import TrainingResult, View
+    from recurra.training import TrainingResult
+    from recurra.views import View
 
 
 class TrainGroup(typer.core.TyperGroup):
@@ -151,7 +152,7 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
         _say(console, f"the run of {out} goes on" if resume else _reading(options, data))
         from recurra.backends import keep_freed_memory
         from recurra.tasks import train as train_task
-        from recurra.training.view import view_for
+        from recurra.views import view_for
 
         def view(title: str) -> "View":
             waiting.stop()

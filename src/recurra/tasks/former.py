@@ -33,7 +33,7 @@ from recurra.training.runs import (
     start,
 )
 from recurra.training.trainer import Hook, Trainer
-from recurra.training.view import View
+from recurra.views import View
 
 __all__ = [
     "LanguageTrainer",

@@ -83,6 +83,6 @@ def train(
 def _view_for(title: str) -> Any:
     from rich.console import Console
 
-    from recurra.training.view import view_for
+    from recurra.views import view_for
 
     return view_for(Console(file=sys.stdout, highlight=False), title=title)

@@ -11,13 +11,22 @@ if TYPE_CHECKING:
     from recurra.terminal import printable
     from recurra.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from recurra.training.optimization import Schedule, build_optimizer
-    from recurra.training.progress import Progress, Sample, Status
+    from recurra.training.progress import Progress
     from recurra.training.runs import Run, TrainingResult
     from recurra.training.settings import RunSettings, TrainingSettings
     from recurra.training.step import StepOutcome, clip_gradients
-    from recurra.training.task import Description, Figure, Loss, Moment, Task
+    from recurra.training.task import Description, Loss, Moment, Task
     from recurra.training.trainer import Hook, Logbook, Trainer
-    from recurra.training.view import LiveView, PlainView, SilentView, View, view_for
+    from recurra.views import (
+        Figure,
+        LiveView,
+        PlainView,
+        Sample,
+        SilentView,
+        Status,
+        View,
+        view_for,
+    )
 
 __all__ = [
     "Checkpoint",
@@ -52,50 +61,16 @@ __all__ = [
 
 _HOMES = {
     "terminal": ("printable",),
-    "training.checkpoints": (
-        "Checkpoint",
-        "load_checkpoint",
-        "save_checkpoint",
-    ),
-    "training.optimization": (
-        "Schedule",
-        "build_optimizer",
-    ),
-    "training.progress": (
-        "Progress",
-        "Sample",
-        "Status",
-    ),
-    "training.runs": (
-        "Run",
-        "TrainingResult",
-    ),
-    "training.settings": (
-        "RunSettings",
-        "TrainingSettings",
-    ),
-    "training.step": (
-        "StepOutcome",
-        "clip_gradients",
-    ),
-    "training.task": (
-        "Description",
-        "Figure",
-        "Loss",
-        "Moment",
-        "Task",
-    ),
-    "training.trainer": (
-        "Hook",
-        "Logbook",
-        "Trainer",
-    ),
-    "training.view": (
-        "LiveView",
-        "PlainView",
-        "SilentView",
-        "View",
-        "view_for",
+    "training.checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "training.optimization": ("Schedule", "build_optimizer"),
+    "training.progress": ("Progress",),
+    "training.runs": ("Run", "TrainingResult"),
+    "training.settings": ("RunSettings", "TrainingSettings"),
+    "training.step": ("StepOutcome", "clip_gradients"),
+    "training.task": ("Description", "Loss", "Moment", "Task"),
+    "training.trainer": ("Hook", "Logbook", "Trainer"),
+    "views": (
+        *("Figure", "LiveView", "PlainView", "Sample", "SilentView", "Status", "View", "view_for"),
     ),
     # names of version 0.1 that stand higher up since there are tasks
     "tasks.former": (

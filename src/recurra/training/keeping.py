@@ -9,8 +9,8 @@ from recurra.files import FolderLock
 from recurra.models import Model, save
 from recurra.training.checkpoints import Checkpoint, save_checkpoint
 from recurra.training.logbook import RunLogs, columns_of
-from recurra.training.progress import Sample, Status
 from recurra.training.trainer import Logbook, Trainer
+from recurra.views import Sample, Status
 
 
 class FolderLogbook(Logbook):

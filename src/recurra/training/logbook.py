@@ -26,7 +26,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from recurra.files import AppendLog
 from recurra.terminal import printable
-from recurra.training.progress import Sample, Status
+from recurra.views import Sample, Status
 
 METRICS_NAME = "metrics.csv"
 SAMPLES_NAME = "samples.txt"

@@ -38,7 +38,6 @@ from recurra.training.folders import WHOLE, new_folder, next_name
 from recurra.training.keeping import FolderLogbook, marked
 from recurra.training.logbook import METRICS_NAME, RunLogs
 from recurra.training.machine import generators_kept, seed_all
-from recurra.training.progress import Sample
 from recurra.training.ranks import (
     ALONE,
     Ranks,
@@ -49,9 +48,9 @@ from recurra.training.ranks import (
     with_devices,
 )
 from recurra.training.settings import RunSettings, TrainingSettings
-from recurra.training.task import Figure, Task, is_better
+from recurra.training.task import Task, is_better
 from recurra.training.trainer import Hook, Logbook, Trainer
-from recurra.training.view import View
+from recurra.views import Figure, Sample, View
 
 logger = logging.getLogger("recurra")
 

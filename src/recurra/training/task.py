@@ -19,32 +19,13 @@ from recurra.data.source import Source
 from recurra.models import Model
 from recurra.settings import Settings
 from recurra.training.settings import RunSettings, TrainingSettings
+from recurra.views import Figure
 
 BatchT = TypeVar("BatchT")
 ModelT = TypeVar("ModelT", bound=Model)
 
 # As layers take and return it: one tensor, or a tuple of them for several states; None is zeros.
 Carried = Tensor | tuple[Tensor, ...] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A number that a task reports.
-
-    Attributes:
-        name: of a column and a key, as in "nll".
-        unit: in words, as in "nats a token".
-        higher_is_better: its direction.
-        is_discrete: whether it is a share of few examples, which comes out equal by chance: of
-            equals the later model is kept.
-        spec: how it is written, as format() takes it.
-    """
-
-    name: str
-    unit: str = ""
-    higher_is_better: bool = False
-    is_discrete: bool = False
-    spec: str = ".4f"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

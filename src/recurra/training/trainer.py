@@ -34,12 +34,12 @@ from recurra.training.optimization import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from recurra.training.progress import Interval, Progress, Sample, Status
+from recurra.training.progress import Interval, Progress
 from recurra.training.ranks import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
 from recurra.training.task import BatchT, ModelT, Moment, Task, is_better
-from recurra.training.view import SilentView, View, showing_builds
+from recurra.views import Sample, SilentView, Status, View, showing_builds
 
 CHECKPOINT_EVERY_S = 30.0
 SHOW_EVERY_S = 0.25  # what a view draws; metrics.csv has its rows by steps

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recurra.terminal import printable
-from recurra.training.progress import Sample, Status
+from recurra.views.status import Sample, Status
 
 LINE_EVERY_S = 10.0
 SAMPLE_LINES = 12  # of the latest sample in the panel; samples.txt has all of it

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from recurra.training import (
+from recurra.views import (
     Figure,
     LiveView,
     PlainView,
@@ -15,7 +15,7 @@ from recurra.training import (
     View,
     view_for,
 )
-from recurra.training.view import clock, describe, showing_builds
+from recurra.views.view import clock, describe, showing_builds
 
 STATUS = Status(
     step=50,
