@@ -388,3 +388,46 @@ def test_a_comparison_writes_into_no_run(recurra: Any, run: Path) -> None:
     assert outcome.code == 2
     assert "expected a new folder, an empty one, or that of a comparison" in outcome.err
     assert {path.name for path in run.iterdir()} == before
+
+
+def test_sample_writes_several_texts_each_with_the_next_seed(recurra: Any, run: Path) -> None:
+    words = ("sample", run, "--length", "20", "--prime", "the")
+    several = recurra(*words, "--seed", "7", "--count", "2").out
+    first, second = (recurra(*words, "--seed", seed).out for seed in ("7", "8"))
+    assert several == f"=== 1 of 2, seed 7 ===\n{first}=== 2 of 2, seed 8 ===\n{second}"
+    drawn = recurra(*words, "--count", "2").out
+    seed = int(drawn.splitlines()[0].split("seed ")[1].split()[0])
+    assert recurra(*words, "--count", "2", "--seed", str(seed)).out == drawn
+
+
+def test_sample_ends_before_a_stop_and_leaves_out_what_is_forbidden(
+    recurra: Any, run: Path
+) -> None:
+    words = ("sample", run, "--length", "200", "--seed", "7", "--temperature", "2")
+    written = recurra(*words).out
+    assert {" ", "e", "t"} <= set(written)
+    assert recurra(*words, "--stop", "e").out == written.split("e")[0] + "\n"
+    stops = ("--stop", "e", "--stop", " ")
+    assert recurra(*words, *stops).out == written.replace("e", " ").split(" ")[0] + "\n"
+    assert not {"e", "t"} & set(recurra(*words, "--forbid", "e", "--forbid", "t").out)
+    refused = recurra(*words, "--forbid", "et")
+    assert refused.code == 2
+    assert refused.err.startswith("recurra: --forbid: expected symbols of the vocabulary, got 'et'")
+    assert recurra(*words, "--stop", "").err.startswith("recurra: --stop: expected text that ends")
+
+
+def test_sample_goes_on_from_a_file_or_a_pipe(recurra: Any, run: Path, tmp_path: Path) -> None:
+    words = ("sample", run, "--length", "10", "--seed", "7")
+    expected = recurra(*words, "--prime", "the cat\n").out
+    file = tmp_path / "prime.txt"
+    file.write_text("the cat\n")
+    assert recurra(*words, "--prime-file", file).out == expected
+    command = f"{sys.executable} -m recurra.cli sample {run} --length 10 --seed 7 --prime-file -"
+    with file.open("rb") as pipe:
+        done = subprocess.run(command.split(), stdin=pipe, capture_output=True, text=True)
+    assert done.stdout == expected
+    both = recurra(*words, "--prime-file", file, "--prime", "a")
+    assert both.err.startswith("recurra: --prime-file: expected it instead of --prime, got both")
+    missing = recurra(*words, "--prime-file", tmp_path / "no")
+    assert (missing.code, missing.err.count("\n")) == (2, 1)
+    assert "No such file" in missing.err

@@ -1,12 +1,15 @@
 """`recurra sample`: text from a run, shown as it is written."""
 
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from recurra.cli.options import DEVICES, RUN, checked_run, option, typed_prime
-from recurra.terminal import write_exactly
+from recurra.errors import DataError, argument
+from recurra.terminal import typed, write_exactly
 
 
 def sample(
@@ -15,6 +18,10 @@ def sample(
     prime: Annotated[
         str, option(None, r"Text to go on from; with line ends as the shell has them: $'a\nb'.")
     ] = "",
+    prime_file: Annotated[
+        Path | None,
+        option(None, "Go on from the text of this file instead; - reads it from a pipe."),
+    ] = None,
     temperature: Annotated[
         float, option(None, "Below 1 surer, above 1 wilder; 0 takes the likeliest token.")
     ] = 0.8,
@@ -29,6 +36,19 @@ def sample(
         int | None,
         option(None, "The same seed writes the same text.", default="another each time"),
     ] = None,
+    count: Annotated[
+        int, option(None, "Texts to write, each with a heading and the next seed.")
+    ] = 1,
+    stop: Annotated[
+        list[str] | None,
+        option(None, "End before this text; may be given several times.", default="none"),
+    ] = None,
+    forbid: Annotated[
+        list[str] | None,
+        option(
+            None, "Never write this symbol, <unk> say; may be given several times.", default="none"
+        ),
+    ] = None,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
     """Write text with a run's best model, token by token.
@@ -37,35 +57,59 @@ def sample(
 
     Examples: recurra sample runs/first --prime "ROMEO:" --temperature 0.7 --seed 1
     """
-    import torch
-
-    from recurra.decoding import Sampler, generate_text
+    from recurra.decoding import Sampler, generate_text, seeded_generators, symbol_ids
     from recurra.settings import MAX_COUNT, MAX_SEED, whole
     from recurra.tasks import Run
 
     whole("length", length, least=0, most=MAX_COUNT)
+    whole("count", count, least=1, most=MAX_COUNT)
     whole("seed", seed, least=0, most=MAX_SEED, optional=True)
+    prime = _prime(prime, prime_file)
+    stops = tuple(typed(text) for text in stop or ())
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
     model = Run.open(checked_run(run), "lm").load(device=device)
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
+    if forbid:
+        sampler = replace(sampler, forbid=symbol_ids(model.vocabulary, map(typed, forbid)))
+    if seed is None and count > 1:
+        seed = secrets.randbelow(MAX_SEED - count)  # so that the headings can say it
+    for i in range(count):
+        pieces = generate_text(
+            model,
+            model.vocabulary,
+            prime,
+            length,
+            sampler=sampler,
+            generator=seeded_generators(None if seed is None else seed + i)[0],
+            stop=stops,
+            exact=not sys.stdout.isatty(),
+        )
+        if seed is not None and count > 1:
+            write_exactly(f"=== {i + 1} of {count}, seed {seed + i} ===\n")
+        write_exactly(prime)
+        for piece in _whole_line_ends(pieces):
+            write_exactly(piece)
+        write_exactly("\n")
+
+
+def _prime(text: str, file: Path | None) -> str:
+    """The text to go on from: the one that was typed, or that of a file as it is."""
+    if file is None:
+        return typed_prime(text)
+    if text:
+        raise ValueError(
+            f"{argument('prime_file')}: expected it instead of {argument('prime')}, got both. "
+            "Leave one out."
+        )
+    if str(file) == "-":
+        content = sys.stdin.buffer.read()
     else:
-        generator.manual_seed(seed)
-    prime = typed_prime(prime)
-    pieces = generate_text(
-        model,
-        model.vocabulary,
-        prime,
-        length,
-        sampler=sampler,
-        generator=generator,
-        exact=not sys.stdout.isatty(),
-    )
-    write_exactly(prime)
-    for piece in _whole_line_ends(pieces):
-        write_exactly(piece)
-    write_exactly("\n")
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{file}: expected a text to go on from, got: {error.strerror}. Name a file."
+            ) from error
+    return content.decode("utf-8-sig", "surrogateescape")  # as what is typed is decoded
 
 
 def _whole_line_ends(pieces: Iterable[str]) -> Iterator[str]:
