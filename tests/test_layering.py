@@ -15,7 +15,7 @@ SOURCE = Path(recurra.__file__).parent
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "interrupts", "settings", "terminal"}),
-    frozenset({"files", "views"}),
+    frozenset({"files", "parallel", "views"}),
     frozenset({"ir"}),
     frozenset({"lang"}),
     frozenset({"passes", "compose"}),

@@ -1,10 +1,5 @@
-"""Ctrl-C, SIGTERM and SIGHUP in training: finish the step, keep the checkpoint, then stop.
+"""Ctrl-C, SIGTERM and SIGHUP in training: finish the step, keep the checkpoint, then stop."""
 
-And how the processes end that others began.
-"""
-
-import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -74,29 +69,3 @@ def _handled(handle: Any, signals: list[signal.Signals]) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler or signal.SIG_DFL)
-
-
-# ---- other processes -----------------------------------------------------------------------------
-
-
-def end_with_parent() -> None:
-    """Have this process end when the one that began it does, whatever ended that."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def cause_of_end(code: int) -> str:
-    """How a process ended, by its exit code, in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"{name}, as when memory runs out" if name == "SIGKILL" else name

@@ -123,14 +123,13 @@ app.callback(invoke_without_command=True)(compare)
 
 def _compare(line: str, found: Mapping[str, Any]) -> None:
     """Compare cells on the task of that line."""
-    import os
-
     from rich.console import Console
 
     from recurra import comparison
     from recurra.comparison import DeathError, Results, plan_trials, subject_of
     from recurra.comparison.spelling import renewed
     from recurra.compose.spelling import split_spellings
+    from recurra.parallel import cores
 
     check_installed("recurra compare", "compare", "matplotlib", "pyarrow")
     settings = ComparisonSettings.pick(found)
@@ -155,7 +154,7 @@ def _compare(line: str, found: Mapping[str, Any]) -> None:
     subject = subject_of(trials[0].task)
     folder = Results(found.get("out") or Path("runs") / _folder_name(renewed(line)))
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    jobs = settings.jobs or os.cpu_count() or 1
+    jobs = settings.jobs or cores()
 
     def run(trials: list[Any]) -> None:
         missing = folder.missing(trials)

@@ -8,7 +8,6 @@ curve, and is made again from those files.
 import hashlib
 import json
 import logging
-import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from recurra.comparison.workers import Death, DeathError, Watch, run_in_processe
 from recurra.errors import RunError, argument
 from recurra.files import FolderLock, write_atomically
 from recurra.files.locking import LOCK_NAME
+from recurra.parallel import cores
 from recurra.settings import whole
 from recurra.terminal import printable
 
@@ -189,7 +189,7 @@ def run_trials(
         DeathError: at the end, a RunError, when processes died.
     """
     whole("jobs", jobs, least=1, most=MAX_JOBS)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     died: list[Death] = []
     with folder.locked():
         missing = folder.missing(trials)

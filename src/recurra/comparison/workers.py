@@ -15,7 +15,7 @@ from pathlib import Path
 from recurra.backends import keep_freed_memory
 from recurra.comparison.trials import Outcome, Progress, Trial, run_trial
 from recurra.errors import RunError
-from recurra.interrupts import cause_of_end, end_with_parent
+from recurra.parallel import cause_of_end, end_with_parent
 
 Watch = Callable[[Trial, Progress], object]
 

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from recurra.errors import DeviceError, argument
-from recurra.training.ranks import ALONE, Ranks
+from recurra.parallel import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 
 

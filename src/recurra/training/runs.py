@@ -4,9 +4,9 @@ import csv
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,19 @@ from recurra.models import Model, load
 from recurra.models.files import CONFIG_NAME, WEIGHTS_NAME
 from recurra.models.saving import build, check_shapes, read_note, write_config
 from recurra.models.starting import take_weights
+from recurra.parallel import (
+    ALONE,
+    Ranks,
+    by_torchrun,
+    cores,
+    launched,
+    reported_by_torchrun,
+    with_devices,
+)
 from recurra.training.checkpoints import (
     TENSORS_NAME,
     WHAT,
+    how_to_go_on,
     load_checkpoint,
     reported_as_run_error,
     save_checkpoint,
@@ -38,15 +48,6 @@ from recurra.training.folders import WHOLE, new_folder, next_name
 from recurra.training.keeping import FolderLogbook, marked
 from recurra.training.logbook import METRICS_NAME, RunLogs
 from recurra.training.machine import generators_kept, seed_all
-from recurra.training.ranks import (
-    ALONE,
-    Ranks,
-    by_torchrun,
-    cores,
-    launched,
-    reported_by_torchrun,
-    with_devices,
-)
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Task, is_better
 from recurra.training.trainer import Hook, Logbook, Trainer
@@ -293,7 +294,7 @@ def start(
         asked = RunSettings.of(kinds_of(kind), absolute(kind, with_devices(given)))
         settings = kind.check(asked)
         with (
-            launched(settings.training, folder, _follow, task) as ranks,
+            _launched(settings.training, folder, task) as ranks,
             new_folder(folder) as new,
         ):
             use_threads(settings.training, ranks)
@@ -354,9 +355,7 @@ def go_on(
                     f"{', '.join(refused)}. Leave them out, or start another run with "
                     f"{argument('out=')}."
                 )
-            with launched(
-                wanted.training, folder, _follow, kind if ready is None else ready
-            ) as ranks:
+            with _launched(wanted.training, folder, kind if ready is None else ready) as ranks:
                 use_threads(wanted.training, ranks)
                 task, model = _opened(folder, kind, config, wanted.training, ready)
                 book = FolderLogbook(folder, model)
@@ -480,6 +479,14 @@ def _result(folder: Path, trainer: Trainer[Any, Any], steps_before: int) -> Trai
 
 
 # ---- ranks but the first -------------------------------------------------------------------------
+
+
+def _launched(
+    settings: TrainingSettings, folder: Path, task: type[Task[Any, Any]] | Task[Any, Any]
+) -> AbstractContextManager[Ranks]:
+    """Rank 0, the others started, each of which follows."""
+    advice = partial(how_to_go_on, folder)
+    return launched(settings.devices, settings.device, _follow, task, advice=advice)
 
 
 def _have_followed(ranks: Ranks, folder: Path, path: Path, settings: TrainingSettings) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from recurra.errors import RunError, argument
 from recurra.nn.plain import evaluating
+from recurra.parallel import ALONE, Ranks
 from recurra.training.optimization import build_optimizer, set_learning_rate
-from recurra.training.ranks import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 from recurra.training.task import Carried, Loss, Moment, Task
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from recurra.errors import RunError, argument
 from recurra.interrupts import held_interrupts, stopped_by
 from recurra.nn.plain import evaluating
+from recurra.parallel import ALONE, Ranks
 from recurra.training import step as stepping
 from recurra.training.budget import Budget, EvaluationPlan
 from recurra.training.checkpoints import Checkpoint
@@ -35,7 +36,6 @@ from recurra.training.optimization import (
     optimizer_tensors,
 )
 from recurra.training.progress import Interval, Progress
-from recurra.training.ranks import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
 from recurra.training.task import BatchT, ModelT, Moment, Task, is_better

@@ -21,10 +21,11 @@ from recurra.data import Vocabulary
 from recurra.errors import DataError, DeviceError, RunError
 from recurra.files import read_tensors
 from recurra.models import LanguageModel
+from recurra.parallel import launching
 from recurra.tasks.former import LanguageTrainer
 from recurra.tasks.language import LanguageTask
 from recurra.tasks.options import LanguageTraining
-from recurra.training import Hook, Run, Trainer, TrainingSettings, ranks
+from recurra.training import Hook, Run, Trainer, TrainingSettings
 
 SETTINGS: dict[str, Any] = {
     "hidden_size": 12,
@@ -70,7 +71,7 @@ if __name__ == "__main__":
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As many as the tests use, wherever they run; and no process is left behind by any."""
-    monkeypatch.setattr(ranks, "cores", lambda: 2)
+    monkeypatch.setattr(launching, "cores", lambda: 2)
     yield
     assert not multiprocessing.active_children()
     assert not torch.distributed.is_initialized()
