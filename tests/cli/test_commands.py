@@ -174,6 +174,7 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     words = ["compare", "--task", "adding:steps=8", "--cells", "rnn,gru", "--seeds", "2"]
     words += ["--max-steps", "5", "--hidden-size", "4", "--out", tmp_path / "c"]
+    words += ["--threads", "1", "--jobs", "2"]
     outcome = recurra(*words)
     assert outcome.code == 0, outcome.err
     table = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line.strip()}
@@ -186,6 +187,7 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
         "less is better",
         "remembering nothing gives 0.167",
         "9 units, 118 parameters",
+        "2 at once, 1 thread each, kept in",
     ):
         assert words_of_the_plan in plan
     # a line at each quarter of a trial, as far as anybody looked in time

@@ -154,16 +154,16 @@ def _compare(line: str, found: Mapping[str, Any]) -> None:
     subject = subject_of(trials[0].task)
     folder = Results(found.get("out") or Path("runs") / _folder_name(renewed(line)))
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    jobs = settings.jobs or cores()
+    jobs = settings.jobs or max(1, cores() // (settings.threads or 1))
 
     def run(trials: list[Any]) -> None:
         missing = folder.missing(trials)
         with _live(console, len(trials), len(trials) - len(missing)) as watch:
             if settings.ray is None:
-                running = comparison.run_trials(trials, folder, jobs, watch)
+                running = comparison.run_trials(trials, folder, jobs, watch, threads)
             else:
                 address = None if settings.ray == "local" else settings.ray
-                running = comparison.run_on_ray(trials, folder, address)
+                running = comparison.run_on_ray(trials, folder, address, threads)
             for outcome in running:
                 watch.ended(outcome)
 
@@ -172,7 +172,9 @@ def _compare(line: str, found: Mapping[str, Any]) -> None:
     planned = {trial.name for trial in [*trials, *probes]}
     ended = sum(outcome.trial.name in planned for outcome in folder.outcomes())
     _print_plan(console, subject, trials, probes)
+    threads = settings.threads or (1 if settings.ray else comparison.threads_for(jobs))
     where = f"{jobs} at once" if settings.ray is None else f"on Ray ({settings.ray})"
+    where += f", {threads} thread{'s' * (threads > 1)} each"
     before = f"; {ended} have ended before" if ended else ""
     console.print(f"{where}, kept in {printable(str(folder.path))}{before}\n")
     failure: DeathError | None = None

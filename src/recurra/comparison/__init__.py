@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra.comparison.judging import Difference, Summary, differences, summarise, verdict
     from recurra.comparison.planning import at_rates, best_rates, plan_probes, plan_trials
-    from recurra.comparison.results import Results, run_on_ray, run_trials
+    from recurra.comparison.results import Results, run_on_ray, run_trials, threads_for
     from recurra.comparison.settings import MAX_JOBS, ComparisonSettings
     from recurra.comparison.subjects import Measure, Subject, subject_of
     from recurra.comparison.trials import Outcome, Point, Progress, Trial, run_trial
@@ -39,12 +39,13 @@ __all__ = [
     "run_trials",
     "subject_of",
     "summarise",
+    "threads_for",
     "verdict",
 ]
 
 _HOMES = {
     "planning": ("at_rates", "best_rates", "plan_probes", "plan_trials"),
-    "results": ("Results", "run_on_ray", "run_trials"),
+    "results": ("Results", "run_on_ray", "run_trials", "threads_for"),
     "settings": ("MAX_JOBS", "ComparisonSettings"),
     "subjects": ("Measure", "Subject", "subject_of"),
     "trials": ("Outcome", "Point", "Progress", "Trial", "run_trial"),

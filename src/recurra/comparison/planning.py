@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from recurra.comparison.cells import digest_of, entered, made
 from recurra.comparison.settings import MAX_SEEDS
 from recurra.comparison.spelling import renewed
 from recurra.comparison.subjects import Subject, subject_of
 from recurra.comparison.trials import Outcome, Trial
-from recurra.compose.spelling import cell_of_spelling
 from recurra.errors import CellError, RunError
+from recurra.lang import Cell
 from recurra.settings import positive_float32, whole
 
 _MOST_PARAMETERS = 2**31
@@ -26,24 +27,25 @@ _PROBE_SEED = MAX_SEEDS  # which no trial has that is compared
 
 def plan_trials(
     task: str,
-    cells: Sequence[str],
+    cells: Sequence[str | Cell],
     *,
     seeds: int = 3,
     hidden_size: int = 128,
     equal_parameters: bool = True,
-    lrs: Mapping[str, float] | None = None,
+    lrs: Mapping[Any, float] | None = None,
     **budget: Any,
 ) -> list[Trial]:
     """The trials of a comparison: each cell from each seed.
 
     Args:
         task: as `Trial` has it, or as version 0.1 had it: "text:path=input.txt".
-        cells: as they are spelled: "gru", "lstm:b_f=chrono400", "zoneout(lstm, 0.1)".
+        cells: as they are spelled, "gru", "lstm:b_f=chrono400", "zoneout(lstm, 0.1)", or Cell
+            objects.
         seeds: how many of each.
         hidden_size: of every cell; with equal_parameters of an LSTM, and each cell gets the size
             with which it has as many parameters as that.
         equal_parameters: compare at equal parameters, not at equal units.
-        lrs: learning rates of some of the cells; the others have `lr`.
+        lrs: learning rates of some of the cells, by what was given of them; the others have `lr`.
         budget: the other settings of `Trial`.
 
     Raises:
@@ -54,12 +56,10 @@ def plan_trials(
     whole("seeds", seeds, least=1, most=MAX_SEEDS)
     task = renewed(task)
     Trial(task=task, cell="", hidden_size=hidden_size, **budget)  # the numbers, before the data
-    cells = list(dict.fromkeys(cells))
     if not cells:
         raise ValueError("cells: expected one or more names, got none. Name some, as in gru.")
-    for cell in cells:
-        _check_spelling(cell)  # before any data
-    rates = _checked_rates(cells, lrs or {})
+    known = _named(cells)  # before any data
+    rates = _checked_rates(known, lrs or {})
     subject = subject_of(task)
     count = subject.count_parameters("lstm", hidden_size)
     if count > _MOST_PARAMETERS:
@@ -67,49 +67,70 @@ def plan_trials(
             f"hidden_size: expected an LSTM of at most {_MOST_PARAMETERS:,} parameters, got "
             f"{hidden_size:,} units, which have {count:,}. Give fewer."
         )
-    for cell in cells:
+    for cell in known.values():
         _possible(subject, cell, hidden_size)  # a rule that does not fit is known now
     sizes = {
-        cell: hidden_size_for(subject, cell, count) if equal_parameters else hidden_size
-        for cell in cells
+        name: hidden_size_for(subject, cell, count) if equal_parameters else hidden_size
+        for name, cell in known.items()
     }
-    for cell, size in sizes.items():
-        subject.count_parameters(cell, size)
+    for name, size in sizes.items():
+        subject.count_parameters(known[name], size)
     return [
         Trial(
             task=task,
-            cell=cell,
-            hidden_size=sizes[cell],
+            cell=name if name in cells else cell,
+            hidden_size=sizes[name],
             seed=seed,
             data=subject.digest,
-            **{**budget, **({"lr": rates[cell]} if cell in rates else {})},
+            equations=digest_of(cell),
+            **{**budget, **({"lr": rates[name]} if name in rates else {})},
         )
         for seed in range(seeds)
-        for cell in cells
+        for name, cell in known.items()
     ]
 
 
-def _check_spelling(cell: str) -> None:
-    try:
-        cell_of_spelling(cell)
-    except ValueError as error:
-        if isinstance(error, CellError):  # which points at the user's own line
-            raise
-        raise ValueError(f"cells: {str(error).partition(': ')[2]}") from None
+def _name(cell: str | Cell) -> str:
+    """What a cell is called in a comparison."""
+    return entered(cell)[0] if isinstance(cell, Cell) else cell
 
 
-def _checked_rates(cells: Sequence[str], lrs: Mapping[str, float]) -> dict[str, float]:
-    for cell, rate in lrs.items():
-        positive_float32("lrs", rate)
-        if cell not in cells:
+def _named(cells: Sequence[str | Cell]) -> dict[str, Cell]:
+    """The cells by what they are called; one that is given twice is there once.
+
+    Raises:
+        ValueError: when there is no such cell, or two are called the same.
+    """
+    found: dict[str, Cell] = {}
+    for each in cells:
+        try:
+            name, cell = _name(each), made(each)
+        except ValueError as error:
+            if isinstance(error, CellError):  # which points at the user's own line
+                raise
+            raise ValueError(f"cells: {str(error).partition(': ')[2]}") from None
+        if name in found and digest_of(found[name]) != digest_of(cell):
             raise ValueError(
-                f"lrs: expected rates of the cells that are compared, {', '.join(cells)}, got one "
-                f"of {cell}. Spell it as it is spelled there."
+                f"cells: expected cells with names of their own, got two called {name}. Spell "
+                "them, as in zoneout(lstm, 0.1), or give one another name."
             )
-    return dict(lrs)
+        found.setdefault(name, cell)
+    return found
 
 
-def hidden_size_for(subject: Subject, cell: str, parameters: int) -> int:
+def _checked_rates(known: Mapping[str, Cell], lrs: Mapping[Any, float]) -> dict[str, float]:
+    rates = {_name(cell): rate for cell, rate in lrs.items()}
+    for name, rate in rates.items():
+        positive_float32("lrs", rate)
+        if name not in known:
+            raise ValueError(
+                f"lrs: expected rates of the cells that are compared, {', '.join(known)}, got one "
+                f"of {name}. Spell it as it is spelled there."
+            )
+    return rates
+
+
+def hidden_size_for(subject: Subject, cell: str | Cell, parameters: int) -> int:
     """The hidden size with which a cell has the number of parameters nearest to that given."""
 
     def at_least(size: int) -> int:
@@ -120,7 +141,7 @@ def hidden_size_for(subject: Subject, cell: str, parameters: int) -> int:
     return min(found, key=lambda each: (abs(each[0] - parameters), each[1]))[1]
 
 
-def _possible(subject: Subject, cell: str, size: int) -> tuple[int, int]:
+def _possible(subject: Subject, cell: str | Cell, size: int) -> tuple[int, int]:
     """The parameters of the first size from there on that the cell can have, and that size.
 
     Raises:

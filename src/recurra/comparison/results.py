@@ -24,7 +24,7 @@ from recurra.errors import RunError, argument
 from recurra.files import FolderLock, write_atomically
 from recurra.files.locking import LOCK_NAME
 from recurra.parallel import cores
-from recurra.settings import whole
+from recurra.settings import MAX_THREADS, whole
 from recurra.terminal import printable
 
 TRIALS, RESULTS, CURVES = "trials", "results.parquet", "curves.svg"
@@ -53,7 +53,7 @@ class Results:
 
         Raises:
             RunError: when the folder has outcomes of another task, of other data, or of other
-                settings under a trial's name, or holds anything else.
+                settings or equations under a trial's name, or holds anything else.
         """
         self._check_ours()
         ended = {outcome.trial.name: outcome.trial for outcome in self.outcomes()}
@@ -61,6 +61,8 @@ class Results:
         for name, there in ended.items():
             same = ("task", "data") if name not in planned else tuple(there.as_dict())
             now = planned.get(name) or (trials[0] if trials else there)
+            if there.equations is None or now.equations is None:  # an older version's outcome
+                same = tuple(key for key in same if key != "equations")
             if changed := [key for key in same if getattr(there, key) != getattr(now, key)]:
                 raise RunError(_changed(self.path, there, now, changed))
         return [trial for trial in trials if trial.name not in ended]
@@ -163,6 +165,12 @@ def _changed(path: Path, there: Trial, now: Trial, changed: Sequence[str]) -> st
             "to train all "
             "trials again."
         )
+    if "equations" in changed:
+        return (
+            f"{path}: expected outcomes of the equations as they are now, got {there.name} from "
+            f"before {there.cell} changed. Use another {argument('out=')}, or take its files in "
+            f"{path / TRIALS} away to train it again."
+        )
     said = (f"{key} {getattr(there, key)} (now {getattr(now, key)})" for key in changed)
     return (
         f"{path}: expected trials of these settings, got {there.name} with {', '.join(said)}. "
@@ -171,7 +179,11 @@ def _changed(path: Path, there: Trial, now: Trial, changed: Sequence[str]) -> st
 
 
 def run_trials(
-    trials: Sequence[Trial], folder: Results, jobs: int, watch: Watch | None = None
+    trials: Sequence[Trial],
+    folder: Results,
+    jobs: int,
+    watch: Watch | None = None,
+    threads: int | None = None,
 ) -> Iterator[Outcome]:
     """Run what is missing in `jobs` processes; gives each outcome as it ends and is kept.
 
@@ -183,13 +195,15 @@ def run_trials(
         folder: where outcomes are kept; no other comparison may be at work in it.
         jobs: processes at once.
         watch: told a few times a second how far each running trial is.
+        threads: of each trial; None: the CPUs shared out among the processes.
 
     Raises:
         RunError: when the folder is another comparison's.
         DeathError: at the end, a RunError, when processes died.
     """
     whole("jobs", jobs, least=1, most=MAX_JOBS)
-    threads = max(1, cores() // jobs)
+    whole("threads", threads, least=1, most=MAX_THREADS, optional=True)
+    threads = threads or threads_for(jobs)
     died: list[Death] = []
     with folder.locked():
         missing = folder.missing(trials)
@@ -206,6 +220,11 @@ def run_trials(
             folder.keep(ended)
             yield ended
     _raise_for(died)
+
+
+def threads_for(jobs: int) -> int:
+    """The CPUs shared out among processes, at least one each."""
+    return max(1, cores() // jobs)
 
 
 def _unwatched(trial: Trial, progress: Progress) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from recurra.settings import (
     MAX_SIZE,
+    MAX_THREADS,
     Settings,
     positive,
     positive_float32,
@@ -64,7 +65,18 @@ class ComparisonSettings(Settings):
     batch_size: int = setting(64, "Sequences in a step.", LEARNING, most=MAX_SIZE)
     clip: float = setting(1.0, "Largest norm of the gradients.", LEARNING, check=positive_float32)
     jobs: int | None = setting(
-        None, "Processes at once.", MACHINE, most=MAX_JOBS, unset="one for each CPU"
+        None,
+        "Processes at once.",
+        MACHINE,
+        most=MAX_JOBS,
+        unset="one for each CPU, or for as many as a trial has threads",
+    )
+    threads: int | None = setting(
+        None,
+        "CPU threads of each trial.",
+        MACHINE,
+        most=MAX_THREADS,
+        unset="the CPUs shared out among the processes; 1 on Ray",
     )
     ray: str | None = setting(
         None,

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from recurra.comparison.cells import made
 from recurra.comparison.settings import OF_TRIALS, TRAINING
 from recurra.comparison.spelling import parse, typed
-from recurra.compose.spelling import cell_of_spelling
 from recurra.files import read_json
+from recurra.lang import Cell
 from recurra.models import Model
 from recurra.models.files import CONFIG_NAME
 from recurra.models.saving import write_config
@@ -97,20 +98,20 @@ class Subject:
         quiet = {"sample_length": 0, "log_every": 1000}
         return kind.pick({**TRAINING, **self.given, **quiet, **of_trial})
 
-    def build(self, cell: str, hidden_size: int, backend: str = "auto") -> Model:
+    def build(self, cell: str | Cell, hidden_size: int, backend: str = "auto") -> Model:
         """A new model with a cell of a size; sizes of the cell's own of which it says nothing are
         half of that.
 
         Raises:
             ValueError: when there is no such cell, or it cannot have that size.
         """
-        of = cell_of_spelling(cell)
+        of = made(cell)
         own = of.usual_sizes(1, hidden_size)
         sizes = {name: size for name, size in own.items() if name not in of.default_sizes}
-        given = {**self.given, "cell": cell, "hidden_size": hidden_size, "sizes": sizes or None}
+        given = {**self.given, "cell": of, "hidden_size": hidden_size, "sizes": sizes or None}
         return self.task.build(self.task.model_settings.pick(given), backend=backend)
 
-    def count_parameters(self, cell: str, hidden_size: int) -> int:
+    def count_parameters(self, cell: str | Cell, hidden_size: int) -> int:
         """How many numbers such a model trains; ValueError where the cell cannot have that size."""
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return self.build(cell, hidden_size).num_parameters(only_trainable=True)

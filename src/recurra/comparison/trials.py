@@ -10,15 +10,17 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from recurra.comparison.cells import digest_of, entered, made
 from recurra.comparison.subjects import Measure, Subject, subject_of
 from recurra.errors import DataError, RunError
+from recurra.lang import Cell
 from recurra.settings import (
     MAX_COUNT,
     MAX_SEED,
@@ -42,7 +44,8 @@ class Trial:
     Attributes:
         task: its name, with settings after a colon: "adding", "copying:delay=200",
             "lm:data=input.txt,bptt=50".
-        cell: as cells are spelled: "lstm", "lstm:b_f=chrono400:b_i=-b_f", "zoneout(lstm, 0.1)".
+        cell: as cells are spelled: "lstm", "lstm:b_f=chrono400:b_i=-b_f", "zoneout(lstm, 0.1)"; or
+            a Cell object, in place of which there is then what it is called.
         hidden_size: H.
         seed: of the weights and of the training sequences.
         lr: learning rate of Adam, constant.
@@ -51,14 +54,16 @@ class Trial:
         max_steps: steps after which it ends; None: no such limit.
         max_seconds: seconds of training after which it ends; None: no such limit.
         data: digest of the user's data that the task reads; None: it is not checked.
+        equations: digest of the cell; None: it is not checked.
         is_probe: whether it only helps to choose a learning rate.
+        own: of a Cell object that was given, plain values of which it is made again.
 
     Raises:
-        ValueError: when a number is out of its range.
+        ValueError: when a number is out of its range, or a Cell object cannot be written down.
     """
 
     task: str
-    cell: str
+    cell: Any
     hidden_size: int
     seed: int = 0
     lr: float = 1e-3
@@ -67,9 +72,15 @@ class Trial:
     max_steps: int | None = None
     max_seconds: float | None = None
     data: str | None = None
+    equations: str | None = field(default=None, compare=False)
     is_probe: bool = False
+    own: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.cell, Cell):
+            name, values = entered(self.cell)
+            for attribute, value in (("cell", name), ("own", values)):
+                object.__setattr__(self, attribute, value)
         for name in ("hidden_size", "batch_size"):
             whole(name, getattr(self, name), least=1, most=MAX_SIZE)
         whole("max_steps", self.max_steps, least=1, most=MAX_COUNT, optional=True)
@@ -83,9 +94,18 @@ class Trial:
         """What it is called among the trials of one comparison."""
         return f"{self.cell}-rate-{self.lr:g}" if self.is_probe else f"{self.cell}-{self.seed}"
 
+    def made_cell(self) -> Cell:
+        """The cell itself.
+
+        Raises:
+            ValueError: when there is no such cell.
+            CellError: when the equations of a file of the user's are wrong.
+        """
+        return made(self.cell if self.own is None else self.own)
+
     def as_dict(self) -> dict[str, Any]:
-        """The settings, as JSON has them."""
-        return asdict(self)
+        """The settings, as JSON has them; of a Cell object the name alone."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "own"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +208,7 @@ def run_trial(
     Raises:
         ValueError: when the task, the cell or the budget is none.
         DataError: when the task's data cannot be read, or are not what the trial names.
+        RunError: when the cell's equations are not what the trial names.
     """
     if trial.max_steps is None and trial.max_seconds is None:
         raise ValueError("trial: expected max_steps or max_seconds, got neither. Give a budget.")
@@ -197,11 +218,19 @@ def run_trial(
             f"{trial.task}: expected the data with which the comparison was begun, got other data. "
             "Keep it as it is until all trials have ended."
         )
+    cell = trial.made_cell()
+    if trial.equations not in (None, digest_of(cell)):
+        raise RunError(
+            f"{trial.cell}: expected the equations with which the comparison was begun, got "
+            "others. Keep them as they are until all trials have ended."
+        )
     with _threads_of_its_own(threads), torch.random.fork_rng(devices=[]):
-        return _train(trial, subject, report or (lambda progress: None))
+        return _train(trial, cell, subject, report or (lambda progress: None))
 
 
-def _train(trial: Trial, subject: Subject, report: Callable[[Progress], object]) -> Outcome:
+def _train(
+    trial: Trial, cell: Cell, subject: Subject, report: Callable[[Progress], object]
+) -> Outcome:
     settings = subject.training(
         seed=trial.seed,
         lr=trial.lr,
@@ -211,7 +240,7 @@ def _train(trial: Trial, subject: Subject, report: Callable[[Progress], object])
         max_minutes=None if trial.max_seconds is None else trial.max_seconds / 60,
     )
     torch.manual_seed(trial.seed)
-    model = subject.build(trial.cell, trial.hidden_size, settings.backend)
+    model = subject.build(cell, trial.hidden_size, settings.backend)
     curve = _Curve(subject.measure, report)
     trainer = Trainer(
         subject.task,
