@@ -13,10 +13,12 @@ turns that into a flag.
 import difflib
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from encodings.aliases import aliases
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -52,6 +54,7 @@ class Option:
         unset: what the help says of a default of None.
         on_resume: what resuming a run may do to it.
         is_path: whether it names files of the user's.
+        several: whether it may be given more than once, as a list in Python.
         flags: how the command line spells it, where not by its name.
     """
 
@@ -64,6 +67,7 @@ class Option:
     unset: str | None = None
     on_resume: OnResume = "fixed"
     is_path: bool = False
+    several: bool = False
     flags: str | None = None
 
 
@@ -115,13 +119,27 @@ class Settings:
     @classmethod
     def pick(cls: type[SettingsT], given: Mapping[str, Any]) -> SettingsT:
         """Settings from those of the values that are theirs; defaults for the others."""
-        return cls(**{name: _plain_number(given[name]) for name in names(cls) if name in given})
+        return cls(
+            **{
+                each.name: one_or_several(value)
+                if option_of(each).several
+                else _plain_number(value)
+                for each in declared(cls)
+                if (value := given.get(each.name, MISSING)) is not MISSING
+            }
+        )
 
 
 def _plain_number(value: Any) -> Any:
     """A number of numpy's as one of Python's; anything else as it is."""
     item = getattr(value, "item", None)
     return item() if isinstance(value, numbers.Number) and item is not None else value
+
+
+def one_or_several(value: Any) -> Any:
+    """What may be given more than once: several as a tuple, one, in a list or not, by itself."""
+    several = tuple(value) if isinstance(value, list | tuple) else (value,)
+    return several[0] if len(several) == 1 else several
 
 
 def plain(value: Any) -> Any:
@@ -256,6 +274,37 @@ def text(name: str, value: object) -> None:
     """Check that a setting is text; ValueError where it is not."""
     if not isinstance(value, str):
         raise ValueError(f"{name}: expected text, got {value!r:.60}.")
+
+
+def paths(name: str, value: object) -> None:
+    """Check that a setting names files or folders, one or several; ValueError where it does not."""
+    several = value if isinstance(value, list | tuple) else (value,)
+    if not several or not all(isinstance(each, str | os.PathLike) for each in several):
+        raise ValueError(
+            f"{name}: expected the name of a file or folder, or a list of such, got {value!r:.60}. "
+            "Name one."
+        )
+
+
+def encoding(name: str, value: object) -> None:
+    """Check that a setting is Python's name of an encoding of text; ValueError where it is not."""
+    text(name, value)
+    if _is_encoding(str(value)):
+        return
+    known = {each.replace("_", "-") for each in (*aliases, *aliases.values())}
+    found = difflib.get_close_matches(
+        str(value).lower().replace("_", "-"), filter(_is_encoding, sorted(known)), n=1
+    )
+    hint = f"Did you mean {found[0]}?" if found else "Use utf-8, latin-1 or cp1252, for example."
+    raise ValueError(f"{name}: expected the name of an encoding of text, got {value!r}. {hint}")
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):  # of no such name, of bytes, of a name with a NUL
+        return False
+    return True
 
 
 def within(value: object, *, above: float, below: float) -> bool:

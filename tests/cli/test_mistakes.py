@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import QUICK
 
 from recurra.errors import RunError, argument
 
@@ -53,6 +54,8 @@ def test_a_file_without_a_word(
 ) -> None:
     blank = tmp_path / "blank.txt"
     blank.write_text(" " * 5000)
+    if words == ("--data",):  # in place of the text, not beside it
+        quick = ("train", "lm", *QUICK)
     outcome = train(recurra, quick, tmp_path, "--level", "word", *words, blank)
     assert_mistake(outcome, f"recurra: {blank}: expected at least one token")
 

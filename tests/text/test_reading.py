@@ -5,7 +5,7 @@ import gzip
 import io
 import lzma
 import os
-import shlex
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -121,10 +121,46 @@ def test_without_its_mark_it_is_refused_and_the_remedy_works(
     message = str(caught.value)
     assert message.startswith(f"{path}: expected ")
     assert "--level byte" not in message
-    remedy = shlex.split(message.partition("convert it: ")[2])
-    assert remedy[:2] == ["iconv", "-f"]
-    assert remedy[-1] == f"{path}.utf8"
-    assert path.read_bytes().decode(remedy[2]) == text
+    remedy = message.partition("use encoding=")[2].removesuffix(".")
+    assert read_text(path, encoding=remedy) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "said"),
+    [
+        ("Größe, früher\n", "latin-1", "It may be latin-1: use encoding=latin-1;"),
+        ("“Größe” – früher\n", "cp1252", "It may be cp1252: use encoding=cp1252;"),
+        (
+            "размер и раньше\n",
+            "cp1251",
+            "Name the encoding that it is written in, encoding=: cp1251",
+        ),
+    ],
+)
+def test_what_is_not_utf8_is_answered_with_what_it_may_be(
+    tmp_path: Path, text: str, encoding: str, said: str
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(text.encode(encoding) * 9)
+    for named in (None, "utf-8"):
+        with pytest.raises(DataError, match=r"expected UTF-8 text, got byte") as caught:
+            read_text(path, encoding=named)
+        assert said in str(caught.value)
+    assert read_text(path, encoding=encoding) == text * 9
+
+
+def test_a_name_that_is_no_encoding_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("text")
+    for name, hint in (
+        ("latn-1", "Did you mean latin-1?"),
+        ("utf_9", "Did you mean utf-8?"),
+        ("rot13", "Use utf-8, latin-1 or cp1252, for example."),  # of no text
+        ("", "Use utf-8"),
+    ):
+        message = f"encoding: expected the name of an encoding of text, got '{name}'. {hint}"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            read_text(path, encoding=name)
 
 
 def test_a_nul_is_no_text(tmp_path: Path) -> None:
@@ -244,6 +280,3 @@ def test_what_is_not_in_the_encoding_given_is_named(tmp_path: Path) -> None:
     path.write_bytes("Größe\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"expected ASCII text, got byte 0xf6.*encoding="):
         read_text(path, encoding="ascii")
-    for name in ("latin-99", "rot13"):
-        with pytest.raises(ValueError, match=f"encoding=: expected the name.*got '{name}'"):
-            read_text(path, encoding=name)

@@ -13,8 +13,15 @@ from typing import Any
 import typer
 import typer.core
 
-from recurra.cli.options import check_installed, given, of_setting, option, path, with_parameters
-from recurra.cli.train import ContextCommand
+from recurra.cli.options import (
+    SettingsCommand,
+    check_installed,
+    given,
+    of_setting,
+    option,
+    path,
+    with_parameters,
+)
 from recurra.comparison.settings import MACHINE, OF_TRIALS, TRAINING, ComparisonSettings
 from recurra.comparison.spelling import spelled
 from recurra.settings import Settings, declared
@@ -89,11 +96,11 @@ def _add_commands() -> None:
 
     for name, kind in PROBLEM_SETTINGS.items():
         kinds = (kind, ReadoutSettings, TrainingSettings)
-        app.command(name, cls=ContextCommand)(_command(name, kind.about, kinds))
+        app.command(name, cls=SettingsCommand)(_command(name, kind.about, kinds))
     for name, options in OPTIONS.items():
         kinds = (options.data, options.model, options.training)
         about = f"Compare cells as {name}: see recurra train {name}."
-        app.command(name, cls=ContextCommand)(_command(name, about, kinds))
+        app.command(name, cls=SettingsCommand)(_command(name, about, kinds))
 
 
 _add_commands()

@@ -32,13 +32,18 @@ def evaluate(
         ),
     ] = None,
     data: Annotated[
-        str | None,
+        list[str] | None,
         option(
             None,
-            "Another file of the same kind, read as the run reads its own.",
+            "Another file of the same kind, read as the run reads its own; given more than once, "
+            "several as one.",
             default="the run's own",
             parser=named,
         ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        option(None, "Of the text files of --data.", default="the run's own", parser=named),
     ] = None,
     as_json: Annotated[bool, option(None, "Print one JSON object.", "--json")] = False,
     confusion: Annotated[
@@ -71,7 +76,8 @@ def evaluate(
         )
     if confusion is not None:
         _check_picture(confusion)
-    figures = opened.evaluate(split, data=data, device=device)
+    how = {} if encoding is None else {"encoding": encoding}
+    figures = opened.evaluate(split, data=data, device=device, **how)
     if confusion is not None:
         _draw(figures, confusion)
     if as_json:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from recurra.errors import RunError
 from recurra.settings import Settings, kind_of, option_of
@@ -73,6 +74,8 @@ def of_setting(kind: type[Settings], each: Field[Any]) -> tuple[Any, Any, Any]:
         hint = str  # a cell or a mapping, spelled
     if unset is not None:
         optional, default = True, None  # what is not given is left to the settings
+    if described.several:
+        hint = list[str]
     names = [described.flags] if described.flags else []
     declaration = option(
         described.panel,
@@ -104,10 +107,38 @@ def with_parameters(
     function.__annotations__ = {each.name: each.annotation for each in parameters}
 
 
+class SettingsCommand(typer.core.TyperCommand):
+    """A command whose parameters are settings, and no arguments.
+
+    What may be given more than once may also have several words behind it, as a shell makes of
+    `--data texts/*.txt`.
+    """
+
+    context_class = typer.Context
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words of the command line, `--data A B` spelled as `--data A --data B`."""
+        several = {name for each in self.params if getattr(each, "multiple", False)
+                   for name in each.opts}  # fmt: skip
+        words: list[str] = []
+        option, has_value = "", False
+        for word in args:
+            is_value = word == "-" or not word.startswith("-")
+            if not is_value:
+                option, _, value = word.partition("=")
+                has_value = bool(value)
+            elif option in several:
+                if has_value:
+                    words.append(option)
+                has_value = True
+            words.append(word)
+        return super().parse_args(ctx, words)
+
+
 def given(context: typer.Context) -> dict[str, Any]:
     """The options that stand on the command line; the others have their defaults."""
     return {
-        name: value
+        name: value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
         for name, value in context.params.items()
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }

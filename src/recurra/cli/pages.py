@@ -25,6 +25,7 @@ def settings_page() -> Iterator[str]:
                 option, (hint, _) = option_of(each), kind_of(kind, each.name)
                 default = option.unset if option.unset is not None else f"`{each.default!r}`"
                 values = ", ".join(option.choices) or _KINDS.get(hint, "by name")
+                values = "a path, or several" if option.several else values
                 panels.setdefault(option.panel, []).append(
                     f"| `{each.name}` | {values} | {default} | {option.help} |"
                 )

@@ -4,14 +4,22 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 import typer.core
 
-from recurra.cli.options import given, of_setting, option, path, typed_prime, with_parameters
+from recurra.cli.options import (
+    SettingsCommand,
+    given,
+    of_setting,
+    option,
+    path,
+    typed_prime,
+    with_parameters,
+)
 from recurra.interrupts import Terminated, ending_signals
 from recurra.settings import declared
 from recurra.tasks.options import OPTIONS, Options
@@ -72,12 +80,6 @@ def train() -> None:
     """
 
 
-class ContextCommand(typer.core.TyperCommand):
-    """A command that is called with the class of context that typer has it ask for."""
-
-    context_class = typer.Context
-
-
 def _command(options: Options) -> Callable[..., None]:
     """The function of a command whose parameters are the settings of a task."""
 
@@ -136,7 +138,7 @@ def _command(options: Options) -> Callable[..., None]:
 for _options in OPTIONS.values():
     app.command(
         _options.task,
-        cls=ContextCommand,
+        cls=SettingsCommand,
         epilog="Examples:\n\n" + "\n\n".join(f"- {line}" for line in _options.examples),
     )(_command(_options))
 
@@ -194,15 +196,21 @@ def _say_stopped(options: Options, out: Path | None, *, resume: bool) -> None:
         typer.echo(printable(line), err=True)
 
 
-def _reading(options: Options, data: str | None) -> str:
+def _reading(options: Options, data: str | Sequence[str] | None) -> str:
     """The first line: what is read, said before anything that takes time."""
     if data is None:
         return "reading the Python standard library's source" if options.task == "lm" else "reading"
+    paths = [data] if isinstance(data, str) else data
+    what = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    if "-" in paths:
+        what = what.replace("-", "standard input", 1) if paths[0] == "-" else what
+        return f"reading {what}{', which Ctrl-D ends' if sys.stdin.isatty() else ''}"
     try:
-        size = "" if Path(data).is_dir() else f", {Path(data).stat().st_size / 1e6:,.1f} MB"
-        return f"reading {data}{size}"
+        sizes = [Path(path).stat().st_size for path in paths if not Path(path).is_dir()]
     except OSError:  # said in full by what reads it
-        return f"reading {data}"
+        sizes = []
+    is_known = len(sizes) == len(paths)
+    return f"reading {what}{f', {sum(sizes) / 1e6:,.1f} MB' if is_known else ''}"
 
 
 def _say(console: "Console", text: str) -> None:

@@ -1,7 +1,8 @@
 """Tasks as one line, NAME or NAME:SETTING=VALUE,SETTING=VALUE: what a trial keeps of its task.
 
 A setting is any of the task's: of its data, its model, or how it is trained. A value with a comma
-stands in quotes: 'classify:data="Gestures, 2021"'.
+stands in quotes: 'classify:data="Gestures, 2021"'. What may be given more than once is: one text of
+two files is lm:data=a.txt,data=b.txt.
 """
 
 import re
@@ -34,24 +35,22 @@ _FORMER: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
 }
 
 
-def parse(text: str) -> tuple[str, dict[str, str]]:
-    """The task's name, and its settings as they are written.
+def parse(text: str) -> tuple[str, dict[str, str | tuple[str, ...]]]:
+    """The task's name, and its settings as they are written: several where one is repeated.
 
     Raises:
         ValueError: when the line is not one.
     """
     name, _, settings = text.partition(":")
     name = name.strip()
-    given: dict[str, str] = {}
+    given: dict[str, str | tuple[str, ...]] = {}
     for part, key, value in _parts(settings):
         if not key or not value:
             raise ValueError(
                 f"task: expected settings of {name} such as {name}:KEY=VALUE, got {part!r}. "
                 f'A value with a comma stands in quotes, as in {_PATHS.get(name, "data")}="a, b".'
             )
-        if key in given:
-            raise ValueError(f"task: expected {key} once, got it twice. Leave one out.")
-        given[key] = value
+        given[key] = value if key not in given else (*_several(given[key]), value)
     if name not in _FORMER:
         return name, given
     task, renamed, more = _FORMER[name]
@@ -67,7 +66,7 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
 
 def spelled(name: str, given: Mapping[str, Any]) -> str:
     """The line that `parse` reads so."""
-    parts = [f"{key}={_quoted(value)}" for key, value in given.items()]
+    parts = [f"{key}={_quoted(v)}" for key, value in given.items() for v in _several(value)]
     return f"{name}:{','.join(parts)}" if parts else name
 
 
@@ -76,7 +75,11 @@ def renewed(text: str) -> str:
     return spelled(*parse(text)) if text.partition(":")[0].strip() in _FORMER else text
 
 
-def typed(task: str, kinds: tuple[type[Settings], ...], given: Mapping[str, str]) -> dict[str, Any]:
+def typed(
+    task: str,
+    kinds: tuple[type[Settings], ...],
+    given: Mapping[str, str | tuple[str, ...]],
+) -> dict[str, Any]:
     """Settings as they are written, as values of the types that the classes declare.
 
     Raises:
@@ -95,8 +98,17 @@ def typed(task: str, kinds: tuple[type[Settings], ...], given: Mapping[str, str]
     return found
 
 
-def _typed(task: str, kind: type[Settings], key: str, value: str) -> Any:
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _typed(task: str, kind: type[Settings], key: str, value: str | tuple[str, ...]) -> Any:
     hint, _ = kind_of(kind, key)
+    [option] = [option_of(each) for each in declared(kind) if each.name == key]
+    if not isinstance(value, str):
+        if not option.several:
+            raise ValueError(f"task: expected {key} once, got it twice. Leave one out.")
+        return value
     words = {int: "a whole number", float: "a number", bool: "yes or no"}
     try:
         if hint is bool:
@@ -109,7 +121,6 @@ def _typed(task: str, kind: type[Settings], key: str, value: str) -> Any:
         ) from None
     if hint is not int:
         return value if number is None else number
-    [option] = [option_of(each) for each in declared(kind) if each.name == key]
     assert isinstance(number, int)
     if not option.least <= number <= option.most:
         raise ValueError(

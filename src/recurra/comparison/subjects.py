@@ -149,8 +149,10 @@ def subject_of(line: str, folder: Path | None = None) -> Subject:
         config = read_json(folder / CONFIG_NAME)
         task = kind.open(folder, config)
         return Subject(task=task, given=own, digest=config["digest"], folder=folder)
-    paths = [getattr(data, each) for each in data.paths()]
-    task, digest, kept = _prepared(name, data, tuple(_stamps(p for p in paths if p is not None)))
+    named = [getattr(data, each) for each in data.paths()]
+    paths = [p for each in named for p in (each if isinstance(each, tuple) else (each,))]
+    files = (p for p in paths if p is not None and p != "-")  # standard input can be read once
+    task, digest, kept = _prepared(name, data, tuple(_stamps(files)))
     return Subject(task=task, given=own, digest=digest, folder=kept.path)
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recurra.data.records import Record, Records, named
-from recurra.data.sequences import ARRAYS, SUFFIXES, TABLES, is_hidden, read_sequence
+from recurra.data.sequences import ARRAYS, SUFFIXES, TABLES, read_sequence
 from recurra.data.tables import suffix_of
 from recurra.errors import DataError
 from recurra.models.scaling import as_series
+from recurra.text.corpus import is_hidden
 from recurra.text.reading import read_text
 
 TEXTS = (".txt", ".text")

@@ -7,7 +7,6 @@ from typing import Any
 
 from recurra.data.class_folders import FolderRecords
 from recurra.data.records import GivenRecords, Records, SeveralRecords, named
-from recurra.data.sequences import is_hidden
 from recurra.data.tables import (
     JsonRecords,
     ParquetRecords,
@@ -17,6 +16,7 @@ from recurra.data.tables import (
 )
 from recurra.data.timeseries import TimeSeriesRecords
 from recurra.errors import DataError, argument
+from recurra.text.corpus import is_hidden
 
 _NAMES_OF_PARTS = {
     "train": ("train", "training"),

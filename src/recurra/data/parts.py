@@ -6,19 +6,19 @@ changed or is gone.
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from recurra.data.prepare import fingerprint, prepare_tokens, unchanged_pieces
 from recurra.data.stdlib import stdlib_source
-from recurra.data.tokens import read_token_file, write_tokens
+from recurra.data.tokens import TokenFile, read_token_file, write_tokens
 from recurra.errors import DataError, argument
-from recurra.text import Vocabulary, check_source, read_pieces
+from recurra.text import Vocabulary
+from recurra.text.corpus import Corpus, NamedTexts, check_texts, opened_corpus
 
 SPLITS = ("train", "val", "test")
 FOLDER = "tokens"
@@ -32,18 +32,23 @@ class Sources(Protocol):
     """Which text, and what its tokens are; see `recurra train lm --help`."""
 
     @property
-    def data(self) -> str | None:
-        """The text file; None: the source of the Python standard library."""
+    def data(self) -> NamedTexts | None:
+        """The texts; None: the source of the Python standard library."""
         ...
 
     @property
-    def val_data(self) -> str | None:
-        """A file to validate on; None: a part of the text."""
+    def val_data(self) -> NamedTexts | None:
+        """Texts to validate on; None: a part of the text."""
         ...
 
     @property
-    def test_data(self) -> str | None:
-        """A file to test on; None: a part of the text."""
+    def test_data(self) -> NamedTexts | None:
+        """Texts to test on; None: a part of the text."""
+        ...
+
+    @property
+    def encoding(self) -> str | None:
+        """Of files without a byte order mark; None: UTF-8."""
         ...
 
     @property
@@ -64,10 +69,13 @@ class Text:
     Attributes:
         vocabulary: of the tokens.
         parts: by "train", "val" and "test", as far as the run has them.
+        read: what they were read from: `Corpus.what` of the text, as "text", and of the parts that
+            have texts of their own; runs of version 0.1 do not know.
     """
 
     vocabulary: Vocabulary
     parts: Mapping[str, np.ndarray]
+    read: Mapping[str, Any] = field(default_factory=dict)
 
     def split(self, name: str) -> np.ndarray:
         """The tokens of "train", "val" or "test".
@@ -101,16 +109,14 @@ def describe_default_text() -> str:
 
 
 def check_sources(settings: Sources) -> None:
-    """Raise DataError when a file that `settings` names is not there."""
-    for path in (settings.data, settings.val_data, settings.test_data):
-        if path is not None:
-            check_source(path)
+    """Raise DataError when a file or folder that `settings` names is not there."""
+    check_texts(settings.data, settings.val_data, settings.test_data)
 
 
 def prepare_text(folder: Path, settings: Sources) -> Text:
     """Encode the text of `settings` into a folder that has none yet.
 
-    The text is cut by position: 90 / 5 / 5 % of its characters, where no file of its own takes the
+    The text is cut by position: 90 / 5 / 5 % of its characters, where no text of its own takes the
     place of the second or third part. Words and merges are those of the first part alone: what
     stands in a part that is held out may be unknown. The characters are those of all files.
 
@@ -118,30 +124,47 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
         DataError: when a file cannot be read at this level, or not written.
         ValueError: when the vocabulary's size does not fit its level.
     """
-    pieces, made_from = _source(settings)
-    own = _own_files(vars_of(settings))
+    own = _own_texts(vars_of(settings))
     names = [name for name in SPLITS if name not in own]
-    cuts = _cuts(sum(map(len, pieces())) if len(names) > 1 else 0, len(names))
-    by_character = settings.level in ("char", "byte")
-    known = _between(pieces(), 0, cuts[0] if cuts and not by_character else None)
-    if by_character:
-        more = (read_pieces(path, level=settings.level) for path in own.values())
-        known = chain(known, chain.from_iterable(more))
-    vocabulary = Vocabulary.of_level(settings.level).build(known, max_size=settings.vocab_size)
-    sizes = dict.fromkeys(names, 0)
+    how: dict[str, Any] = {"level": settings.level, "encoding": settings.encoding}
+    how["folder"] = folder / FOLDER
+    with ExitStack() as stack:
+        main = None
+        if settings.data is not None:
+            held_out = tuple(own.values())
+            main = stack.enter_context(opened_corpus(settings.data, without=held_out, **how))
+        corpora = {
+            name: stack.enter_context(opened_corpus(named, **how)) for name, named in own.items()
+        }
+        pieces, made_from = _source(main)
+        cuts = _cuts(sum(map(len, pieces())) if len(names) > 1 else 0, len(names))
+        by_character = settings.level in ("char", "byte")
+        known = _between(pieces(), 0, cuts[0] if cuts and not by_character else None)
+        if by_character:
+            known = chain(known, chain.from_iterable(each.pieces() for each in corpora.values()))
+        vocabulary = Vocabulary.of_level(settings.level).build(known, max_size=settings.vocab_size)
+        sizes = dict.fromkeys(names, 0)
 
-    def encoded() -> Iterator[np.ndarray]:
-        for name, start, stop in zip(names, [0, *cuts], [*cuts, None], strict=True):
-            part = _between(pieces(), start, stop)
-            for ids in vocabulary.encode_pieces(part, where=settings.data or "text"):
-                sizes[name] += len(ids)
-                yield ids
+        def encoded() -> Iterator[np.ndarray]:
+            for name, start, stop in zip(names, [0, *cuts], [*cuts, None], strict=True):
+                part = _between(pieces(), start, stop)
+                for ids in vocabulary.encode_pieces(part, where="text" if not main else main.where):
+                    sizes[name] += len(ids)
+                    yield ids
 
-    write_tokens(folder / FOLDER / "text.tokens", encoded(), vocabulary, made_from)
-    for name, path in own.items():
-        target = folder / FOLDER / f"{name}.tokens"
-        sizes[name] = prepare_tokens(path, target, vocabulary=vocabulary).count
-    return open_text(folder, {**vars_of(settings), "tokens": sizes})
+        write_tokens(folder / FOLDER / "text.tokens", encoded(), vocabulary, made_from)
+        for name, corpus in corpora.items():
+            sizes[name] = _write(folder / FOLDER / f"{name}.tokens", corpus, vocabulary).count
+        read = {name: corpus.what() for name, corpus in corpora.items()}
+        if main is not None:
+            read = {"text": main.what(), **read}
+    return open_text(folder, {**vars_of(settings), "tokens": sizes, "read": read})
+
+
+def _write(target: Path, corpus: Corpus, vocabulary: Vocabulary) -> TokenFile:
+    """The token file of a text, in a vocabulary that is there."""
+    ids = vocabulary.encode_pieces(corpus.pieces(), where=corpus.where)
+    return write_tokens(target, ids, vocabulary, {"source": corpus.source()})
 
 
 def keep_part(folder: Path, name: str, tokens: np.ndarray, vocabulary: Vocabulary) -> None:
@@ -163,7 +186,7 @@ def open_text(folder: Path, data: Mapping[str, Any]) -> Text:
         sizes = {name: int(data["tokens"][name]) for name in SPLITS if name in data["tokens"]}
         if not sizes or min(sizes.values()) < 0:
             raise ValueError(f"sizes {sizes}")
-        own = [name for name in _own_files(data) if name in sizes]
+        own = [name for name in _own_texts(data) if name in sizes]
         shared = [name for name in sizes if name not in own]
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
@@ -189,35 +212,45 @@ def open_text(folder: Path, data: Mapping[str, Any]) -> Text:
                 "They belong to different runs."
             )
     return Text(
-        vocabulary=first.vocabulary, parts={name: parts[name] for name in SPLITS if name in parts}
+        vocabulary=first.vocabulary,
+        parts={name: parts[name] for name in SPLITS if name in parts},
+        read=data.get("read", {}),
     )
 
 
 @contextmanager
-def other_text(path: str, vocabulary: Vocabulary, split: str | None = None) -> Iterator[np.ndarray]:
-    """The tokens of another file, or of one split of it, mapped from a file that lasts as long.
+def other_text(
+    named: NamedTexts,
+    vocabulary: Vocabulary,
+    split: str | None = None,
+    *,
+    encoding: str | None = None,
+) -> Iterator[np.ndarray]:
+    """The tokens of other texts, or of one split of them, mapped from a file that lasts as long.
 
     Raises:
-        DataError: when it cannot be read, or has characters that the vocabulary lacks.
+        DataError: when they cannot be read, or have characters that the vocabulary lacks.
     """
-    source = check_source(path)
-
-    def pieces() -> Iterator[str]:
-        return read_pieces(source, level=vocabulary.level)
-
-    with tempfile.TemporaryDirectory(prefix="recurra-") as folder:
+    check_texts(named)
+    with (
+        tempfile.TemporaryDirectory(prefix="recurra-") as folder,
+        opened_corpus(
+            named, level=vocabulary.level, encoding=encoding, folder=Path(folder)
+        ) as corpus,
+    ):
         start, stop = 0, None
         if split is not None:
-            cuts = _cuts(sum(map(len, pieces())), len(SPLITS))
+            cuts = _cuts(sum(map(len, corpus.pieces())), len(SPLITS))
             index = _index_of(split)
             start, stop = [0, *cuts][index], [*cuts, None][index]
-        ids = vocabulary.encode_pieces(_between(pieces(), start, stop), where=path)
-        made_from = {"source": fingerprint(source)}
+        part = _between(corpus.pieces(), start, stop)
+        ids = vocabulary.encode_pieces(part, where=corpus.where)
+        made_from = {"source": corpus.source()}
         yield write_tokens(Path(folder, "text.tokens"), ids, vocabulary, made_from).tokens()
 
 
 def vars_of(sources: Sources) -> dict[str, Any]:
-    """The files as config.json has them."""
+    """The texts that are held out, as config.json has them."""
     return {"val_data": sources.val_data, "test_data": sources.test_data}
 
 
@@ -228,20 +261,18 @@ def _index_of(split: str) -> int:
     return SPLITS.index(split)
 
 
-def _source(settings: Sources) -> tuple[Pieces, dict[str, Any]]:
-    """The text of `settings`, to be read as often as it takes, and what it is."""
-    if settings.data is None:
+def _source(corpus: Corpus | None) -> tuple[Pieces, dict[str, Any]]:
+    """The text, to be read as often as it takes, and what it is; None: the default one."""
+    if corpus is None:
         source = stdlib_source()
         return source.pieces, {"source": "stdlib", "python": source.python_version}
-    path = check_source(settings.data)
-    known = fingerprint(path)
-    return lambda: unchanged_pieces(path, known, level=settings.level), {"source": known}
+    return corpus.pieces, {"source": corpus.source()}
 
 
-def _own_files(data: Mapping[str, Any]) -> dict[str, str]:
-    """The parts that have a file of their own, and the file."""
+def _own_texts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts that have texts of their own, and those."""
     named = {name: data.get(f"{name}_data") for name in ("val", "test")}
-    return {name: path for name, path in named.items() if path is not None}
+    return {name: texts for name, texts in named.items() if texts is not None}
 
 
 def _cuts(length: int, num_parts: int) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from recurra.data.tokens import TokenFile, read_token_file, write_tokens
 from recurra.errors import DataError
+from recurra.text.corpus import fingerprint
 from recurra.text.reading import CHUNK_BYTES, check_source, read_pieces
 from recurra.text.vocabulary import Unknown, Vocabulary
 
@@ -91,16 +92,6 @@ def prepare_tokens(
     made = write_tokens(out, ids, vocabulary, made_from)
     logger.info("%s: %d tokens of %d kinds from %s", made.path, made.count, len(vocabulary), text)
     return made
-
-
-def fingerprint(source: Path) -> dict[str, Any]:
-    """What tells one state of a file from another without reading it."""
-    state = source.stat()
-    return {
-        "path": str(source.resolve()),
-        "size_bytes": state.st_size,
-        "modified_ns": state.st_mtime_ns,
-    }
 
 
 def unchanged_pieces(

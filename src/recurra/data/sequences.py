@@ -22,7 +22,6 @@ SUFFIXES = ARRAYS + TABLES
 
 _MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf"})
 _GAPS = _MISSING - {"inf", "-inf", "+inf"}
-_LEFT_BEHIND = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found"})
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _INDEX_NAMES = frozenset({"", "Unnamed: 0"})  # what pandas writes above the numbers of its rows
 
@@ -40,11 +39,6 @@ class Recording:
     values: np.ndarray
     columns: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = field(default=())
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a name is one that programs leave behind for themselves, not data of the user's."""
-    return path.name.startswith((".", "~$")) or path.name in _LEFT_BEHIND
 
 
 def read_sequence(path: Path, *, gaps: bool = False) -> Recording:

@@ -116,11 +116,13 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         """The settings with the cell that they name; DataError when a file is not there."""
         data = settings.data
         for name in ("data", "val_data", "test_data", "vectors"):
-            path = getattr(data, name)
-            if path is not None and not Path(path).exists():
-                raise DataError(
-                    f"{path}: expected a file or a folder, got no such file. Check the path."
-                )
+            named = getattr(data, name)
+            for path in (named,) if isinstance(named, str) else named or ():
+                if not Path(path).exists():
+                    got = "standard input" if path == "-" else "no such file"
+                    raise DataError(
+                        f"{path}: expected a file or a folder, got {got}. Check the path."
+                    )
         return with_cell(settings)
 
     @classmethod
@@ -422,17 +424,28 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         return figures, confusion
 
     @classmethod
-    def evaluate_file(cls, model: Classifier, data: str, split: str | None) -> dict[str, Any]:
+    def evaluate_file(
+        cls, model: Classifier, data: Any, split: str | None, how: LabelledSettings
+    ) -> dict[str, Any]:
         """The same of other labelled examples, read as the model reads texts and series.
 
         Args:
             model: with labels, and what it needs to read.
-            data: a file or a folder, as for training.
+            data: files or folders, as for training.
             split: of a folder that has parts, which one; None: its test part.
+            how: the run's settings of its data, whose columns and encoding are taken.
         """
         labels: Names = model.needed("labels", "evaluate")
         missing = "fail" if model.scaling is None else model.scaling.missing
-        part = read_part(data, labels, name=split or "test", missing=missing)
+        part = read_part(
+            data,
+            labels,
+            name=split or "test",
+            text_column=_column(how.text_column),
+            label_column=_column(how.label_column),
+            encoding=how.encoding,
+            missing=missing,
+        )
         started = time.perf_counter()
         said = model.predict(list(part.values()))
         shares = np.array([list(one.probabilities.values()) for one in said])

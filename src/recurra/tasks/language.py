@@ -34,6 +34,7 @@ from recurra.tasks.evaluation import evaluate
 from recurra.tasks.measures import measure, measure_name, of_text
 from recurra.tasks.options import LanguageModelSettings, LanguageTraining, TextSettings
 from recurra.terminal import legible
+from recurra.text.corpus import say_what
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
 
@@ -50,6 +51,7 @@ class LanguageTask(Task[Model, Window]):
     Args:
         vocabulary: of the tokens.
         parts: token ids [N] by split, "train" and "val" at least; may be memory-mapped.
+        read: what they were read from, see `Text`.
     """
 
     name: ClassVar[str] = "lm"
@@ -59,9 +61,14 @@ class LanguageTask(Task[Model, Window]):
     model_settings: ClassVar[type[Settings]] = LanguageModelSettings
     training_settings: ClassVar[type[TrainingSettings]] = LanguageTraining
 
-    def __init__(self, vocabulary: Vocabulary, parts: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        parts: Mapping[str, np.ndarray],
+        read: Mapping[str, Any] | None = None,
+    ) -> None:
         self.vocabulary = vocabulary
-        self.text = Text(vocabulary=vocabulary, parts=parts)
+        self.text = Text(vocabulary=vocabulary, parts=parts, read=read or {})
 
     # ---- data ------------------------------------------------------------------------------------
 
@@ -75,7 +82,7 @@ class LanguageTask(Task[Model, Window]):
     def prepare(cls, folder: Path, data: TextSettings) -> "LanguageTask":
         """Encode the text into the folder."""
         text = prepare_text(folder, data)
-        return cls(text.vocabulary, text.parts)
+        return cls(text.vocabulary, text.parts, text.read)
 
     @classmethod
     def open(cls, folder: Path, config: Mapping[str, Any]) -> "LanguageTask":
@@ -92,7 +99,7 @@ class LanguageTask(Task[Model, Window]):
                 f"{folder / 'config.json'}: expected the vocabulary of the run's tokens, got "
                 "another. Restore the file from a copy."
             )
-        return cls(text.vocabulary, text.parts)
+        return cls(text.vocabulary, text.parts, text.read)
 
     @classmethod
     def has_entries(cls, config: Mapping[str, Any]) -> bool:
@@ -100,18 +107,21 @@ class LanguageTask(Task[Model, Window]):
         return "vocabulary" in config
 
     def entries(self) -> dict[str, Any]:
-        """The vocabulary, and how many tokens each part has."""
+        """The vocabulary, how many tokens each part has, and what they were read from."""
+        read = {"read": dict(self.text.read)} if self.text.read else {}
         return {
             "vocabulary": self.vocabulary.to_config(),
-            "data": {"tokens": self.text.sizes},
+            "data": {"tokens": self.text.sizes, **read},
         }
 
     def describe(self) -> Description:
-        """How many tokens, of how many kinds."""
+        """What was read, and how many tokens, of how many kinds."""
         kind = _SYMBOLS.get(self.vocabulary.level, "tokens")
         sizes = self.text.sizes
+        read = [line for what in self.text.read.values() for line in say_what(what)]
         return Description(
-            lines=[(name, f"{count:,} {kind}") for name, count in sizes.items()]
+            lines=read
+            + [(name, f"{count:,} {kind}") for name, count in sizes.items()]
             + [("vocabulary", f"{len(self.vocabulary):,} kinds")],
             facts={"level": self.vocabulary.level, "vocabulary": len(self.vocabulary), **sizes},
         )
@@ -214,9 +224,9 @@ class LanguageTask(Task[Model, Window]):
         return _figures(model, self.text.split(split), self.vocabulary)
 
     @classmethod
-    def evaluate_file(cls, model: Any, data: str, split: str | None) -> dict[str, Any]:
-        """The same of another text, read with the model's vocabulary."""
-        with other_text(data, model.vocabulary, split) as tokens:
+    def evaluate_file(cls, model: Any, data: Any, split: str | None, how: Any) -> dict[str, Any]:
+        """The same of other texts, read with the model's vocabulary."""
+        with other_text(data, model.vocabulary, split, encoding=how.encoding) as tokens:
             return _figures(model, tokens, model.vocabulary)
 
     @classmethod

@@ -14,7 +14,9 @@ from recurra.settings import (
     MAX_SIZE,
     Settings,
     declared_as,
+    encoding,
     fraction,
+    paths,
     positive_float32,
     setting,
     whole,
@@ -23,6 +25,7 @@ from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 
 TEXT, EXAMPLES, MODEL = "Text", "Examples", "Model"
 LEVELS = ("char", "byte", "word", "bpe", "whitespace")
+_PATHS: dict[str, Any] = {"is_path": True, "several": True, "check": paths}
 MAX_SAMPLE_LENGTH = 1_000_000  # tokens; training waits while they are drawn
 
 
@@ -125,19 +128,26 @@ class RecurrentSettings(Settings):
 class TextSettings(Settings):
     """Which text a run learns from, and what its tokens are."""
 
-    data: str | None = setting(
+    data: str | tuple[str, ...] | None = setting(
         None,
-        "Text file, or a .gz, .bz2, .xz or .zip of it: 90 % to train on, 5 % to validate, "
-        "5 % to test.",
+        "Text file, or a .gz, .bz2, .xz or .zip of it; several are read as one text, of a folder "
+        "its text files, and - is standard input. 90 % to train on, 5 % to validate, 5 % to test.",
         TEXT,
         unset="the Python standard library's source",
-        is_path=True,
+        **_PATHS,
     )
-    val_data: str | None = setting(
-        None, "Validate on this file instead.", TEXT, unset="5 % of the text", is_path=True
+    val_data: str | tuple[str, ...] | None = setting(
+        None, "Validate on this text instead.", TEXT, unset="5 % of the text", **_PATHS
     )
-    test_data: str | None = setting(
-        None, "Test on this file instead.", TEXT, unset="5 % of the text", is_path=True
+    test_data: str | tuple[str, ...] | None = setting(
+        None, "Test on this text instead.", TEXT, unset="5 % of the text", **_PATHS
+    )
+    encoding: str | None = setting(
+        None,
+        "Of text files, such as latin-1 or cp1251; what their first bytes say counts more.",
+        TEXT,
+        unset="utf-8",
+        check=encoding,
     )
     level: str = setting(
         "char",
@@ -152,6 +162,14 @@ class TextSettings(Settings):
         most=MAX_SIZE,
         unset="word 50000, bpe 4096",
     )
+
+    def check(self) -> None:
+        """Bytes have no encoding."""
+        if self.level == "byte" and self.encoding is not None:
+            raise ValueError(
+                f"encoding: expected none beside {argument('level=byte')}, which takes the bytes "
+                f"as they are, got {self.encoding!r}. Leave it out."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,19 +225,20 @@ class LanguageTraining(TrainingSettings):
 class LabelledSettings(Settings):
     """Which examples a classifier learns from, and how they are read."""
 
-    data: str | None = setting(
+    data: str | tuple[str, ...] | None = setting(
         None,
         "Table (.tsv, .csv, .jsonl, .parquet), UCR's .ts, or a folder with a folder for each class "
-        "or with files of train, val and test; a file alone is divided 80 / 10 / 10 %.",
+        "or with files of train, val and test; a file alone is divided 80 / 10 / 10 %, several are "
+        "read as one.",
         EXAMPLES,
         unset="none: it must be given",
-        is_path=True,
+        **_PATHS,
     )
-    val_data: str | None = setting(
-        None, "Validate on this file instead.", EXAMPLES, unset="10 % of the data", is_path=True
+    val_data: str | tuple[str, ...] | None = setting(
+        None, "Validate on this file instead.", EXAMPLES, unset="10 % of the data", **_PATHS
     )
-    test_data: str | None = setting(
-        None, "Test on this file instead.", EXAMPLES, unset="10 % of the data", is_path=True
+    test_data: str | tuple[str, ...] | None = setting(
+        None, "Test on this file instead.", EXAMPLES, unset="10 % of the data", **_PATHS
     )
     text_column: str | None = setting(
         None, "Column of texts, its name or number.", EXAMPLES, unset="found by what it holds"
@@ -227,7 +246,13 @@ class LabelledSettings(Settings):
     label_column: str | None = setting(
         None, "Column of labels, its name or number.", EXAMPLES, unset="found by what it holds"
     )
-    encoding: str | None = setting(None, "Of files of text.", EXAMPLES, unset="read off the file")
+    encoding: str | None = setting(
+        None,
+        "Of text files, such as latin-1 or cp1251; what their first bytes say counts more.",
+        EXAMPLES,
+        unset="utf-8",
+        check=encoding,
+    )
     missing: str = setting(
         "fail",
         "Missing values: fail, or fill with the last one before.",

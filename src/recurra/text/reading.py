@@ -1,8 +1,8 @@
 """Reading text files in pieces, so that no file needs to fit in memory.
 
 A file is text in one of the encodings of Unicode, as it is or compressed. Which one is read off
-its first bytes where they say so; what says nothing is UTF-8, and where it is not, that is an error
-that names the place and the command that converts it.
+its first bytes where they say so; what says nothing is UTF-8 unless another encoding is named, and
+where it is not, that is an error that names the place and the encoding that it may be in.
 """
 
 import bz2
@@ -19,6 +19,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO
 
+from recurra import settings
 from recurra.errors import DataError, argument
 
 CHUNK_BYTES = 1 << 20
@@ -39,6 +40,7 @@ _COMPRESSED = (  # by name and by first bytes
     ("zstd", ".zst", re.compile(rb"\x28\xb5\x2f\xfd")),
     ("7z", ".7z", re.compile(rb"7z\xbc\xaf\x27\x1c")),
 )
+_BINARY = (b"%PDF-", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PAR1", b"\x7fELF", b"OggS", b"ID3")
 _ENDIAN = re.compile("-[lb]e$")
 _CUT = re.compile(r"(?<=\S)[ \t\r\n]")
 _WINDOW = 4096
@@ -87,13 +89,7 @@ def read_pieces(
 
 def check_encoding(encoding: str) -> None:
     """Raise ValueError unless Python knows an encoding of text by this name."""
-    try:
-        "".encode(encoding)
-    except LookupError:
-        raise ValueError(
-            f"{argument('encoding=')}: expected the name of an encoding of text, got "
-            f"{encoding!r}. Use utf-8, latin-1, cp1252 or utf-16-le, for example."
-        ) from None
+    settings.encoding("encoding", encoding)
 
 
 def check_source(path: str | PathLike[str]) -> Path:
@@ -122,6 +118,34 @@ def said_of_storage(source: Path) -> list[str]:
     if marked != "utf-8":
         said.append(f"{source.name} is {_ENDIAN.sub('', marked).upper()}, as its first bytes say")
     return said
+
+
+def head_of(source: Path) -> bytes | None:
+    """The first bytes of what a file holds, decompressed; None where that cannot be done.
+
+    Raises:
+        DataError: when the file itself cannot be read.
+    """
+    try:
+        with _open(source, _compression(source, as_bytes=False)) as file:
+            return file.read(_WINDOW)
+    except PermissionError as error:
+        raise DataError(
+            f"{source}: expected a file that can be read, got {error.strerror}. "
+            "Check its permissions and its disk."
+        ) from error
+    except (DataError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile):
+        return None
+
+
+def looks_like_text(head: bytes, encoding: str | None = None) -> bool:
+    """Whether a file that begins so is text, if in another encoding; one with a NUL is not, unless
+    it is of two or four bytes a character."""
+    if any(head.startswith(mark) for mark, _ in _ENCODINGS) or not head.count(0):
+        return not head.startswith(_BINARY)
+    if encoding is not None:
+        return "\0" not in head.decode(encoding, "replace")
+    return _wide_encoding(head) is not None
 
 
 def _suffix_of(kind: str) -> str:
@@ -186,13 +210,13 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool, given: str | None) -
             raise DataError(
                 f"{source}: expected {_ENDIAN.sub('', encoding).upper()} text, got byte "
                 f"0x{error.object[error.start]:02x} at byte offset {num_decoded + error.start} "
-                f"({error.reason}). {_remedy(source, head, given)}"
+                f"({error.reason}). {_remedy(head, given, _around(error.object, error.start))}"
             ) from error
         if not as_bytes and "\0" in piece:
             offset = num_decoded + len(piece[: piece.index("\0")].encode(encoding))
             raise DataError(
                 f"{source}: expected text, got a NUL at byte offset {offset}. "
-                f"{_remedy(source, head, given)}"
+                f"{_remedy(head, given)}"
             )
         num_decoded += num_waiting + len(chunk) - len(decoder.getstate()[0])
         if empty and not as_bytes:
@@ -204,22 +228,50 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool, given: str | None) -
         raise DataError(f"{source}: expected text, got an empty file. Name a file that has text.")
 
 
-def _remedy(source: Path, head: bytes, given: str | None) -> str:
-    """What to do about a file that is not the text that it should be, by its first bytes."""
+def _remedy(head: bytes, given: str | None, near: bytes | None = None) -> str:
+    """What to do about a file that is not the text that it should be.
+
+    Args:
+        head: its first bytes.
+        given: the encoding that was named.
+        near: the bytes about one that is wrong; None: it has a NUL.
+    """
     encoding = _wide_encoding(head)
-    name = shlex.quote(str(source))
     if encoding is not None:
         return (
-            f"It looks like {encoding} without a byte order mark; convert it: "
-            f"iconv -f {encoding} -t UTF-8 {name} > {name}.utf8"
+            f"It looks like {encoding.upper()} without a byte order mark: use "
+            f"{argument(f'encoding={encoding}')}."
         )
-    if given is not None:
+    if given is not None and codecs.lookup(given).name != "utf-8":
         return f"Name the encoding that it is written in, {argument('encoding=')}."
-    return (
-        "Convert the file to UTF-8 (from Latin-1, for example: "
-        f"iconv -f LATIN1 -t UTF-8 {name} > {name}.utf8); recurra train lm --level byte learns "
-        "what is no text."
-    )
+    of_bytes = "recurra train lm --level byte learns what is no text."
+    if near is None:
+        return (
+            f"It is no text, or in an encoding to be named by {argument('encoding=')}; {of_bytes}"
+        )
+    likely = _likely_encoding(near)
+    if likely is None:
+        return (
+            f"Name the encoding that it is written in, {argument('encoding=')}: cp1251, koi8-r, "
+            f"gb18030, shift-jis or another; {of_bytes}"
+        )
+    return f"It may be {likely}: use {argument(f'encoding={likely}')}; {of_bytes}"
+
+
+def _around(chunk: bytes, place: int) -> bytes:
+    return chunk[max(0, place - _WINDOW) : place + _WINDOW]
+
+
+def _likely_encoding(near: bytes) -> str | None:
+    """That of Western languages which has these bytes; None where few of them are ASCII."""
+    beyond = [byte for byte in near if byte >= 0x80]
+    if len(beyond) > 0.45 * len(near):
+        return None
+    try:
+        near.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "cp1252" if min(beyond, default=0xFF) < 0xA0 else "latin-1"
 
 
 def _wide_encoding(head: bytes) -> str | None:
@@ -229,14 +281,14 @@ def _wide_encoding(head: bytes) -> str | None:
         return None
     # In four bytes: where most texts have their NULs. Of UTF-32 they are in one half.
     for encoding, places in (
-        ("UTF-32LE", (2, 3)),
-        ("UTF-32BE", (0, 1)),
-        ("UTF-16LE", (1, 3)),
-        ("UTF-16BE", (0, 2)),
+        ("utf-32-le", (2, 3)),
+        ("utf-32-be", (0, 1)),
+        ("utf-16-le", (1, 3)),
+        ("utf-16-be", (0, 2)),
     ):
         found = [head[place::4].count(0) for place in places]
         of_all = sum(found) / head.count(0)
-        if min(found) > 0.125 * len(head) and (of_all > 0.9 or encoding.startswith("UTF-32")):
+        if min(found) > 0.125 * len(head) and (of_all > 0.9 or encoding.startswith("utf-32")):
             return encoding
     return None
 

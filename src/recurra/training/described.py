@@ -9,6 +9,7 @@ from recurra.errors import CheckpointError, RunError
 from recurra.models import Model
 from recurra.models.files import CONFIG_NAME, FORMAT, read_config
 from recurra.models.saving import model_config, write_config
+from recurra.settings import one_or_several
 from recurra.training.checkpoints import TENSORS_NAME
 from recurra.training.settings import RunSettings
 from recurra.training.task import Task
@@ -91,10 +92,16 @@ def write_new_config(
 
 def absolute(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with full paths, so that a run can be resumed from any folder."""
-    paths = task.data_settings.paths()
-    full = {
-        name: str(Path(given[name]).resolve())
-        for name in paths
-        if isinstance(given.get(name), str | os.PathLike)
-    }
+    full: dict[str, Any] = {}
+    for name in task.data_settings.paths():
+        value = one_or_several(given.get(name))
+        if isinstance(value, str | os.PathLike):
+            full[name] = _absolute(value)
+        elif isinstance(value, tuple) and all(isinstance(v, str | os.PathLike) for v in value):
+            full[name] = tuple(map(_absolute, value))
     return {**given, **full}
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """The full path; "-", which is standard input, as it is."""
+    return str(path) if path == "-" else str(Path(path).resolve())

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from recurra.parallel import (
     reported_by_torchrun,
     with_devices,
 )
+from recurra.settings import check_known, one_or_several
 from recurra.training.checkpoints import (
     TENSORS_NAME,
     WHAT,
@@ -209,19 +210,25 @@ class Run:
         self,
         split: str | None = None,
         *,
-        data: str | None = None,
+        data: Any = None,
         device: str | None = None,
+        **how: Any,
     ) -> dict[str, Any]:
-        """The figures of the best model over one of the run's splits, or over another file.
+        """The figures of the best model over one of the run's splits, or over other files.
 
         Args:
             split: "train", "val" or "test"; None: the test split, or the whole of `data`.
-            data: another file of the same kind; with `split`, that part of it.
+            data: another file of the same kind, or several; with `split`, that part of it.
             device: where to run; None: the CPU.
+            how: settings of the task's data, where `data` is not to be read as the run read its
+                own: encoding="latin-1".
         """
         model = self.load(device=device)
         if data is not None:
-            figures = self.task_class.evaluate_file(model, data, split)
+            own = settings_of(self.folder, self.task_class, self.config).data
+            check_known(how, type(own))
+            own = replace(own, **how)
+            figures = self.task_class.evaluate_file(model, one_or_several(data), split, own)
         else:
             figures = self.task.evaluate(model, split or "test")
         name = split or ("all" if data is not None else "test")

@@ -14,6 +14,7 @@ from recurra.settings import (
     fraction,
     names,
     option_of,
+    plain,
     positive,
     positive_float32,
     setting,
@@ -240,6 +241,7 @@ class RunSettings:
         own = self.flat()
         changes, refused = {}, []
         for name, value in given.items():
+            value = plain(value) if isinstance(value, tuple) else value
             if _may_become(kinds.get(name, "fixed"), value, own[name]):
                 changes[name] = value
             elif value != own[name]:

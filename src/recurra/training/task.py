@@ -225,8 +225,9 @@ class Task(ABC, Generic[ModelT, BatchT]):
         """The figures on a whole split, with what there is to say besides."""
 
     @classmethod
-    def evaluate_file(cls, model: ModelT, data: str, split: str | None) -> dict[str, Any]:
-        """The figures on another file of the same kind, or on a part of it."""
+    def evaluate_file(cls, model: ModelT, data: Any, split: str | None, how: Any) -> dict[str, Any]:
+        """The figures on other files of the same kind, or on a part of them, read as the run's own
+        data settings `how` say."""
         raise ValueError(
             f"data: expected the run's own data for the task {cls.name}, got {data!r}. Leave it "
             "out."
