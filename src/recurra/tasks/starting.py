@@ -1,14 +1,18 @@
 """`recurra.train`: a task by its name, or of one's own, trained into a run."""
 
+import functools
+import inspect
+import operator
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recurra.errors import RunError, argument
-from recurra.settings import nearest
+from recurra.settings import declared, default_of, kind_of, nearest
 from recurra.tasks import classify, language, problems  # noqa: F401  (known once defined)
+from recurra.tasks.options import OPTIONS
 from recurra.training.runs import Run, ViewMaker, go_on, start
 from recurra.training.task import Task
 from recurra.training.trainer import Hook
@@ -49,8 +53,8 @@ def train(
         view: what shows the training: "auto" is a live panel in a terminal and a log
             elsewhere; None is silent; or a function that makes a view from a title.
         hooks: told what the trainer does.
-        settings: the task's, by name; the others have their defaults. See `recurra train NAME
-            --help`.
+        settings: the task's, by name; the others have their defaults. The signature lists those
+            of lm and classify; docs/settings.md and `recurra train NAME --help` say what each is.
     Raises:
         ValueError: when a setting is out of its range or unknown.
         DataError: when the data cannot be read or are too few.
@@ -80,9 +84,47 @@ def train(
     return run
 
 
+class _ByTask:
+    """A default that is another for each task, as a signature shows it."""
+
+    def __init__(self, defaults: dict[str, Any]) -> None:
+        self._defaults = defaults
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(f'{task}: {value!r}' for task, value in self._defaults.items())}>"
+
+
+def _signature() -> inspect.Signature:
+    """Of `train`, with the settings by name: what a notebook completes and `rc.train?` shows."""
+    found: dict[str, dict[str, tuple[Any, Any]]] = {}  # by setting and task: type and default
+    for task, options in OPTIONS.items():
+        for kind in (options.data, options.model, options.training):
+            for each in declared(kind):
+                hint, optional = kind_of(kind, each.name)
+                shown = hint | None if optional else hint
+                found.setdefault(each.name, {})[task] = shown, default_of(each)
+    *own, others = inspect.signature(train).parameters.values()
+    settings = [_parameter(name, by_task) for name, by_task in found.items()]
+    return inspect.Signature([*own, *settings, others], return_annotation=Run)
+
+
+def _parameter(name: str, by_task: Mapping[str, tuple[Any, Any]]) -> inspect.Parameter:
+    defaults = {task: default for task, (_, default) in by_task.items()}
+    hints = [hint for hint, _ in by_task.values()]
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=functools.reduce(operator.or_, hints),
+        default=defaults.popitem()[1] if len(set(defaults.values())) == 1 else _ByTask(defaults),
+    )
+
+
 def _view_for(title: str) -> Any:
     from rich.console import Console
 
     from recurra.views import view_for
 
     return view_for(Console(file=sys.stdout, highlight=False), title=title)
+
+
+train.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -1,0 +1,37 @@
+"""`recurra.train`: what an editor and a notebook know of it."""
+
+import inspect
+
+import pytest
+
+import recurra as rc
+from recurra.settings import declared, kind_of
+from recurra.tasks.options import OPTIONS
+
+PARAMETERS = inspect.signature(rc.train).parameters
+
+
+@pytest.mark.parametrize("task", OPTIONS)
+def test_the_signature_has_every_setting_with_its_default_and_type(task: str) -> None:
+    options = OPTIONS[task]
+    for kind in (options.data, options.model, options.training):
+        for each in declared(kind):
+            shown = PARAMETERS[each.name]
+            assert shown.kind is inspect.Parameter.KEYWORD_ONLY
+            hint, optional = kind_of(kind, each.name)
+            wanted = hint | None if optional else hint
+            assert shown.annotation in (wanted, wanted | None)  # None where another task has it
+            assert shown.default == each.default or f"{task}: {each.default!r}" in repr(
+                shown.default
+            )
+
+
+def test_defaults_that_differ_by_task_name_each() -> None:
+    assert str(PARAMETERS["hidden_size"]) == "hidden_size: int = <lm: 256, classify: 64>"
+    assert str(PARAMETERS["num_layers"]) == "num_layers: int = 1"
+
+
+def test_what_is_not_the_settings_comes_first_and_others_are_taken() -> None:
+    first = ["task", "out", "resume", "init_from", "view", "hooks", "data"]
+    assert list(PARAMETERS)[: len(first)] == first
+    assert PARAMETERS["settings"].kind is inspect.Parameter.VAR_KEYWORD
