@@ -50,8 +50,9 @@ def train(
         out: folder of the run, made anew; None: a new one under runs/.
         resume: go on with the run in `out` from its last checkpoint.
         init_from: a run or saved model to take weights from, where names and shapes agree.
-        view: what shows the training: "auto" is a live panel in a terminal and a log
-            elsewhere; None is silent; or a function that makes a view from a title.
+        view: what shows the training: "auto" is a live panel in a terminal, a live line in a
+            notebook and a log elsewhere; None is silent; or a function that makes a view from a
+            title.
         hooks: told what the trainer does.
         settings: the task's, by name; the others have their defaults. The signature lists those
             of lm and classify; docs/settings.md and `recurra train NAME --help` say what each is.
@@ -122,8 +123,10 @@ def _parameter(name: str, by_task: Mapping[str, tuple[Any, Any]]) -> inspect.Par
 def _view_for(title: str) -> Any:
     from rich.console import Console
 
-    from recurra.views import view_for
+    from recurra.views import NotebookView, in_notebook, view_for
 
+    if in_notebook():
+        return NotebookView(title=title)
     return view_for(Console(file=sys.stdout, highlight=False), title=title)
 
 
