@@ -1,5 +1,6 @@
 """The confusion matrix as a picture: which class is taken for which."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,23 @@ def draw_confusion(confusion: Confusion, path: Path, *, title: str = "") -> Path
     Raises:
         ModuleNotFoundError: without matplotlib, which the extra `compare` brings.
     """
+    figure = _drawn(confusion, title)
+    write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
+    return path
+
+
+def confusion_png(confusion: Confusion, *, title: str = "") -> bytes:
+    """The same picture as the bytes of a PNG file.
+
+    Raises:
+        ModuleNotFoundError: without matplotlib, which the extra `compare` brings.
+    """
+    file = io.BytesIO()
+    _drawn(confusion, title).savefig(file, format="png")
+    return file.getvalue()
+
+
+def _drawn(confusion: Confusion, title: str) -> Any:
     from matplotlib.figure import Figure
 
     size = len(confusion.labels)
@@ -61,8 +79,7 @@ def draw_confusion(confusion: Confusion, path: Path, *, title: str = "") -> Path
     )
     heading = f"{_shortened(title, 60)}\n{said}" if title else said
     figure.suptitle(heading, fontsize=10)
-    write_atomically(path, lambda part: figure.savefig(part, format=path.suffix[1:] or "png"))
-    return path
+    return figure
 
 
 def _write_cells(ax: Any, counts: np.ndarray, shares: np.ndarray) -> None:

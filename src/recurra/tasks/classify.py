@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ from recurra.data import (
 )
 from recurra.errors import DataError, argument
 from recurra.files import read_json, read_tensors, tensor_bytes, write_atomically
+from recurra.insight import confusion_png
 from recurra.models import Classifier, Confusion, Names, Scaling
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
@@ -399,6 +401,13 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             "seconds": time.perf_counter() - started,
             "confusion": confusion.to_config(),
         }
+
+    def pictures(self, model: Classifier) -> dict[str, bytes]:
+        """The confusion matrix of the validation part, where matplotlib can draw it."""
+        if find_spec("matplotlib") is None:
+            return {}
+        _, confusion = self._read(model, "val", VALIDATION_EXAMPLES)
+        return {"confusion": confusion_png(confusion, title="validation")}
 
     def _read(
         self, model: Classifier, split: str, most: int | None = None

@@ -61,6 +61,10 @@ class FolderLogbook(Logbook):
         """Write a sample."""
         self.logs.sample(sample)
 
+    def picture(self, name: str, png: bytes, step: int) -> None:
+        """Write a picture into the events."""
+        self.logs.picture(name, png, step)
+
     def keep_model(self, note: Mapping[str, str]) -> None:
         """Write the model."""
         save(self._model, self._folder, note=note)

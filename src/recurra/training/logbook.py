@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import socket
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,6 +76,10 @@ class RunLogs:
         """Write one sample under its heading."""
         self._samples.append(f"=== {sample.heading} ===\n{sample.text}\n\n".encode())
         self._events.append_text("sample", printable(sample.text), sample.step)
+
+    def picture(self, name: str, png: bytes, step: int) -> None:
+        """Write a picture, which TensorBoard shows."""
+        self._events.append_image(name, png, step)
 
     def text(self, tag: str, text: str) -> None:
         """Write a text that TensorBoard shows, of the run's start."""
@@ -168,6 +173,13 @@ class EventLog:
                 tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
             ),
         )
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
+
+    def append_image(self, tag: str, png: bytes, step: int) -> None:
+        """Add a picture, the bytes of a PNG file."""
+        width, height = struct.unpack_from(">II", png, 16)  # of IHDR, behind 16 bytes
+        image = Summary.Image(width=width, height=height, encoded_image_string=png)
+        value = Summary.Value(tag=tag, image=image)
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
 
     def mark(self) -> int:

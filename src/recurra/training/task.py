@@ -247,6 +247,11 @@ class Task(ABC, Generic[ModelT, BatchT]):
         nothing."""
         return None
 
+    def pictures(self, model: ModelT) -> Mapping[str, bytes]:
+        """Pictures of what a trained model does on the validation part, PNG files by name; drawn at
+        the end of a run, for TensorBoard."""
+        return {}
+
     def validation_cost(self, training: Any) -> tuple[float, float]:
         """How much a validation reads and how much a step does, in the same unit."""
         return 1.0, 1.0

@@ -62,6 +62,9 @@ class Logbook:
     def sample(self, sample: Sample) -> None:
         """Called with each sample."""
 
+    def picture(self, name: str, png: bytes, step: int) -> None:
+        """Called with each picture, at the end."""
+
     def keep_model(self, note: Mapping[str, str]) -> None:
         """Called when the model is the best so far."""
 
@@ -388,6 +391,8 @@ class Trainer(Generic[ModelT, BatchT]):
         elif self._clock() - self._shown_at >= SHOW_EVERY_S:
             self._show(self.status())
         self._sample_if_due()
+        if self._fraction >= 1.0:
+            self._keep_pictures()
         if improved or self._fraction >= 1.0 or self._save_due:
             self._save()
 
@@ -523,6 +528,11 @@ class Trainer(Generic[ModelT, BatchT]):
         if self.logbook is not None:
             self.logbook.sample(sample)
         self.view.sampled(sample)
+
+    def _keep_pictures(self) -> None:
+        if self.logbook is not None and self.ranks.is_first:
+            for name, png in self.task.pictures(self.model).items():
+                self.logbook.picture(name, png, self.progress.step)
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
