@@ -68,3 +68,25 @@ def _threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a classifier of four words."""
+    from recurra.tasks import train
+
+    folder = tmp_path_factory.mktemp("reviews")
+    rows = [f"{'a fine film' if i % 2 else 'a dull one'} {i}\t{i % 2}" for i in range(60)]
+    (folder / "reviews.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    run = train(
+        *("classify",),
+        data=str(folder / "reviews.tsv"),
+        out=folder / "run",
+        view=None,
+        hidden_size=8,
+        embedding_size=8,
+        epochs=8,
+        lr=0.02,
+        threads=1,
+    )
+    return run.folder

@@ -309,53 +309,6 @@ def test_compare_needs_packages_and_says_so_first(
     assert not (tmp_path / "c").exists()
 
 
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a classifier of four words."""
-    from recurra.tasks import train
-
-    folder = tmp_path_factory.mktemp("reviews")
-    rows = [f"{'a fine film' if i % 2 else 'a dull one'} {i}\t{i % 2}" for i in range(60)]
-    (folder / "reviews.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    run = train(
-        *("classify",),
-        data=str(folder / "reviews.tsv"),
-        out=folder / "run",
-        view=None,
-        hidden_size=8,
-        embedding_size=8,
-        epochs=8,
-        lr=0.02,
-        threads=1,
-    )
-    return run.folder
-
-
-def test_a_classifier_says_what_it_makes_of_texts(recurra: Any, reviews: Path) -> None:
-    outcome = recurra("predict", reviews, "a fine film", "a dull one")
-    assert outcome.code == 0
-    lines = [line.split("\t") for line in outcome.out.splitlines()]
-    assert [(line[0], line[2]) for line in lines] == [("1", "a fine film"), ("0", "a dull one")]
-    said = json.loads(recurra("predict", reviews, "a fine film", "--json").out)
-    assert said["label"] == "1"
-    assert sum(said["probabilities"].values()) == pytest.approx(1.0)
-    assert said["probability"] == pytest.approx(float(lines[0][1]), abs=1e-4)
-
-
-def test_a_classifier_reads_a_file_a_line_at_a_time(
-    recurra: Any, reviews: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "more.txt").write_text("a dull one\na fine film\n")
-    outcome = recurra("predict", reviews, "--file", tmp_path / "more.txt")
-    assert [line[0] for line in outcome.out.splitlines()] == ["0", "1"]
-
-
-def test_a_language_model_does_not_predict(recurra: Any, run: Path) -> None:
-    outcome = recurra("predict", run, "a text")
-    assert outcome.code == 2
-    assert outcome.err.startswith("recurra: predict: expected the run of a task that predicts")
-
-
 def test_the_confusion_matrix_is_drawn(recurra: Any, reviews: Path, tmp_path: Path) -> None:
     outcome = recurra("evaluate", reviews, "--confusion", tmp_path / "taken.svg")
     assert outcome.code == 0

@@ -15,6 +15,7 @@ import typer.core
 from recurra.cli import cells, compare, doctor, evaluate, predict, sample, train
 from recurra.cli.options import invoked, named_first, spelling_of
 from recurra.errors import RecurraError, arguments_spelled
+from recurra.tasks.options import OPTIONS
 from recurra.terminal import prepare_streams, printable, release, speaks
 
 OWN_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130
@@ -24,7 +25,7 @@ TRACEBACK_VARIABLE = "RECURRA_TRACEBACK"
 _REFUSAL = re.compile(r": expected .*, got", re.DOTALL)
 
 
-_ORDER = ("train", "evaluate", "sample", "predict", "compare", "cells", "doctor")
+_ORDER = ("train", "evaluate", "sample", "predict", *OPTIONS, "compare", "cells", "doctor")
 
 
 class Commands(typer.core.TyperGroup):
@@ -148,7 +149,10 @@ def recurra(
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("sample")(sample.sample)
-app.command("predict")(predict.predict)
+app.command("predict")(predict.command())
+for _options in OPTIONS.values():
+    if _options.predicts is not None:
+        app.command(_options.task)(predict.command(_options))
 app.command("cells")(cells.show_cells)
 app.add_typer(compare.app, name="compare")
 app.command("doctor")(doctor.show_machine)

@@ -1,78 +1,210 @@
-"""`recurra predict`: what a run's best model makes of new inputs."""
+"""`recurra predict`, and its name for each task: what a run's best model makes of new inputs."""
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, checked_run, option, path
+from recurra.cli.options import DEVICES, RUN, checked_run, named, option, path
+from recurra.tasks.options import Options
 from recurra.terminal import printable
 
+_MAKES = ("Say what a run's best model makes of inputs, a line for each.", "runs/reviews")
+_READS = (
+    "An INPUT is a text in quotes, or a file: a table (.csv, .tsv, .jsonl, .parquet) with a column "
+    "of texts, a .txt with one a line, .ts, .npy. A run on series reads files alone. What is piped "
+    "in is read a line at a time. Labels need not be there, and count for nothing. With --out the "
+    "predictions become a table, a row for each input in their order."
+)
 
-def predict(
-    run: Annotated[Path, RUN],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Texts, each in quotes; of a run on series, files of numbers. None: the lines of "
-            "--file, or of what is piped in.",
-            metavar="[INPUT]...",
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        option(None, "A text file, one input a line.", default="none", parser=path),
-    ] = None,
-    as_json: Annotated[bool, option(None, "Print a JSON object for each input.", "--json")] = False,
-    device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
+
+def command(options: Options | None = None) -> Callable[..., None]:
+    """The function of the command: of every task, or of one that has the task's own name."""
+    task = None if options is None else options.task
+
+    def predict(
+        run: Annotated[Path, RUN],
+        inputs: Annotated[
+            list[str] | None,
+            typer.Argument(
+                help="Texts, each in quotes, and files. None, or -: the lines that are piped in.",
+                metavar="[INPUT]...",
+            ),
+        ] = None,
+        file: Annotated[
+            list[Path] | None,
+            option(
+                None,
+                "A file or folder of inputs, whatever its name; may be given several times.",
+                default="none",
+                parser=path,
+            ),
+        ] = None,
+        text_column: Annotated[
+            str | None,
+            option(
+                None,
+                "Column of the inputs in tables, its name or number.",
+                default="as the run's, or found by what it holds",
+                parser=named,
+            ),
+        ] = None,
+        encoding: Annotated[
+            str | None,
+            option(None, "Of text files.", default="the run's own", parser=named),
+        ] = None,
+        as_json: Annotated[
+            bool, option(None, "Print a JSON object for each input.", "--json")
+        ] = False,
+        out: Annotated[
+            Path | None,
+            option(
+                None,
+                "Write a table instead: .csv, .tsv, .jsonl or .parquet.",
+                default="lines are printed",
+                parser=path,
+            ),
+        ] = None,
+        device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
+    ) -> None:
+        given = {"text_column": text_column, "encoding": encoding}
+        how = {name: value for name, value in given.items() if value is not None}
+        _predict(run, task, list(inputs or []), list(file or []), how, as_json, out, device)
+
+    about, example = _MAKES if options is None or options.predicts is None else options.predicts
+    name = task or "predict"
+    predict.__doc__ = (
+        f"{about}\n\n{_READS}\n\nExamples: recurra {name} {example} reviews.csv --out "
+        f'predictions.csv; recurra {name} {example} "a fine film" --json'
+    )
+    predict.__name__ = name
+    return predict
+
+
+def _predict(
+    run: Path,
+    task: str | None,
+    words: list[str],
+    files: list[Path],
+    how: dict[str, Any],
+    as_json: bool,
+    out: Path | None,
+    device: str,
 ) -> None:
-    """Say what a run's best model makes of inputs, a line for each.
-
-    Examples: recurra predict runs/reviews "a fine film" "dull"; recurra predict runs/gestures a.csv
-
-    recurra predict runs/reviews --file reviews.txt --json
-    """
+    """Say or write what a run's best model makes of inputs."""
+    from recurra.data.predictions import INPUT, check_table, written_table
+    from recurra.settings import check_known
     from recurra.tasks import Run
+    from recurra.tasks.predicting import predictions
 
-    opened = Run.open(checked_run(run))
-    model = opened.load(device=device)
-    if not hasattr(model, "predict"):
+    opened = Run.open(checked_run(run), task)
+    kind = opened.task_class
+    if not kind.predicted:
         raise ValueError(
-            f"predict: expected the run of a task that predicts, got one of "
-            f"{opened.task_class.name}. Use recurra sample for a language model."
+            f"predict: expected the run of a task that predicts, got one of {kind.name}. Use "
+            "recurra sample for a language model."
         )
-    given = list(inputs or [])
-    if file is not None:
-        given += _lines(file)
-    elif not given and not sys.stdin.isatty():
-        given = [line.rstrip("\n") for line in sys.stdin]
-    if not given:
-        raise ValueError(
-            'predict: expected inputs, got none. Give some, as in recurra predict RUN "a text", or '
-            "a file with --file."
-        )
-    read: list[Any] = [_series(name) for name in given] if _reads_series(model) else given
-    for name, said in zip(given, model.predict(read), strict=True):
+    if out is not None:
+        check_table(out, kind.predicted)
         if as_json:
-            typer.echo(json.dumps({"input": name, **asdict(said)}, ensure_ascii=False))
+            raise ValueError("out: expected a table or --json, got both. Leave one of them out.")
+    model = opened.load(device=device)
+    own = opened.data_settings
+    check_known(how, type(own))
+    own = replace(own, **how)
+    records = _inputs(kind, model, words, files, own)
+    count = 0
+    with nullcontext() if out is None else written_table(out) as put:
+        for some in predictions(kind, model, records):
+            count += len(some)
+            if put is not None:
+                put([{INPUT: _name(record), **kind.row(said)} for record, said in some])
+                continue
+            for record, said in some:
+                typer.echo(_json(record, said) if as_json else _line(kind, record, said))
+            sys.stdout.flush()
+    if out is not None:
+        typer.echo(f"{count:,} predictions are in {out}", err=True)
+
+
+def _inputs(kind: Any, model: Any, words: list[str], files: list[Path], how: Any) -> Iterable[Any]:
+    """The records of all that was named, read one after the other."""
+    from recurra.data.inputs import LineRecords
+    from recurra.data.opening import may_be_inputs
+    from recurra.data.records import Record
+
+    takes_texts = kind.reads_texts(model)
+    if not words and not files:
+        if sys.stdin.isatty():
+            raise ValueError(
+                'predict: expected inputs, got none. Give some, as in recurra predict RUN "a '
+                'text", a file, or lines from a pipe.'
+            )
+        words = ["-"]
+    if "-" in words and not takes_texts:
+        raise ValueError(
+            "predict: expected files of series, as the run was trained on, got standard input. "
+            "Name files: .ts, .npy, .csv, .jsonl or .parquet."
+        )
+    parts: list[Iterable[Any]] = []
+    for number, word in enumerate(words, 1):
+        if word == "-":
+            parts.append(LineRecords(_piped(how.encoding), "standard input"))
+        elif takes_texts and not may_be_inputs(word):
+            parts.append([Record(value=word.strip(), label="", place=f"input {number}")])
         else:
-            typer.echo(f"{printable(str(said.label))}\t{said.probability:.4f}\t{printable(name)}")
+            parts.append(_opened(kind, model, Path(word), how))
+    parts += [_opened(kind, model, file, how) for file in files]
+    return (record for part in parts for record in part)
 
 
-def _reads_series(model: Any) -> bool:
-    return getattr(model, "vocabulary", None) is None
+def _opened(kind: Any, model: Any, file: Path, how: Any) -> Iterable[Any]:
+    """The records of a file; how it is read is said where there is anything to say."""
+    records = kind.inputs(model, file, how)
+    for note in records.notes:
+        typer.echo(printable(f"{file}: {note}"), err=True)
+    if records.left_out:
+        typer.echo(printable(f"{file}: left out {', '.join(records.left_out)}"), err=True)
+    return records
 
 
-def _lines(file: Path) -> list[str]:
-    from recurra.text import read_text
+def _piped(encoding: str | None) -> Iterator[str]:
+    """The lines of standard input, as they come."""
+    import io
 
-    return read_text(file).splitlines()
+    stream = io.TextIOWrapper(
+        sys.stdin.buffer, encoding=encoding or "utf-8-sig", errors="strict", newline=None
+    )
+    try:
+        yield from stream
+    except UnicodeDecodeError as error:
+        from recurra.errors import DataError, argument
+
+        raise DataError(
+            f"standard input: expected {(encoding or 'utf-8').upper()} text, got byte "
+            f"0x{error.object[error.start]:02x}. Name its encoding, {argument('encoding=')}."
+        ) from error
+    finally:
+        stream.detach()
 
 
-def _series(name: str) -> Any:
-    from recurra.data.sequences import read_sequence
+def _name(record: Any) -> str:
+    """A text itself; of a series, where it stands."""
+    return record.value if isinstance(record.value, str) else record.place
 
-    return read_sequence(Path(name)).values
+
+def _json(record: Any, said: Any) -> str:
+    return json.dumps({"input": _name(record), **asdict(said)}, ensure_ascii=False)
+
+
+def _line(kind: Any, record: Any, said: Any) -> str:
+    """What is predicted and of what, with tabs between."""
+    row = kind.row(said)
+    values = [row[name] for name in kind.predicted]
+    texts = [f"{v:.4f}" if isinstance(v, float) else printable(str(v)) for v in values]
+    return "\t".join([*texts, printable(_name(record))])

@@ -1,17 +1,21 @@
 """From what a user names, a file, a folder or lists, to a reader of its records."""
 
 from collections.abc import Sequence
+from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from recurra.data.class_folders import FolderRecords
+from recurra.data.inputs import FileRecords, LineRecords
 from recurra.data.records import GivenRecords, Records, SeveralRecords, named
+from recurra.data.sequences import SUFFIXES
 from recurra.data.tables import (
     JsonRecords,
     ParquetRecords,
     SeparatedRecords,
     TableRecords,
+    lines_of,
     suffix_of,
 )
 from recurra.data.timeseries import TimeSeriesRecords
@@ -29,6 +33,9 @@ _READERS: dict[str, type[TableRecords]] = {
     **dict.fromkeys((".parquet", ".pq"), ParquetRecords),
 }
 _FORMATS = (*_READERS, ".ts")
+
+_SERIES = (".ts", *SUFFIXES, ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
+_TABBED = 50  # lines of a .txt that are looked at for tabs
 
 GivenData = str | PathLike[str] | Records | Sequence[Any]
 
@@ -84,6 +91,59 @@ def open_records(
         f"{path}: expected a file that ends in {', '.join(_FORMATS)}, or a folder with a "
         f"sub-folder for each class, got {suffix or 'a name without an end'}. Rename or convert it."
     )
+
+
+def open_inputs(
+    path: Path,
+    *,
+    series: bool,
+    text_column: str | int | None = None,
+    encoding: str | None = None,
+) -> Records:
+    """A reader of what a model is to say something of: examples of which nobody knows the label.
+
+    Of texts: tables with a column of them, a line each of .txt, or a folder with a file for each.
+    Of series: .ts, tables that hold them as lists, a file each of .npy and .csv, or a folder of
+    such. A column of labels that is there counts for nothing.
+
+    Args:
+        path: a file or a folder.
+        series: whether series are wanted, not texts.
+        text_column: of tables, the column of the texts or series, by name, or number from 1.
+        encoding: of files of text, see `read_pieces`.
+    Raises:
+        DataError: when it is not there, or of no format that is read.
+    """
+    suffix = suffix_of(path)
+    table = {"text_column": text_column, "encoding": encoding, "labelled": False}
+    if path.is_dir():
+        return FileRecords.of_folder(path, series=series, encoding=encoding)
+    if not path.exists():
+        raise DataError(f"{path}: expected a file or a folder, got no such file. Check the path.")
+    if series and suffix in SUFFIXES:
+        return FileRecords(path, [path], series=True, encoding=encoding)
+    if series and suffix == ".ts":
+        return TimeSeriesRecords(path, encoding=encoding, labelled=False)
+    if suffix not in (_SERIES if series else _READERS):
+        kinds = ", ".join(_SERIES if series else _READERS)
+        raise DataError(
+            f"{path}: expected {'series' if series else 'texts'} in a file that ends in {kinds}, "
+            f"or a folder of files, got {suffix or 'a name without an end'}. Rename or convert it."
+        )
+    if suffix == ".txt" and not _is_tabbed(path, encoding):
+        return LineRecords(lines_of(path, encoding), str(path))
+    return _READERS[suffix](path, **table)
+
+
+def may_be_inputs(name: str) -> bool:
+    """Whether a word names a file of inputs, and is not itself a text to be read."""
+    return not name.split()[1:] and suffix_of(Path(name)) in (*_FORMATS, *_SERIES)
+
+
+def _is_tabbed(path: Path, encoding: str | None) -> bool:
+    """Whether a .txt is a table: a tab in each of its first lines."""
+    lines = [line for line in islice(lines_of(path, encoding), _TABBED) if line.strip()]
+    return bool(lines) and all("\t" in line for line in lines)
 
 
 def _table_of(records: Records | None) -> TableRecords | None:

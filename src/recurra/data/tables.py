@@ -46,7 +46,7 @@ class TableRecords(Records):
     Attributes:
         columns: names of the columns; None where the file has no header.
         text_column: place of the texts, from 0.
-        label_column: place of the labels, from 0.
+        label_column: place of the labels, from 0; None where they are not looked for.
     """
 
     unit = "line"
@@ -59,6 +59,7 @@ class TableRecords(Records):
         label_column: str | int | None = None,
         encoding: str | None = None,
         like: "TableRecords | None" = None,
+        labelled: bool = True,
     ) -> None:
         """Look at the first rows to find the header and the columns.
 
@@ -68,6 +69,8 @@ class TableRecords(Records):
             label_column: that of the labels, likewise.
             encoding: of a file of text, see `read_pieces`.
             like: another table of the same data, whose columns are taken where none is said.
+            labelled: whether there is a column of labels; any that there is counts for nothing
+                otherwise.
         Raises:
             DataError: when the file is not in the format, a column is missing, or it cannot be
                 found out which is which.
@@ -91,7 +94,7 @@ class TableRecords(Records):
                     "Name a file with rows."
                 )
         width = len(sample[0])
-        if width < 2 and self.columns is None:
+        if width < 2 and self.columns is None and labelled:
             raise DataError(
                 f"{path}: expected a column of texts and one of labels, got one column. "
                 "Separate them by a tab in .tsv, by a comma or semicolon in .csv."
@@ -99,7 +102,11 @@ class TableRecords(Records):
         if like is not None:
             text_column = self._alike(like, like.text_column, width) or text_column
             label_column = self._alike(like, like.label_column, width) or label_column
-        self.text_column, self.label_column = self._found(sample, text_column, label_column)
+        self.label_column: int | None = None
+        if labelled:
+            self.text_column, self.label_column = self._found(sample, text_column, label_column)
+        else:
+            self.text_column = self._found_text(sample, text_column)
         self.notes = (*said_of_storage(self.path), self._note())
 
     @abstractmethod
@@ -118,14 +125,17 @@ class TableRecords(Records):
                 value = as_series(value, place)
             elif value is None or (isinstance(value, float) and np.isnan(value)):
                 value = ""
+            at = self.label_column
             yield Record(
                 value=value if isinstance(value, np.ndarray) else str(value).strip(),
-                label=label_name(cells[self.label_column]),
+                label="" if at is None else label_name(cells[at]),
                 place=place,
             )
 
-    def _alike(self, like: "TableRecords", place: int, width: int) -> str | int | None:
+    def _alike(self, like: "TableRecords", place: int | None, width: int) -> str | int | None:
         """The column of the other table's name; where either has no header, of its place."""
+        if place is None:
+            return None
         if self.columns is not None and like.columns is not None:
             name = like.columns[place]
             return name if name in self.columns else None
@@ -151,6 +161,13 @@ class TableRecords(Records):
                 f"Name another one, {argument('text_column=')} or {argument('label_column=')}."
             )
         return text_at, label_at
+
+    def _found_text(self, sample: list[list[Any]], text: str | int | None) -> int:
+        """The place of the texts in a table without labels."""
+        if text is not None:
+            return self._place(text, "text_column=", len(sample[0]))
+        by_name = self._by_name(TEXT_NAMES, None)
+        return self._text_by_kind(sample, None) if by_name is None else by_name
 
     def _place(self, column: str | int, which: str, width: int) -> int:
         """Where a column is that was asked for by name, or by number from 1."""
@@ -190,12 +207,13 @@ class TableRecords(Records):
             f"column has them, {argument('label_column=')}: {named(names)}."
         )
 
-    def _text_by_kind(self, sample: list[list[Any]], label: int) -> int:
+    def _text_by_kind(self, sample: list[list[Any]], label: int | None) -> int:
         """The column with the longest texts."""
         sizes = {i: _mean_size(sample, i) for i in range(len(sample[0])) if i != label}
         if not sizes or max(sizes.values()) == 0:
+            beside = "" if label is None else f" beside {self._name(label)}"
             raise DataError(
-                f"{self.path}: expected a column of texts beside {self._name(label)}, got none. "
+                f"{self.path}: expected a column of texts{beside}, got none. "
                 f"Say which column has them, {argument('text_column=')}."
             )
         return max(sizes, key=sizes.__getitem__)
@@ -204,12 +222,14 @@ class TableRecords(Records):
         return str(place + 1) if self.columns is None else repr(self.columns[place])
 
     def _note(self) -> str:
+        used = [self.text_column, *([] if self.label_column is None else [self.label_column])]
+        said = [
+            f"{what} {self._name(at)}" for what, at in zip(("text", "label"), used, strict=False)
+        ]
         head = "no header" if self.columns is None else "by the header"
-        others = len(self.columns) - 2 if self.columns is not None else 0
-        return (
-            f"columns: text {self._name(self.text_column)}, label {self._name(self.label_column)} "
-            f"({head}{f', {others} others not used' if others > 0 else ''})"
-        )
+        others = len(self.columns) - len(used) if self.columns is not None else 0
+        more = f", {others} others not used" if others > 0 else ""
+        return f"columns: {', '.join(said)} ({head}{more})"
 
 
 class SeparatedRecords(TableRecords):

@@ -24,9 +24,13 @@ _MISSING = ("?", "nan", "NaN", "")
 class TimeSeriesRecords(Records):
     """The series of a .ts file, each [T, I], of one length or of many."""
 
-    def __init__(self, path: Path, *, encoding: str | None = None) -> None:
+    def __init__(self, path: Path, *, encoding: str | None = None, labelled: bool = True) -> None:
         """Read the header.
 
+        Args:
+            path: the file.
+            encoding: see `read_pieces`.
+            labelled: whether it must have classes; those that it has count for nothing otherwise.
         Raises:
             DataError: when there is none, or it says that the file has no classes or time stamps.
         """
@@ -34,8 +38,12 @@ class TimeSeriesRecords(Records):
         self.where = str(path)
         self.encoding = encoding
         header = self._header()
-        self.classes = declared = self._classes(header.get("classlabel"))
-        self._declared = frozenset(declared)
+        declared = header.get("classlabel")
+        self._has_labels = labelled or (declared or "").lower().startswith("true")
+        self._declared: frozenset[str] | None = None
+        if labelled:
+            self.classes = self._classes(declared)
+            self._declared = frozenset(self.classes)
         if header.get("timestamps", "false").lower() == "true":
             raise DataError(
                 f"{path}: expected series at even steps, got one with time stamps. "
@@ -50,6 +58,8 @@ class TimeSeriesRecords(Records):
         for number, line in self._lines(after_header=True):
             place = f"{self.path}, line {number}"
             *channels, label = line.split(":")
+            if not self._has_labels:
+                channels, label = [*channels, label], ""
             if not channels:
                 raise DataError(
                     f"{place}: expected a series and its class behind a colon, got {line:.40}. "
@@ -62,7 +72,7 @@ class TimeSeriesRecords(Records):
                     f"{len(channels)}. Write every series with the same channels."
                 )
             label = label.strip()
-            if label not in self._declared:
+            if self._declared is not None and label not in self._declared:
                 raise DataError(
                     f"{place}: expected one of the classes in the header "
                     f"({named(self.classes or ())}), got {label!r}. Add it to @classLabel."

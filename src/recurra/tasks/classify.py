@@ -29,10 +29,13 @@ from recurra.data import (
     read_part,
     write_examples,
 )
+from recurra.data.opening import open_inputs
+from recurra.data.records import Records
 from recurra.errors import DataError, argument
 from recurra.files import read_json, read_tensors, tensor_bytes, write_atomically
 from recurra.insight import confusion_png
 from recurra.models import Classifier, Confusion, Names, Scaling
+from recurra.models.classifier import Prediction
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
@@ -84,6 +87,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     name: ClassVar[str] = "classify"
     title: ClassVar[str] = "classifier"
     counted: ClassVar[str] = "sequences"
+    predicted: ClassVar[tuple[str, ...]] = ("label", "probability")
     data_settings: ClassVar[type[Settings]] = LabelledSettings
     model_settings: ClassVar[type[Settings]] = ClassifierSettings
     training_settings: ClassVar[type[TrainingSettings]] = ClassifyTraining
@@ -468,6 +472,27 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             "seconds": time.perf_counter() - started,
             "confusion": confusion.to_config(),
         }
+
+    @classmethod
+    def inputs(cls, model: Classifier, path: Path, how: LabelledSettings) -> Records:
+        """Texts or series without labels, as the model reads them."""
+        return open_inputs(
+            path,
+            series=not cls.reads_texts(model),
+            text_column=_column(how.text_column),
+            encoding=how.encoding,
+        )
+
+    @classmethod
+    def reads_texts(cls, model: Classifier) -> bool:
+        """Whether the model has words; else it reads series."""
+        return model.embedding is not None
+
+    @classmethod
+    def row(cls, prediction: Prediction) -> dict[str, Any]:
+        """The class, its probability, and that of each class."""
+        each = {f"probability of {k}": value for k, value in prediction.probabilities.items()}
+        return {"label": str(prediction.label), "probability": prediction.probability, **each}
 
     @classmethod
     def say(cls, figures: Mapping[str, Any]) -> str:

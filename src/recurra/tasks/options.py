@@ -66,6 +66,8 @@ class Options:
         model: of its model settings.
         training: of its training settings.
         next_lines: commands that use a run, `{run}` being its folder.
+        predicts: what its own name of `recurra predict` says of inputs, and a run in an example;
+            None where its models predict nothing.
     """
 
     task: str
@@ -75,6 +77,7 @@ class Options:
     model: type[Settings]
     training: type[TrainingSettings]
     next_lines: tuple[str, ...] = ()
+    predicts: tuple[str, str] | None = None
 
 
 # ---- what every model of recurrent layers takes --------------------------------------------------
@@ -369,7 +372,11 @@ OPTIONS = {
             data=LabelledSettings,
             model=ClassifierSettings,
             training=ClassifyTraining,
-            next_lines=("recurra predict {run} --help",),
+            next_lines=("recurra predict {run} FILE --out predictions.csv",),
+            predicts=(
+                "Say which class each input is of, and how probable that is.",
+                "runs/reviews",
+            ),
         ),
     )
 }

@@ -186,6 +186,11 @@ class Run:
         """Every setting by its name."""
         return settings_of(self.folder, self.task_class, self.config).flat()
 
+    @property
+    def data_settings(self) -> Any:
+        """Those of the run's data, as the task declares them."""
+        return settings_of(self.folder, self.task_class, self.config).data
+
     def history(self) -> Any:
         """The rows of metrics.csv: a pandas frame where pandas is installed, else a list of
         dictionaries; what was not measured at a step is nan or None."""
@@ -225,9 +230,8 @@ class Run:
         """
         model = self.load(device=device)
         if data is not None:
-            own = settings_of(self.folder, self.task_class, self.config).data
-            check_known(how, type(own))
-            own = replace(own, **how)
+            check_known(how, type(self.data_settings))
+            own = replace(self.data_settings, **how)
             figures = self.task_class.evaluate_file(model, one_or_several(data), split, own)
         else:
             figures = self.task.evaluate(model, split or "test")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from recurra.data.records import Records
 from recurra.data.source import Source
 from recurra.models import Model
 from recurra.settings import Settings
@@ -86,6 +87,8 @@ class Task(ABC, Generic[ModelT, BatchT]):
         counted: what speed is counted in, as in "tokens".
         figures: what is reported; the first decides which model is the best.
         loss_name: what the training loss is called in tables.
+        predicted: what there is to say of an input, the attributes of a prediction; empty where a
+            model predicts nothing.
         data_settings: which data, and how it is read.
         model_settings: of the model.
         training_settings: how it is trained, with the task's own settings and defaults.
@@ -97,6 +100,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
     title: ClassVar[str]
     counted: ClassVar[str] = "tokens"
     loss_name: ClassVar[str] = "nll"
+    predicted: ClassVar[tuple[str, ...]] = ()
     data_settings: ClassVar[type[Settings]]
     model_settings: ClassVar[type[Settings]]
     training_settings: ClassVar[type[TrainingSettings]] = TrainingSettings
@@ -241,6 +245,29 @@ class Task(ABC, Generic[ModelT, BatchT]):
             for name, value in figures.items()
             if name not in ("run", "split") and isinstance(value, int | float)
         )
+
+    @classmethod
+    def inputs(cls, model: ModelT, path: Path, how: Any) -> Records:
+        """What a file or folder has for the model to say something of; of a task that predicts.
+
+        Args:
+            model: of the task.
+            path: of the file or folder.
+            how: the data settings to read it by.
+        Raises:
+            DataError: when it cannot be read.
+        """
+        raise NotImplementedError(f"{cls.name} predicts nothing")
+
+    @classmethod
+    def reads_texts(cls, model: ModelT) -> bool:
+        """Whether an input of the model is a text, which may stand on a line."""
+        return True
+
+    @classmethod
+    def row(cls, prediction: Any) -> dict[str, Any]:
+        """A prediction as a row of a table: what is predicted, then whatever else there is."""
+        return {name: getattr(prediction, name) for name in cls.predicted}
 
     def preview(self, model: ModelT, moment: Moment, training: Any) -> tuple[str, str] | None:
         """Something that the model makes now, for people to look at, and how it was made; None:

@@ -1,0 +1,33 @@
+"""What a model makes of inputs, however many there are: some at a time, each with its place."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from recurra.data.inputs import in_chunks
+from recurra.data.records import Record
+from recurra.errors import DataError
+from recurra.training.task import Task
+
+CHUNK = 1024  # inputs that are held at a time
+
+
+def predictions(
+    task: type[Task[Any, Any]], model: Any, records: Iterable[Record]
+) -> Iterator[list[tuple[Record, Any]]]:
+    """Each input with what the model makes of it, some at a time, in their order.
+
+    Raises:
+        DataError: where the model cannot read one, naming its place.
+    """
+    for some in in_chunks(records, CHUNK, series=not task.reads_texts(model)):
+        yield list(zip(some, _predicted(model, some), strict=True))
+
+
+def _predicted(model: Any, some: list[Record]) -> list[Any]:
+    try:
+        return model.predict([record.value for record in some])
+    except (DataError, ValueError) as error:
+        if len(some) > 1:  # one by one, to know which it was
+            return [said for record in some for said in _predicted(model, [record])]
+        _, colon, rest = str(error).partition(": expected ")
+        raise DataError(f"{some[0].place}{colon}{rest}" if colon else str(error)) from error

@@ -1,0 +1,172 @@
+"""`recurra predict`, and `recurra classify`, its name for a classifier."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recurra.cli.main import app
+from recurra.tasks.options import OPTIONS
+
+
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a classifier of series with two channels."""
+    from recurra.tasks import train
+
+    folder = tmp_path_factory.mktemp("walks")
+    for i in range(24):
+        (folder / "data" / ("up" if i % 2 else "down")).mkdir(parents=True, exist_ok=True)
+        walk = np.linspace(0, 1 if i % 2 else -1, 5 + i % 3)
+        name = f"data/{'up' if i % 2 else 'down'}/{i}.npy"
+        np.save(folder / name, np.stack([walk, 1 + walk], axis=1))
+    run = train(
+        *("classify",),
+        data=str(folder / "data"),
+        out=folder / "run",
+        view=None,
+        hidden_size=4,
+        epochs=8,
+        lr=0.05,
+        threads=1,
+    )
+    return run.folder
+
+
+def labels(outcome: Any) -> list[str]:
+    assert outcome.code == 0, outcome.err
+    return [line.split("\t")[0] for line in outcome.out.splitlines()]
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(content))
+    monkeypatch.setattr(
+        "recurra.cli.predict.sys", type("sys", (), {"stdin": stream, "stdout": sys.stdout})
+    )
+
+
+def test_a_classifier_says_what_it_makes_of_texts(recurra: Any, reviews: Path) -> None:
+    outcome = recurra("predict", reviews, "a fine film", "a dull one")
+    assert outcome.code == 0
+    lines = [line.split("\t") for line in outcome.out.splitlines()]
+    assert [(line[0], line[2]) for line in lines] == [("1", "a fine film"), ("0", "a dull one")]
+    said = json.loads(recurra("predict", reviews, "a fine film", "--json").out)
+    assert said["label"] == "1"
+    assert sum(said["probabilities"].values()) == pytest.approx(1.0)
+    assert said["probability"] == pytest.approx(float(lines[0][1]), abs=1e-4)
+
+
+def test_a_classifier_reads_a_file_a_line_at_a_time(
+    recurra: Any, reviews: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "more.txt").write_text("a dull one\na fine film\n")
+    outcome = recurra("predict", reviews, "--file", tmp_path / "more.txt")
+    assert [line[0] for line in outcome.out.splitlines()] == ["0", "1"]
+
+
+def test_a_language_model_does_not_predict(recurra: Any, run: Path) -> None:
+    outcome = recurra("predict", run, "a text")
+    assert outcome.code == 2
+    assert outcome.err.startswith("recurra: predict: expected the run of a task that predicts")
+
+
+def test_every_task_that_predicts_has_a_command_of_its_name(recurra: Any, reviews: Path) -> None:
+    names = [options.task for options in OPTIONS.values() if options.predicts is not None]
+    assert names == ["classify"]
+    commands = {each.name for each in app.registered_commands}
+    assert commands.issuperset(names)
+    assert "lm" not in commands
+    outcome = recurra("classify", "--help")
+    for words in ("Say which class each input is of", "recurra classify runs/reviews", "--out"):
+        assert words in " ".join(outcome.out.split())
+    assert labels(recurra("classify", reviews, "a fine film")) == ["1"]
+
+
+def test_files_are_inputs_and_texts_are(recurra: Any, reviews: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,a dull one\n2,a fine film\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "a fine film", "label": "0"}\n')
+    words = (tmp_path / "a.csv", "a dull one", tmp_path / "b.jsonl")
+    outcome = recurra("predict", reviews, *words)
+    assert labels(outcome) == ["0", "1", "0", "1"]
+    assert "a.csv: columns: text 'text' (by the header, 1 others not used)" in outcome.err
+    (tmp_path / "notes").write_text("a fine film\n")
+    missing = recurra("predict", reviews, tmp_path / "c.csv")
+    assert (missing.code, missing.out) == (2, "")
+    assert f"{tmp_path / 'c.csv'}: expected a file or a folder, got no such file" in missing.err
+
+
+def test_predictions_become_a_table(recurra: Any, reviews: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("id\ttext\n" + "7\ta dull one\n8\ta fine film\n" * 700)
+    table = tmp_path / "predictions.csv"
+    for _ in range(2):  # older predictions are replaced
+        outcome = recurra("classify", reviews, tmp_path / "a.tsv", "--out", table)
+        assert (outcome.code, outcome.out) == (0, "")
+        assert f"1,400 predictions are in {table}" in outcome.err
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["0", "1"] * 700
+    assert rows[0]["input"] == "a dull one"
+    assert float(rows[0]["probability"]) == float(rows[0]["probability of 0"])
+
+
+def test_what_is_there_is_kept(recurra: Any, reviews: Path, tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("text,label\nmine,1\n")
+    (tmp_path / "bad.tsv").write_text("id\ttext\n1\ta dull one\n2\t\n")
+    for words, said in (
+        ((table, "--out", table), "--out: expected a new file, or older predictions to replace"),
+        (("a", "--out", tmp_path / "x.doc"), "--out: expected a file that ends in .csv"),
+        (("a", "--out", tmp_path / "x.csv", "--json"), "--out: expected a table or --json"),
+        ((tmp_path / "bad.tsv", "--out", tmp_path / "x.csv"), "bad.tsv, line 3: expected a text"),
+    ):
+        outcome = recurra("predict", reviews, *words)
+        assert outcome.code == 2
+        assert said in outcome.err
+    assert table.read_text() == "text,label\nmine,1\n"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["bad.tsv", "mine.csv"]
+
+
+def test_lines_that_are_piped_in(
+    recurra: Any, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in ((), ("-",)):
+        pipe(monkeypatch, b"\xef\xbb\xbfa fine film\r\na dull one")
+        assert labels(recurra("predict", reviews, *words)) == ["1", "0"]
+    for content, said in (
+        (b"a fine film\n\n", "standard input, line 2: expected a text at least, got none"),
+        ("größe\n".encode("latin-1"), "standard input: expected UTF-8 text, got byte 0xf6"),
+    ):
+        pipe(monkeypatch, content)
+        outcome = recurra("predict", reviews)
+        assert (outcome.code, said in outcome.err) == (2, True)
+
+
+def test_series_are_read_from_files(recurra: Any, walks: Path, tmp_path: Path) -> None:
+    up = np.linspace(0, 1, 9)
+    np.save(tmp_path / "a.npy", np.stack([up, 1 + up], axis=1))
+    (tmp_path / "b.csv").write_text("x,y\n0,1\n-0.5,0.5\n-1,0\n")
+    (tmp_path / "c.ts").write_text("@classLabel false\n@data\n0,0.5,1:1,1.5,2\n0,-1:1,0\n")
+    outcome = recurra("predict", walks, *(tmp_path / name for name in ("a.npy", "b.csv", "c.ts")))
+    assert labels(outcome) == ["up", "down", "up", "down"]
+    assert outcome.out.splitlines()[2].endswith("c.ts, line 3")
+    for name, content, said in (
+        ("d.csv", "x,y\n0,\n1,2\n", "d.csv: expected a number at every step, got 1 missing"),
+        ("d.csv", "x\n0\n1\n", "d.csv: expected 2 channels, as in training, got 1"),
+    ):
+        (tmp_path / name).write_text(content)
+        outcome = recurra("predict", walks, tmp_path / "a.npy", tmp_path / name)
+        assert (outcome.code, said in outcome.err) == (2, True), outcome.err
+    refused = recurra("predict", walks, "-")
+    assert "expected files of series, as the run was trained on, got standard input" in refused.err
+
+
+def test_only_runs_of_the_task_are_read(recurra: Any, run: Path) -> None:
+    outcome = recurra("classify", run, "a text")
+    assert (outcome.code, "expected the run of a task ('classify'), got 'lm'" in outcome.err) == (
+        *(2, True),
+    )

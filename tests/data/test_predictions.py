@@ -1,0 +1,98 @@
+"""Tables of predictions: what is in them, and what they never replace."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from recurra.data.predictions import FORMATS, check_table, written_table
+from recurra.errors import DataError
+
+ROWS = [
+    {"input": 'a "fine", film\n', "label": "1", "p": 0.75},
+    {"input": "ü", "label": "0", "p": 0.5},
+]
+NAMES = ("label", "p")
+
+
+def read(path: Path) -> list[list[str]]:
+    if path.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        return [list(map(str, row.values())) for row in parquet.read_table(path).to_pylist()]
+    if path.suffix == ".jsonl":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [list(map(str, json.loads(line).values())) for line in lines]
+    with path.open(encoding="utf-8", newline="") as file:
+        found = list(csv.reader(file, delimiter="," if path.suffix == ".csv" else "\t"))
+    assert found[0] == ["input", "label", "p"]
+    return found[1:]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_come_in_their_order_and_replace_older_predictions(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / "new" / f"table{suffix}"
+    for rows in (ROWS, ROWS[:1], ROWS):
+        check_table(path, NAMES)
+        with written_table(path) as put:
+            for row in rows:
+                put([row])
+        assert [row[:2] for row in read(path)] == [[r["input"], r["label"]] for r in rows]
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_ends_early_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"table{suffix}"
+    with written_table(path) as put:
+        put(ROWS)
+    before = path.read_bytes()
+
+    def write() -> None:
+        with written_table(path) as put:
+            put(ROWS[:1])
+            raise DataError("line 7")
+
+    with pytest.raises(DataError, match="line 7"):
+        write()
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "input,output\nx,y\n"),
+        ("b.csv", "my notes\n"),
+        ("c.tsv", "input,label,p\n"),
+        ("d.jsonl", '["input", "label"]\n'),
+        ("e.jsonl", "no json\n"),
+        ("f.parquet", "PAR1 and so on"),
+        ("g.csv", b"\xff\xfe\0"),
+    ],
+)
+def test_what_is_no_table_of_predictions_is_not_replaced(
+    tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match="out: expected a new file, or older predictions"):
+        check_table(path, NAMES)
+
+
+def test_only_files_of_known_formats_are_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"out: expected a file that ends in \.csv, \.tsv"):
+        check_table(tmp_path / "a.xlsx", NAMES)
+    (tmp_path / "b.csv").mkdir()
+    (tmp_path / "c.csv").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "d.csv").touch()
+    for name, got in (("b.csv", "no file"), ("c.csv", "a symbolic link")):
+        with pytest.raises(ValueError, match=got):
+            check_table(tmp_path / name, NAMES)
+    check_table(tmp_path / "d.csv", NAMES)
+    (tmp_path / "file").touch()
+    message = "expected to write predictions, got "
+    with pytest.raises(DataError, match=message), written_table(tmp_path / "file/a.csv") as put:
+        put(ROWS)
