@@ -24,6 +24,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"decoding"}),
     frozenset({"models"}),
     frozenset({"data", "training", "insight"}),
+    frozenset({"runs"}),
     frozenset({"tasks"}),
     frozenset({"comparison"}),
     frozenset({"app", "cli"}),

@@ -14,6 +14,7 @@ from recurra.data import Vocabulary
 from recurra.errors import CheckpointError, DataError, RunError
 from recurra.files import AppendLog, read_tensors
 from recurra.models import Model, save
+from recurra.runs.logbook import FolderLogbook
 from recurra.training import (
     Hook,
     LanguageTrainer,
@@ -408,13 +409,13 @@ def test_checkpoints_take_a_twentieth_of_the_time_at_most(
     trainer = lab.trainer(
         "run", max_steps=399, eval_every=399, hooks=[timed], clock=lambda: timed.now
     )
-    keep = trainer.book.keep_checkpoint
+    keep = FolderLogbook.keep_checkpoint
 
-    def slow(checkpoint: Any) -> None:
+    def slow(book: FolderLogbook, checkpoint: Any) -> None:
         timed.now += 6.0
-        keep(checkpoint)
+        keep(book, checkpoint)
 
-    monkeypatch.setattr(trainer.book, "keep_checkpoint", slow)
+    monkeypatch.setattr(FolderLogbook, "keep_checkpoint", slow)
     trainer.fit()
     first, *others = timed.saved_at
     assert first == 30  # none has been timed yet

@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +7,7 @@ from recurra.tasks import LanguageTask
 from recurra.tasks.options import LanguageTraining
 from recurra.text import Vocabulary
 from recurra.training import Moment
-from recurra.training.logbook import RunLogs
 from recurra.training.trainer import due_milestone
-from recurra.views import Sample
 
 
 @pytest.mark.parametrize(
@@ -29,17 +26,6 @@ def test_samples_are_due_at_the_start_a_tenth_a_half_and_the_end(
     fraction: float, taken: list[float], expected: float | None
 ) -> None:
     assert due_milestone(fraction, taken) == expected
-
-
-def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:
-    log = RunLogs(tmp_path, ("step",), dict.fromkeys(RunLogs.names, 0))
-    log.sample(Sample(fraction=0.1, step=12, epoch=0.25, about="temperature 0.8", text="abc"))
-    log.sample(Sample(fraction=1.0, step=99, epoch=2.0, about="temperature 0.8", text="é"))
-    log.close()
-    assert (tmp_path / "samples.txt").read_text(encoding="utf-8") == (
-        "=== 10%: step 12, epoch 0.25, temperature 0.8 ===\nabc\n\n"
-        "=== end: step 99, epoch 2.00, temperature 0.8 ===\né\n\n"
-    )
 
 
 def drawn(

@@ -28,7 +28,7 @@ from recurra.terminal import Lasting, printable, speaks
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from recurra.training import TrainingResult
+    from recurra.runs import TrainingResult
     from recurra.views import View
 
 
@@ -184,8 +184,8 @@ def _say_stopped(options: Options, out: Path | None, *, resume: bool) -> None:
     line = "stopped before the run could start; "
     line += "it is as it was" if resume else "nothing of it is left"
     # Not imported anew: an import of torch that was broken off cannot be taken up again.
-    runs = sys.modules.get("recurra.training.runs")
-    described = sys.modules.get("recurra.training.described")
+    runs = sys.modules.get("recurra.runs.starting")
+    described = sys.modules.get("recurra.runs.folder")
     folder = out if out is not None else getattr(runs, "last_started", None)
     if described is not None and folder is not None and described.is_run(folder):
         quoted = shlex.quote(str(folder))

@@ -21,9 +21,9 @@ from recurra.lang import Cell
 from recurra.models import Model
 from recurra.models.files import CONFIG_NAME
 from recurra.models.saving import write_config
+from recurra.runs.folder import kinds_of
 from recurra.tasks import find
 from recurra.training import Task
-from recurra.training.described import kinds_of
 from recurra.training.settings import RunSettings, TrainingSettings
 
 _BLOCK_BYTES = 1 << 24

@@ -15,23 +15,13 @@ from recurra.files import FolderLock
 from recurra.models import Model
 from recurra.models.files import CONFIG_NAME, FORMAT
 from recurra.models.saving import model_config, write_config
+from recurra.runs import Run, TrainingResult, ViewMaker, go_on, start
+from recurra.runs.fitting import begin, describe, fit_in, restore
+from recurra.runs.folder import refuse_run_files
 from recurra.tasks.evaluation import evaluate
 from recurra.tasks.language import LanguageTask, LanguageTraining
 from recurra.text import Vocabulary
-from recurra.training.folders import refuse_run_files
-from recurra.training.keeping import FolderLogbook
 from recurra.training.machine import generators_kept
-from recurra.training.runs import (
-    Run,
-    TrainingResult,
-    ViewMaker,
-    begin,
-    describe,
-    fit_in,
-    go_on,
-    restore,
-    start,
-)
 from recurra.training.trainer import Hook, Trainer
 from recurra.views import View
 
@@ -58,9 +48,7 @@ def train_language_model(
     """As `recurra.train("lm", ...)`, with the settings in a dictionary and silent by default."""
     if resume:
         return go_on(folder, given or {}, task="lm", view=view)
-    run = start(LanguageTask, Path(folder), given or {}, view=view)
-    assert run.result is not None
-    return run.result
+    return start(LanguageTask, Path(folder), given or {}, view=view)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +109,7 @@ class LanguageTrainer:
         self.folder = Path(folder)
         self.task = LanguageTask(vocabulary, {"train": train, "val": val})
         self.task.adopt(model)
-        self.book = FolderLogbook(self.folder, model)
-        self.trainer = Trainer(
-            self.task, model, config, logbook=self.book, view=view, hooks=hooks, clock=clock
-        )
+        self.trainer = Trainer(self.task, model, config, view=view, hooks=hooks, clock=clock)
         self.trainer.about = describe(self.trainer)
         self._marks: Mapping[str, int] | None = None
 
@@ -154,7 +139,7 @@ class LanguageTrainer:
                 self._begin()
             marks, self._marks = self._marks, None
             assert marks is not None
-            return fit_in(self.folder, self.trainer, self.book, lock, marks)
+            return fit_in(self.folder, self.trainer, lock, marks)
 
     def _begin(self) -> None:
         """Write what this run is, and the checkpoint of its start."""

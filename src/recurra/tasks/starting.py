@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from recurra.errors import RunError, argument
+from recurra.runs import Run, TrainingResult, ViewMaker, go_on, start
 from recurra.settings import declared, default_of, kind_of, nearest
 from recurra.tasks import classify, language, problems  # noqa: F401  (known once defined)
 from recurra.tasks.options import OPTIONS
-from recurra.training.runs import Run, ViewMaker, go_on, start
 from recurra.training.task import Task
 from recurra.training.trainer import Hook
 
@@ -68,7 +68,8 @@ def train(
         raise ValueError(f'view: expected "auto", None or a function, got {view!r}. Use one.')
     if not resume:
         folder = None if out is None else Path(out)
-        return start(kind, folder, settings, view=make_view, hooks=hooks, init_from=init_from)
+        result = start(kind, folder, settings, view=make_view, hooks=hooks, init_from=init_from)
+        return _run_of(result, kind)
     if out is None:
         raise RunError(
             f"{argument('out')}: expected the folder of a run to resume, got none. Name it."
@@ -79,9 +80,15 @@ def train(
             "one of them out."
         )
     ready = kind if isinstance(kind, Task) else kind.name
-    result = go_on(out, settings, task=ready, view=make_view, hooks=hooks)
-    run = Run.open(out)
+    return _run_of(go_on(out, settings, task=ready, view=make_view, hooks=hooks), kind)
+
+
+def _run_of(result: TrainingResult, task: type[Task[Any, Any]] | Task[Any, Any]) -> Run:
+    """The run, with what it came to, and the task where that has its data already."""
+    run = Run.open(result.folder)
     run.result = result
+    if isinstance(task, Task):
+        run.task = task
     return run
 
 

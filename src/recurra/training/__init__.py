@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from recurra.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from recurra.training.optimization import Schedule, build_optimizer
     from recurra.training.progress import Progress
-    from recurra.training.runs import Run, TrainingResult
     from recurra.training.settings import RunSettings, TrainingSettings
     from recurra.training.step import StepOutcome, clip_gradients
     from recurra.training.task import Description, Loss, Moment, Task
@@ -39,7 +38,7 @@ __all__ = [
     "Moment",
     "PlainView",
     "Progress",
-    "Run",
+    "Run",  # pyright: ignore[reportUnsupportedDunderAll]
     "RunSettings",
     "Sample",
     "Schedule",
@@ -48,7 +47,7 @@ __all__ = [
     "StepOutcome",
     "Task",
     "Trainer",
-    "TrainingResult",
+    "TrainingResult",  # pyright: ignore[reportUnsupportedDunderAll]
     "TrainingSettings",
     "View",
     "build_optimizer",
@@ -64,7 +63,6 @@ _HOMES = {
     "training.checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "training.optimization": ("Schedule", "build_optimizer"),
     "training.progress": ("Progress",),
-    "training.runs": ("Run", "TrainingResult"),
     "training.settings": ("RunSettings", "TrainingSettings"),
     "training.step": ("StepOutcome", "clip_gradients"),
     "training.task": ("Description", "Loss", "Moment", "Task"),
@@ -72,7 +70,8 @@ _HOMES = {
     "views": (
         *("Figure", "LiveView", "PlainView", "Sample", "SilentView", "Status", "View", "view_for"),
     ),
-    # names of version 0.1 that stand higher up since there are tasks
+    # names of version 0.1 that stand higher up now
+    "runs": ("Run", "TrainingResult"),
     "tasks.former": (
         *("LanguageTrainer", "TrainingConfig", "evaluate", "evaluate_run", "load_run"),
         *("train_language_model",),

@@ -1,4 +1,4 @@
-"""Where and in which precision a model trains; the generators that training draws from."""
+"""What a process trains on: device, precision, threads, and the generators that it draws from."""
 
 import logging
 import zlib
@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from recurra.errors import DeviceError, argument
-from recurra.parallel import ALONE, Ranks
+from recurra.parallel import ALONE, Ranks, cores
 from recurra.training.settings import TrainingSettings
 
 
@@ -80,12 +80,15 @@ def _quiet(name: str) -> Iterator[None]:
         log.setLevel(level)
 
 
+def use_threads(settings: TrainingSettings, ranks: Ranks = ALONE) -> None:
+    """Compute with as many threads as the settings say; ranks on one machine share its cores."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    elif ranks.local_world_size > 1:
+        torch.set_num_threads(max(1, cores() // ranks.local_world_size))
+
+
 # ---- random generators ---------------------------------------------------------------------------
-
-
-def seed_all(seed: int) -> None:
-    """Start every generator that training draws from at `seed`."""
-    torch.manual_seed(seed)
 
 
 def derived_seed(seed: int, purpose: str) -> int:
@@ -114,3 +117,15 @@ def restore_random_states(states: dict[str, Tensor], device: torch.device) -> No
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Leave torch's threads and generators as they were before the block, and have gradients in
+    it whatever the caller has turned off."""
+    threads = torch.get_num_threads()
+    try:
+        with generators_kept(), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -28,7 +28,6 @@ from recurra.training.machine import (
     random_states,
     repeatable,
     restore_random_states,
-    seed_all,
 )
 from recurra.training.optimization import (
     Schedule,
@@ -205,7 +204,7 @@ class Trainer(Generic[ModelT, BatchT]):
 
     def seed(self) -> None:
         """Start the generators that dropout draws from where a run starts them."""
-        seed_all(derived_seed(self.settings.seed, self._own("dropout")))
+        torch.manual_seed(derived_seed(self.settings.seed, self._own("dropout")))
 
     def _own(self, name: str) -> str:
         """The name of what each rank has for itself."""

@@ -1,18 +1,27 @@
-"""What a run is, as its config.json says it: task, model, data and settings."""
+"""A run's folder: what is in it, what its config.json says, and what a new one may not hold."""
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from recurra.errors import CheckpointError, RunError
+from recurra.errors import CheckpointError, RunError, argument
+from recurra.files import NewFolder, new_folder
+from recurra.files.metrics import EVENTS
 from recurra.models import Model
-from recurra.models.files import CONFIG_NAME, FORMAT, read_config
+from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 from recurra.models.saving import model_config, write_config
 from recurra.settings import one_or_several
-from recurra.training.checkpoints import TENSORS_NAME
+from recurra.training.checkpoints import RECORD_NAME, TENSORS_NAME
 from recurra.training.settings import RunSettings
 from recurra.training.task import Task
+
+METRICS_NAME = "metrics.csv"
+SAMPLES_NAME = "samples.txt"
+DATA_FOLDERS = ("tokens", "data")  # what tasks read their data into
+# Of whole files, written beside their place: what a killed process may have left parts of.
+WHOLE = (CONFIG_NAME, WEIGHTS_NAME, TENSORS_NAME, RECORD_NAME)
 
 
 def is_run(folder: Path) -> bool:
@@ -105,3 +114,52 @@ def absolute(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> dict[str, 
 def _absolute(path: str | os.PathLike[str]) -> str:
     """The full path; "-", which is standard input, as it is."""
     return str(path) if path == "-" else str(Path(path).resolve())
+
+
+# ---- new runs ------------------------------------------------------------------------------------
+
+
+def next_name(task: str) -> Path:
+    """A folder under runs/ that is not there yet: runs/lm-1, runs/lm-2 and so on."""
+    home = Path("runs")
+    number = 1
+    while os.path.lexists(home / f"{task}-{number}"):
+        number += 1
+    return home / f"{task}-{number}"
+
+
+def new_run(folder: Path) -> AbstractContextManager[NewFolder]:
+    """Prepare a run for `folder`, which is not there yet, or is empty; see `new_folder`."""
+    made = (*WHOLE, *DATA_FOLDERS)
+    return new_folder(folder, refuse=_refuse_used, last=CONFIG_NAME, made=made)
+
+
+def _refuse_used(folder: Path, name: str) -> NoReturn:
+    """Raise RunError for a folder that holds something of that name."""
+    try:
+        is_run = "task" in read_config(folder / CONFIG_NAME)
+    except CheckpointError:
+        is_run = False
+    if is_run:
+        raise RunError(
+            f"{folder}: expected a new folder, got one that holds a run already ({CONFIG_NAME}). "
+            f"Go on with that run by {argument('resume=True')}, or choose another name with "
+            f"{argument('out=')}."
+        )
+    raise RunError(
+        f"{folder}: expected a new folder or an empty one, got one that holds {name} and is no "
+        f"run's. A run has its folder for itself: choose another name with {argument('out=')}."
+    )
+
+
+def refuse_run_files(folder: Path) -> None:
+    """Raise RunError when `folder` has a file of a name that a run writes; others may be there."""
+    names = (*WHOLE, METRICS_NAME, SAMPLES_NAME, *DATA_FOLDERS)
+    found = [name for name in names if os.path.lexists(folder / name)]
+    found += [path.name for path in folder.glob(EVENTS)]
+    if found:
+        raise RunError(
+            f"{folder}: expected a folder without a run, got one with {found[0]}. Go on with the "
+            f"run that is there with fit(resume=True), or {argument('resume=True')}, or use "
+            "another folder."
+        )

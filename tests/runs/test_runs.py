@@ -421,7 +421,7 @@ def test_a_start_that_is_stopped_leaves_nothing(
         os.kill(os.getpid(), signal.SIGTERM)
 
     homes = {"prepare_text": "tasks.language", "build_fabric": "training.trainer"}
-    monkeypatch.setattr(f"recurra.{homes.get(where, 'training.runs')}.{where}", stopped)
+    monkeypatch.setattr(f"recurra.{homes.get(where, 'runs.logbook')}.{where}", stopped)
     with pytest.raises(Terminated) as caught:
         train_language_model(tmp_path / "deep" / "run", settings)
     assert caught.value.code == 143

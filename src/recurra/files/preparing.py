@@ -1,4 +1,4 @@
-"""The folder of a new run: made beside its place, and put there once the run can start.
+"""A new folder, made beside its place and put there once it is ready.
 
 Nothing that was there before is touched: a start that fails, is stopped or killed leaves what it
 made in a hidden folder of its own, which it removes, or the next start does.
@@ -9,46 +9,44 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recurra.errors import CheckpointError, RunError, argument
+from recurra.errors import RunError, argument
 from recurra.files.locking import LOCK_NAME, FolderLock, is_held
-from recurra.models.files import CONFIG_NAME, WEIGHTS_NAME, read_config
-from recurra.training.checkpoints import RECORD_NAME, TENSORS_NAME
-from recurra.training.logbook import EVENTS, METRICS_NAME, SAMPLES_NAME
 
-DATA_FOLDERS = ("tokens", "data")  # what tasks read their data into
-# Of whole files, written beside their place: what a killed process may have left parts of.
-WHOLE = (CONFIG_NAME, WEIGHTS_NAME, TENSORS_NAME, RECORD_NAME)
+Refuse = Callable[[Path, str], None]
+
 _NEW = re.compile(r"\.recurra-new-(\d+)-[0-9a-f]{8}")
 
 
 class NewFolder:
-    """Where a run is prepared, with the lock of the run.
+    """Where a folder is prepared, with its lock.
 
     Attributes:
         path: to write into.
-        lock: held from the start, by the run too.
+        lock: of the folder, held from the start.
     """
 
-    def __init__(self, folder: Path, place: Path, path: Path, lock: FolderLock) -> None:
+    def __init__(
+        self, folder: Path, place: Path, path: Path, lock: FolderLock, refuse: Refuse, last: str
+    ) -> None:
         self.path, self.lock = path, lock
         self.begun = False
-        self._folder, self._place = folder, place
+        self._folder, self._place, self._refuse, self._last = folder, place, refuse, last
 
     def begin(self) -> None:
-        """Put what was written in place; from here on it is a run.
+        """Put what was written in place.
 
         Raises:
             RunError: when something has come there meanwhile.
         """
-        refuse_used(self._folder, but=self.path)
+        _check_empty(self._folder, self._refuse, but=self.path)
         try:
             if self.path.parent == self._place:
-                # The folder itself must stay: config.json, which makes a run of it, comes last.
-                for entry in sorted(self.path.iterdir(), key=lambda each: each.name == CONFIG_NAME):
+                # The folder itself must stay: what makes of it what it is comes last.
+                for entry in sorted(self.path.iterdir(), key=lambda each: each.name == self._last):
                     entry.rename(self._place / entry.name)
                 self.path.rmdir()
             else:
@@ -64,13 +62,21 @@ class NewFolder:
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[NewFolder]:
-    """Prepare a run for `folder`, which is not there yet, or is empty.
+def new_folder(
+    folder: Path, *, refuse: Refuse, last: str, made: Collection[str]
+) -> Iterator[NewFolder]:
+    """Prepare what becomes `folder`, which is not there yet, or is empty.
 
     A hidden folder beside it takes what is written; `begin` renames that. Where the folder cannot
     be replaced (a mounted disk, the working folder, a parent that may not be written), the hidden
     one is inside it. Leaving before `begin` removes all that was made.
 
+    Args:
+        folder: its place.
+        refuse: raises the error for a folder that holds something of that name already.
+        last: the name of the file without which the folder is nothing yet.
+        made: the names of all that is ever written there before `begin`: what killed processes
+            left is removed where there is nothing else in it.
     Raises:
         RunError: when the folder holds anything, or cannot be made.
     """
@@ -82,8 +88,8 @@ def new_folder(folder: Path) -> Iterator[NewFolder]:
         raise _unusable(folder, error) from error
     home = place if inside else place.parent
     path = home / f".recurra-new-{os.getpid()}-{secrets.token_hex(4)}"
-    _remove_abandoned(home)
-    refuse_used(folder)
+    _remove_abandoned(home, {*made, LOCK_NAME})
+    _check_empty(folder, refuse)
     new: NewFolder | None = None
     try:
         try:
@@ -91,27 +97,18 @@ def new_folder(folder: Path) -> Iterator[NewFolder]:
         except OSError as error:
             raise _unusable(folder, error) from error
         with FolderLock(place if inside else path) as lock:
-            new = NewFolder(folder, place, path, lock)
+            new = NewFolder(folder, place, path, lock, refuse, last)
             yield new
     finally:
         if new is None or not new.begun:
             shutil.rmtree(path, ignore_errors=True)
-            for made in missing:
+            for parent in missing:
                 with contextlib.suppress(OSError):
-                    made.rmdir()
+                    parent.rmdir()
 
 
-def next_name(task: str) -> Path:
-    """A folder under runs/ that is not there yet: runs/lm-1, runs/lm-2 and so on."""
-    home = Path("runs")
-    number = 1
-    while os.path.lexists(home / f"{task}-{number}"):
-        number += 1
-    return home / f"{task}-{number}"
-
-
-def refuse_used(folder: Path, *, but: Path | None = None) -> None:
-    """Raise RunError when `folder` is there and holds anything besides `but` and its own lock."""
+def _check_empty(folder: Path, refuse: Refuse, *, but: Path | None = None) -> None:
+    """Refuse a folder that is there and holds anything besides `but` and its own lock."""
     if not os.path.lexists(folder):
         return
     try:
@@ -119,35 +116,8 @@ def refuse_used(folder: Path, *, but: Path | None = None) -> None:
         names = sorted({path.name for path in found} - {but.name if but else ""})
     except OSError as error:
         raise _unusable(folder, error) from error
-    if not names:
-        return
-    try:
-        is_run = "task" in read_config(folder / CONFIG_NAME)
-    except CheckpointError:
-        is_run = False
-    if is_run:
-        raise RunError(
-            f"{folder}: expected a new folder, got one that holds a run already ({CONFIG_NAME}). "
-            f"Go on with that run by {argument('resume=True')}, or choose another name with "
-            f"{argument('out=')}."
-        )
-    raise RunError(
-        f"{folder}: expected a new folder or an empty one, got one that holds {names[0]} and is no "
-        f"run's. A run has its folder for itself: choose another name with {argument('out=')}."
-    )
-
-
-def refuse_run_files(folder: Path) -> None:
-    """Raise RunError when `folder` has a file of a name that a run writes; others may be there."""
-    names = (*WHOLE, METRICS_NAME, SAMPLES_NAME, *DATA_FOLDERS)
-    found = [name for name in names if os.path.lexists(folder / name)]
-    found += [path.name for path in folder.glob(EVENTS)]
-    if found:
-        raise RunError(
-            f"{folder}: expected a folder without a run, got one with {found[0]}. Go on with the "
-            f"run that is there with fit(resume=True), or {argument('resume=True')}, or use "
-            "another folder."
-        )
+    if names:
+        refuse(folder, names[0])
 
 
 def _is_lock(path: Path) -> bool:
@@ -163,7 +133,7 @@ def _must_stay(place: Path) -> bool:
     )
 
 
-def _remove_abandoned(parent: Path) -> None:
+def _remove_abandoned(parent: Path, known: Collection[str]) -> None:
     """Remove what starts that were killed have left in `parent`, and nothing that lives."""
     try:
         found = [path for path in parent.iterdir() if _NEW.fullmatch(path.name)]
@@ -171,14 +141,14 @@ def _remove_abandoned(parent: Path) -> None:
         return
     for path in found:
         with contextlib.suppress(OSError):
-            if path.is_dir() and not path.is_symlink() and _is_abandoned(path):
+            if path.is_dir() and not path.is_symlink() and _is_abandoned(path, known):
                 shutil.rmtree(path)
 
 
-def _is_abandoned(path: Path) -> bool:
+def _is_abandoned(path: Path, known: Collection[str]) -> bool:
     """Whether a hidden folder holds what a start makes and no process is in it."""
     names = {entry.name for entry in path.iterdir() if not entry.name.endswith(".part")}
-    if not names <= {*WHOLE, *DATA_FOLDERS, LOCK_NAME}:
+    if not names.issubset(known):
         return False
     if LOCK_NAME in names:
         return not is_held(path)

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 import recurra as rc
 from recurra.cli import app
 
-RUNS = Path(__file__).parents[1] / "runs" / "format-1"
+RUNS = Path(__file__).parent / "format-1"
 EXPECTED = json.loads((RUNS / "expected.json").read_text("utf-8"))
 
 # What ends each of them; the settings of each stand in its config.json.

@@ -1,0 +1,3 @@
+from small_language import model, synthetic_text, text, tokens, vocabulary
+
+__all__ = ["model", "synthetic_text", "text", "tokens", "vocabulary"]
