@@ -14,6 +14,7 @@ from recurra.errors import DataError
 from recurra.models import Confusion
 from recurra.tasks import ClassifyTask, Run, train
 from recurra.tasks.options import ClassifyTraining, LabelledSettings
+from recurra.text import NgramSpelling
 from recurra.training.task import Moment
 
 GOOD = ["a fine film", "wonderful and fine", "truly wonderful work", "fine work , wonderful cast"]
@@ -121,6 +122,18 @@ def test_words_of_held_out_parts_are_spelled_but_unknown(tmp_path: Path) -> None
     assert text.endswith("a finest film")
 
 
+def test_lengths_of_ngrams_and_their_table() -> None:
+    found = read_labelled((GOOD + BAD, ["good"] * 4 + ["bad"] * 4))
+    settings = LabelledSettings(
+        spelling="ngrams", shortest_ngram=2, longest_ngram=4, ngram_buckets=50
+    )
+    task = ClassifyTask.of(found, settings)
+    assert task.spelling == NgramSpelling(50, shortest=2, longest=4)
+    model = task.build(task.model_settings())
+    assert model.subwords is not None
+    assert model.subwords.num_pieces == 50
+
+
 def test_figures_of_another_file(tmp_path: Path) -> None:
     train_file = sentences(tmp_path / "reviews.tsv")
     run = train("classify", data=str(train_file), out=tmp_path / "run", epochs=6, **SETTINGS)
@@ -184,6 +197,8 @@ def test_starts_from_vectors(tmp_path: Path) -> None:
         ({"level": "char", "lower": True}, r"lower: expected words.*got level=char"),
         ({"pooling": "median"}, r"pooling: expected one of last, mean, max"),
         ({"spelling": "syllables"}, r"spelling: expected one of none, characters, ngrams"),
+        ({"longest_ngram": 2}, r"longest_ngram: expected at least shortest_ngram, 3, got 2"),
+        ({"ngram_buckets": 0}, r"ngram_buckets: expected .*1.* got 0"),
         ({"dropout": 1.0}, r"dropout: expected a number from 0 up to, not including, 1, got 1.0"),
         ({"cell": "gruu"}, r"gruu"),
         ({"test_data": "nowhere.tsv"}, r"nowhere.tsv: expected a file or a folder"),

@@ -60,7 +60,6 @@ FOLDER = "data"
 LEXICON = "words.json"
 VECTORS = "vectors.safetensors"
 EMBEDDING_SIZE = 64
-NUM_BUCKETS = 20_000  # of hashed n-grams
 VALIDATION_EXAMPLES = 5000  # of a larger split, spread over all of it: validating stays cheap
 NUM_SHOWN = 3  # examples of a preview
 _BATCH = 256  # examples that are read side by side where nothing is learned
@@ -164,7 +163,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         if found.num_channels is not None:
             return cls._of_series(found, data, folder)
         vocabulary = _vocabulary(found, data)
-        spelling, lexicon = _spelling(found, vocabulary, data.spelling)
+        spelling, lexicon = _spelling(found, vocabulary, data)
         place = {word: number for number, word in enumerate(lexicon)}
 
         def encode(text: str) -> np.ndarray:
@@ -570,10 +569,10 @@ def _ended(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _spelling(
-    found: LabelledData, vocabulary: Vocabulary, kind: str
+    found: LabelledData, vocabulary: Vocabulary, data: LabelledSettings
 ) -> tuple[Spelling | None, tuple[str, ...]]:
     """How words are spelled, and all words of all parts, the vocabulary's first."""
-    if kind == "none":
+    if data.spelling == "none":
         return None, ()
     if not isinstance(vocabulary, WordVocabulary):
         raise ValueError(
@@ -584,8 +583,9 @@ def _spelling(
     for part in found.parts.values():
         for text in part.values():
             words.update(dict.fromkeys(vocabulary.tokens(text)))
-    if kind == "ngrams":
-        return NgramSpelling(NUM_BUCKETS), tuple(words)
+    if data.spelling == "ngrams":
+        lengths = {"shortest": data.shortest_ngram, "longest": data.longest_ngram}
+        return NgramSpelling(data.ngram_buckets, **lengths), tuple(words)
     return CharacterSpelling.build(vocabulary.words), tuple(words)
 
 

@@ -26,6 +26,7 @@ from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 TEXT, EXAMPLES, MODEL = "Text", "Examples", "Model"
 LEVELS = ("char", "byte", "word", "bpe", "whitespace")
 _PATHS: dict[str, Any] = {"is_path": True, "several": True, "check": paths}
+MAX_NGRAM = 100  # characters; few words have more
 MAX_SAMPLE_LENGTH = 1_000_000  # tokens; training waits while they are drawn
 
 
@@ -286,6 +287,16 @@ class LabelledSettings(Settings):
         EXAMPLES,
         choices=("none", "characters", "ngrams"),
     )
+    shortest_ngram: int = setting(
+        3,
+        "Characters of the shortest n-grams of a word, which stands between < and >.",
+        EXAMPLES,
+        most=MAX_NGRAM,
+    )
+    longest_ngram: int = setting(5, "Characters of the longest.", EXAMPLES, most=MAX_NGRAM)
+    ngram_buckets: int = setting(
+        20_000, "Vectors that n-grams share by their hash.", EXAMPLES, most=MAX_SIZE
+    )
     vectors: str | None = setting(
         None,
         "Vectors of words to start from: a text file of GloVe or word2vec.",
@@ -293,6 +304,14 @@ class LabelledSettings(Settings):
         unset="none",
         is_path=True,
     )
+
+    def check(self) -> None:
+        """The lengths of n-grams are a range."""
+        if self.shortest_ngram > self.longest_ngram:
+            raise ValueError(
+                f"longest_ngram: expected at least {argument('shortest_ngram')}, "
+                f"{self.shortest_ngram}, got {self.longest_ngram}. Give a larger one."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
