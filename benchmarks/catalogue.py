@@ -9,6 +9,7 @@ from benchmarks import (
     memory,
     parallel,
     ragged,
+    sst2,
     torch_nn,
     trainer_overhead,
     vanishing,
@@ -28,6 +29,7 @@ _MODULES = (
     memory,
     parallel,
     ragged,
+    sst2,
     char_rnn,
 )
 
