@@ -193,9 +193,12 @@ def _new_model(
         said = f"\nfrom {init_from}  {taken}"
         logger.info("%s: %s", init_from, taken)
         if not taken.tensors:
+            same = ", ".join(argument(name) for name in taken.others)
+            remedy = f"Give the same {same}, or start" if same else "Start"
             raise RunError(
-                f"{argument('init_from')}: expected a run with weights of the same names and "
-                f"shapes, got none that agree. {taken}."
+                f"{argument('init_from')}: expected a run with weights of the same names, shapes "
+                f"and meaning, got {init_from}, where none of {len(taken.left)} agree: "
+                f"{taken.cause}. {remedy} from another."
             )
     return model, said
 
