@@ -115,7 +115,22 @@ class TableRecords(Records):
 
     def header(self, sample: list[list[Any]], asked: set[str]) -> list[str] | None:
         """The names of the columns; the first row itself where that has them."""
+        self._refuse_repeated(sample, asked)
         return sample[0] if {cell.strip() for cell in sample[0]} & asked else header_of(sample)
+
+    def _refuse_repeated(self, sample: list[list[Any]], asked: set[str]) -> None:
+        """Raise DataError where a first row with names of columns has one of them twice."""
+        names = [str(cell).strip() for cell in sample[0]]
+        for name in {*names}:
+            known = name in asked or name.lower() in TEXT_NAMES + LABEL_NAMES
+            if not known or names.count(name) == 1:
+                continue
+            below = (str(cells[names.index(name)]).strip() for cells in sample[1:])
+            if name not in below:
+                raise DataError(
+                    f"{self.path}: expected columns of different names, got {name!r} "
+                    f"{names.count(name)} times. Rename all but one."
+                )
 
     def __iter__(self) -> Iterator[Record]:
         for number, cells in islice(self.rows(), 1 if self._has_header_row else 0, None):
@@ -376,9 +391,11 @@ class ParquetRecords(TableRecords):
         """The names in the file's schema."""
         file = self._file()
         try:
-            return list(file.schema_arrow.names)
+            names = list(file.schema_arrow.names)
         finally:
             file.close()
+        self._refuse_repeated([names], asked)
+        return names
 
     def _file(self) -> Any:
         try:

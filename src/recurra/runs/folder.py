@@ -112,8 +112,8 @@ def absolute(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> dict[str, 
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    """The full path; "-", which is standard input, as it is."""
-    return str(path) if path == "-" else str(Path(path).resolve())
+    """The full path; "-", which is standard input, as it is, and so is a pipe, which has none."""
+    return str(path) if path == "-" or Path(path).is_fifo() else str(Path(path).resolve())
 
 
 # ---- new runs ------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from recurra.data import (
     write_examples,
 )
 from recurra.data.opening import open_inputs
-from recurra.data.records import Records
+from recurra.data.records import Records, named
 from recurra.errors import DataError, argument
 from recurra.files import read_json, read_tensors, tensor_bytes, write_atomically
 from recurra.insight import confusion_png
@@ -264,15 +264,20 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         return {**own, "data": data}
 
     def describe(self) -> Description:
-        """How many examples, of which classes, and how long."""
-        lines = [
-            (
-                name,
+        """What was read and how, how many examples, of which classes, and how long."""
+        lines = [("read", note) for note in self.description.get("notes", ())]
+        if beside := self.description.get("beside"):
+            lines.append(("left out", named(beside)))
+        of_part = {each["name"]: each for each in self.description.get("parts", ())}
+        for name, part in self.parts.items():
+            said = (
                 f"{len(part):,} examples, {int(part.lengths.sum()):,} {self._unit}, "
-                f"{int(part.lengths.min())} to {int(part.lengths.max())} each",
+                f"{int(part.lengths.min())} to {int(part.lengths.max())} each"
             )
-            for name, part in self.parts.items()
-        ]
+            for count, what in (("missing", "values filled"), ("left_out", "examples left out")):
+                if number := of_part.get(name, {}).get(count):
+                    said += f", {number:,} {what}"
+            lines.append((name, said))
         counts = np.bincount(self.parts["train"].labels, minlength=len(self.labels))
         classes = ", ".join(
             f"{label} {count:,}"

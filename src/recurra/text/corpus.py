@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from recurra.errors import DataError
-from recurra.text.reading import check_source, head_of, looks_like_text, read_pieces
+from recurra.text.reading import (
+    check_source,
+    head_of,
+    looks_like_text,
+    read_pieces,
+    said_of_storage,
+)
 
 STDIN = "-"
 STDIN_NAME = "standard input"
@@ -95,6 +101,12 @@ class Corpus:
             "sha256": digest.hexdigest(),
             "files": [{"path": name, "size_bytes": size} for name, size in kept],
         }
+        notes = [] if self.level == "byte" else [
+            note.replace(file.name, STDIN_NAME) if file == self.spooled else note
+            for file in self.files for note in said_of_storage(file)
+        ]  # fmt: skip
+        if notes:
+            found["notes"] = notes[:NUM_KEPT]
         if self.left_out:
             found["left_out"] = list(self.left_out[:NUM_KEPT])
             found["num_left_out"] = len(self.left_out)
@@ -116,6 +128,8 @@ def say_what(what: dict[str, Any]) -> list[tuple[str, str]]:
     if what["size_bytes"] < 1e6:
         size = f"{what['size_bytes'] / 1e3:,.1f} kB"
     lines = [("read", f"{files}{size}: {_some(names, what['num_files'])}")]
+    if what.get("notes"):
+        lines.append(("note", _some(what["notes"], len(what["notes"]))))
     if what.get("left_out"):
         lines.append(("left out", _some(what["left_out"], what["num_left_out"])))
     return lines

@@ -101,7 +101,8 @@ def check_source(path: str | PathLike[str]) -> Path:
         raise DataError(f"{source}: expected a text file, got no such file. Check the path.")
     if not source.is_file():
         raise DataError(
-            f"{source}: expected an ordinary file, got a pipe or device. Save its text to a file."
+            f"{source}: expected an ordinary file, got a pipe or device. Save its text to a file; "
+            f"a language model also takes what is piped in, {argument('data=-')}."
         )
     return source
 
@@ -245,7 +246,7 @@ def _remedy(head: bytes, given: str | None, near: bytes | None = None) -> str:
     if given is not None and codecs.lookup(given).name != "utf-8":
         return f"Name the encoding that it is written in, {argument('encoding=')}."
     of_bytes = "recurra train lm --level byte learns what is no text."
-    if near is None:
+    if near is None or b"\0" in near or head.startswith(_BINARY):
         return (
             f"It is no text, or in an encoding to be named by {argument('encoding=')}; {of_bytes}"
         )
