@@ -98,6 +98,25 @@ def test_half_precision_keeps_the_weights_whole(model: nn.Module, tokens: np.nda
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+def test_double_precision_is_double_to_the_loss_and_the_state(
+    model: nn.Module, tokens: np.ndarray
+) -> None:
+    step, streams = stepper(model, precision="64-true"), TokenStreams(tokens, 4, 10)
+    model.dropout = nn.Identity()
+    state = None
+    for window in (streams.window(0), streams.window(1)):
+        with torch.no_grad():
+            logits, state = model(window[0], state)
+            chosen = logits.log_softmax(-1).gather(-1, window[1][..., None])
+        assert logits.dtype == torch.float64
+        outcome = step(window, 0.0, Moment())
+        assert outcome.loss == pytest.approx(-chosen.mean().item(), rel=1e-14)
+    assert isinstance(step.state, tuple)
+    assert isinstance(state, tuple)
+    for carried, expected in zip(step.state, state, strict=True):
+        torch.testing.assert_close(carried, expected, rtol=1e-14, atol=1e-15)
+
+
 def _memory(step: Stepper) -> dict[str, Tensor]:
     return {
         f"{index}.{name}": value

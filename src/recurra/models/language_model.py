@@ -251,9 +251,7 @@ class LanguageModel(Model):
                 f"{tuple(inputs.shape)}, got shape {tuple(targets.shape)}. Give the token that "
                 f"follows each, -100 where it does not count."
             )
-        scores = logits.flatten(0, -2)
-        scores = scores.float() if scores.dtype.itemsize < 4 else scores
-        loss = functional.cross_entropy(scores, targets.flatten(), reduction=reduction)
+        loss = token_losses(logits, targets, reduction)
         return (loss.view(targets.shape) if reduction == "none" else loss), final
 
     def _shifted(self, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -563,3 +561,16 @@ class LanguageModel(Model):
             **layer_options(self.recurrent),
             "dtype": str(self.decoder.weight.dtype).removeprefix("torch."),
         }
+
+
+def token_losses(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """Cross entropy of tokens, in nats, computed in float32 at least.
+
+    Args:
+        logits: [..., V].
+        targets: [...] int64; -100 where it does not count.
+        reduction: "mean", "sum" or "none", as torch has it; of "none" the losses come flat.
+    """
+    scores = logits.flatten(0, -2)
+    scores = scores.float() if scores.dtype.itemsize < 4 else scores
+    return functional.cross_entropy(scores, targets.flatten(), reduction=reduction)

@@ -6,7 +6,7 @@ writes, shows and looks at the clock. Nothing here knows what is trained.
 
 from recurra.parallel.ending import cause_of_end, end_with_parent
 from recurra.parallel.launching import launched
-from recurra.parallel.ranks import ALONE, Ranks, Together, cores
+from recurra.parallel.ranks import ALONE, Ranks, Together, cores, use_threads
 from recurra.parallel.torchrun import by_torchrun, reported_by_torchrun, with_devices
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "end_with_parent",
     "launched",
     "reported_by_torchrun",
+    "use_threads",
     "with_devices",
 ]

@@ -131,3 +131,11 @@ def cores() -> int:
     """The cores that this process may use."""
     own = getattr(os, "sched_getaffinity", None)
     return len(own(0)) if own is not None else os.cpu_count() or 1
+
+
+def use_threads(threads: int | None, ranks: Ranks = ALONE) -> None:
+    """Have torch compute with so many threads; None: ranks on one machine share its cores."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif ranks.local_world_size > 1:
+        torch.set_num_threads(max(1, cores() // ranks.local_world_size))

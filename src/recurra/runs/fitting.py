@@ -12,9 +12,9 @@ from recurra.files import FolderLock, remove_parts
 from recurra.models.files import WEIGHTS_NAME
 from recurra.models.saving import check_shapes, read_note
 from recurra.parallel import ALONE
+from recurra.runs.checkpoints import TENSORS_NAME, load_checkpoint, reported_as_run_error
 from recurra.runs.folder import WHOLE
 from recurra.runs.logbook import LOGS, FolderLogbook, marks_of, write_checkpoint
-from recurra.training.checkpoints import TENSORS_NAME, load_checkpoint, reported_as_run_error
 from recurra.training.task import is_better
 from recurra.training.trainer import Trainer
 from recurra.views import Figure, Sample

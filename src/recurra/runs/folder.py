@@ -12,8 +12,8 @@ from recurra.files.metrics import EVENTS
 from recurra.models import Model
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 from recurra.models.saving import model_config, write_config
+from recurra.runs.checkpoints import RECORD_NAME, TENSORS_NAME
 from recurra.settings import one_or_several
-from recurra.training.checkpoints import RECORD_NAME, TENSORS_NAME
 from recurra.training.settings import RunSettings
 from recurra.training.task import Task
 

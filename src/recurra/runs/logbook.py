@@ -10,9 +10,10 @@ from typing import Any
 from recurra.files import AppendLog, FolderLock
 from recurra.files.metrics import EventLog, MetricsTable
 from recurra.models import save
+from recurra.runs.checkpoints import save_checkpoint
 from recurra.runs.folder import METRICS_NAME, SAMPLES_NAME
 from recurra.terminal import printable
-from recurra.training.checkpoints import Checkpoint, save_checkpoint
+from recurra.training.progress import Checkpoint
 from recurra.training.task import Task
 from recurra.training.trainer import Logbook, Trainer
 from recurra.views import Sample, Status

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from recurra.parallel import (
     by_torchrun,
     launched,
     reported_by_torchrun,
+    use_threads,
     with_devices,
 )
+from recurra.runs.checkpoints import TENSORS_NAME, WHAT, how_to_go_on
 from recurra.runs.fitting import TrainingResult, begin, describe, fit_in, restore, result_of
 from recurra.runs.folder import (
     absolute,
@@ -34,8 +36,7 @@ from recurra.runs.folder import (
     settings_of,
     write_new_config,
 )
-from recurra.training.checkpoints import TENSORS_NAME, WHAT, how_to_go_on
-from recurra.training.machine import settings_kept, use_threads
+from recurra.training.machine import generators_kept
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Task
 from recurra.training.trainer import Hook, Logbook, Trainer
@@ -84,11 +85,11 @@ def start(
         return _follow_by_torchrun(task)
     global last_started
     last_started = folder = next_name(kind.name) if folder is None else folder
-    with ending_signals(), settings_kept():
+    with ending_signals(), _torch_kept():
         asked = RunSettings.of(kinds_of(kind), absolute(kind, with_devices(given)))
         settings = kind.check(asked)
         with _launched(settings.training, folder, task) as ranks, new_run(folder) as new:
-            use_threads(settings.training, ranks)
+            use_threads(settings.training.threads, ranks)
             ready = kind.prepare(new.path, settings.data) if isinstance(task, type) else task
             model, taken = _new_model(ready, settings, init_from)
             trainer = _trainer(folder, ready, model, settings.training, view, hooks, ranks)
@@ -125,7 +126,7 @@ def go_on(
     folder = Path(folder)
     name = task.name if isinstance(task, Task) else task
     ready = task if isinstance(task, Task) else None
-    with ending_signals(), settings_kept():
+    with ending_signals(), _torch_kept():
         read_run(folder, RunError, name)  # before anything is made in a folder that holds no run
         with FolderLock(folder) as lock:
             kind, config = read_run(folder, RunError, name)
@@ -138,7 +139,7 @@ def go_on(
                     f"{argument('out=')}."
                 )
             with _launched(wanted.training, folder, kind if ready is None else ready) as ranks:
-                use_threads(wanted.training, ranks)
+                use_threads(wanted.training.threads, ranks)
                 task, model = _opened(folder, kind, config, wanted.training, ready)
                 try:
                     trainer = _trainer(folder, task, model, wanted.training, view, hooks, ranks)
@@ -246,8 +247,8 @@ def _follow(
     """In any other rank: open what rank 0 has prepared, and train along."""
     folder, path, settings = ranks.broadcast((Path(), Path(), TrainingSettings()))
     ready = task if isinstance(task, Task) else None
-    with settings_kept():
-        use_threads(settings, ranks)
+    with _torch_kept():
+        use_threads(settings.threads, ranks)
         kind, config = read_run(path, RunError)
         opened, model = _opened(path, kind, config, settings, ready)
         trainer = Trainer(opened, model, settings, logbook=Logbook(), ranks=ranks)
@@ -266,3 +267,15 @@ def _follow_by_torchrun(task: type[Task[Any, Any]] | Task[Any, Any] | str | None
         except (RecurraError, ValueError) as error:
             logger.error("rank %d: %s", ranks.rank, error)  # rank 0 cannot say it
             raise
+
+
+@contextmanager
+def _torch_kept() -> Iterator[None]:
+    """Leave torch's threads and generators as they were before the block, and have gradients in
+    it whatever the caller has turned off."""
+    threads = torch.get_num_threads()
+    try:
+        with generators_kept(), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)

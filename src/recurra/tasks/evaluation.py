@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recurra.data import check_ids, check_whole
+from recurra.models.language_model import token_losses
 from recurra.nn.plain import evaluating
 from recurra.tasks.measures import measure, measure_name
 
@@ -128,10 +128,7 @@ def _read(
         logits, state = model(inputs, state, **index)
         chunk = max(1, min(CHUNK, LOGITS // logits[0].numel()))
         if start >= 0:
-            losses = functional.cross_entropy(
-                logits.flatten(0, 1).float(), targets.flatten(), reduction="none"
-            )
-            total += losses.double().sum().item()
+            total += token_losses(logits, targets, "none").double().sum().item()
         start += length
     return total
 

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recurra.data import TokenStreams, Vocabulary, check_ids
 from recurra.data.parts import (
@@ -28,6 +27,7 @@ from recurra.data.parts import (
 from recurra.decoding import Sampler, generate_text
 from recurra.errors import DataError, argument
 from recurra.models import LanguageModel, Model
+from recurra.models.language_model import token_losses
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
 from recurra.tasks.evaluation import evaluate
@@ -175,7 +175,7 @@ class LanguageTask(Task[Model, Window]):
         device = next(model.parameters()).device
         options = {"start": moment.index} if getattr(model, "reads_index", False) else {}
         logits, state = model(inputs.to(device), state, **options)
-        mean = functional.cross_entropy(logits.flatten(0, 1).float(), targets.to(device).flatten())
+        mean = token_losses(logits, targets.to(device))
         return Loss(mean=mean, count=inputs.numel(), state=state, steps=len(inputs))
 
     def whole(self, training: Any) -> int:

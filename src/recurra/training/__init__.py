@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recurra.terminal import printable
-    from recurra.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from recurra.training.optimization import Schedule, build_optimizer
-    from recurra.training.progress import Progress
+    from recurra.training.progress import Checkpoint, Progress
     from recurra.training.settings import RunSettings, TrainingSettings
     from recurra.training.step import StepOutcome, clip_gradients
     from recurra.training.task import Description, Loss, Moment, Task
@@ -52,17 +51,16 @@ __all__ = [
     "View",
     "build_optimizer",
     "clip_gradients",
-    "load_checkpoint",
+    "load_checkpoint",  # pyright: ignore[reportUnsupportedDunderAll]
     "printable",
-    "save_checkpoint",
+    "save_checkpoint",  # pyright: ignore[reportUnsupportedDunderAll]
     "view_for",
 ]
 
 _HOMES = {
     "terminal": ("printable",),
-    "training.checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "training.optimization": ("Schedule", "build_optimizer"),
-    "training.progress": ("Progress",),
+    "training.progress": ("Checkpoint", "Progress"),
     "training.settings": ("RunSettings", "TrainingSettings"),
     "training.step": ("StepOutcome", "clip_gradients"),
     "training.task": ("Description", "Loss", "Moment", "Task"),
@@ -71,7 +69,7 @@ _HOMES = {
         *("Figure", "LiveView", "PlainView", "Sample", "SilentView", "Status", "View", "view_for"),
     ),
     # names of version 0.1 that stand higher up now
-    "runs": ("Run", "TrainingResult"),
+    "runs": ("Run", "TrainingResult", "load_checkpoint", "save_checkpoint"),
     "tasks.former": (
         *("LanguageTrainer", "TrainingConfig", "evaluate", "evaluate_run", "load_run"),
         *("train_language_model",),

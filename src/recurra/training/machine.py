@@ -1,4 +1,4 @@
-"""What a process trains on: device, precision, threads, and the generators that it draws from."""
+"""Where and in which precision a model trains; the generators that training draws from."""
 
 import logging
 import zlib
@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import DoublePrecision
 from torch import Tensor
 
 from recurra.errors import DeviceError, argument
-from recurra.parallel import ALONE, Ranks, cores
+from recurra.parallel import ALONE, Ranks
 from recurra.training.settings import TrainingSettings
 
 
@@ -40,11 +41,21 @@ def build_fabric(settings: TrainingSettings, ranks: Ranks = ALONE) -> Fabric:
         raise DeviceError(
             f"{argument('device')}: expected auto, cpu or cuda, got {device!r}. Choose one."
         )
+    is_double = settings.precision == "64-true"
+    how: Any = {"plugins": _Double()} if is_double else {"precision": settings.precision}
     with _quiet("lightning_fabric"):
         devices = [ranks.local_rank] if device == "cuda" and ranks.world_size > 1 else 1
-        fabric = Fabric(accelerator=device, devices=devices, precision=settings.precision)  # pyright: ignore[reportArgumentType]
+        fabric = Fabric(accelerator=device, devices=devices, **how)
         fabric.launch()
     return fabric
+
+
+class _Double(DoublePrecision):
+    """Double precision to the end: lightning-fabric's own hands results on as float32."""
+
+    def convert_output(self, data: Any) -> Any:
+        """As it is."""
+        return data
 
 
 @contextmanager
@@ -80,14 +91,6 @@ def _quiet(name: str) -> Iterator[None]:
         log.setLevel(level)
 
 
-def use_threads(settings: TrainingSettings, ranks: Ranks = ALONE) -> None:
-    """Compute with as many threads as the settings say; ranks on one machine share its cores."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    elif ranks.local_world_size > 1:
-        torch.set_num_threads(max(1, cores() // ranks.local_world_size))
-
-
 # ---- random generators ---------------------------------------------------------------------------
 
 
@@ -117,15 +120,3 @@ def restore_random_states(states: dict[str, Tensor], device: torch.device) -> No
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
-
-
-@contextmanager
-def settings_kept() -> Iterator[None]:
-    """Leave torch's threads and generators as they were before the block, and have gradients in
-    it whatever the caller has turned off."""
-    threads = torch.get_num_threads()
-    try:
-        with generators_kept(), torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -1,9 +1,11 @@
-"""Where a run stands: the counters that a checkpoint keeps."""
+"""Where a run stands: its counters, and the checkpoint from which it goes on."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from torch import Tensor
 
 from recurra.training.step import StepOutcome
 
@@ -154,3 +156,33 @@ def _check_counters(counted: Any, but: tuple[str, ...] = ()) -> None:
             or (value < 0 and not may_be_negative)
         ):
             raise ValueError(f"{each.name} {value!r:.60}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a run needs to go on.
+
+    Attributes:
+        tensors: by name; `group/name` for those of one group.
+        record: JSON values.
+    """
+
+    tensors: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, groups: Mapping[str, Mapping[str, Tensor]], record: Mapping[str, Any]
+    ) -> "Checkpoint":
+        """That of groups of tensors by name."""
+        tensors = {f"{group}/{k}": v for group, named in groups.items() for k, v in named.items()}
+        return cls(tensors=tensors, record=record)
+
+    def group(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one group, by their names in it."""
+        prefix = name + "/"
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self.tensors.items()
+            if key.startswith(prefix)
+        }

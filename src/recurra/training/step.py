@@ -195,10 +195,10 @@ def is_finite(state: Carried) -> bool:
 
 
 def to_tensors(state: Carried) -> dict[str, Tensor]:
-    """Named tensors, from which `from_tensors` makes the state again."""
+    """Named tensors on the CPU, from which `from_tensors` makes the state again."""
     if isinstance(state, Tensor):
-        return {"only": state}
-    return {str(index): part for index, part in enumerate(_parts(state))}
+        return {"only": state.cpu()}
+    return {str(index): part.cpu() for index, part in enumerate(_parts(state))}
 
 
 def from_tensors(
@@ -210,26 +210,20 @@ def from_tensors(
         tensors: by name.
         device: to put it on.
         expected: a state of the same kind, whose shapes it must have, and whose dtypes it gets:
-            lightning-fabric hands on a model's float64 as float32; None: any.
+            runs in double precision once kept float32; None: any.
     Raises:
         ValueError: when it is of another kind.
     """
     if not tensors:
         return None
-    if "only" in tensors:
-        state: Carried = tensors["only"].to(device)
-    else:
-        state = tuple(tensors[str(index)].to(device) for index in range(len(tensors)))
+    names = ["only"] if "only" in tensors else [str(index) for index in range(len(tensors))]
+    parts = [tensors[name].to(device) for name in names]
     if expected is not None:
-        wanted, found = (
-            [(tuple(part.shape), part.dtype) for part in _parts(each)] for each in (expected, state)
-        )
-        shapes = [[shape for shape, _ in each] for each in (wanted, found)]
-        if shapes[0] != shapes[1] or not all(dtype.is_floating_point for _, dtype in found):
+        wanted, found = ([(*part.shape,) for part in each] for each in (_parts(expected), parts))
+        if found != wanted or not all(part.is_floating_point() for part in parts):
             raise ValueError(f"a carried state of {found} where it should be {wanted}")
-        cast = [part.to(dtype) for part, (_, dtype) in zip(_parts(state), wanted, strict=True)]
-        state = cast[0] if isinstance(state, Tensor) else tuple(cast)
-    return state
+        parts = [part.to(like.dtype) for part, like in zip(parts, _parts(expected), strict=True)]
+    return parts[0] if names == ["only"] else tuple(parts)
 
 
 def _parts(state: Carried) -> tuple[Tensor, ...]:

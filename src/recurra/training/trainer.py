@@ -20,7 +20,6 @@ from recurra.nn.plain import evaluating
 from recurra.parallel import ALONE, Ranks
 from recurra.training import step as stepping
 from recurra.training.budget import Budget, EvaluationPlan
-from recurra.training.checkpoints import Checkpoint
 from recurra.training.machine import (
     build_fabric,
     derived_seed,
@@ -34,7 +33,7 @@ from recurra.training.optimization import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from recurra.training.progress import Interval, Progress
+from recurra.training.progress import Checkpoint, Interval, Progress
 from recurra.training.settings import TrainingSettings
 from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
 from recurra.training.task import BatchT, ModelT, Moment, Task, is_better
@@ -142,9 +141,10 @@ class Trainer(Generic[ModelT, BatchT]):
         )
         self._schedule = Schedule(settings)
         self._stepper = Stepper(task, model, settings, build_fabric(settings, ranks), ranks)
+        self.device = self._stepper.device  # where the model is
+        self.stopped: str | None = None  # why, where it was before the budget was spent
         self._fraction = 0.0
         self._lr = 0.0
-        self._stopped: str | None = None
         self._best: dict[str, Tensor] | None = None  # without a logbook
         self._save_due: float = False
         self._saved_step = 0
@@ -154,23 +154,13 @@ class Trainer(Generic[ModelT, BatchT]):
     # ---- what others may ask and do --------------------------------------------------------------
 
     @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self._stepper.device
-
-    @property
     def is_over(self) -> bool:
         """Whether the budget is spent."""
         return self.budget.fraction(self.progress.step, self.progress.elapsed_s) >= 1.0
 
-    @property
-    def stopped(self) -> str | None:
-        """Why it was stopped before the budget was spent; None: it was not."""
-        return self._stopped
-
     def stop(self, reason: str) -> None:
         """End the run as if its budget were spent, once the present step is done with."""
-        self._stopped = reason
+        self.stopped = reason
 
     def fit(self) -> Progress:
         """Train to the end of the budget, from the start or from what `restore` was given.
@@ -217,9 +207,7 @@ class Trainer(Generic[ModelT, BatchT]):
             ranks: those that have something of their own to keep; None: all.
         """
         own = {
-            self._own("carried"): {
-                name: part.cpu() for name, part in stepping.to_tensors(self._stepper.state).items()
-            },
+            self._own("carried"): stepping.to_tensors(self._stepper.state),
             self._own("random"): random_states(self.device),
         }
         groups = {
@@ -233,8 +221,7 @@ class Trainer(Generic[ModelT, BatchT]):
             "index": self._stepper.index,
             "schedule": self._schedule.state(),
         }
-        tensors = {f"{group}/{k}": v for group, named in groups.items() for k, v in named.items()}
-        return Checkpoint(tensors=tensors, record=record)
+        return Checkpoint.of(groups, record)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put everything back as a checkpoint has it; `fit` goes on from there.
@@ -334,7 +321,7 @@ class Trainer(Generic[ModelT, BatchT]):
 
     def _update_fraction(self) -> None:
         self._fraction = self.budget.fraction(self.progress.step, self.progress.elapsed_s)
-        if self._stopped is not None:
+        if self.stopped is not None:
             self._fraction = 1.0
 
     def _moment(self, purpose: str = "step") -> Moment:
@@ -365,7 +352,7 @@ class Trainer(Generic[ModelT, BatchT]):
         for hook in self._hooks:
             hook.stepped(self, outcome)
         progress.elapsed_s, self._save_due, stopped = self._decided(
-            progress.elapsed_s, self._checkpoint_due(), self._stopped is not None
+            progress.elapsed_s, self._checkpoint_due(), self.stopped is not None
         )
         self._stop_all(bool(stopped))
         return outcome
@@ -373,13 +360,13 @@ class Trainer(Generic[ModelT, BatchT]):
     def _stop_all(self, stopped: bool) -> None:
         """Where a hook has stopped rank 0, all ranks stop."""
         if stopped and not self.ranks.is_first:
-            self._stopped = "rank 0 stopped"
+            self.stopped = "rank 0 stopped"
         self._update_fraction()
 
     def _after(self, outcome: StepOutcome) -> None:
         """Report, validate, sample and save, each when it is due."""
         progress = self.progress
-        if outcome.skipped and self._stopped is None:
+        if outcome.skipped and self.stopped is None:
             self._report_skip(outcome)
         improved = False
         validated = self._validation_due()
@@ -432,7 +419,7 @@ class Trainer(Generic[ModelT, BatchT]):
         improved = self._judge(value, figures)
         for hook in self._hooks:
             hook.validated(self, figures)
-        self._stop_all(bool(self._decided(self._stopped is not None)[0]))
+        self._stop_all(bool(self._decided(self.stopped is not None)[0]))
         return improved
 
     def _judge(self, value: float, figures: Mapping[str, float]) -> bool:
@@ -456,19 +443,17 @@ class Trainer(Generic[ModelT, BatchT]):
             patience = self.settings.patience
             if patience is not None and progress.waited >= patience and self._fraction < 1.0:
                 self.stop(f"{patience} validations were no better than that of step {best_step}")
-                self._note(f"step {progress.step}: stopped early: {self._stopped}")
+                self._note(f"step {progress.step}: stopped early: {self.stopped}")
         return kept
 
     def _keep_model(self) -> None:
         """Keep the weights, and with them how good they are and when."""
-        name, value = self.criterion.name, self.progress.val.get(self.criterion.name)
         if self.logbook is None:
             self._best = copy.deepcopy(self.model.state_dict())
             return
-        note = {}
-        if value is not None:
-            note = {f"val_{name}": repr(value), "step": str(self.progress.step)}
-        self.logbook.keep_model(note)
+        best, step = self.progress.best, self.progress.best_step
+        known = {f"val_{self.criterion.name}": repr(best), "step": str(step)}
+        self.logbook.keep_model({} if best is None else known)
 
     # ---- what is told ----------------------------------------------------------------------------
 

@@ -6,43 +6,18 @@ from it, so the two need not be replaced at the same instant. Neither is a pickl
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from recurra.errors import CheckpointError, RunError, argument
 from recurra.files import read_tensors, tensor_bytes, write_atomically
+from recurra.training.progress import Checkpoint
 
 FORMAT = 1
 TENSORS_NAME = "training.safetensors"
 RECORD_NAME = "training.json"
 WHAT = "checkpoint"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """What a run needs to go on.
-
-    Attributes:
-        tensors: by name; `group/name` for those of one group.
-        record: JSON values.
-    """
-
-    tensors: Mapping[str, Tensor]
-    record: Mapping[str, Any]
-
-    def group(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one group, by their names in it."""
-        prefix = name + "/"
-        return {
-            key.removeprefix(prefix): value
-            for key, value in self.tensors.items()
-            if key.startswith(prefix)
-        }
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
