@@ -288,6 +288,19 @@ def test_no_process_outlives_the_first(tmp_path: Path, settings: dict[str, Any])
 
 
 @pytest.mark.slow
+def test_three_end_with_the_weights_of_one(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings |= {"dropout": 0.0}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=3", "--no-python"]
+    words = [sys.executable, *command(settings, f"--out={tmp_path / 'three'}")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*torchrun, *words], env=environment, check=True, capture_output=True)
+    rc.train("lm", out=tmp_path / "one", **{**settings, "max_steps": 200})
+    three, one = (rc.load(tmp_path / name).state_dict() for name in ("three", "one"))
+    for name, weight in one.items():
+        torch.testing.assert_close(three[name], weight, atol=1e-5, rtol=0.0)
+
+
+@pytest.mark.slow
 def test_torchrun_starts_them_too(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings |= {"dropout": 0.0}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--no-python"]
