@@ -203,12 +203,16 @@ def _case(
     ids = rng.choice((None, None, "one-hot", "embedding")) if cell.input else None
     if ids == "one-hot" and not any("I" in map(str, s) for s in cell.parameters.values()):
         ids = None  # nothing says how long a one-hot vector is
-    ragged = rng.random() < 0.4 and T > 0
+    lengths = None
+    if rng.random() < 0.4 and T > 0:
+        lengths = tuple(rng.randint(0 if T > 1 else 1, T) for _ in range(B))
+        if rng.random() < 0.5:  # from the longest to the shortest
+            lengths = tuple(sorted(lengths, reverse=True))
     return Case(
         T=T,
         B=B,
         sizes=sizes,
-        lengths=tuple(rng.randint(1, T) for _ in range(B)) if ragged else None,
+        lengths=lengths,
         reverse=rng.random() < 0.3,
         start=rng.choice((0, 0, 7)) if cell.step else 0,
         ids=ids,

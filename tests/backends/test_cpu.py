@@ -23,6 +23,9 @@ CASES = {
     "one sequence": Case(T=5, B=1, sizes={"I": 7, "H": 130}),
     "ragged": Case(T=5, B=4, lengths=(5, 1, 3, 2)),
     "ragged, reverse": Case(T=5, B=4, lengths=(5, 1, 3, 2), reverse=True),
+    "longest first": Case(T=7, B=6, lengths=(6, 6, 4, 2, 1, 0)),
+    "longest first, reverse": Case(T=7, B=6, lengths=(6, 6, 4, 2, 1, 0), reverse=True),
+    "ids, longest first": Case(T=6, B=4, ids="embedding", vocabulary=7, lengths=(6, 5, 2, 1)),
     "ids": Case(T=6, B=5, ids="embedding", vocabulary=7),
     "one-hot, reverse": Case(T=3, B=5, ids="one-hot", reverse=True),
 }
@@ -96,6 +99,36 @@ def test_chunks_and_shared_columns(name: str, sequences: int) -> None:
     for chunk_rows in (1, 20):
         call = Call(case=case, threads=2, chunk_rows=chunk_rows, cache_bytes=0)
         compare(of, call, strict=name not in DIVIDE_BY_A_STATE)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20], ids=["by column", "by sequence"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *((name, torch.float32) for name in ("lstm", "mut1", "rhn", "qrnn_fo", "without_products")),
+        *((name, torch.bfloat16) for name in ("lstm", "mut1", "rhn")),
+    ],
+)
+def test_longest_first_by_threads_in_chunks(
+    name: str, cache_bytes: int, dtype: torch.dtype, reverse: bool
+) -> None:
+    of = without_products if name == "without_products" else cells.get(name)
+    sizes = {**dict.fromkeys(of.size_names, 4), "I": 5, "H": 48}
+    for lengths in ((19, 19, 16, 11, 11, 7, 3, 1, 1), (20,) * 8 + (4,), (3,) * 9):
+        case = Case(T=20, B=9, sizes=sizes, lengths=lengths, reverse=reverse)
+        for threads, chunk_rows in ((1, 40), (2, 40), (3, 256)):
+            compare(
+                of,
+                Call(
+                    case=case,
+                    threads=threads,
+                    chunk_rows=chunk_rows,
+                    cache_bytes=cache_bytes,
+                    dtype=dtype,
+                ),
+            )
 
 
 @pytest.mark.medium

@@ -15,6 +15,7 @@ from recurra.passes import plan
 
 CASES = {
     "several chunks": Call(case=Case(T=9, B=7, lengths=(9, 1, 3, 9, 2, 8, 9)), chunk_rows=20),
+    "longest first": Call(case=Case(T=9, B=7, lengths=(8, 8, 7, 3, 2, 2, 1)), chunk_rows=20),
     "ids": Call(case=Case(T=6, B=5, ids="embedding", vocabulary=7), threads=2),
     "bfloat16": Call(case=Case(T=5, B=3, reverse=True), dtype=torch.bfloat16),
 }

@@ -6,7 +6,7 @@ from recurra.backends.memory import keep_freed_memory
 from recurra.backends.reference import ReferenceBackend
 from recurra.backends.reference.fingerprint import fingerprint
 from recurra.backends.traced import constant_result
-from recurra.backends.watching import has_values, refuse_recording
+from recurra.backends.watching import has_values, is_followed, refuse_recording
 
 __all__ = [
     "Backend",
@@ -14,6 +14,7 @@ __all__ = [
     "constant_result",
     "fingerprint",
     "has_values",
+    "is_followed",
     "keep_freed_memory",
     "load",
     "names",

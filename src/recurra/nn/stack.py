@@ -3,6 +3,7 @@
 Letters: T time, B batch, I input, O output, S size of a state, L layers, D directions (1 or 2).
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -18,6 +19,7 @@ from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.checks import Home
 from recurra.nn.dropout import chosen, dropout
+from recurra.nn.ragged import LongestFirst
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -304,6 +306,12 @@ class CellStack(nn.Module):
             embedding = None if embedding is None else embedding.to(home.dtype)
         cell = self.cell if random else self.cell.evaluation
         run = self._runner(cell, x.device)
+        order = None if lengths is None else self._longest_first(x, lengths)
+        in_order = lengths
+        if order is not None and lengths is not None:
+            x, in_order = order.arranged(x, 1), lengths[order.order]
+            states = tuple(order.arranged(state, 1) for state in states)
+            context = tuple(order.arranged(each, 0) for each in context)
         finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             outputs = []
@@ -312,9 +320,9 @@ class CellStack(nn.Module):
                     x,
                     tuple(state[len(finals)] for state in states),
                     self.checked_parameters(layer, direction, home=home),
-                    context=(*context, *self._drawn(cell, layer, T, B)),
+                    context=(*context, *self._drawn(cell, layer, T, B, order)),
                     embedding=embedding if layer == 0 else None,
-                    lengths=lengths,
+                    lengths=in_order,
                     reverse=self.reverse or direction == 1,
                     start=start,
                 )
@@ -322,9 +330,27 @@ class CellStack(nn.Module):
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
             if dropout > 0 and layer + 1 < self.num_layers:
+                # dropped in the order of the caller: a seed drops what it drops in a trace
+                x = x if order is None else order.restored(x, 1)
                 x = self._dropped(x, dropout, lengths)
+                x = x if order is None else order.arranged(x, 1)
         # stacked even where there is one: a view of a result could not be detached in place
-        return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+        ends = tuple(torch.stack(each) for each in zip(*finals, strict=True))
+        if order is None:
+            return x, ends
+        return order.restored(x, 1), tuple(order.restored(end, 1) for end in ends)
+
+    def _longest_first(self, x: Tensor, lengths: Tensor) -> LongestFirst | None:
+        """The order in which compiled loops leave out sequences that ended; None for as it is."""
+        if x.device.type != "cpu" or backends.is_followed() or torch.compiler.is_compiling():
+            return None
+        multiplications = sum(
+            math.prod(shape)
+            for shapes in self._parameter_shapes
+            for shape in shapes.values()
+            if len(shape) > 1
+        )
+        return LongestFirst.of(lengths, len(x), multiplications)
 
     def _slow_forward(self, *given: object, **options: object) -> object:
         """What torch calls instead of `forward` where it records for torch.jit, ONNX with arguments
@@ -352,7 +378,9 @@ class CellStack(nn.Module):
         """What one layer hands to the next in training; past `lengths` it is zero already."""
         return dropout(x, p)
 
-    def _drawn(self, cell: Cell, layer: int, steps: int, batch: int) -> Iterator[Tensor]:
+    def _drawn(
+        self, cell: Cell, layer: int, steps: int, batch: int, order: LongestFirst | None
+    ) -> Iterator[Tensor]:
         """The random masks of a layer, in the order of the cell's inputs."""
         if not cell.masks:
             return
@@ -363,7 +391,10 @@ class CellStack(nn.Module):
             mask = cell.masks.get(node.name)
             if mask is not None:
                 own = [dim.evaluate(self.layer_sizes[layer]) for dim in mask.shape] or [1]
-                yield chosen((*lead[mask.each], *own), mask.rate, like).mul_(mask.scale)
+                drawn = chosen((*lead[mask.each], *own), mask.rate, like).mul_(mask.scale)
+                if order is not None and mask.each != "call":
+                    drawn = order.arranged(drawn, len(lead[mask.each]) - 1)
+                yield drawn
 
     def _runner(
         self, cell: Cell, device: torch.device

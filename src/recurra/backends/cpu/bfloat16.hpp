@@ -293,45 +293,44 @@ struct BFloat16 {
     }
 
     // some columns of left [rows, N] as rows of bfloat16 [n, depth]; gives where they end
-    static float *pack_left(const float *left, long left_row, const Columns &own, long rows,
-                            float *space) {
+    static float *pack_left(const Rows &left, const Columns &own, long rows, float *space) {
         const long depth = in_tiles(rows);
         bf16 *to = (bf16 *)space;
         for (long i = 0; i < own.parts; ++i) {
             const Range part = own.part(i, false);
-            pack_left(left + part.first, left_row, rows, part.size(), depth, to);
+            pack_left(left, part.first, rows, part.size(), depth, to);
             to += part.size() * depth;
         }
         return (float *)(to + 32 * depth);  // a tile reads as many rows, whether there or not
     }
 
-    static void pack_left(const float *from, long stride, long rows, long n, long depth, bf16 *to) {
+    static void pack_left(const Rows &from, long first, long rows, long n, long depth, bf16 *to) {
         for (long r = 0; r < depth; r += 2 * VL)
             for (long j = 0; j < n; j += VL) {
                 vi pairs[VL];  // of rows, which become pairs of columns
                 for (long i = 0; i < VL; ++i) {
                     const long low = r + 2 * i, there = n - j;
-                    pairs[i] = paired(row_or_zeros(from, stride, low, rows, j, there),
-                                      row_or_zeros(from, stride, low + 1, rows, j, there));
+                    pairs[i] = paired(row_or_zeros(from, low, rows, first + j, there),
+                                      row_or_zeros(from, low + 1, rows, first + j, there));
                 }
                 transpose(pairs);
                 for (long i = 0; i < VL && j + i < n; ++i)
                     std::memcpy(to + (j + i) * depth + r, &pairs[i], sizeof pairs[i]);
             }
     }
-    static vf row_or_zeros(const float *from, long stride, long r, long rows, long j, long there) {
+    static vf row_or_zeros(const Rows &from, long r, long rows, long j, long there) {
         if (r >= rows) return vf{};
-        const float *at = from + r * stride + j;
+        const float *at = from.at(r) + j;
         return there >= VL ? load(at) : load_first(at, there);
     }
 
     // the first n columns of right in pairs of rows [depth / 2][PW][2]
-    static void pack_right(const float *from, long stride, long rows, long n, bf16 *to) {
+    static void pack_right(const Rows &from, long first, long rows, long n, bf16 *to) {
         const long depth = in_tiles(rows);
         std::memset(to + (rows & ~1L) * PW, 0, (depth - (rows & ~1L)) * PW * sizeof(bf16));
         for (long r = 0; r < rows; r += 2) {
-            const float *low = from + r * stride, *high = low + stride;
             const bool two = r + 1 < rows;
+            const float *low = from.at(r) + first, *high = two ? from.at(r + 1) + first : low;
             for (long j = 0; j < PW; j += VL) {
                 const long there = n - j;
                 vf a = {}, b = {};
@@ -346,12 +345,12 @@ struct BFloat16 {
     }
 
     // as Float32::outer
-    static void outer(const float *packed, const Columns &own, const float *right, long right_row,
-                      long rows, long K, float *out, bool add, float *space) {
+    static void outer(const float *packed, const Columns &own, const Rows &right, long rows, long K,
+                      float *out, bool add, float *space) {
         const long depth = in_tiles(rows);
         bf16 *const panel = (bf16 *)space;
         for (long k = 0; k < K; k += PW) {
-            pack_right(right + k, right_row, rows, K - k < PW ? K - k : PW, panel);
+            pack_right(right, k, rows, K - k < PW ? K - k : PW, panel);
             const bf16 *columns = (const bf16 *)packed;
             for (long i = 0; i < own.parts; ++i) {
                 const Range part = own.part(i, false);

@@ -159,10 +159,10 @@ struct Float32 {
     }
 
     // some columns of left [rows, N] in blocks [rows, BLOCK_COLUMNS]; gives where they end
-    static float *pack_left(const float *left, long left_row, const Columns &own, long rows,
-                            float *to) {
+    static float *pack_left(const Rows &from, const Columns &own, long rows, float *to) {
         float *end = to;
-        for (long r = 0; r < rows; ++r, left += left_row) {
+        for (long r = 0; r < rows; ++r) {
+            const float *left = from.at(r);
             float *block = to + r * BLOCK_COLUMNS;
             for (long i = 0; i < own.parts; ++i) {
                 const Range part = own.part(i, false);
@@ -179,12 +179,12 @@ struct Float32 {
 
     // out[n, k] = (out[n, k] if add) + sum over rows of left[r, n] right[r, k], for the columns of
     // left that `packed` has
-    static void outer(const float *packed, const Columns &own, const float *right, long right_row,
-                      long rows, long K, float *out, bool add, float *panel) {
+    static void outer(const float *packed, const Columns &own, const Rows &right, long rows, long K,
+                      float *out, bool add, float *panel) {
         for (long k = 0; k < K; k += PW) {
             const long there = K - k < PW ? K - k : PW;
             for (long r = 0; r < rows; ++r)
-                pack_row(right + r * right_row + k, there, PW, panel + r * PW);
+                pack_row(right.at(r) + k, there, PW, panel + r * PW);
             const float *block = packed;
             for (long i = 0; i < own.parts; ++i) {
                 const Range part = own.part(i, false);

@@ -12,31 +12,47 @@ template <typename Products>
 static void bulk_product(const Chunk &chunk, const Array &from, long shift, const Matrix &matrix,
                          long N, long K, const float *bias, const Array &to, float *space) {
     if (!to.data) return;
+    const Share &share = chunk.share;
+    if (chunk.live < chunk.B && !to.local)  // what is handed out is whole
+        for (long t = chunk.t0 + share.me; t < chunk.t1; t += share.threads)
+            std::memset(at(to, t, chunk.t0) + chunk.live * to.row, 0,
+                        (chunk.B - chunk.live) * to.row * sizeof(float));
     const float *a = at(from, chunk.t0, chunk.t0) + shift;
     float *c = at(to, chunk.t0, chunk.t0);
     const long rows = chunk.rows();
-    const Share &share = chunk.share;
     const bool in_parts = share.unit && N % share.unit == 0;
     const bool by_column = in_parts || rows < 2 * MAX_ROWS * share.threads;
     const Share how = {share.me, share.threads, by_column, in_parts ? share.unit : 0};
     const Columns columns = how.columns(N);
     const Range own = by_column ? Range{0, rows} : share.rows(rows);
     bool descending = false;
+    if (chunk.live < chunk.B) {
+        for (long i = own.first, next; i < own.last; i = next, descending = !descending) {
+            const long step = i / chunk.live, shift_of_step = step * (chunk.B - chunk.live);
+            next = (step + 1) * chunk.live;
+            const Range there = Range{i, i + BLOCK_ROWS}.within(0, next < own.last ? next : own.last);
+            next = there.last;
+            Products::product(a, from.row, matrix.packed, K,
+                              {there.first + shift_of_step, there.last + shift_of_step}, columns,
+                              descending, c, to.row, space, bias);
+        }
+        return;
+    }
     for (long i = own.first; i < own.last; i += BLOCK_ROWS, descending = !descending)
         Products::product(a, from.row, matrix.packed, K, Range{i, i + BLOCK_ROWS}.within(0, own.last),
                           columns, descending, c, to.row, space, bias);
 }
 
 // as Products::outer, of left itself, for few columns of right; without right for the sum of left
-static void narrow_sum(const float *left, long left_row, Range columns, const float *right,
-                       long right_row, long rows, long K, float *out, bool add) {
+static void narrow_sum(const Rows &left, Range columns, const Rows *right, long rows, long K,
+                       float *out, bool add) {
     for (long k = 0; k < K; ++k)
         for (long n = columns.first; n < columns.last; n += NV * VL) {
             vf sum[NV] = {};
             const long there = columns.last - n < NV * VL ? columns.last - n : NV * VL;
             for (long r = 0; r < rows; ++r) {
-                const vf x = splat(right ? right[r * right_row + k] : 1.0f);
-                const float *from = left + r * left_row + n;
+                const vf x = splat(right ? right->at(r)[k] : 1.0f);
+                const float *from = left.at(r) + n;
                 for (int v = 0; v < NV; ++v) {
                     if ((v + 1) * VL <= there) sum[v] += x * load(from + v * VL);
                     else if (v * VL < there) sum[v] += x * load_first(from + v * VL, there - v * VL);
@@ -69,25 +85,28 @@ static void bulk_sums(const Chunk &chunk, const Array &left, long shift, long N,
         if (sum->out && sum->K > widest) widest = sum->K;
     if (!widest) return;
     const long rows = chunk.rows(), depth = Products::depth(N, widest);
-    const float *a = at(left, chunk.t0, chunk.t0) + shift;
-    for (long r0 = 0; r0 < rows; r0 += depth, a += depth * left.row) {
+    if (!rows && !add)
+        for (const Sum *sum = sums; sum < sums + num_sums; ++sum)
+            for (long i = 0; sum->out && i < own.parts; ++i) {
+                const Range part = own.part(i, false);
+                std::memset(sum->out + part.first * sum->K, 0, part.size() * sum->K * sizeof(float));
+            }
+    for (long r0 = 0; r0 < rows; r0 += depth) {
+        const Rows a = chunk.rows_of(left, shift).after(r0);
         const long there = rows - r0 < depth ? rows - r0 : depth;
-        float *const panel =
-            widest > NARROW ? Products::pack_left(a, left.row, own, there, space) : nullptr;
+        float *const panel = widest > NARROW ? Products::pack_left(a, own, there, space) : nullptr;
         for (const Sum *sum = sums; sum < sums + num_sums; ++sum) {
             if (!sum->out) continue;
             const bool more = add || r0 > 0;
-            const long right_row = sum->right ? sum->right->row : 0;
-            const float *right = nullptr;
-            if (sum->right)
-                right = at(*sum->right, chunk.t0, chunk.t0) + sum->shift + r0 * right_row;
+            Rows right = {};
+            if (sum->right) right = chunk.rows_of(*sum->right, sum->shift).after(r0);
             if (sum->K > NARROW) {
-                Products::outer(space, own, right, right_row, there, sum->K, sum->out, more, panel);
+                Products::outer(space, own, right, there, sum->K, sum->out, more, panel);
                 continue;
             }
             for (long i = 0; i < own.parts; ++i)
-                narrow_sum(a, left.row, own.part(i, false), right, right_row, there, sum->K, sum->out,
-                           more);
+                narrow_sum(a, own.part(i, false), sum->right ? &right : nullptr, there, sum->K,
+                           sum->out, more);
         }
     }
 }

@@ -63,6 +63,7 @@ class Call(ctypes.Structure):
         ("space_size", _LONG),
         ("ids", _POINTER),
         ("lengths", _POINTER),
+        ("live", _POINTER),
         ("threads", _LONG),
         ("by_panel", _LONG),
         ("packed_already", _LONG),
@@ -255,9 +256,13 @@ class CompiledLoop:
             arrays=arrays,
             sums=sums,
         )
-        lengths = None if active is None else active.sum(0).reshape(-1)
+        lengths = live = None
+        if active is not None:
+            lengths = active.sum(0).reshape(-1)
+            if bool((lengths[1:] <= lengths[:-1]).all()):
+                live = active.sum(1).reshape(-1)
         prepared = self.prepare(
-            values, first, order, wanted=wanted, lengths=lengths, ids=ids, tables=tables
+            values, first, order, wanted=wanted, lengths=lengths, live=live, ids=ids, tables=tables
         )
         prepared.launch()
         found: dict[Node, Tensor] = {**prepared.arrays, **prepared.sums}
@@ -270,7 +275,7 @@ class CompiledLoop:
                 last.append(rows[steps if ahead else 0])
             else:
                 last.append(rows[steps & 1])
-        return LoopResult(carried=last, records=found)
+        return LoopResult(carried=last, records=found, cleared=live is not None)
 
     def prepare(
         self,
@@ -280,6 +285,7 @@ class CompiledLoop:
         *,
         wanted: Wanted | None = None,
         lengths: Tensor | None = None,
+        live: Tensor | None = None,
         ids: Tensor | None = None,
         tables: Collection[Node] = (),
         threads: int | None = None,
@@ -290,6 +296,8 @@ class CompiledLoop:
             values: by node, for the inputs of the body; read where they lie, at every launch.
             wanted: what to give; None for the last carried values and all records.
             lengths: [B], the steps of each sequence; None for all.
+            live: [T], how many sequences take each step, where they lie from the longest to the
+                shortest: the others cost nothing then.
             threads: None for as many as torch has.
         """
         settle_after_fork()
@@ -356,11 +364,13 @@ class CompiledLoop:
             if node in wanted.sums:
                 sums[node], place = gate.fresh(*shape)
             targets.append(place)
-        lengths_at = ids_at = None
+        lengths_at = live_at = ids_at = None
         if lengths is not None:
             lengths, lengths_at = gate.bound(
                 lengths.to(torch.int64).contiguous(), "lengths", torch.int64
             )
+        if live is not None:
+            live, live_at = gate.bound(live.to(torch.int64).contiguous(), "lengths", torch.int64)
         if ids is not None:
             ids, ids_at = gate.bound(ids.contiguous(), "token ids", torch.int64)
             if tables:
@@ -388,12 +398,13 @@ class CompiledLoop:
             layout.space_size,
             ids_at,
             lengths_at,
+            live_at,
             threads,
             int(layout.by_panel),
             0,
             self._table,
         )
-        alive += (block, lengths, ids)
+        alive += (block, lengths, live, ids)
         return Prepared(self._function, call, carried, arrays, sums, tuple(alive))
 
     def _layout(self, steps: int, batch: int, threads: int, wanted: Wanted) -> "_Layout":

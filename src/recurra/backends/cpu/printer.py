@@ -98,18 +98,17 @@ class _Printer:
         unit = "0" if self.plan.unit is None else dim(self.plan.unit)
         self.line(f"const long unit = c.by_panel && {unit} % VL == 0 ? {unit} : 0;")
         self.line("const Share share = {me, threads, c.by_panel != 0, unit};")
-        self.line("const long row0 = share.rows(B).first, row1 = share.rows(B).last;")
-        self.line(
-            "[[maybe_unused]] const Range all_or_own = c.by_panel ? Range{0, B} : share.rows(B);"
-        )
         self.line("[[maybe_unused]] const Thread thread(*c.kernels);")
         self.line("[[maybe_unused]] float *const space = space_of(c, threads, me);")
         self._print_packing()
         self.open("for (long k0 = 0; k0 < c.steps; k0 += c.chunk) {")
         self.line("const long k1 = k0 + c.chunk < c.steps ? k0 + c.chunk : c.steps;")
         self.line("const long t0 = c.direction > 0 ? c.first + k0 : c.first - k1 + 1;")
+        # of sequences from the longest to the shortest those of a chunk's first step are all
+        self.line("const long live = c.live ? c.live[t0] : B;")
+        self.line("const Range own_rows = share.rows(live), ended = share.rows(B - live);")
         if self.plan.before or self.plan.after:
-            self.line("const Chunk chunk = {t0, t0 + k1 - k0, B, share};")
+            self.line("const Chunk chunk = {t0, t0 + k1 - k0, B, live, share};")
         self._print_bulk(self.plan.before)
         self.open("for (long k = k0; k < k1; ++k) {")
         self._print_step()
@@ -186,6 +185,9 @@ class _Printer:
 
     def _print_step(self) -> None:
         self.line("const long t = c.first + k * c.direction;")
+        self.line("[[maybe_unused]] const long R = c.live ? c.live[t] : B;")
+        self.line("[[maybe_unused]] const Range rows = own_rows.within(0, R);")
+        self.line("[[maybe_unused]] const Range all_or_own = c.by_panel ? Range{0, R} : rows;")
         if self._has_products():
             # a step goes through its matrices from where the step before has ended
             self.line("const bool descending = (k & 1) != (c.direction < 0);")
@@ -233,9 +235,9 @@ class _Printer:
         if phase.products:
             self.line("if (c.by_panel && !unit) barrier.wait(threads);")
         if self.plan.unit is None:
-            self.open("for (long r = row0; r < row1; ++r) {")
+            self.open("for (long r = rows.first; r < rows.last; ++r) {")
         else:
-            self.open("for (long r = unit ? 0 : row0; r < (unit ? B : row1); ++r) {")
+            self.open("for (long r = unit ? 0 : rows.first; r < (unit ? R : rows.last); ++r) {")
         for size, nodes in phase.groups.items():
             self._print_group(size, nodes)
         for node, place in phase.gathers:
@@ -347,18 +349,33 @@ class _Printer:
         apart = "c.by_panel" if self._has_products() else "unit"
         if not self._has_products():  # else threads have met already
             self.line("if (c.lengths && unit) barrier.wait(threads);")
-        self.open("if (c.lengths) for (long r = row0; r < row1; ++r) if (t >= c.lengths[r]) {")
+        self.open("const auto stay = [&](long r) {")
         for i, node in enumerate(self.plan.carried):
             size = _size(node)
             self.line(
                 f"std::memcpy(next{i} + r * {size}, previous{i} + r * {size}, "
                 f"{size} * sizeof(float));"
             )
-        if self.skip:
-            first = len(self.plan.inputs) + len(self.plan.before)
-            for i, node in enumerate(self._records()):
-                row = self._row(Place("array", first + i))
-                self.line(f"std::memset({row}, 0, {_size(node)} * sizeof(float));")
+        self.close("};")
+        # Records of steps that are left out have no value of their own; sums read those of a chunk.
+        self.open("const auto clear = [&]([[maybe_unused]] long r, [[maybe_unused]] bool summed) {")
+        first = len(self.plan.inputs) + len(self.plan.before)
+        for i, node in enumerate(self._records(), start=first):
+            row = self._row(Place("array", i))
+            self.line(
+                f"if (summed || !c.arrays[{i}].local) "
+                f"std::memset({row}, 0, {_size(node)} * sizeof(float));"
+            )
+        self.close("};")
+        self.open("if (c.lengths) {")
+        self.open("for (long r = own_rows.first; r < own_rows.last; ++r) if (t >= c.lengths[r]) {")
+        self.line("stay(r);")
+        self.line("clear(r, true);" if self.skip else "if (c.live) clear(r, true);")
+        self.close()
+        self.open("for (long r = live + ended.first; r < live + ended.last; ++r) {")
+        self.line("stay(r);")
+        self.line("clear(r, false);")
+        self.close()
         self.close()
         self.line(f"if (c.lengths && {apart}) barrier.wait(threads);")
 

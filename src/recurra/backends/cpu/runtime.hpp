@@ -447,6 +447,7 @@ struct Call {
     long space_size;
     const int64_t *ids;      // [T, B], or null
     const int64_t *lengths;  // [B], or null
+    const int64_t *live;     // [T], how many sequences take each step, the first of them; or null
     long threads;
     long by_panel;  // split products by panel instead of sequences by thread
     long packed_already;
@@ -460,11 +461,30 @@ struct Fact {
 };
 #define FACT(what) {#what, (long)(what)}
 
+// Rows of some steps of an array, those of `live` sequences of each step, which has `apart` rows.
+struct Rows {
+    const float *data;
+    long row, live, apart, first;
+
+    const float *at(long r) const {
+        r += first;
+        return data + (r < live ? r : r / live * apart + r % live) * row;
+    }
+    Rows after(long r) const { return {data, row, live, apart, first + r}; }
+};
+
 struct Chunk {
     long t0, t1, B;  // its steps are [t0, t1)
+    long live;       // the sequences that take a step of it, the first ones
     Share share;
 
-    long rows() const { return (t1 - t0) * B; }
+    long steps() const { return t1 - t0; }
+    // of all its steps, those of a step side by side; whole ones lie as one block
+    long rows() const { return steps() * live; }
+    Rows rows_of(const Array &array, long shift) const {
+        const float *data = array.data + (array.local ? 0 : t0) * array.step + shift;
+        return {data, array.row, live == B ? rows() : live, B, 0};
+    }
 };
 
 struct Sum {  // over the steps and sequences of a chunk

@@ -241,7 +241,7 @@ class Executor:
         y = values[self._outputs[keep]]
         if y.shape[:2] != (call.steps, call.batch):  # one that does not vary with time or sequence
             y = y.expand(call.steps, call.batch, y.shape[-1])
-        if call.active is not None:
+        if call.active is not None and not (looped.cleared and self._is_written(keep)):
             y = torch.where(call.active, y, 0.0)
         return y, looped.carried, values if keep else {}
 

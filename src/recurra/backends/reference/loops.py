@@ -18,10 +18,17 @@ from recurra.ir import Graph, Node, topological
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult:
-    """The carried values after the last step, and what was recorded, [T, B, size], by node."""
+    """What a loop gave.
+
+    Attributes:
+        carried: the values after the last step.
+        records: what was recorded, [T, B, size], by node.
+        cleared: what was recorded of steps past a sequence's end is zero.
+    """
 
     carried: list[Tensor]
     records: dict[Node, Tensor]
+    cleared: bool = False
 
 
 class Record:
