@@ -6,9 +6,7 @@ It says what its data are, what a batch is, what is minimised and what is report
 validation, the best model, early stopping, resuming, metrics.csv and the live view come with it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +17,7 @@ import recurra as rc
 from recurra.models import Model
 from recurra.models.cell_entries import cell_config
 from recurra.settings import Settings, setting
-from recurra.training import Description, Figure, Loss, Moment, Task, TrainingSettings
+from recurra.training import Description, Loss, Moment, Task, TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +34,7 @@ class WaveModelSettings(Settings):
 class WaveModel(Model):
     """A GRU and a linear read-out, one number a step."""
 
-    def __init__(
-        self, hidden_size: int = 32, *, cell: Any = "gru", backend: str = "auto", **where: Any
-    ) -> None:
+    def __init__(self, hidden_size: int, *, cell: Any = "gru", backend: str = "auto", **where: Any):
         super().__init__()
         self.recurrent = rc.Recurrent(cell, 1, hidden_size, backend=backend, **where)
         self.readout = nn.Linear(hidden_size, 1, **where)
@@ -51,12 +47,14 @@ class WaveModel(Model):
         return {**cell_config(self.recurrent.cell), "hidden_size": self.recurrent.hidden_size}
 
 
+@dataclass(frozen=True)
 class Waves:
     """Batches of sines of random phase and frequency: each a function of its two numbers."""
 
-    def __init__(self, settings: WaveSettings, batch_size: int, seed: int) -> None:
-        self.settings, self.batch_size, self.seed = settings, batch_size, seed
-        self.own = slice(None)  # of the sequences of a batch
+    settings: WaveSettings
+    batch_size: int
+    seed: int
+    own: tuple[int, int] = (0, 1)  # of the sequences of a batch: the first, and every how many
 
     def __len__(self) -> int:
         return 50  # batches of a pass
@@ -67,12 +65,10 @@ class Waves:
         time = torch.arange(self.settings.length)[:, None, None]
         wave = torch.sin(6.3 * phase + (0.1 + 0.3 * pace) * time)
         noise = torch.randn(wave.shape, generator=drawn)
-        return (wave + self.settings.noise * noise)[:, self.own]
+        return (wave + self.settings.noise * noise)[:, self.own[0] :: self.own[1]]
 
     def shard(self, rank: int, world_size: int) -> "Waves":
-        part = Waves(self.settings, self.batch_size, self.seed)
-        part.own = slice(rank, None, world_size)
-        return part
+        return replace(self, own=(rank, world_size))
 
 
 class NextStep(Task[WaveModel, Tensor]):
@@ -83,26 +79,8 @@ class NextStep(Task[WaveModel, Tensor]):
     data_settings: ClassVar[type[Settings]] = WaveSettings
     model_settings: ClassVar[type[Settings]] = WaveModelSettings
 
-    def __init__(self, settings: WaveSettings) -> None:
-        self.settings = settings
-
-    @classmethod
-    def prepare(cls, folder: Path, data: WaveSettings) -> "NextStep":
-        return cls(data)  # nothing is read; a task with files writes them into the folder here
-
-    @classmethod
-    def open(cls, folder: Path, config: Mapping[str, Any]) -> "NextStep":
-        return cls(WaveSettings.pick(config["data"]))
-
-    def entries(self) -> dict[str, Any]:
-        return {}
-
     def describe(self) -> Description:
         return Description(lines=[("waves", f"{self.settings.length} steps each")])
-
-    @property
-    def figures(self) -> Sequence[Figure]:
-        return (Figure(name="mse", unit="mean squared error"),)
 
     def build(self, model: WaveModelSettings, *, backend: str = "auto") -> WaveModel:
         return WaveModel(model.hidden_size, backend=backend)
@@ -115,17 +93,6 @@ class NextStep(Task[WaveModel, Tensor]):
         batch = batch.to(next(model.parameters()))
         mean = functional.mse_loss(model(batch[:-1]), batch[1:])
         return Loss(mean=mean, count=batch.shape[1])
-
-    def validate(self, model: WaveModel, device: torch.device) -> dict[str, float]:
-        return self.evaluate(model, "val")
-
-    def evaluate(self, model: WaveModel, split: str) -> dict[str, float]:
-        with torch.no_grad():  # called in evaluation mode
-            losses = [
-                self.loss(model, self.source(split, TrainingSettings()).batch(0, i), None, Moment())
-                for i in range(4)
-            ]
-        return {"mse": sum(loss.mean.item() for loss in losses) / len(losses)}
 
 
 if __name__ == "__main__":

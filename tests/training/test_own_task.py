@@ -12,7 +12,7 @@ import torch
 
 import recurra as rc
 from recurra.errors import RunError
-from recurra.training import Hook, load_checkpoint
+from recurra.training import Hook, Loss, Task, load_checkpoint
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "next_step.py"
 
@@ -138,3 +138,35 @@ def test_numbers_of_numpy_are_numbers(example: Any, tmp_path: Path) -> None:
     options: dict[str, Any] = {"hidden_size": np.int64(4), "lr": np.float32(0.5)}
     run = rc.train(example.NextStep, out=tmp_path / "run", max_steps=1, view=None, **options)
     assert (run.settings["hidden_size"], run.settings["lr"]) == (4, 0.5)
+
+
+def test_what_a_task_reports_is_its_mean_loss_where_it_says_no_more() -> None:
+    """Each thing that counts alike, and the state carried from batch to batch."""
+    seen: list[Any] = []
+
+    class Batches(list[tuple[float, int]]):
+        def batch(self, epoch: int, index: int) -> tuple[float, int]:
+            return self[index]
+
+    class Uneven(Task[Any, tuple[float, int]]):
+        loss_name = "mse"
+
+        def describe(self) -> Any:
+            raise NotImplementedError
+
+        def build(self, model: Any, *, backend: str = "auto") -> Any:
+            raise NotImplementedError
+
+        def source(self, split: str, training: Any) -> Any:
+            return Batches({"val": [(1.0, 1), (4.0, 2)], "test": [(2.0, 3)]}[split])
+
+        def loss(self, model: Any, batch: tuple[float, int], state: Any, moment: Any) -> Loss:
+            seen.append(state)
+            mean, count = batch
+            return Loss(mean=torch.tensor(mean), count=count, state=torch.tensor(float(count)))
+
+    task, model = Uneven(settings=None), rc.Classifier(2, input_size=1, hidden_size=1)
+    assert task.evaluate(model, "test") == {"mse": 2.0}
+    assert task.validate(model, torch.device("cpu")) == {"mse": 3.0}
+    assert seen == [None, None, 1.0]
+    assert [figure.name for figure in task.figures] == ["mse"]

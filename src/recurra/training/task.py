@@ -105,6 +105,9 @@ class Task(ABC, Generic[ModelT, BatchT]):
     model_settings: ClassVar[type[Settings]]
     training_settings: ClassVar[type[TrainingSettings]] = TrainingSettings
 
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in vars(cls):
@@ -122,32 +125,35 @@ class Task(ABC, Generic[ModelT, BatchT]):
         """
         return settings
 
+    # A task that reads files has `prepare` and `open`; one that draws its data needs no more than
+    # its settings, of which it is made here.
+
     @classmethod
-    @abstractmethod
     def prepare(cls, folder: Path, data: Any) -> "Task[Any, Any]":
         """Read the data that settings name into a run's folder, which has none yet.
 
         Raises:
             DataError: when it cannot be read, or not written.
         """
+        return cls(data)
 
     @classmethod
-    @abstractmethod
     def open(cls, folder: Path, config: Mapping[str, Any]) -> "Task[Any, Any]":
         """The task of a run's folder, as its config.json says.
 
         Raises:
             DataError: when a file is missing or damaged, or the entries do not fit.
         """
+        return cls(cls.data_settings.pick(config["data"]))
 
     @classmethod
     def has_entries(cls, config: Mapping[str, Any]) -> bool:
         """Whether config.json has what `entries` wrote."""
         return True
 
-    @abstractmethod
     def entries(self) -> dict[str, Any]:
         """What config.json keeps besides settings and model, for `open`."""
+        return {}
 
     @abstractmethod
     def describe(self) -> Description:
@@ -156,9 +162,9 @@ class Task(ABC, Generic[ModelT, BatchT]):
     # ---- model -----------------------------------------------------------------------------------
 
     @property
-    @abstractmethod
     def figures(self) -> Sequence[Figure]:
         """What is reported of a model; the first decides which one is the best."""
+        return (Figure(name=self.loss_name),)
 
     @abstractmethod
     def build(self, model: Any, *, backend: str = "auto") -> ModelT:
@@ -220,13 +226,22 @@ class Task(ABC, Generic[ModelT, BatchT]):
         first = self.figures[0].name
         return self.training_figures(value) if first == self.loss_name else {first: value}
 
-    @abstractmethod
     def validate(self, model: ModelT, device: torch.device) -> dict[str, float]:
         """The figures on the validation split, or an even sample of a long one."""
+        found = self.evaluate(model, "val")
+        return {figure.name: found[figure.name] for figure in self.figures}
 
-    @abstractmethod
     def evaluate(self, model: ModelT, split: str) -> dict[str, Any]:
-        """The figures on a whole split, with what there is to say besides."""
+        """The figures on a whole split, with what there is to say besides; here the mean loss, by
+        the name of the first figure. The model is in evaluation mode."""
+        source, state = self.source(split, self.training_settings()), None
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for index in range(len(source)):
+                loss = self.loss(model, source.batch(0, index), state, Moment(seed=index))
+                total, count = total + loss.mean.item() * loss.count, count + loss.count
+                state = loss.state
+        return {self.figures[0].name: total / count}
 
     @classmethod
     def evaluate_file(cls, model: ModelT, data: Any, split: str | None, how: Any) -> dict[str, Any]:
