@@ -93,6 +93,33 @@ def test_held_out_texts_of_a_folder_are_not_learned(
     assert data_of(tmp_path / "run")["tokens"] == dict.fromkeys(("train", "val", "test"), len(TEXT))
 
 
+def test_a_folder_may_have_the_parts(recurra: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "wiki"
+    folder.mkdir()
+    for part, times in (("test", 1), ("train", 3), ("valid", 2)):
+        (folder / f"wiki.{part}.tokens").write_text(times * TEXT)
+    (folder / "README.md").write_text("notes")
+    run = tmp_path / "run"
+    outcome = recurra("train", "lm", "--data", folder, *QUICK, "--out", run)
+    assert outcome.code == 0, outcome.err
+    sizes = {"train": 3 * len(TEXT), "val": 2 * len(TEXT), "test": len(TEXT)}
+    assert data_of(run)["tokens"] == sizes
+    assert "left out    README.md (in no part)" in outcome.out
+    assert "read, val   5.4 kB: wiki.valid.tokens" in outcome.out
+    assert recurra("train", "--resume", run, "--max-steps", 5).code == 0
+    opened = Run.open(run)
+    assert opened.evaluate("val")["tokens"] == sizes["val"] - 1
+    assert opened.evaluate(data=folder)["tokens"] == sizes["test"] - 1
+    assert opened.evaluate("train", data=folder)["tokens"] == sizes["train"] - 1
+    (folder / "wiki.test.tokens").unlink()
+    refused = recurra("evaluate", run, "--data", folder)
+    assert "expected a folder with a part test, got one with train, val" in refused.err
+    words = ("--data", folder, "--val-data", folder / "README.md", "--out", tmp_path / "new")
+    refused = recurra("train", "lm", *words)
+    assert "expected one val part, got one in the folder and" in refused.err
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.medium
 def test_standard_input_is_read_from_a_pipe(texts: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

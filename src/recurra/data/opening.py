@@ -158,19 +158,34 @@ def _is_pair(data: Sequence[Any]) -> bool:
     return len(data) == 2 and not any(isinstance(each, str | PathLike | Records) for each in data)
 
 
+def entries_by_part(folder: Path, formats: Sequence[str] | None = None) -> dict[str, list[Path]]:
+    """The files and sub-folders of a folder whose names say that they are "train", "val" or "test".
+
+    A word of the name between points says so, or its end: train.tsv, wiki.valid.tokens,
+    Gestures_TEST.ts.
+
+    Args:
+        folder: that is looked into.
+        formats: the ends that names of files must have; None means any.
+    """
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(each for each in folder.iterdir() if not is_hidden(each)):
+        if entry.is_file() and formats is not None and suffix_of(entry) not in formats:
+            continue
+        words = entry.name.lower().split(".")
+        for name, names in _NAMES_OF_PARTS.items():
+            ends = tuple(sign + each for sign in "_-" for each in names)
+            if any(word in names or word.endswith(ends) for word in words):
+                found.setdefault(name, []).append(entry)
+                break
+    return {name: found[name] for name in _NAMES_OF_PARTS if name in found}
+
+
 def sources_by_part(data: GivenData) -> dict[str, GivenData]:
     """What `data` names, by part: its "train" alone, unless it is a folder that has the parts."""
     if not isinstance(data, str | PathLike) or not Path(data).is_dir():
         return {"train": data}
-    entries = [each for each in sorted(Path(data).iterdir()) if not is_hidden(each)]
-    found: dict[str, list[Path]] = {}
-    for name, names in _NAMES_OF_PARTS.items():
-        for entry in entries:
-            if entry.is_file() and suffix_of(entry) not in _FORMATS:
-                continue
-            stem = entry.name.lower() if entry.is_dir() else entry.name.lower().partition(".")[0]
-            if stem in names or stem.endswith(tuple(s + n for s in "_-" for n in names)):
-                found.setdefault(name, []).append(entry)
+    found = entries_by_part(Path(data), _FORMATS)
     if "train" not in found:
         return {"train": data}
     for name, those in found.items():

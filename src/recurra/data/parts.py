@@ -7,18 +7,20 @@ changed or is gone.
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from recurra.data.opening import entries_by_part
 from recurra.data.stdlib import stdlib_source
 from recurra.data.tokens import TokenFile, read_token_file, write_tokens
 from recurra.errors import DataError, argument
 from recurra.text import Vocabulary
-from recurra.text.corpus import Corpus, NamedTexts, check_texts, opened_corpus
+from recurra.text.corpus import Corpus, NamedTexts, check_texts, is_hidden, opened_corpus
 
 SPLITS = ("train", "val", "test")
 FOLDER = "tokens"
@@ -117,7 +119,8 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
     """Encode the text of `settings` into a folder that has none yet.
 
     The text is cut by position: 90 / 5 / 5 % of its characters, where no text of its own takes the
-    place of the second or third part. Words and merges are those of the first part alone: what
+    place of the second or third part. A folder with files or folders of train and of val (valid,
+    dev) or test is read as these parts. Words and merges are those of the first part alone: what
     stands in a part that is held out may be unknown. The characters are those of all files.
 
     Raises:
@@ -125,14 +128,25 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
         ValueError: when the vocabulary's size does not fit its level.
     """
     own = _own_texts(vars_of(settings))
+    data, beside = settings.data, ()
+    if data is not None and (parts := text_parts(data)):
+        if twice := [name for name in own if name in parts]:
+            raise DataError(
+                f"{data}: expected one {twice[0]} part, got one in the folder and "
+                f"{own[twice[0]]}. Leave {argument(f'{twice[0]}_data=')} out, or name the files to "
+                "train on."
+            )
+        beside = _beside(data, parts)
+        data, own = parts.pop("train"), {**parts, **own}
     names = [name for name in SPLITS if name not in own]
     how: dict[str, Any] = {"level": settings.level, "encoding": settings.encoding}
     how["folder"] = folder / FOLDER
     with ExitStack() as stack:
         main = None
-        if settings.data is not None:
+        if data is not None:
             held_out = tuple(own.values())
-            main = stack.enter_context(opened_corpus(settings.data, without=held_out, **how))
+            main = stack.enter_context(opened_corpus(data, without=held_out, **how))
+            main = replace(main, left_out=(*main.left_out, *beside))
         corpora = {
             name: stack.enter_context(opened_corpus(named, **how)) for name, named in own.items()
         }
@@ -161,6 +175,22 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
     return open_text(folder, {**vars_of(settings), "tokens": sizes, "read": read})
 
 
+def text_parts(named: NamedTexts) -> dict[str, list[Path]]:
+    """What a folder has of train, val and test by name; nothing unless it has the first and one of
+    the others."""
+    if not isinstance(named, str | PathLike) or not Path(named).is_dir():
+        return {}
+    parts = entries_by_part(Path(named))
+    return parts if "train" in parts and len(parts) > 1 else {}
+
+
+def _beside(folder: Any, parts: Mapping[str, list[Path]]) -> tuple[str, ...]:
+    """What of a folder that has parts is in none of them."""
+    used = {entry for entries in parts.values() for entry in entries}
+    there = sorted(each for each in Path(folder).iterdir() if not is_hidden(each))
+    return tuple(f"{each.name} (in no part)" for each in there if each not in used)
+
+
 def _write(target: Path, corpus: Corpus, vocabulary: Vocabulary) -> TokenFile:
     """The token file of a text, in a vocabulary that is there."""
     ids = vocabulary.encode_pieces(corpus.pieces(), where=corpus.where)
@@ -186,7 +216,8 @@ def open_text(folder: Path, data: Mapping[str, Any]) -> Text:
         sizes = {name: int(data["tokens"][name]) for name in SPLITS if name in data["tokens"]}
         if not sizes or min(sizes.values()) < 0:
             raise ValueError(f"sizes {sizes}")
-        own = [name for name in _own_texts(data) if name in sizes]
+        own = [n for n in ("val", "test") if n in {*_own_texts(data), *data.get("read", {})}]
+        own = [name for name in own if name in sizes]
         shared = [name for name in sizes if name not in own]
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
@@ -228,10 +259,20 @@ def other_text(
 ) -> Iterator[np.ndarray]:
     """The tokens of other texts, or of one split of them, mapped from a file that lasts as long.
 
+    Of a folder that has parts they are those of the part `split`, or of its test part.
+
     Raises:
         DataError: when they cannot be read, or have characters that the vocabulary lacks.
     """
     check_texts(named)
+    if parts := text_parts(named):
+        name, split = split or "test", None
+        if name not in parts:
+            raise DataError(
+                f"{named}: expected a folder with a part {name}, got one with {', '.join(parts)}. "
+                f"Choose one, {argument('split=')}, or name a file."
+            )
+        named = parts[name]
     with (
         tempfile.TemporaryDirectory(prefix="recurra-") as folder,
         opened_corpus(

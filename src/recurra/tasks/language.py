@@ -118,7 +118,7 @@ class LanguageTask(Task[Model, Window]):
         """What was read, and how many tokens, of how many kinds."""
         kind = _SYMBOLS.get(self.vocabulary.level, "tokens")
         sizes = self.text.sizes
-        read = [line for what in self.text.read.values() for line in say_what(what)]
+        read = [line for part, what in self.text.read.items() for line in say_what(what, part)]
         return Description(
             lines=read
             + [(name, f"{count:,} {kind}") for name, count in sizes.items()]

@@ -119,15 +119,16 @@ class Corpus:
         return known[0] if len(known) == 1 else {"path": self.where, "files": known}
 
 
-def say_what(what: dict[str, Any]) -> list[tuple[str, str]]:
-    """What `Corpus.what` found, in words: lines of a label and what stands behind it."""
+def say_what(what: dict[str, Any], part: str = "text") -> list[tuple[str, str]]:
+    """What `Corpus.what` found of a part, in words: lines of a label and what stands behind it."""
     names = [Path(each["path"]).name if each["path"] != STDIN else STDIN_NAME
              for each in what["files"]]  # fmt: skip
     files = f"{what['num_files']:,} files, " if what["num_files"] > 1 else ""
     size = f"{what['size_bytes'] / 1e6:,.1f} MB"
     if what["size_bytes"] < 1e6:
         size = f"{what['size_bytes'] / 1e3:,.1f} kB"
-    lines = [("read", f"{files}{size}: {_some(names, what['num_files'])}")]
+    label = "read" if part == "text" else f"read, {part}"
+    lines = [(label, f"{files}{size}: {_some(names, what['num_files'])}")]
     if what.get("notes"):
         lines.append(("note", _some(what["notes"], len(what["notes"]))))
     if what.get("left_out"):
