@@ -1,10 +1,8 @@
-import json
 from typing import Any
 
 import pytest
 
-from recurra.tasks.options import LanguageModelSettings, LanguageTraining, TextSettings
-from recurra.training import RunSettings
+from recurra.tasks.options import LanguageTraining
 from recurra.training.settings import DEFAULT_EPOCHS, resolve_clipping
 
 TrainingConfig = LanguageTraining
@@ -88,18 +86,3 @@ def test_the_budget_in_steps_is_the_smallest_that_is_given(
     settings: dict[str, Any], expected: int | None
 ) -> None:
     assert TrainingConfig(**settings).total_steps(batches=7) == expected
-
-
-def test_settings_survive_a_file() -> None:
-    config = TrainingConfig(epochs=3, clip_norm=None, prime="x")
-    kinds = (TextSettings, LanguageModelSettings, LanguageTraining)
-    saved = {"data": {}, "model": {}, "training": json.loads(json.dumps(config.to_dict()))}
-    assert RunSettings.from_config(kinds, saved).training == config
-
-
-def test_a_setting_of_another_version_is_named() -> None:
-    with pytest.raises(ValueError, match="got also warp_speed"):
-        RunSettings.from_config(
-            (TextSettings, LanguageModelSettings, LanguageTraining),
-            {"data": {}, "model": {}, "training": {"warp_speed": 9}},
-        )

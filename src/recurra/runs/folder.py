@@ -13,7 +13,7 @@ from recurra.models import Model
 from recurra.models.files import CONFIG_NAME, FORMAT, WEIGHTS_NAME, read_config
 from recurra.models.saving import model_config, write_config
 from recurra.runs.checkpoints import RECORD_NAME, TENSORS_NAME
-from recurra.settings import one_or_several
+from recurra.settings import names, one_or_several
 from recurra.training.settings import RunSettings
 from recurra.training.task import Task
 
@@ -64,8 +64,19 @@ def settings_of(folder: Path, task: type[Task[Any, Any]], config: Mapping[str, A
     Raises:
         RunError: when they are not such that a run could have been started with.
     """
+    data, model, training = kinds_of(task)
     try:
-        return RunSettings.from_config(kinds_of(task), config)
+        unknown = sorted(set(config["training"]).difference(names(training)))
+        if unknown:
+            raise ValueError(
+                f"training: expected those of this version, got also {', '.join(unknown)}. "
+                "Use the version of recurra that wrote the run."
+            )
+        return RunSettings(
+            data=data.pick(config["data"]),
+            model=model.pick({**config["model"], **config.get("model_settings", {})}),
+            training=training.pick(config["training"]),
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"them without {error}" if isinstance(error, KeyError) else str(error)
         what = " ".join(what.split())

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ from recurra.runs.folder import (
     settings_of,
     write_new_config,
 )
+from recurra.settings import check_known, declared, option_of, plain
 from recurra.training.machine import generators_kept
-from recurra.training.settings import RunSettings, TrainingSettings
+from recurra.training.settings import RunSettings, TrainingSettings, resolve_clipping
 from recurra.training.task import Task
 from recurra.training.trainer import Hook, Logbook, Trainer
 from recurra.views import View
@@ -131,13 +133,7 @@ def go_on(
         with FolderLock(folder) as lock:
             kind, config = read_run(folder, RunError, name)
             saved = settings_of(folder, kind, config)
-            wanted, refused = saved.resumed(absolute(kind, with_devices(given)))
-            if refused:
-                raise RunError(
-                    f"{folder}: expected the settings that the run was started with, got "
-                    f"{', '.join(refused)}. Leave them out, or start another run with "
-                    f"{argument('out=')}."
-                )
+            wanted = _resumed(folder, saved, absolute(kind, with_devices(given)))
             with _launched(wanted.training, folder, kind if ready is None else ready) as ranks:
                 use_threads(wanted.training.threads, ranks)
                 task, model = _opened(folder, kind, config, wanted.training, ready)
@@ -202,6 +198,43 @@ def _new_model(
                 f"{taken.cause}. {remedy} from another."
             )
     return model, said
+
+
+def _resumed(folder: Path, saved: RunSettings, given: Mapping[str, Any]) -> RunSettings:
+    """The settings of a run with what resuming may change changed.
+
+    Any limit that is given takes the place of all that the run had.
+
+    Raises:
+        RunError: when others are given, naming them all.
+    """
+    given = resolve_clipping(given)
+    check_known(given, *map(type, (saved.data, saved.model, saved.training)))
+    kinds = {each.name: option_of(each).on_resume for each in declared(type(saved.training))}
+    own = saved.flat()
+    changes, refused = {}, []
+    for name, value in given.items():
+        value = plain(value) if isinstance(value, tuple) else value
+        if _may_become(kinds.get(name, "fixed"), value, own[name]):
+            changes[name] = value
+        elif value != own[name]:
+            refused.append(argument(f"{name}={value}") + f" (the run has {own[name]})")
+    if refused:
+        raise RunError(
+            f"{folder}: expected the settings that the run was started with, got "
+            f"{', '.join(refused)}. Leave them out, or start another run with {argument('out=')}."
+        )
+    limits = {name for name, kind in kinds.items() if kind == "limit"}
+    if not limits.isdisjoint(changes):
+        changes = {**dict.fromkeys(limits), **changes}
+    return replace(saved, training=replace(saved.training, **changes))
+
+
+def _may_become(kind: str, value: Any, own: Any) -> bool:
+    """Whether a run that is resumed may have another value of a setting."""
+    if kind == "lower":
+        return isinstance(value, int | float) and 0 < value < own
+    return kind in ("free", "limit")
 
 
 def _opened(

@@ -1,7 +1,7 @@
 """How a model is trained, whatever it learns; defaults are a good first run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from recurra.errors import argument
@@ -10,11 +10,7 @@ from recurra.settings import (
     MAX_THREADS,
     Settings,
     check_known,
-    declared,
     fraction,
-    names,
-    option_of,
-    plain,
     positive,
     positive_float32,
     setting,
@@ -207,56 +203,10 @@ class RunSettings:
         data, model, training = (kind.pick(given) for kind in kinds)
         return cls(data=data, model=model, training=training)
 
-    @classmethod
-    def from_config(
-        cls, kinds: tuple[type[Settings], ...], config: Mapping[str, Any]
-    ) -> "RunSettings":
-        """The settings in a run's config.json; an error of Python's where it lacks some."""
-        data, model, training = kinds
-        unknown = sorted(set(config["training"]).difference(names(training)))
-        if unknown:
-            raise ValueError(
-                f"training: expected the settings of this version, got also {', '.join(unknown)}. "
-                "Use the version of recurra that wrote the run."
-            )
-        return cls(
-            data=data.pick(config["data"]),
-            model=model.pick({**config["model"], **config.get("model_settings", {})}),
-            training=training.pick(config["training"]),
-        )
-
     def flat(self) -> dict[str, Any]:
         """Every setting by its name."""
         parts = (self.data, self.model, self.training)
         return {name: value for part in parts for name, value in part.to_dict().items()}
-
-    def resumed(self, given: Mapping[str, Any]) -> tuple["RunSettings", list[str]]:
-        """These with what resuming may change changed, and in words what it may not.
-
-        Any limit that is given takes the place of all that the run had.
-        """
-        given = resolve_clipping(given)
-        check_known(given, *map(type, (self.data, self.model, self.training)))
-        kinds = {f.name: option_of(f).on_resume for f in declared(type(self.training))}
-        own = self.flat()
-        changes, refused = {}, []
-        for name, value in given.items():
-            value = plain(value) if isinstance(value, tuple) else value
-            if _may_become(kinds.get(name, "fixed"), value, own[name]):
-                changes[name] = value
-            elif value != own[name]:
-                refused.append(argument(f"{name}={value}") + f" (the run has {own[name]})")
-        limits = {name for name, kind in kinds.items() if kind == "limit"}
-        if not limits.isdisjoint(changes):
-            changes = {**dict.fromkeys(limits), **changes}
-        return replace(self, training=replace(self.training, **changes)), refused
-
-
-def _may_become(kind: str, value: Any, own: Any) -> bool:
-    """Whether a run that is resumed may have another value of a setting."""
-    if kind == "lower":
-        return isinstance(value, int | float) and 0 < value < own
-    return kind in ("free", "limit")
 
 
 def resolve_clipping(given: Mapping[str, Any]) -> dict[str, Any]:

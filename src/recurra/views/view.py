@@ -25,14 +25,16 @@ SAMPLE_LINES = 12  # of the latest sample in the panel; samples.txt has all of i
 class View(Protocol):
     """Something that shows a run; the training loop calls it and never prints."""
 
-    def __enter__(self) -> "View": ...
+    def __enter__(self) -> "View":
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        """Called when the run has ended, however it did."""
 
     def progressed(self, status: Status) -> None:
         """Called after the first step, and then a few times a second."""
@@ -44,28 +46,8 @@ class View(Protocol):
         """Called with news of one line: a skipped step, a new best."""
 
 
-class SilentView:
+class SilentView(View):
     """Shows nothing; what library use and tests want."""
-
-    def __enter__(self) -> "View":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to leave behind."""
-
-    def progressed(self, status: Status) -> None:
-        """Ignore it."""
-
-    def sampled(self, sample: Sample) -> None:
-        """Ignore it."""
-
-    def noted(self, message: str) -> None:
-        """Ignore it."""
 
 
 class PlainView(SilentView):
