@@ -59,6 +59,7 @@ class Stepper:
         self._fabric, self._ranks = fabric, ranks
         model.to(fabric.device)
         self.optimizer = build_optimizer(model, settings)
+        self._parameters = list(model.parameters())
         # A wrapper does nothing at the model's own precision, and costs time.
         self._is_plain = settings.precision == "32-true"
         if self._is_plain:
@@ -74,7 +75,8 @@ class Stepper:
         counts in it weighs the same. So does whatever counts in the share of each rank.
         """
         ranks = self._ranks
-        self.wrapped_model.train()
+        if not self.model.training:
+            self.wrapped_model.train()
         set_learning_rate(self.optimizer, lr)
         self._wrapped_optimizer.zero_grad(set_to_none=True)
         if self.state is None:
@@ -88,9 +90,9 @@ class Stepper:
             loss.backward()
         else:
             self._fabric.backward(loss)
-        ranks.sum_gradients(self.model.parameters())
+        ranks.sum_gradients(self._parameters)
         norm = clip_gradients(
-            self.model.parameters(),
+            self._parameters,
             max_norm=self._settings.clip_norm,
             max_value=self._settings.clip_value,
         )
@@ -114,8 +116,7 @@ class Stepper:
         The loss of a step is that of the weights before it. nan where a weight is not finite; 0
         where no batch was read, and nothing is known against the weights.
         """
-        parameters = list(self.model.parameters())
-        if not all(bool(torch.isfinite(p).all()) for p in parameters):
+        if not all(bool(torch.isfinite(p).all()) for p in self._parameters):
             return math.nan
         if self._batch is None:
             return 0.0
@@ -156,25 +157,15 @@ def clip_gradients(
     Source: Pascanu, Mikolov, Bengio (2013), "On the difficulty of training recurrent neural
     networks", arXiv:1211.5063, algorithm 1.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = global_norm(gradients)
+    own = [p for p in parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in own if p.grad is not None])
     if not torch.isfinite(norm):
         return norm
     if max_norm is not None:
-        scale = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
-        for gradient in gradients:
-            gradient.mul_(scale)
+        nn.utils.clip_grads_with_norm_(own, max_norm, norm)
     elif max_value is not None:
-        for gradient in gradients:
-            gradient.clamp_(-max_value, max_value)
+        nn.utils.clip_grad_value_(own, max_value)
     return norm
-
-
-def global_norm(gradients: list[Tensor]) -> Tensor:
-    """The Euclidean norm of all entries together; zero where there are none."""
-    if not gradients:
-        return torch.zeros((), dtype=torch.float32, device="cpu")
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
 
 
 # ---- the carried state ---------------------------------------------------------------------------
