@@ -168,6 +168,21 @@ def test_an_encoding_is_named_once_and_kept(recurra: Any, tmp_path: Path) -> Non
     assert "expected UTF-8 text" in refused.err
 
 
+def test_a_classifier_is_evaluated_by_the_columns_that_its_run_names(
+    recurra: Any, tmp_path: Path
+) -> None:
+    head, rows = "kind\tworth\tsaid\n", "x\tgood\tfine\ny\tbad\tdull\n" * 10
+    (tmp_path / "a.tsv").write_text(head + rows)
+    (tmp_path / "b.tsv").write_text(head + rows.replace("good", "bad"))
+    words = ("--label-column", "worth", "--max-steps", 1, "--hidden-size", 4, "--device", "cpu")
+    out = ("--out", tmp_path / "run")
+    assert recurra("train", "classify", "--data", tmp_path / "a.tsv", *words, *out).code == 0
+    files = ("--data", tmp_path / "a.tsv", "--data", tmp_path / "b.tsv")
+    figures = json.loads(recurra("evaluate", tmp_path / "run", *files, "--json").out)
+    assert figures["examples"] == 40
+    assert [sum(row) for row in figures["confusion"]["counts"]] == [30, 10]  # bad, good
+
+
 @pytest.mark.medium
 def test_compare_takes_several_files(recurra: Any, texts: Path, tmp_path: Path) -> None:
     words = ("--cells", "gru", "--seeds", 1, "--max-steps", 2, "--hidden-size", 8, "--jobs", 1)
