@@ -291,7 +291,7 @@ def encoding(name: str, value: object) -> None:
     text(name, value)
     if _is_encoding(str(value)):
         return
-    known = {each.replace("_", "-") for each in (*aliases, *aliases.values())}
+    known = {each.replace("_", "-") for each in (*aliases, *aliases.values()) if len(each) > 3}
     found = difflib.get_close_matches(
         str(value).lower().replace("_", "-"), filter(_is_encoding, sorted(known)), n=1
     )

@@ -155,6 +155,7 @@ def test_a_name_that_is_no_encoding_is_answered_with_the_nearest(tmp_path: Path)
     for name, hint in (
         ("latn-1", "Did you mean latin-1?"),
         ("utf_9", "Did you mean utf-8?"),
+        ("utf9", "Did you mean utf8?"),
         ("rot13", "Use utf-8, latin-1 or cp1252, for example."),  # of no text
         ("", "Use utf-8"),
     ):
