@@ -1,4 +1,4 @@
-"""Training: one loop for every task, its settings, runs and their folders.
+"""Training: one loop for every task, and its settings; it knows no folder, which runs have.
 
 Names are loaded when they are first used: the command line reads settings without waiting for
 torch.
