@@ -24,10 +24,11 @@ job's own; where they disagree nothing is reported. Sides are timed in turn (A B
 threads, and a ratio is the median of the rounds' ratios, its spread the smallest and the largest.
 
   python -m benchmarks --list                     what there is
-  python -m benchmarks                            all but the long trainings, about 40 minutes
+  python -m benchmarks                            all but the trainings, about 40 minutes
   python -m benchmarks torch_nn floor             these two
   python -m benchmarks --quick                    does everything work? its figures are no results
   python -m benchmarks char_rnn --minutes 10      train against a plain PyTorch model, side by side
+  python -m benchmarks sst2                       classify sentences, beside scikit-learn
 
 The exit status is 0 when every target was met, 2 when one was missed, 1 when a benchmark could
 not be reported. Keep the machine otherwise idle.
