@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,8 @@ def commands(text: str) -> list[str]:
 def input_text() -> None:
     """Texts with the letters that the pages prime samples with, and what else they read."""
     text = "ROMEO: KING and the cat sat on the mat, the dog ate the log.\n"
-    for name in ("input.txt", "other.txt"):
+    Path("chapters").mkdir()
+    for name in ("input.txt", "other.txt", "notes.md", "chapters/1.txt", "chapters/2.txt"):
         Path(name).write_text(text * 80)
     rows = [
         f"{'a fine film' if i % 2 else 'so dull'} {i}\t{'good' if i % 2 else 'bad'}\n"
@@ -115,6 +117,7 @@ def input_text() -> None:
 def invoke(line: str) -> None:
     """Run one `recurra` command, with small budgets."""
     words = shlex.split(line.removeprefix("recurra "))
+    words = [each for word in words for each in (sorted(glob(word)) or [word])]  # as a shell does
     for option in ("--max-minutes", "--max-steps", "--hidden-size", "--length", "--seeds"):
         if option in words:
             place = words.index(option)
