@@ -108,6 +108,7 @@ def input_text() -> None:
         for i in range(60)
     ]
     Path("reviews.tsv").write_text("text\tlabel\n" + "".join(rows))
+    Path("new.csv").write_text("text\na fine film\nso dull\n")
     [cell] = re.findall(
         r"```python\n(# my\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )
