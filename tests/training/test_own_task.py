@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import recurra as rc
-from recurra.errors import RunError
-from recurra.training import Hook, Loss, Task, load_checkpoint
+from recurra.errors import DataError, RunError
+from recurra.training import Figure, Hook, Loss, Task, load_checkpoint
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "next_step.py"
 
@@ -140,33 +140,81 @@ def test_numbers_of_numpy_are_numbers(example: Any, tmp_path: Path) -> None:
     assert (run.settings["hidden_size"], run.settings["lr"]) == (4, 0.5)
 
 
+class Uneven(Task[Any, tuple[float, int]]):
+    """Batches of a mean loss and how much counts in it, of which each is carried to the next."""
+
+    loss_name = "mse"
+    steps = 7  # of a batch
+
+    def __init__(self, **parts: list[tuple[float, int]]) -> None:
+        self.parts = parts
+        self.seen: list[tuple[Any, int]] = []  # states, and steps in them
+        self.batch_sizes: list[int] = []
+
+    def describe(self) -> Any:
+        raise NotImplementedError
+
+    def build(self, model: Any, *, backend: str = "auto") -> Any:
+        raise NotImplementedError
+
+    def source(self, split: str, training: Any) -> Any:
+        class Batches(list[tuple[float, int]]):
+            def batch(self, epoch: int, index: int) -> tuple[float, int]:
+                return self[index]
+
+        self.batch_sizes.append(training.batch_size)
+        return Batches(self.parts[split])
+
+    def loss(self, model: Any, batch: tuple[float, int], state: Any, moment: Any) -> Loss:
+        self.seen.append((state, moment.index))
+        mean, count = batch
+        carried = torch.tensor(float(count)) if count else None
+        return Loss(mean=torch.tensor(mean), count=count, state=carried, steps=self.steps)
+
+
 def test_what_a_task_reports_is_its_mean_loss_where_it_says_no_more() -> None:
-    """Each thing that counts alike, and the state carried from batch to batch."""
-    seen: list[Any] = []
-
-    class Batches(list[tuple[float, int]]):
-        def batch(self, epoch: int, index: int) -> tuple[float, int]:
-            return self[index]
-
-    class Uneven(Task[Any, tuple[float, int]]):
-        loss_name = "mse"
-
-        def describe(self) -> Any:
-            raise NotImplementedError
-
-        def build(self, model: Any, *, backend: str = "auto") -> Any:
-            raise NotImplementedError
-
-        def source(self, split: str, training: Any) -> Any:
-            return Batches({"val": [(1.0, 1), (4.0, 2)], "test": [(2.0, 3)]}[split])
-
-        def loss(self, model: Any, batch: tuple[float, int], state: Any, moment: Any) -> Loss:
-            seen.append(state)
-            mean, count = batch
-            return Loss(mean=torch.tensor(mean), count=count, state=torch.tensor(float(count)))
-
-    task, model = Uneven(settings=None), rc.Classifier(2, input_size=1, hidden_size=1)
+    """Each thing that counts alike, and the state carried from batch to batch with its steps."""
+    task = Uneven(val=[(1.0, 1), (4.0, 2), (9.0, 0), (3.0, 3)], test=[(2.0, 3)])
+    model = rc.Classifier(2, input_size=1, hidden_size=1)
     assert task.evaluate(model, "test") == {"mse": 2.0}
     assert task.validate(model, torch.device("cpu")) == {"mse": 3.0}
-    assert seen == [None, None, 1.0]
+    assert task.seen == [(None, 0), (None, 0), (1.0, 7), (2.0, 14), (None, 0)]
     assert [figure.name for figure in task.figures] == ["mse"]
+
+
+def test_what_a_task_cannot_report_is_said_in_a_line() -> None:
+    class Two(Uneven):
+        @property
+        def figures(self) -> tuple[Figure, ...]:
+            return Figure(name="mse"), Figure(name="accuracy")
+
+    model = rc.Classifier(2, input_size=1, hidden_size=1)
+    with pytest.raises(ValueError, match=r"Two: expected evaluate to give .* none for accuracy\."):
+        Two(val=[(1.0, 1)]).validate(model, torch.device("cpu"))
+    for nothing in ([], [(1.0, 0)]):
+        with pytest.raises(DataError, match="test: expected a batch of this part at least"):
+            Uneven(test=nothing).evaluate(model, "test")
+
+
+def test_a_run_is_evaluated_with_its_own_training_settings(example: Any, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    class Watched(example.NextStep):
+        name = "watched-sizes"
+
+        def source(self, split: str, training: Any) -> Any:
+            sizes.append(training.batch_size)
+            return super().source(split, training)
+
+        def evaluate(self, model: Any, split: str) -> Any:
+            return Task.evaluate(self, model, split)
+
+    task = Watched(example.WaveSettings(length=10))
+    options: dict[str, Any] = {"max_steps": 1, "view": None, "hidden_size": 4}
+    run = rc.train(task, out=tmp_path / "one", batch_size=5, **options)
+    assert set(sizes) == {5}
+    rc.train(task, out=tmp_path / "two", batch_size=6, **options)
+    for again in (run, rc.Run.open(tmp_path / "one")):
+        sizes.clear()
+        again.evaluate("test")
+        assert sizes == [5]

@@ -1,5 +1,6 @@
 """A run: a folder whose config.json says all that is needed to use it, or go on with it."""
 
+import contextlib
 import csv
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from recurra.runs.fitting import TrainingResult
 from recurra.runs.folder import METRICS_NAME, is_run, read_run, settings_of
 from recurra.runs.starting import ViewMaker, go_on
 from recurra.settings import check_known, one_or_several
+from recurra.training.settings import RunSettings
 from recurra.training.task import Task
 from recurra.training.trainer import Hook
 
@@ -77,7 +79,13 @@ class Run:
         Raises:
             DataError: when the data in the folder are damaged or gone.
         """
-        return self.task_class.open(self.folder, self.config)
+        return self._adopted(self.task_class.open(self.folder, self.config))
+
+    def _adopted(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        """A task that evaluates as it did in this run's training."""
+        with contextlib.suppress(RunError):  # the model can be used where the settings are damaged
+            task.training = self._own_settings.training
+        return task
 
     @property
     def model(self) -> Any:
@@ -102,12 +110,16 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting by its name."""
-        return settings_of(self.folder, self.task_class, self.config).flat()
+        return self._own_settings.flat()
 
     @property
     def data_settings(self) -> Any:
         """Those of the run's data, as the task declares them."""
-        return settings_of(self.folder, self.task_class, self.config).data
+        return self._own_settings.data
+
+    @property
+    def _own_settings(self) -> RunSettings:
+        return settings_of(self.folder, self.task_class, self.config)
 
     def history(self) -> Any:
         """The rows of metrics.csv: a pandas frame where pandas is installed, else a list of
@@ -152,7 +164,8 @@ class Run:
             own = replace(self.data_settings, **how)
             figures = self.task_class.evaluate_file(model, one_or_several(data), split, own)
         else:
-            figures = self.task.evaluate(model, split or "test")
+            task = self._adopted(self.task)  # which may have been trained in another run since
+            figures = task.evaluate(model, split or "test")
         name = split or ("all" if data is not None else "test")
         return {**figures, "split": name, "run": str(self.folder)}
 

@@ -121,8 +121,8 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         """The settings with the cell that they name; DataError when a file is not there."""
         data = settings.data
         for name in ("data", "val_data", "test_data", "vectors"):
-            named = getattr(data, name)
-            for path in (named,) if isinstance(named, str) else named or ():
+            given = getattr(data, name)
+            for path in (given,) if isinstance(given, str) else given or ():
                 if not Path(path).exists():
                     got = "standard input" if path == "-" else "no such file"
                     raise DataError(
@@ -415,7 +415,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         if find_spec("matplotlib") is None:
             return {}
         _, confusion = self._read(model, "val", VALIDATION_EXAMPLES)
-        return {"confusion": confusion_png(confusion, title="validation")}
+        return {"confusion": confusion_png(confusion, title="validation, last step")}
 
     def _read(
         self, model: Classifier, split: str, most: int | None = None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from recurra.data.records import Records
 from recurra.data.source import Source
+from recurra.errors import DataError
 from recurra.models import Model
 from recurra.settings import Settings
 from recurra.training.settings import RunSettings, TrainingSettings
@@ -92,6 +93,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
         data_settings: which data, and how it is read.
         model_settings: of the model.
         training_settings: how it is trained, with the task's own settings and defaults.
+        training: those of the run that it is used in, which trainers and runs set; None: of none.
     """
 
     known: ClassVar[dict[str, "type[Task[Any, Any]]"]] = {}  # every task that was defined
@@ -104,6 +106,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
     data_settings: ClassVar[type[Settings]]
     model_settings: ClassVar[type[Settings]]
     training_settings: ClassVar[type[TrainingSettings]] = TrainingSettings
+    training: TrainingSettings | None = None
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -229,18 +232,35 @@ class Task(ABC, Generic[ModelT, BatchT]):
     def validate(self, model: ModelT, device: torch.device) -> dict[str, float]:
         """The figures on the validation split, or an even sample of a long one."""
         found = self.evaluate(model, "val")
+        missing = [figure.name for figure in self.figures if figure.name not in found]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__}: expected evaluate to give each of its figures, got none "
+                f"for {', '.join(missing)}. Have it give them, or take them out of figures."
+            )
         return {figure.name: found[figure.name] for figure in self.figures}
 
     def evaluate(self, model: ModelT, split: str) -> dict[str, Any]:
         """The figures on a whole split, with what there is to say besides; here the mean loss, by
-        the name of the first figure. The model is in evaluation mode."""
-        source, state = self.source(split, self.training_settings()), None
-        total, count = 0.0, 0
+        the name of the first figure. The model is in evaluation mode.
+
+        Raises:
+            DataError: when nothing in the split counts.
+        """
+        source = self.source(split, self.training or self.training_settings())
+        state: Carried = None
+        total, count, steps = 0.0, 0, 0
         with torch.no_grad():
-            for index in range(len(source)):
-                loss = self.loss(model, source.batch(0, index), state, Moment(seed=index))
+            for number in range(len(source)):
+                steps = 0 if state is None else steps
+                moment = Moment(index=steps, seed=number)
+                loss = self.loss(model, source.batch(0, number), state, moment)
                 total, count = total + loss.mean.item() * loss.count, count + loss.count
-                state = loss.state
+                state, steps = loss.state, steps + loss.steps
+        if count == 0:
+            raise DataError(
+                f"{split}: expected a batch of this part at least, got none. Give it more data."
+            )
         return {self.figures[0].name: total / count}
 
     @classmethod
@@ -290,8 +310,8 @@ class Task(ABC, Generic[ModelT, BatchT]):
         return None
 
     def pictures(self, model: ModelT) -> Mapping[str, bytes]:
-        """Pictures of what a trained model does on the validation part, PNG files by name; drawn at
-        the end of a run, for TensorBoard."""
+        """Pictures of what a model does on the validation part, PNG files by name; drawn at the end
+        of a run, of its last weights, for TensorBoard."""
         return {}
 
     def validation_cost(self, training: Any) -> tuple[float, float]:

@@ -123,6 +123,7 @@ class Trainer(Generic[ModelT, BatchT]):
                 "Use recurra.train for more."
             )
         self.task, self.model, self.settings, self.ranks = task, model, settings, ranks
+        task.training = settings
         self.source = task.source("train", settings)
         if ranks.world_size > 1:
             self.source = self.source.shard(ranks.rank, ranks.world_size)
@@ -377,10 +378,10 @@ class Trainer(Generic[ModelT, BatchT]):
         elif self._clock() - self._shown_at >= SHOW_EVERY_S:
             self._show(self.status())
         self._sample_if_due()
-        if self._fraction >= 1.0:
-            self._keep_pictures()
         if improved or self._fraction >= 1.0 or self._save_due:
             self._save()
+        if self._fraction >= 1.0:
+            self._keep_pictures()
 
     def _report_skip(self, outcome: StepOutcome) -> None:
         progress = self.progress
@@ -514,9 +515,23 @@ class Trainer(Generic[ModelT, BatchT]):
         self.view.sampled(sample)
 
     def _keep_pictures(self) -> None:
-        if self.logbook is not None and self.ranks.is_first:
-            for name, png in self.task.pictures(self.model).items():
-                self.logbook.picture(name, png, self.progress.step)
+        """Draw what there is to see of the last weights, once they are saved: an error in that, as
+        of a library that does not work here, costs the pictures alone."""
+        if self.logbook is None:
+            return
+        drawn: Mapping[str, bytes] = {}
+        if self.ranks.is_first:
+            try:
+                drawn = self.task.pictures(self.model)
+                for name, png in drawn.items():
+                    self.logbook.picture(name, png, self.progress.step)
+            except Exception as error:
+                drawn = {}
+                said = " ".join(f"{type(error).__name__}: {error}".split())
+                self._note(f"no picture was drawn: {said:.300}", logging.WARNING)
+        (is_drawn,) = self._decided(bool(drawn))
+        if is_drawn and self._saved_step == self.progress.step:
+            self._keep_checkpoint()  # one that knows how long the logs are with the pictures
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
@@ -542,12 +557,16 @@ class Trainer(Generic[ModelT, BatchT]):
             )
             return
         self.progress.elapsed_s = self._elapsed()
-        self.logbook.keep_checkpoint(self.checkpoint())
+        self._keep_checkpoint()
         self._saved_step = self.progress.step
         self._saved_at = self._clock()
         self._save_cost_s = self._saved_at - started
         for hook in self._hooks:
             hook.saved(self)
+
+    def _keep_checkpoint(self) -> None:
+        if self.logbook is not None:
+            self.logbook.keep_checkpoint(self.checkpoint())
 
     def _stop_early(self, signum: int) -> None:
         """Keep what a signal to end would lose, then let it through."""
