@@ -10,6 +10,7 @@ turns that into a flag.
         hidden_size: int = setting(256, "Units of each layer.", panel="Model", least=1)
 """
 
+import codecs
 import difflib
 import math
 import numbers
@@ -302,9 +303,10 @@ def encoding(name: str, value: object) -> None:
 def _is_encoding(name: str) -> bool:
     try:
         "".encode(name)
+        known = codecs.lookup(name).name
     except (LookupError, ValueError):  # of no such name, of bytes, of a name with a NUL
         return False
-    return True
+    return known not in ("punycode", "idna")  # they spell names of hosts, not texts
 
 
 def within(value: object, *, above: float, below: float) -> bool:

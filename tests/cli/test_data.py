@@ -13,6 +13,7 @@ import pytest
 from tests.cli.conftest import QUICK, TEXT
 
 import recurra as rc
+from recurra.data import parts
 from recurra.tasks import Run
 
 SETTINGS = {
@@ -197,3 +198,20 @@ def test_compare_takes_several_files(recurra: Any, texts: Path, tmp_path: Path) 
 def test_data_that_are_no_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data: expected the name of a file or folder.*got \(\)"):
         rc.train("lm", data=[], out=tmp_path / "run", **SETTINGS)
+
+
+def test_a_text_that_changes_after_its_vocabulary_is_built_is_not_trained_on(
+    recurra: Any, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = parts.write_tokens
+
+    def late(*given: Any) -> Any:  # between the second pass and the third
+        (tmp_path / "new").write_text(TEXT.upper())
+        (tmp_path / "new").replace(texts / "b.txt")
+        return write(*given)
+
+    monkeypatch.setattr(parts, "write_tokens", late)
+    outcome = recurra("train", "lm", "--data", texts, *QUICK, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert "b.txt: expected a file that keeps still, got changes while it was read" in outcome.err
+    assert not (tmp_path / "run" / "model.safetensors").exists()

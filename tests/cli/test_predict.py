@@ -170,3 +170,24 @@ def test_only_runs_of_the_task_are_read(recurra: Any, run: Path) -> None:
     assert (outcome.code, "expected the run of a task ('classify'), got 'lm'" in outcome.err) == (
         *(2, True),
     )
+
+
+def test_an_encoding_that_does_not_fit_is_named(
+    recurra: Any, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "more.txt"
+    file.write_text("a fine film\n")
+    pipe(monkeypatch, file.read_bytes())
+    for where, words in (("standard input", ()), (str(file), ("--file", file))):
+        outcome = recurra("predict", reviews, *words, "--encoding", "utf-16")
+        assert outcome.code == 2
+        assert f"recurra: {where}: expected UTF-16 text, got none (UTF-16 " in outcome.err
+        refused = recurra("predict", reviews, *words, "--encoding", "punycode")
+        assert "--encoding: expected the name of an encoding of text" in refused.err
+
+
+def test_no_row_of_a_table_goes_unseen(recurra: Any, reviews: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.csv").write_text('text\na fine film\n""\na dull one\n')
+    outcome = recurra("predict", reviews, tmp_path / "more.csv", "--out", tmp_path / "out.csv")
+    assert outcome.code == 2
+    assert "more.csv, line 3: expected a text at least, got none. Leave it out." in outcome.err

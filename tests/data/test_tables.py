@@ -11,6 +11,7 @@ import pytest
 
 from recurra.data.opening import open_records
 from recurra.data.records import Record
+from recurra.data.tables import SeparatedRecords
 from recurra.errors import DataError
 
 TEXTS = ["good, really good", "bad", 'the "plot" thickens', "why not"]
@@ -245,3 +246,17 @@ def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DataError, match=r"a\.parquet: expected pyarrow.*pip install pyarrow"):
         open_records(written(tmp_path, b"PAR1", "a.parquet"))
+
+
+def test_an_empty_cell_of_a_table_of_one_column_is_a_row_and_a_blank_line_is_none(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, 'text\nfine\n\n""\n  \ndull\n', "data.csv")
+    records = SeparatedRecords(path, labelled=False, text_column="text")
+    read = [(record.value, record.place.rpartition(" ")[2]) for record in records]
+    assert read == [("fine", "2"), ("", "4"), ("", "5"), ("dull", "6")]
+    path = written(tmp_path, 'text,label\nfine,1\n\n  \n"",0\n', "data.csv")
+    assert pairs(path) == [("fine", "1"), ("", "0")]
+    path = written(tmp_path, 'text,label\nfine,1\n""\n', "data.csv")
+    with pytest.raises(DataError, match=r"line 3: expected 2 columns .* got 1"):
+        pairs(path)

@@ -161,6 +161,21 @@ def test_a_file_that_grows_while_it_is_read_is_noticed(tmp_path: Path) -> None:
             list(pieces)
 
 
+@pytest.mark.parametrize("named", ["a.txt", "."])
+def test_a_file_that_changes_between_two_passes_is_noticed(tmp_path: Path, named: str) -> None:
+    written(tmp_path, {"a.txt": "a\n" * 9, "b.txt": "b\n"})
+    with opened_corpus(tmp_path / named) as corpus:
+        assert "".join(corpus.pieces()).startswith("a\n" * 9)
+        written(tmp_path, {"new": "x\n" * 8})
+        (tmp_path / "new").replace(tmp_path / "a.txt")
+        for read in (lambda: list(corpus.pieces()), corpus.what, corpus.check_unchanged):
+            with pytest.raises(DataError, match=r"a\.txt: expected a file that keeps still"):
+                read()
+        assert corpus.source()["size_bytes" if named == "a.txt" else "files"] == (
+            18 if named == "a.txt" else [*corpus.fingerprints]
+        )
+
+
 def test_what_was_read_is_known_by_size_and_hash(tmp_path: Path) -> None:
     names = [f"{number:03}.txt" for number in range(NUM_KEPT + 3)]
     written(tmp_path, {**dict.fromkeys(names, "text\n"), "x.bin": b"\0"})

@@ -281,3 +281,29 @@ def test_what_is_not_in_the_encoding_given_is_named(tmp_path: Path) -> None:
     path.write_bytes("Größe\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"expected ASCII text, got byte 0xf6.*encoding="):
         read_text(path, encoding="ascii")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Größe\n".encode("utf-16-le") * 9, "looks like UTF-16-LE .*: use encoding=utf-16-le"),
+        (b"words\n", "Name the encoding that it is written in, encoding="),
+    ],
+)
+def test_an_encoding_that_needs_a_mark_is_refused_without_one(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"text.txt: expected UTF-16 text, got none .*BOM.*{said}"):
+        read_text(path, encoding="utf-16")
+    path.write_bytes("Größe\n".encode("utf-16"))
+    assert read_text(path, encoding="utf-16") == "Größe\n"
+
+
+@pytest.mark.parametrize("name", ["punycode", "idna", "hex", "rot13", "undefined"])
+def test_what_spells_no_texts_is_no_encoding_of_text(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("words")
+    with pytest.raises(ValueError, match="encoding: expected the name of an encoding of text"):
+        read_text(path, encoding=name)

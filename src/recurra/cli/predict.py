@@ -182,12 +182,15 @@ def _piped(encoding: str | None) -> Iterator[str]:
     )
     try:
         yield from stream
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         from recurra.errors import DataError, argument
 
+        got = f"none ({error})"
+        if isinstance(error, UnicodeDecodeError):
+            got = f"byte 0x{error.object[error.start]:02x}"
         raise DataError(
-            f"standard input: expected {(encoding or 'utf-8').upper()} text, got byte "
-            f"0x{error.object[error.start]:02x}. Name its encoding, {argument('encoding=')}."
+            f"standard input: expected {(encoding or 'utf-8').upper()} text, got {got}. "
+            f"Name its encoding, {argument('encoding=')}."
         ) from error
     finally:
         stream.detach()

@@ -287,7 +287,9 @@ def other_text(
         part = _between(corpus.pieces(), start, stop)
         ids = vocabulary.encode_pieces(part, where=corpus.where)
         made_from = {"source": corpus.source()}
-        yield write_tokens(Path(folder, "text.tokens"), ids, vocabulary, made_from).tokens()
+        file = write_tokens(Path(folder, "text.tokens"), ids, vocabulary, made_from)
+        corpus.check_unchanged()
+        yield file.tokens()
 
 
 def vars_of(sources: Sources) -> dict[str, Any]:

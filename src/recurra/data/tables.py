@@ -256,7 +256,7 @@ class SeparatedRecords(TableRecords):
     """
 
     def rows(self) -> Iterator[Row]:
-        """Every row that is not blank."""
+        """Every row; a line that is blank is none, but `""` in a table of one column is."""
         self._refuse_other_formats()
         separator, quoted = self._dialect()
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
@@ -270,7 +270,7 @@ class SeparatedRecords(TableRecords):
         try:
             for cells in reader:
                 last = reader.line_num
-                if not cells or (len(cells) == 1 and not cells[0].strip()):
+                if not cells or (width != 1 and len(cells) == 1 and cells[0].isspace()):
                     continue
                 width = width or len(cells)
                 if len(cells) != width:

@@ -50,6 +50,8 @@ class Corpus:
         encoding: of files without a byte order mark; None means UTF-8.
         left_out: what of folders is not read, each with the reason.
         spooled: the file that standard input was copied into; None where it is not read.
+        fingerprints: of the files, as they were when the corpus was opened. A text is read several
+            times, to count it, for its vocabulary and to encode it: each time it must be the same.
     """
 
     where: str
@@ -58,18 +60,20 @@ class Corpus:
     encoding: str | None = None
     left_out: tuple[str, ...] = ()
     spooled: Path | None = None
+    fingerprints: tuple[dict[str, Any], ...]
 
     def pieces(self) -> Iterator[str]:
         """The text in pieces; see `read_pieces`.
 
         Raises:
-            DataError: when a file cannot be read, is empty, or changes while it is read.
+            DataError: when a file cannot be read, is empty, or has changed since the corpus was
+                opened.
         """
         ended = True
-        for file in self.files:
+        for file, known in zip(self.files, self.fingerprints, strict=True):
             if not ended and self.level != "byte":
                 yield "\n"
-            known = fingerprint(file)
+            _check_unchanged(file, known)
             try:
                 for piece in read_pieces(file, level=self.level, encoding=self.encoding):
                     ended = piece.endswith(("\n", "\r"))
@@ -78,21 +82,29 @@ class Corpus:
                 if file != self.spooled:
                     raise
                 raise DataError(str(error).replace(str(file), STDIN_NAME)) from error
-            if fingerprint(check_source(file)) != known:
-                raise DataError(
-                    f"{file}: expected a file that keeps still, got changes while it was read. "
-                    "Start again when nothing writes to it."
-                )
+            _check_unchanged(file, known)
+
+    def check_unchanged(self) -> None:
+        """Raise DataError when a file has changed since the corpus was opened."""
+        for file, known in zip(self.files, self.fingerprints, strict=True):
+            _check_unchanged(file, known)
 
     def what(self) -> dict[str, Any]:
         """What was read, as JSON has it: `files` with `path` and `size_bytes` (the first 100 of
-        them), `num_files`, `size_bytes` of all, and `sha256` of their bytes one after the other."""
+        them), `num_files`, `size_bytes` of all, and `sha256` of their bytes one after the other.
+
+        Raises:
+            DataError: when a file has changed since the corpus was opened: the hash would not be
+                that of what was read.
+        """
+        self.check_unchanged()
         digest = hashlib.sha256()
         for file in self.files:
             with file.open("rb") as opened:
                 while block := opened.read(_COPIED_BYTES):
                     digest.update(block)
-        sizes = [file.stat().st_size for file in self.files]
+        self.check_unchanged()
+        sizes = [known["size_bytes"] for known in self.fingerprints]
         named = [STDIN if file == self.spooled else str(file.resolve()) for file in self.files]
         kept = list(zip(named, sizes, strict=True))[:NUM_KEPT]
         found: dict[str, Any] = {
@@ -115,8 +127,8 @@ class Corpus:
     def source(self) -> dict[str, Any]:
         """What the header of a token file says of it: the fingerprint of the one file, or of each
         under `files`."""
-        known = [fingerprint(file) for file in self.files]
-        return known[0] if len(known) == 1 else {"path": self.where, "files": known}
+        known = self.fingerprints
+        return known[0] if len(known) == 1 else {"path": self.where, "files": list(known)}
 
 
 def say_what(what: dict[str, Any], part: str = "text") -> list[tuple[str, str]]:
@@ -202,6 +214,7 @@ def opened_corpus(
             encoding=encoding,
             left_out=tuple(left_out),
             spooled=spooled,
+            fingerprints=tuple(fingerprint(check_source(file)) for file in files),
         )
     finally:
         if spooled is not None:
@@ -284,6 +297,14 @@ def _why_not(file: Path, level: str, encoding: str | None, held_out: set[Path]) 
     if head is not None and not head.removeprefix(b"\xef\xbb\xbf"):
         return "empty"
     return None if head is not None and looks_like_text(head, encoding) else "no text"
+
+
+def _check_unchanged(file: Path, known: dict[str, Any]) -> None:
+    if fingerprint(check_source(file)) != known:
+        raise DataError(
+            f"{file}: expected a file that keeps still, got changes while it was read. "
+            "Start again when nothing writes to it."
+        )
 
 
 def fingerprint(source: Path) -> dict[str, Any]:

@@ -213,6 +213,11 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool, given: str | None) -
                 f"0x{error.object[error.start]:02x} at byte offset {num_decoded + error.start} "
                 f"({error.reason}). {_remedy(head, given, _around(error.object, error.start))}"
             ) from error
+        except UnicodeError as error:  # of UTF-16 and UTF-32 without the mark that they must have
+            raise DataError(
+                f"{source}: expected {encoding.upper()} text, got none ({error}). "
+                f"{_remedy(head, given)}"
+            ) from error
         if not as_bytes and "\0" in piece:
             offset = num_decoded + len(piece[: piece.index("\0")].encode(encoding))
             raise DataError(
