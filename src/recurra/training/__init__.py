@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recurra.runs import Run, TrainingResult, load_checkpoint, save_checkpoint
     from recurra.terminal import printable
     from recurra.training.optimization import Schedule, build_optimizer
     from recurra.training.progress import Checkpoint, Progress
@@ -37,7 +38,7 @@ __all__ = [
     "Moment",
     "PlainView",
     "Progress",
-    "Run",  # pyright: ignore[reportUnsupportedDunderAll]
+    "Run",
     "RunSettings",
     "Sample",
     "Schedule",
@@ -46,35 +47,35 @@ __all__ = [
     "StepOutcome",
     "Task",
     "Trainer",
-    "TrainingResult",  # pyright: ignore[reportUnsupportedDunderAll]
+    "TrainingResult",
     "TrainingSettings",
     "View",
     "build_optimizer",
     "clip_gradients",
-    "load_checkpoint",  # pyright: ignore[reportUnsupportedDunderAll]
+    "load_checkpoint",
     "printable",
-    "save_checkpoint",  # pyright: ignore[reportUnsupportedDunderAll]
+    "save_checkpoint",
     "view_for",
 ]
 
 _HOMES = {
-    "terminal": ("printable",),
-    "training.optimization": ("Schedule", "build_optimizer"),
-    "training.progress": ("Checkpoint", "Progress"),
-    "training.settings": ("RunSettings", "TrainingSettings"),
-    "training.step": ("StepOutcome", "clip_gradients"),
-    "training.task": ("Description", "Loss", "Moment", "Task"),
-    "training.trainer": ("Hook", "Logbook", "Trainer"),
-    "views": (
+    "recurra.terminal": ("printable",),
+    "recurra.training.optimization": ("Schedule", "build_optimizer"),
+    "recurra.training.progress": ("Checkpoint", "Progress"),
+    "recurra.training.settings": ("RunSettings", "TrainingSettings"),
+    "recurra.training.step": ("StepOutcome", "clip_gradients"),
+    "recurra.training.task": ("Description", "Loss", "Moment", "Task"),
+    "recurra.training.trainer": ("Hook", "Logbook", "Trainer"),
+    "recurra.views": (
         *("Figure", "LiveView", "PlainView", "Sample", "SilentView", "Status", "View", "view_for"),
     ),
     # names of version 0.1 that stand higher up now
-    "runs": ("Run", "TrainingResult", "load_checkpoint", "save_checkpoint"),
-    "tasks.former": (
+    "recurra.runs": ("Run", "TrainingResult", "load_checkpoint", "save_checkpoint"),
+    "recurra.tasks.former": (
         *("LanguageTrainer", "TrainingConfig", "evaluate", "evaluate_run", "load_run"),
         *("train_language_model",),
     ),
-    "comparison": ("Outcome", "Point", "Trial", "run_trial"),
+    "recurra.comparison": ("Outcome", "Point", "Trial", "run_trial"),
 }
 _HOME_OF = {name: home for home, its_names in _HOMES.items() for name in its_names}
 
@@ -84,5 +85,5 @@ if not TYPE_CHECKING:
         """A name, the first time that it is asked for."""
         if name not in _HOME_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"recurra.{_HOME_OF[name]}"), name)
+        value = getattr(import_module(_HOME_OF[name]), name)
         return globals().setdefault(name, value)
