@@ -229,6 +229,11 @@ def test_batches_are_shared_out_evenly_among_devices_that_are_there(
         TrainingSettings(batch_size=5, devices=2)
     with pytest.raises(DeviceError, match=r"devices: expected at most 2, the cores .*, got 3"):
         rc.train("lm", out=tmp_path / "run", devices=3, **settings)
+    # a batch that can be shared out among them would not help
+    with pytest.raises(DeviceError, match=r"devices: expected at most 2, the cores .*, got 99"):
+        rc.train("lm", out=tmp_path / "run", devices=99, **settings)
+    with pytest.raises(ValueError, match=r"devices: expected .* at least 1, got 0"):
+        rc.train("lm", out=tmp_path / "run", devices=0, **settings)
     with pytest.raises(ValueError, match="devices: expected 1 where no run is started, got 2"):
         LanguageTrainer(
             model, vocabulary, tokens, tokens, LanguageTraining(devices=2), folder=tmp_path

@@ -5,7 +5,7 @@ writes, shows and looks at the clock. Nothing here knows what is trained.
 """
 
 from recurra.parallel.ending import cause_of_end, end_with_parent
-from recurra.parallel.launching import launched
+from recurra.parallel.launching import check_devices, launched
 from recurra.parallel.ranks import ALONE, Ranks, Together, cores, use_threads
 from recurra.parallel.torchrun import by_torchrun, reported_by_torchrun, with_devices
 
@@ -15,6 +15,7 @@ __all__ = [
     "Together",
     "by_torchrun",
     "cause_of_end",
+    "check_devices",
     "cores",
     "end_with_parent",
     "launched",

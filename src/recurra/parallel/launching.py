@@ -68,7 +68,7 @@ def launched(
     if count == 1:
         yield ALONE
         return
-    _check_devices(count, device)
+    check_devices(count, device)
     place = store(0, count)
     members: list[_Member] = []
     ended_well = False
@@ -92,7 +92,10 @@ def launched(
         leave()
 
 
-def _check_devices(count: int, device: str) -> None:
+def check_devices(count: int, device: str) -> None:
+    """Raise DeviceError when there are fewer devices than that for rank 0 to start processes on."""
+    if count == 1 or by_torchrun().world_size > 1:
+        return
     on_gpus = device != "cpu" and torch.cuda.is_available()
     there = torch.cuda.device_count() if on_gpus else cores()
     if count > there:

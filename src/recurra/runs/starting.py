@@ -21,6 +21,7 @@ from recurra.models.starting import take_weights
 from recurra.parallel import (
     Ranks,
     by_torchrun,
+    check_devices,
     launched,
     reported_by_torchrun,
     use_threads,
@@ -39,7 +40,13 @@ from recurra.runs.folder import (
 )
 from recurra.settings import check_known, declared, option_of, plain
 from recurra.training.machine import generators_kept
-from recurra.training.settings import RunSettings, TrainingSettings, resolve_clipping
+from recurra.training.settings import (
+    DEVICES,
+    MAX_DEVICES,
+    RunSettings,
+    TrainingSettings,
+    resolve_clipping,
+)
 from recurra.training.task import Task
 from recurra.training.trainer import Hook, Logbook, Trainer
 from recurra.views import View
@@ -88,7 +95,9 @@ def start(
     global last_started
     last_started = folder = next_name(kind.name) if folder is None else folder
     with ending_signals(), _torch_kept():
-        asked = RunSettings.of(kinds_of(kind), absolute(kind, with_devices(given)))
+        given = with_devices(given)
+        _check_devices(given)
+        asked = RunSettings.of(kinds_of(kind), absolute(kind, given))
         settings = kind.check(asked)
         with _launched(settings.training, folder, task) as ranks, new_run(folder) as new:
             use_threads(settings.training.threads, ranks)
@@ -266,6 +275,13 @@ def _launched(
     """Rank 0, the others started, each of which follows."""
     advice = partial(how_to_go_on, folder)
     return launched(settings.devices, settings.device, _follow, task, advice=advice)
+
+
+def _check_devices(given: Mapping[str, Any]) -> None:
+    """Before all that a number of devices asks of other settings: that there are so many."""
+    count, device = given.get("devices"), given.get("device", "auto")
+    if isinstance(count, int) and 1 < count <= MAX_DEVICES and device in DEVICES:
+        check_devices(count, device)
 
 
 def _have_followed(ranks: Ranks, folder: Path, path: Path, settings: TrainingSettings) -> None:
