@@ -30,7 +30,7 @@ class Model:
 
     Attributes:
         flags: of `recurra train classify --data sst2`.
-        target: the least test accuracy, mean of the seeds, in percent.
+        target: the test accuracy to reach, mean of the seeds, in percent.
     """
 
     flags: str
