@@ -108,7 +108,7 @@ def test_what_is_named_wrongly(recurra: Any, tmp_path: Path) -> None:
         ("\ufeff" + TABLE, "columns: text 'text', label 'label' (by the header)"),
         (TABLE.replace("\n", "\r\n"), "label 'label'"),
         (TABLE.replace(",", ";"), "label 'label'"),
-        ("no;" + TABLE.replace(",", ";").replace("\n", "\n0,5;").removesuffix("0,5;"), "1 others"),
+        ("no;" + TABLE.replace(",", ";").replace("\n", "\n0,5;").removesuffix("0,5;"), "1 other "),
         (QUOTED, "label 'label'"),
         (TABLE.replace("good", "1.0").replace("bad", "0.0"), "2: 0.0 8, 1.0 8"),
         (gzip.compress(TABLE.encode()), "a.csv is a gzip file, whatever its name says"),
@@ -134,7 +134,7 @@ def test_what_is_filled_and_left_out_is_counted(
     (tmp_path / "a.ts").write_text(series("{},?,NaN:7,7,7") + "::a\n")
     outcome = classify(recurra, tmp_path, "--data", tmp_path / "a.ts", "--missing", "fill")
     assert outcome.code == 0, outcome.err
-    assert "48 steps, 3 to 3 each, 32 values filled, 1 examples left out" in outcome.out
+    assert "48 steps, 3 to 3 each, 32 values filled, 1 example left out" in outcome.out
     assert "channels 1: never change in the training part" in caplog.text
 
 

@@ -121,6 +121,25 @@ def test_a_folder_may_have_the_parts(recurra: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_of_programs_is_not_taken_apart(recurra: Any, run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tree"
+    for name in ("train.py", "test/a.py", "main.py", "pkg/b.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(TEXT)
+    (folder / "logo.png").write_bytes(b"\x89PNG\0")
+    said = f"{folder}: expected every text in a part, train, val or test, or none, got train.py, "
+    said += "test by name and beside them main.py, pkg. To read all as one text, name what the "
+    said += "folder has, --data; or name files for each part.\n"
+    for words in (("train", "lm", "--out", tmp_path / "new"), ("evaluate", run)):
+        outcome = recurra(*words, "--data", folder)
+        assert (outcome.code, outcome.err.endswith(said)) == (2, True), outcome.err
+    assert not (tmp_path / "new").exists()
+    names = [folder / name for name in ("main.py", "pkg", "test", "train.py")]
+    outcome = recurra("train", "lm", "--data", *names, *QUICK, "--out", tmp_path / "new")
+    assert outcome.code == 0, outcome.err
+    assert sum(data_of(tmp_path / "new")["tokens"].values()) == 4 * len(TEXT)
+
+
 @pytest.mark.medium
 def test_standard_input_is_read_from_a_pipe(texts: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -145,6 +164,17 @@ def test_evaluate_reads_standard_input(run: Path, monkeypatch: pytest.MonkeyPatc
 def test_evaluate_takes_several_files_and_folders(recurra: Any, run: Path, texts: Path) -> None:
     words = ("--data", texts / "a.md", "--data", texts / "more", "--json")
     assert json.loads(recurra("evaluate", run, *words).out)["tokens"] == 2 * len(TEXT) - 1
+    both = ("--data", texts / "a.md", texts / "b.txt")
+    for words in (
+        (run, *both, "--json"),
+        (*both, run, "--json"),
+        (*both, "--json", run),
+        ("--json", *both, run),
+        ("--device", "cpu", run, f"--data={both[1]}", both[2], "--json"),
+    ):
+        assert json.loads(recurra("evaluate", *words).out)["tokens"] == 2 * len(TEXT) - 1
+    one = recurra("evaluate", *both[:2], run, "--json")
+    assert json.loads(one.out)["tokens"] == len(TEXT) - 1
     assert Run.open(run).evaluate(data=[texts])["tokens"] == 3 * len(TEXT) - 1
 
 

@@ -17,23 +17,25 @@ NAMES = ("label", "p")
 
 
 def read(path: Path) -> list[list[str]]:
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         parquet = pytest.importorskip("pyarrow.parquet")
         return [list(map(str, row.values())) for row in parquet.read_table(path).to_pylist()]
-    if path.suffix == ".jsonl":
+    if suffix == ".jsonl":
         lines = path.read_text(encoding="utf-8").splitlines()
         return [list(map(str, json.loads(line).values())) for line in lines]
     with path.open(encoding="utf-8", newline="") as file:
-        found = list(csv.reader(file, delimiter="," if path.suffix == ".csv" else "\t"))
+        found = list(csv.reader(file, delimiter="," if suffix == ".csv" else "\t"))
     assert found[0] == ["input", "label", "p"]
     return found[1:]
 
 
+@pytest.mark.parametrize("upper", [False, True])
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_rows_come_in_their_order_and_replace_older_predictions(
-    tmp_path: Path, suffix: str
+    tmp_path: Path, suffix: str, upper: bool
 ) -> None:
-    path = tmp_path / "new" / f"table{suffix}"
+    path = tmp_path / "new" / f"table{suffix.upper() if upper else suffix}"
     for rows in (ROWS, ROWS[:1], ROWS):
         check_table(path, NAMES)
         with written_table(path) as put:
@@ -96,3 +98,17 @@ def test_only_files_of_known_formats_are_written(tmp_path: Path) -> None:
     message = "expected to write predictions, got "
     with pytest.raises(DataError, match=message), written_table(tmp_path / "file/a.csv") as put:
         put(ROWS)
+
+
+def test_new_folders_go_with_what_could_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+
+    def write(path: Path) -> None:
+        with written_table(path):
+            raise DataError("line 7")
+
+    for path in (tmp_path / "old" / "a.csv", tmp_path / "new" / "newer" / "a.csv"):
+        with pytest.raises(DataError, match="line 7"):
+            write(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["old"]
+    assert list((tmp_path / "old").iterdir()) == []

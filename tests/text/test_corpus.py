@@ -69,7 +69,7 @@ def test_of_a_folder_its_texts_are_read_in_the_order_of_their_names(tmp_path: Pa
             "pipe (no file)",
             "weights.bin (no text)",
         )
-    assert text_of([folder / "b.md", folder]).startswith("b\na\n")
+    assert text_of([folder / "b.md", folder]) == "b\na\na/z\nc\nd\n"
 
 
 def test_at_the_level_of_bytes_every_file_of_a_folder_is_read(tmp_path: Path) -> None:
@@ -83,6 +83,32 @@ def test_what_is_held_out_is_left_out_of_a_folder(tmp_path: Path) -> None:
     with opened_corpus(folder, without=held_out) as corpus:
         assert "".join(corpus.pieces()) == "a\n"
         assert corpus.left_out == ("b.txt (held out)", "val/c.txt (held out)")
+
+
+def test_what_a_folder_has_is_read_once(tmp_path: Path) -> None:
+    folder = written(tmp_path / "dd", {"x.txt": "x\n", "sub/y.txt": "y\n"})
+    (folder / "again.txt").symlink_to(folder / "x.txt")  # of one folder, and of no other
+    assert text_of(folder) == "x\ny\nx\n"
+    (folder / "again.txt").unlink()
+    for named, text, left_out in (
+        ([folder, folder / "x.txt"], "y\nx\n", "x.txt (named by itself)"),
+        ([folder / "x.txt", folder], "x\ny\n", "x.txt (named by itself)"),
+        ([folder / "sub", folder], "y\nx\n", "sub/y.txt (read already)"),
+    ):
+        with opened_corpus(named) as corpus:
+            assert ("".join(corpus.pieces()), corpus.left_out) == (text, (left_out,))
+    with pytest.raises(
+        DataError, match=r"got none in it, only sub/y\.txt \(read already\), x\.txt"
+    ):
+        text_of([folder, folder])
+
+
+def test_what_is_held_out_is_not_named_to_be_learned(tmp_path: Path) -> None:
+    folder = written(tmp_path / "dd", {"x.txt": "x\n", "y.txt": "y\n"})
+    for held_out in (folder / "x.txt", folder, [folder / "y.txt", folder / "x.txt"]):
+        with pytest.raises(DataError, match=r"x\.txt: expected a text that is not held out, got"):
+            text_of(folder / "x.txt", without=[None, held_out])
+    assert text_of(folder / "x.txt", without=[folder / "y.txt"]) == "x\n"
 
 
 @pytest.mark.parametrize(

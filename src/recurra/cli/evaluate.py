@@ -35,8 +35,8 @@ def evaluate(
         list[str] | None,
         option(
             None,
-            "Another file of the same kind, read as the run reads its own; given more than once, "
-            "several as one.",
+            "Another file of the same kind, read as the run reads its own; several files are read "
+            "as one.",
             default="the run's own",
             parser=named,
         ),

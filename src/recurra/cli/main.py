@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from recurra.cli import cells, compare, doctor, evaluate, predict, sample, train
-from recurra.cli.options import invoked, named_first, spelling_of
+from recurra.cli.options import SettingsCommand, invoked, named_first, spelling_of
 from recurra.errors import RecurraError, arguments_spelled
 from recurra.tasks.options import OPTIONS
 from recurra.terminal import prepare_streams, printable, release, speaks
@@ -147,7 +147,7 @@ def recurra(
 
 
 app.add_typer(train.app, name="train")
-app.command("evaluate")(evaluate.evaluate)
+app.command("evaluate", cls=SettingsCommand)(evaluate.evaluate)
 app.command("sample")(sample.sample)
 app.command("predict")(predict.command())
 for _options in OPTIONS.values():

@@ -108,30 +108,39 @@ def with_parameters(
 
 
 class SettingsCommand(typer.core.TyperCommand):
-    """A command whose parameters are settings, and no arguments.
+    """A command whose options may have several words behind them, as of `--data texts/*.txt`.
 
-    What may be given more than once may also have several words behind it, as a shell makes of
-    `--data texts/*.txt`.
+    Those that may be given more than once may. Where the command takes arguments that are not
+    there otherwise, the last of these words are the arguments.
     """
 
     context_class = typer.Context
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The words of the command line, `--data A B` spelled as `--data A --data B`."""
-        several = {name for each in self.params if getattr(each, "multiple", False)
-                   for name in each.opts}  # fmt: skip
+        several, flags = (
+            {name for each in self.params if getattr(each, kind, False) for name in each.opts}
+            for kind in ("multiple", "is_flag")
+        )
+        num_missing = sum(each.param_type_name == "argument" and each.required
+                          for each in self.params)  # fmt: skip
         words: list[str] = []
-        option, has_value = "", False
+        more: list[tuple[int, str]] = []  # further words behind an option: where, and the option
+        option, has_value = "", True
         for word in args:
             is_value = word == "-" or not word.startswith("-")
             if not is_value:
                 option, _, value = word.partition("=")
-                has_value = bool(value)
-            elif option in several:
-                if has_value:
-                    words.append(option)
+                has_value = bool(value) or option in flags
+            elif not has_value:
                 has_value = True
+            elif option in several:
+                more.append((len(words), option))
+            else:
+                num_missing -= 1
             words.append(word)
+        for place, option in reversed(more[: len(more) - max(0, num_missing)]):
+            words.insert(place, option)
         return super().parse_args(ctx, words)
 
 

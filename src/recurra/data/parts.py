@@ -20,11 +20,20 @@ from recurra.data.stdlib import stdlib_source
 from recurra.data.tokens import TokenFile, read_token_file, write_tokens
 from recurra.errors import DataError, argument
 from recurra.text import Vocabulary
-from recurra.text.corpus import Corpus, NamedTexts, check_texts, is_hidden, opened_corpus
+from recurra.text.corpus import (
+    Corpus,
+    NamedTexts,
+    check_texts,
+    has_text,
+    is_hidden,
+    opened_corpus,
+    some,
+)
 
 SPLITS = ("train", "val", "test")
 FOLDER = "tokens"
 HELD_OUT = 0.05  # of a text, for each of validation and test that has no file of its own
+_ABOUT = ("readme", "license", "licence")  # names of texts that are about the data
 
 Pieces = Callable[[], Iterator[str]]
 
@@ -120,7 +129,8 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
 
     The text is cut by position: 90 / 5 / 5 % of its characters, where no text of its own takes the
     place of the second or third part. A folder with files or folders of train and of val (valid,
-    dev) or test is read as these parts. Words and merges are those of the first part alone: what
+    dev) or test is read as these parts; nothing but a README or a licence may be a text beside
+    them. Words and merges are those of the first part alone: what
     stands in a part that is held out may be unknown. The characters are those of all files.
 
     Raises:
@@ -129,14 +139,15 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
     """
     own = _own_texts(vars_of(settings))
     data, beside = settings.data, ()
-    if data is not None and (parts := text_parts(data)):
+    if data is not None and (parts := _parts_of(data, settings.level, settings.encoding)):
         if twice := [name for name in own if name in parts]:
             raise DataError(
                 f"{data}: expected one {twice[0]} part, got one in the folder and "
                 f"{own[twice[0]]}. Leave {argument(f'{twice[0]}_data=')} out, or name the files to "
                 "train on."
             )
-        beside = _beside(data, parts)
+        others = _others(Path(str(data)), parts)
+        beside = tuple(f"{each.name} (in no part)" for each in others)
         data, own = parts.pop("train"), {**parts, **own}
     names = [name for name in SPLITS if name not in own]
     how: dict[str, Any] = {"level": settings.level, "encoding": settings.encoding}
@@ -175,20 +186,39 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
     return open_text(folder, {**vars_of(settings), "tokens": sizes, "read": read})
 
 
-def text_parts(named: NamedTexts) -> dict[str, list[Path]]:
+def _parts_of(named: NamedTexts, level: str, encoding: str | None) -> dict[str, list[Path]]:
     """What a folder has of train, val and test by name; nothing unless it has the first and one of
-    the others."""
+    the others.
+
+    Raises:
+        DataError: when it has other texts too: a folder of programs with train.py and test/ is no
+            text in parts, and nobody would look for main.py among what was left out.
+    """
     if not isinstance(named, str | PathLike) or not Path(named).is_dir():
         return {}
     parts = entries_by_part(Path(named))
-    return parts if "train" in parts and len(parts) > 1 else {}
+    if "train" not in parts or len(parts) < 2:
+        return {}
+    others = [
+        each
+        for each in _others(Path(named), parts)
+        if not each.name.lower().startswith(_ABOUT) and has_text(each, level, encoding)
+    ]
+    if others:
+        in_parts = some(each.name for entries in parts.values() for each in entries)
+        raise DataError(
+            f"{named}: expected every text in a part, train, val or test, or none, got {in_parts} "
+            f"by name and beside them {some(each.name for each in others)}. To read all as one "
+            f"text, name what the folder has, {argument('data=')}; or name files for each part."
+        )
+    return parts
 
 
-def _beside(folder: Any, parts: Mapping[str, list[Path]]) -> tuple[str, ...]:
+def _others(folder: Path, parts: Mapping[str, list[Path]]) -> list[Path]:
     """What of a folder that has parts is in none of them."""
     used = {entry for entries in parts.values() for entry in entries}
-    there = sorted(each for each in Path(folder).iterdir() if not is_hidden(each))
-    return tuple(f"{each.name} (in no part)" for each in there if each not in used)
+    there = sorted(each for each in folder.iterdir() if not is_hidden(each))
+    return [each for each in there if each not in used]
 
 
 def _write(target: Path, corpus: Corpus, vocabulary: Vocabulary) -> TokenFile:
@@ -265,7 +295,7 @@ def other_text(
         DataError: when they cannot be read, or have characters that the vocabulary lacks.
     """
     check_texts(named)
-    if parts := text_parts(named):
+    if parts := _parts_of(named, vocabulary.level, encoding):
         name, split = split or "test", None
         if name not in parts:
             raise DataError(

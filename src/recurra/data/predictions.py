@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ def check_table(path: Path, names: Sequence[str]) -> None:
         ValueError: when the name has another end, or is that of something that is no such table.
         DataError: when pyarrow is needed and is not there.
     """
-    if path.suffix not in FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise ValueError(
             f"out: expected a file that ends in {', '.join(FORMATS)}, got {str(path)!r}. "
             "Name such a file."
         )
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         _pyarrow()
     if not os.path.lexists(path):
         return
@@ -56,20 +56,34 @@ def written_table(path: Path) -> Iterator[Callable[[Rows], None]]:
     Raises:
         DataError: when it cannot be written; what was there is as before.
     """
+    suffix = path.suffix.lower()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            if path.suffix == ".parquet":
+        with _folder_made(path.parent), replacing(path) as part:
+            if suffix == ".parquet":
                 with _parquet_writer(part) as put:
                     yield put
             else:
                 with part.open("w", encoding="utf-8", newline="") as file:
-                    yield _text_writer(file, path.suffix)
+                    yield _text_writer(file, suffix)
     except OSError as error:
         raise DataError(
             f"{path}: expected to write predictions, got {error.strerror or error}. "
             "Check the folder's permissions and the space on its disk."
         ) from error
+
+
+@contextmanager
+def _folder_made(folder: Path) -> Iterator[None]:
+    """Make a folder, and those above it; none of them stays when the block ends with an error."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in new:
+            with suppress(OSError):  # someone else has put something in it
+                each.rmdir()
+        raise
 
 
 def _text_writer(file: Any, suffix: str) -> Callable[[Rows], None]:
@@ -119,13 +133,14 @@ def _pyarrow() -> tuple[Any, Any]:
 
 def _columns(path: Path) -> list[str]:
     """The names of the columns of a table that is there; none where it is no table."""
+    suffix = path.suffix.lower()
     try:
-        if path.suffix == ".parquet":
+        if suffix == ".parquet":
             return list(_pyarrow()[1].read_schema(path).names)
         with path.open(encoding="utf-8", newline="") as file:
             line = file.readline(1 << 20)
-        if path.suffix == ".jsonl":
+        if suffix == ".jsonl":
             return list(json.loads(line))
-        return next(csv.reader([line], delimiter="," if path.suffix == ".csv" else "\t"), [])
+        return next(csv.reader([line], delimiter="," if suffix == ".csv" else "\t"), [])
     except (OSError, ValueError, TypeError, csv.Error):  # pyarrow's own derive from these
         return []

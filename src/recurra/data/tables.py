@@ -243,7 +243,7 @@ class TableRecords(Records):
         ]
         head = "no header" if self.columns is None else "by the header"
         others = len(self.columns) - len(used) if self.columns is not None else 0
-        more = f", {others} others not used" if others > 0 else ""
+        more = f", {others} other{'s' * (others > 1)} not used" if others > 0 else ""
         return f"columns: {', '.join(said)} ({head}{more})"
 
 

@@ -274,9 +274,12 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
                 f"{len(part):,} examples, {int(part.lengths.sum()):,} {self._unit}, "
                 f"{int(part.lengths.min())} to {int(part.lengths.max())} each"
             )
-            for count, what in (("missing", "values filled"), ("left_out", "examples left out")):
+            for count, what, done in (
+                ("missing", "value", "filled"),
+                ("left_out", "example", "left out"),
+            ):
                 if number := of_part.get(name, {}).get(count):
-                    said += f", {number:,} {what}"
+                    said += f", {number:,} {what}{'s' * (number > 1)} {done}"
             lines.append((name, said))
         counts = np.bincount(self.parts["train"].labels, minlength=len(self.labels))
         classes = ", ".join(

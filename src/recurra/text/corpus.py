@@ -5,14 +5,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from recurra.errors import DataError
+from recurra.errors import DataError, argument
 from recurra.text.reading import (
     check_source,
     head_of,
@@ -140,15 +140,18 @@ def say_what(what: dict[str, Any], part: str = "text") -> list[tuple[str, str]]:
     if what["size_bytes"] < 1e6:
         size = f"{what['size_bytes'] / 1e3:,.1f} kB"
     label = "read" if part == "text" else f"read, {part}"
-    lines = [(label, f"{files}{size}: {_some(names, what['num_files'])}")]
+    lines = [(label, f"{files}{size}: {some(names, what['num_files'])}")]
     if what.get("notes"):
-        lines.append(("note", _some(what["notes"], len(what["notes"]))))
+        lines.append(("note", some(what["notes"])))
     if what.get("left_out"):
-        lines.append(("left out", _some(what["left_out"], what["num_left_out"])))
+        lines.append(("left out", some(what["left_out"], what["num_left_out"])))
     return lines
 
 
-def _some(names: Sequence[str], count: int) -> str:
+def some(names: Iterable[str], count: int | None = None) -> str:
+    """The first of several names, and how many more there are of `count`, or of these."""
+    names = list(names)
+    count = len(names) if count is None else count
     more = f" and {count - _NUM_SAID:,} more" if count > _NUM_SAID else ""
     return ", ".join(names[:_NUM_SAID]) + more
 
@@ -178,7 +181,8 @@ def opened_corpus(
     """The text of what is named, for as long as the block lasts.
 
     A folder is read as its text files, those of its sub-folders too, in the order of their names.
-    Hidden files, empty ones and what is no text are left out of it.
+    Hidden files, empty ones and what is no text are left out of it, and so is what is named by
+    itself or was read of a folder before it.
 
     Args:
         named: files, folders, and "-" for standard input, which is copied to a file first.
@@ -187,28 +191,39 @@ def opened_corpus(
         without: other texts, whose files are left out of folders: what is held out is not learned.
         folder: where the copy of standard input stands meanwhile; None: where temporary files do.
     Raises:
-        DataError: when a file is not there or a folder has no text.
+        DataError: when a file is not there, a folder has no text, or a file is named that is held
+            out.
     """
     paths = _listed(named)
     files: list[Path] = []
     left_out: list[str] = []
     spooled: Path | None = None
-    held_out = {Path(p).resolve() for each in without if each is not None
+    held_out = {Path(p).resolve(): "held out" for each in without if each is not None
                 for p in _listed(each) if p != STDIN}  # fmt: skip
+    named_files = (Path(p).resolve() for p in paths if p != STDIN and not Path(p).is_dir())
+    elsewhere = dict.fromkeys(named_files, "named by itself") | held_out
     try:
         for path in paths:
             if path == STDIN:
                 spooled = spooled or _spooled(folder)
                 files.append(spooled)
             elif Path(path).is_dir():
-                found, beside = _texts_of(Path(path), level, encoding, held_out)
+                found, beside = _texts_of(Path(path), level, encoding, elsewhere)
                 files += found
+                elsewhere |= {file.resolve(): "read already" for file in found}
                 left_out += beside
             else:
-                files.append(check_source(path))
+                file = check_source(path)
+                if _reason_in(held_out, file):
+                    raise DataError(
+                        f"{path}: expected a text that is not held out, got one that "
+                        f"{argument('val_data=')} or {argument('test_data=')} has too. "
+                        "Leave it out of one of them."
+                    )
+                files.append(file)
         names = [STDIN_NAME if path == STDIN else path for path in paths]
         yield Corpus(
-            where=_some(names, len(names)),
+            where=some(names),
             files=tuple(files),
             level=level,
             encoding=encoding,
@@ -219,6 +234,18 @@ def opened_corpus(
     finally:
         if spooled is not None:
             spooled.unlink(missing_ok=True)
+
+
+def has_text(path: Path, level: str, encoding: str | None) -> bool:
+    """Whether a file is one that is read of a folder, or a folder has such a file."""
+    files = _files_of(path) if path.is_dir() else [path]
+    return any(_why_not(file, level, encoding, {}) is None for file in files)
+
+
+def _reason_in(elsewhere: Mapping[Path, str], file: Path) -> str | None:
+    """What is said of a file, or of a folder that it is in, if anything."""
+    places = (file.resolve(), *file.resolve().parents)
+    return next((elsewhere[place] for place in places if place in elsewhere), None)
 
 
 def _listed(named: NamedTexts) -> list[str]:
@@ -249,19 +276,19 @@ def _spooled(folder: Path | None) -> Path:
 
 
 def _texts_of(
-    folder: Path, level: str, encoding: str | None, held_out: set[Path]
+    folder: Path, level: str, encoding: str | None, elsewhere: Mapping[Path, str]
 ) -> tuple[list[Path], list[str]]:
     """The files of a folder to be read, in order, and what is left out with the reason."""
     found, left_out = [], []
     for file in _files_of(folder):
         name = file.relative_to(folder).as_posix()
-        reason = _why_not(file, level, encoding, held_out)
+        reason = _why_not(file, level, encoding, elsewhere)
         if reason is None:
             found.append(file)
         else:
             left_out.append(f"{name} ({reason})")
     if not found:
-        beside = f", only {_some(left_out, len(left_out))}" if left_out else ""
+        beside = f", only {some(left_out)}" if left_out else ""
         raise DataError(
             f"{folder}: expected a folder with text files, got none in it{beside}. "
             "Name a folder or a file that has text."
@@ -285,12 +312,14 @@ def _files_of(folder: Path) -> list[Path]:
     return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
 
 
-def _why_not(file: Path, level: str, encoding: str | None, held_out: set[Path]) -> str | None:
+def _why_not(
+    file: Path, level: str, encoding: str | None, elsewhere: Mapping[Path, str]
+) -> str | None:
     """Why a file of a folder is left out; None where it is read."""
     if not file.is_file():
         return "no file"
-    if held_out and not held_out.isdisjoint([file.resolve(), *file.resolve().parents]):
-        return "held out"
+    if elsewhere and (reason := _reason_in(elsewhere, file)):
+        return reason
     if level == "byte":
         return None if file.stat().st_size else "empty"
     head = head_of(file)
