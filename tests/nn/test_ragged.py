@@ -24,14 +24,19 @@ LAYERS: dict[str, Make] = {
     "another way back": lambda: rc.Bidirectional(
         rc.Recurrent("gru", 5, 8), rc.Recurrent("rnn", 5, 8, reverse=True)
     ),
-    "reference": lambda: rc.Recurrent("gru", 5, 8, backend="reference"),
+    "divides by a state": lambda: rc.Recurrent("slstm", 5, 8),
 }
+
+
+def put_in_order_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sequences are put in order however little it saves."""
+    monkeypatch.setattr(ragged, "_SORTING", 0)
+    monkeypatch.setattr(ragged, "_COPY", 0)
 
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sequences are put in order however little it saves."""
-    monkeypatch.setattr(ragged, "_WORTH", 0)
+    put_in_order_always(monkeypatch)
 
 
 def found(layer: Any, lengths: Tensor | None = LENGTHS) -> list[Tensor]:
@@ -54,7 +59,7 @@ def test_order_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> N
     torch.manual_seed(1)
     layer = make()
     expected = found(layer)
-    monkeypatch.setattr(ragged, "_WORTH", 0)
+    put_in_order_always(monkeypatch)
     for ours, theirs in zip(found(layer), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-5)
 
@@ -99,25 +104,59 @@ def test_results_own_their_memory() -> None:
     (y.sum() + state.sum()).backward()
 
 
-@pytest.mark.usefixtures("always")
-def test_vectorized_and_second_derivatives() -> None:
-    layer = rc.Recurrent("gru", 3, 4, backend="reference", dtype=torch.float64)
-    x = torch.randn(4, 3, 3, dtype=torch.float64, requires_grad=True)
-    lengths = torch.tensor([1, 4, 2])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_sequences_without_a_step_leave_gradients_finite(backend: str) -> None:
+    """A cell that divides by a state which is zero before its first step."""
+    layer = rc.Recurrent("slstm", 5, 8, backend=backend)
+    torch.manual_seed(0)
+    x = torch.randn(11, 6, 5, requires_grad=True)
+    y, states = layer(x, lengths=LENGTHS)
+    torch.stack([y.sum(), *(state.sum() for state in states)]).sum().backward()
+    grads = [x.grad, *(p.grad for p in layer.parameters())]
+    assert all(grad is not None and grad.isfinite().all() for grad in grads)
 
-    def function(x: Tensor) -> Tensor:
-        return layer(x, lengths=lengths)[0].sum(0)
 
-    assert torch.autograd.gradgradcheck(function, (x,))
-    slow = torch.autograd.functional.jacobian(function, x)
-    fast = torch.autograd.functional.jacobian(function, x, vectorize=True)
+def test_orders_gradients_are_copies_the_other_way() -> None:
+    order = ragged.LongestFirst(torch.tensor([1, 4, 2]))
+    x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(order.restored(order.arranged(x, 1), 1), x)
+    assert torch.equal(order.arranged(x, 1)[:, 0], x[:, 1])
+    assert torch.autograd.gradgradcheck(lambda x: order.arranged(x, 1), (x,))
+    slow = torch.autograd.functional.jacobian(lambda x: order.arranged(x, 1).sum(0), x)
+    fast = torch.autograd.functional.jacobian(
+        lambda x: order.arranged(x, 1).sum(0), x, vectorize=True
+    )
     torch.testing.assert_close(fast, slow)
+
+
+@pytest.mark.parametrize(
+    ("kind", "orders"),
+    [
+        ({}, True),
+        ({"dtype": torch.bfloat16}, True),
+        ({"dtype": torch.float64}, False),
+        ({"backend": "reference"}, False),
+    ],
+)
+@pytest.mark.usefixtures("always")
+def test_only_compiled_loops_leave_anything_out(
+    kind: dict[str, Any], orders: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, made = rc.Recurrent("gru", 5, 8, **kind), []
+    of = ragged.LongestFirst.of
+    monkeypatch.setattr(ragged.LongestFirst, "of", lambda *given: made.append(given) or of(*given))
+    x = torch.randn(11, 6, 5, dtype=kind.get("dtype", torch.float32))
+    layer(x, lengths=LENGTHS)
+    assert bool(made) == orders
 
 
 def test_sequences_lie_as_they_are_where_order_does_not_pay() -> None:
     long, short = torch.tensor([100, 3, 100]), torch.tensor([5, 3, 5])
-    assert ragged.LongestFirst.of(short, 5, 1000) is None
-    order = ragged.LongestFirst.of(long, 100, 1_000_000)
+    assert ragged.LongestFirst.of(short, 5, 1000, 10) is None
+    order = ragged.LongestFirst.of(long, 100, 1_000_000, 10)
     assert order is not None
     assert order.order.tolist() == [0, 2, 1]
-    assert ragged.LongestFirst.of(torch.tensor([100, 100, 3]), 100, 1_000_000) is None
+    assert ragged.LongestFirst.of(torch.tensor([100, 100, 3]), 100, 1_000_000, 10) is None
+    # one that is a little shorter than the others is not worth copies of all
+    nearly = torch.tensor([350] + [400] * 63)
+    assert ragged.LongestFirst.of(nearly, 400, 3 * 128 * 256, 256) is None

@@ -63,7 +63,7 @@ def sample(
 
     whole("length", length, least=0, most=MAX_COUNT)
     whole("count", count, least=1, most=MAX_COUNT)
-    whole("seed", seed, least=0, most=MAX_SEED, optional=True)
+    whole("seed", seed, least=0, most=MAX_SEED - count + 1, optional=True)
     prime = _prime(prime, prime_file)
     stops = tuple(typed(text) for text in stop or ())
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
@@ -71,7 +71,7 @@ def sample(
     if forbid:
         sampler = replace(sampler, forbid=symbol_ids(model.vocabulary, map(typed, forbid)))
     if seed is None and count > 1:
-        seed = secrets.randbelow(MAX_SEED - count)  # so that the headings can say it
+        seed = secrets.randbelow(MAX_SEED - count + 1)  # so that the headings can say it
     for i in range(count):
         pieces = generate_text(
             model,

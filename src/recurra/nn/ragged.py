@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_WORTH = 1 << 22  # multiplications left out that take as long as the copies and what sorts them
+# Multiplications that take as long as what sorts a batch; as one number's ways there and back.
+_SORTING, _COPY = 1 << 22, 16
 
 
 class LongestFirst:
@@ -20,16 +21,20 @@ class LongestFirst:
         self._back = torch.argsort(self.order)
 
     @classmethod
-    def of(cls, lengths: Tensor, steps: int, multiplications: int) -> "LongestFirst | None":
+    def of(
+        cls, lengths: Tensor, steps: int, multiplications: int, copied: int
+    ) -> "LongestFirst | None":
         """The order for a batch; None where it lies so already, or where it does not pay.
 
         Args:
             lengths: [B] int64 in 0..T.
             steps: T.
             multiplications: of one sequence in one step.
+            copied: numbers of it that are put in order and back.
         """
         each: list[int] = lengths.tolist()
-        if (steps * len(each) - sum(each)) * multiplications < _WORTH:
+        left_out = steps * len(each) - sum(each)
+        if left_out * multiplications < _SORTING + steps * len(each) * copied * _COPY:
             return None
         return None if each == sorted(each, reverse=True) else cls(lengths)
 

@@ -342,7 +342,10 @@ class CellStack(nn.Module):
 
     def _longest_first(self, x: Tensor, lengths: Tensor) -> LongestFirst | None:
         """The order in which compiled loops leave out sequences that ended; None for as it is."""
-        if x.device.type != "cpu" or backends.is_followed() or torch.compiler.is_compiling():
+        home = self.home
+        if home.device.type != "cpu" or home.dtype not in _COMPILED or self.backend == "reference":
+            return None
+        if backends.is_followed() or torch.compiler.is_compiling():
             return None
         multiplications = sum(
             math.prod(shape)
@@ -350,7 +353,8 @@ class CellStack(nn.Module):
             for shape in shapes.values()
             if len(shape) > 1
         )
-        return LongestFirst.of(lengths, len(x), multiplications)
+        copied = (x.shape[-1] if x.dim() == 3 else 1) + self.output_size
+        return LongestFirst.of(lengths, len(x), multiplications, copied)
 
     def _slow_forward(self, *given: object, **options: object) -> object:
         """What torch calls instead of `forward` where it records for torch.jit, ONNX with arguments
@@ -413,6 +417,7 @@ class CellStack(nn.Module):
 
 
 _NO_PARAMETERS = "_like"
+_COMPILED = (torch.float32, torch.bfloat16)  # dtypes of compiled loops
 
 
 def one_or_all(states: tuple[Tensor, ...]) -> State:

@@ -370,7 +370,8 @@ class CompiledLoop:
                 lengths.to(torch.int64).contiguous(), "lengths", torch.int64
             )
         if live is not None:
-            live, live_at = gate.bound(live.to(torch.int64).contiguous(), "lengths", torch.int64)
+            assert lengths is not None, "what is left out is masked by the lengths"
+            live, live_at = gate.bound(live.to(torch.int64).contiguous(), "live", torch.int64)
         if ids is not None:
             ids, ids_at = gate.bound(ids.contiguous(), "token ids", torch.int64)
             if tables:

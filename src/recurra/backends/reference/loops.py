@@ -268,6 +268,13 @@ class _Printer:
         lines = [
             f"e{i}[t] = put(e{i}[t], {self._names[node]})" for i, node in enumerate(outputs[count:])
         ]
+        if self._skip:
+            # what was kept of a step past the end may not be finite, and zero times that is NaN
+            lines += [
+                f"if active is not None: e{i}[t] = put(e{i}[t], where(a, e{i}[t], 0.0))"
+                for i, node in enumerate(outputs[count:])
+                if _has_batch(node)
+            ]
         for i, node in enumerate(outputs[:count]):
             spread = "" if _has_batch(node) else f".expand_as(c{i})"
             lines.append(f"x{i} = {self._names[node]}{spread}")
