@@ -5,12 +5,14 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from recurra.cli.main import app
+from recurra.cli.predict import command as predict_command
+from recurra.errors import DataError
 from recurra.tasks.options import OPTIONS
 
 
@@ -191,3 +193,24 @@ def test_no_row_of_a_table_goes_unseen(recurra: Any, reviews: Path, tmp_path: Pa
     outcome = recurra("predict", reviews, tmp_path / "more.csv", "--out", tmp_path / "out.csv")
     assert outcome.code == 2
     assert "more.csv, line 3: expected a text at least, got none. Leave it out." in outcome.err
+
+
+def test_lines_of_a_pipe_are_answered_as_they_come(
+    reviews: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered: list[int] = []
+
+    class Pipe(io.RawIOBase):
+        blocks: ClassVar = [b"a fine film\na du", b"ll one\n", "größe".encode()[:3], b"\xb6\n\n"]
+
+        def read1(self, size: int) -> bytes:
+            """The next block, when what was answered before it has been counted."""
+            answered.append(len(capsys.readouterr().out.splitlines()))
+            return self.blocks.pop(0) if self.blocks else b""
+
+    stream = type("stdin", (), {"buffer": Pipe(), "isatty": staticmethod(lambda: False)})
+    monkeypatch.setattr(sys, "stdin", stream)
+    predict = predict_command()
+    with pytest.raises(DataError, match="standard input, line 4: expected a text at least"):
+        predict(reviews)
+    assert answered == [0, 1, 1, 0]

@@ -1,12 +1,15 @@
 """`recurra predict`, and its name for each task: what a run's best model makes of new inputs."""
 
+import codecs
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -14,6 +17,7 @@ from recurra.cli.options import DEVICES, RUN, checked_run, named, option, path
 from recurra.tasks.options import Options
 from recurra.terminal import printable
 
+_PIPED_BYTES = 1 << 16  # what a pipe holds
 _MAKES = ("Say what a run's best model makes of inputs, a line for each.", "runs/reviews")
 _READS = (
     "An INPUT is a text in quotes, or a file: a table (.csv, .tsv, .jsonl, .parquet) with a column "
@@ -117,10 +121,10 @@ def _predict(
     own = opened.data_settings
     check_known(how, type(own))
     own = replace(own, **how)
-    records = _inputs(kind, model, words, files, own)
+    parts = _inputs(kind, model, words, files, own)
     count = 0
     with nullcontext() if out is None else written_table(out) as put:
-        for some in predictions(kind, model, records):
+        for some in (some for part in parts for some in predictions(kind, model, part)):
             count += len(some)
             if put is not None:
                 put([{INPUT: _name(record), **kind.row(said)} for record, said in some])
@@ -132,9 +136,10 @@ def _predict(
         typer.echo(f"{count:,} predictions are in {out}", err=True)
 
 
-def _inputs(kind: Any, model: Any, words: list[str], files: list[Path], how: Any) -> Iterable[Any]:
-    """The records of all that was named, read one after the other."""
-    from recurra.data.inputs import LineRecords
+def _inputs(
+    kind: Any, model: Any, words: list[str], files: list[Path], how: Any
+) -> Iterable[Iterable[Any]]:
+    """The records of all that was named, those together that need not wait for one another."""
     from recurra.data.opening import may_be_inputs
     from recurra.data.records import Record
 
@@ -151,16 +156,16 @@ def _inputs(kind: Any, model: Any, words: list[str], files: list[Path], how: Any
             "predict: expected files of series, as the run was trained on, got standard input. "
             "Name files: .ts, .npy, .csv, .jsonl or .parquet."
         )
-    parts: list[Iterable[Any]] = []
+    parts: list[Iterable[Iterable[Any]]] = []
     for number, word in enumerate(words, 1):
         if word == "-":
-            parts.append(LineRecords(_piped(how.encoding), "standard input"))
+            parts.append(_piped(how.encoding))
         elif takes_texts and not may_be_inputs(word):
-            parts.append([Record(value=word.strip(), label="", place=f"input {number}")])
+            parts.append([[Record(value=word.strip(), label="", place=f"input {number}")]])
         else:
-            parts.append(_opened(kind, model, Path(word), how))
-    parts += [_opened(kind, model, file, how) for file in files]
-    return (record for part in parts for record in part)
+            parts.append([_opened(kind, model, Path(word), how)])
+    parts += [[_opened(kind, model, file, how)] for file in files]
+    return chain.from_iterable(parts)
 
 
 def _opened(kind: Any, model: Any, file: Path, how: Any) -> Iterable[Any]:
@@ -173,27 +178,40 @@ def _opened(kind: Any, model: Any, file: Path, how: Any) -> Iterable[Any]:
     return records
 
 
-def _piped(encoding: str | None) -> Iterator[str]:
-    """The lines of standard input, as they come."""
-    import io
+def _piped(encoding: str | None) -> Iterator[Iterable[Any]]:
+    """The records of the lines of standard input, those that have come by the time of each look."""
+    from recurra.data.inputs import LineRecords
+    from recurra.errors import DataError, argument
 
-    stream = io.TextIOWrapper(
-        sys.stdin.buffer, encoding=encoding or "utf-8-sig", errors="strict", newline=None
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder(encoding or "utf-8-sig")(), translate=True
     )
-    try:
-        yield from stream
-    except UnicodeError as error:
-        from recurra.errors import DataError, argument
-
-        got = f"none ({error})"
-        if isinstance(error, UnicodeDecodeError):
-            got = f"byte 0x{error.object[error.start]:02x}"
-        raise DataError(
-            f"standard input: expected {(encoding or 'utf-8').upper()} text, got {got}. "
-            f"Name its encoding, {argument('encoding=')}."
-        ) from error
-    finally:
-        stream.detach()
+    stream = cast("io.BufferedReader", sys.stdin.buffer)
+    held: list[str] = []  # of a line that has not ended
+    first, ended = 1, False
+    while not ended:
+        block = stream.read1(_PIPED_BYTES)  # waits for a byte, not for all of them
+        ended = not block
+        try:
+            text, *rest = decoder.decode(block, final=ended).split("\n")
+        except UnicodeError as error:
+            got = f"none ({error})"
+            if isinstance(error, UnicodeDecodeError):
+                got = f"byte 0x{error.object[error.start]:02x}"
+            raise DataError(
+                f"standard input: expected {(encoding or 'utf-8').upper()} text, got {got}. "
+                f"Name its encoding, {argument('encoding=')}."
+            ) from error
+        held.append(text)
+        if not rest and not ended:
+            continue
+        lines = ["".join(held), *rest]
+        held = [lines.pop()]
+        if ended and held[0]:
+            lines += held
+        if lines:
+            yield LineRecords(lines, "standard input", first=first)
+            first += len(lines)
 
 
 def _name(record: Any) -> str:

@@ -18,12 +18,12 @@ from recurra.text.reading import read_text
 class LineRecords(Records):
     """Lines, a text each; gone through once."""
 
-    def __init__(self, lines: Iterable[str], where: str) -> None:
-        """Take the lines, of a file or of what is piped in."""
-        self._lines, self.where = lines, where
+    def __init__(self, lines: Iterable[str], where: str, *, first: int = 1) -> None:
+        """Take the lines, of a file or of what is piped in, and the number of the first."""
+        self._lines, self.where, self._first = lines, where, first
 
     def __iter__(self) -> Iterator[Record]:
-        for number, line in enumerate(self._lines, 1):
+        for number, line in enumerate(self._lines, self._first):
             yield Record(value=line.strip(), label="", place=f"{self.where}, line {number}")
 
 
