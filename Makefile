@@ -42,7 +42,7 @@ test-slow: $(READY)  ## the tests that take minutes, 2,000 random cells among th
 
 sanitize: $(READY)  ## compiled loops under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(SANITIZED) $(BIN)/pytest --quiet -n 2 -m "not slow" --timeout 1800 \
-		-k "sanitizer or registry or function or compiled or threads or gradients" \
+		-k "sanitizer or registry or function or compiled or threads or gradients or longest" \
 		tests/backends/test_compiler.py tests/backends/test_cpu.py \
 		tests/backends/test_cpu_functions.py tests/backends/test_random_cells.py
 

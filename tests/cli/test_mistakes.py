@@ -349,3 +349,32 @@ def test_a_graph_replaces_a_picture_of_its_kind_and_nothing_else(
     assert (path.read_bytes(), other.read_bytes()) == (picture, kept)
     assert not (tmp_path / "nothing").exists()
     assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_a_size_of_a_vocabulary_that_has_none(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, level: str
+) -> None:
+    outcome = train(recurra, quick, tmp_path, "--level", level, "--vocab-size", "3")
+    assert_mistake(outcome, f"--vocab-size: expected none beside --level {level}", "got 3")
+
+
+def test_resuming_by_the_run_alone_spells_arguments_as_flags(recurra: Any, run: Path) -> None:
+    other = recurra("train", "--resume", run, "--hidden-size", "32")
+    assert other.code == 2
+    assert "--hidden-size 32 (the run has 8)" in other.err
+    assert "start another run with --out." in other.err
+
+
+def test_a_prime_that_is_no_utf8(recurra: Any, run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prime.txt"
+    file.write_bytes("café".encode("latin-1"))
+    outcome = recurra("sample", run, "--prime-file", file)
+    assert_mistake(outcome, f"{file}: expected UTF-8 text, got the byte 0xe9 at 3")
+
+
+def test_seeds_of_several_samples_are_in_range(recurra: Any, run: Path) -> None:
+    most = 2**63 - 1
+    assert recurra("sample", run, "--length", "1", "--seed", str(most)).code == 0
+    outcome = recurra("sample", run, "--length", "1", "--seed", str(most), "--count", "2")
+    assert_mistake(outcome, "--seed: expected", str(most))

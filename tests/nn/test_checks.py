@@ -177,6 +177,8 @@ def test_embedding(layer: rc.Recurrent, x: torch.Tensor) -> None:
         ([1, -2, 2], ValueError, r"expected lengths in 0..5, got -2"),
         (torch.tensor([1.0, 2.0, 3.0]), TypeError, "lengths of integers, got torch.float32"),
         (torch.tensor([True, True, True]), TypeError, "lengths of integers, got torch.bool"),
+        ([True, 2, 3], TypeError, r"lengths of integers, got \[True, 2, 3\]"),
+        ([2**80, 1, 1], TypeError, "lengths of integers, got"),
     ],
 )
 def test_lengths(

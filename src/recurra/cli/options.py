@@ -173,7 +173,7 @@ def checked_run(folder: Path) -> Path:
     """
     if folder.is_file():
         raise RunError(
-            f"{folder}: expected the folder of a run, got a file. Name its folder: {folder.parent}."
+            f"{folder}: expected the folder of a run, got a file. Name the folder that train made."
         )
     return folder
 
@@ -183,9 +183,12 @@ def spelling_of(command: Any) -> Callable[[str], str]:
 
     What is no option of the command stays as it is.
     """
+    # of a group, those of its commands: train --resume RUN names none
+    commands = (*getattr(command, "commands", {}).values(), command)
     options = {
         parameter.name: (name, getattr(parameter, "is_flag", False))
-        for parameter in command.params
+        for each in commands
+        for parameter in each.params
         for name in reversed(parameter.opts)
         if name.startswith("--")
     }

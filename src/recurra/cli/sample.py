@@ -64,10 +64,10 @@ def sample(
     whole("length", length, least=0, most=MAX_COUNT)
     whole("count", count, least=1, most=MAX_COUNT)
     whole("seed", seed, least=0, most=MAX_SEED - count + 1, optional=True)
-    prime = _prime(prime, prime_file)
     stops = tuple(typed(text) for text in stop or ())
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
     model = Run.open(checked_run(run), "lm").load(device=device)
+    prime = _prime(prime, prime_file, of_bytes=model.vocabulary.level in ("byte", "bpe"))
     if forbid:
         sampler = replace(sampler, forbid=symbol_ids(model.vocabulary, map(typed, forbid)))
     if seed is None and count > 1:
@@ -91,7 +91,7 @@ def sample(
         write_exactly("\n")
 
 
-def _prime(text: str, file: Path | None) -> str:
+def _prime(text: str, file: Path | None, *, of_bytes: bool) -> str:
     """The text to go on from: the one that was typed, or that of a file as it is."""
     if file is None:
         return typed_prime(text)
@@ -109,7 +109,14 @@ def _prime(text: str, file: Path | None) -> str:
             raise DataError(
                 f"{file}: expected a text to go on from, got: {error.strerror}. Name a file."
             ) from error
-    return content.decode("utf-8-sig", "surrogateescape")  # as what is typed is decoded
+    try:
+        # what is not UTF-8 is spelled as what is typed, for a vocabulary of bytes
+        return content.decode("utf-8-sig", "surrogateescape" if of_bytes else "strict")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}: expected UTF-8 text, got the byte 0x{content[error.start]:02x} at "
+            f"{error.start}. Convert it, with iconv say."
+        ) from error
 
 
 def _whole_line_ends(pieces: Iterable[str]) -> Iterator[str]:

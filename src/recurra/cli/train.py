@@ -151,7 +151,7 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
     console = Console(file=cast(TextIO, Lasting(sys.stdout)), highlight=False, quiet=not speaks())
     with console.status("starting ...") as waiting:
         data = given.get("data")
-        _say(console, f"the run of {out} goes on" if resume else _reading(options, data))
+        _say(console, f"reading the run of {out}" if resume else _reading(options, data))
         from recurra.backends import keep_freed_memory
         from recurra.tasks import train as train_task
         from recurra.views import view_for

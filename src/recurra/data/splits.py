@@ -354,6 +354,12 @@ def _check_labels(found: Survey, classes: Sequence[str]) -> None:
         )
 
 
+def _and_more(others: int) -> str:
+    if not others:
+        return ""
+    return f" and as few of {'another class' if others == 1 else f'{others} other classes'}"
+
+
 def _drawn(
     found: Survey, classes: Sequence[str], wanted: list[str], shares: Sequence[float], seed: int
 ) -> dict[str, np.ndarray]:
@@ -366,7 +372,7 @@ def _drawn(
         raise DataError(
             f"{found.records.where}: expected {len(wanted) + 1} or more examples of every class, "
             f"to draw {' and '.join(wanted)} from them, got {counts[few[0]]} of {few[0]!r}"
-            f"{f' and as few of {len(few) - 1} more classes' if len(few) > 1 else ''}. Add some, "
+            f"{_and_more(len(few) - 1)}. Add some, "
             f"leave the class out, or name files for {argument('val_data=')} and "
             f"{argument('test_data=')}."
         )

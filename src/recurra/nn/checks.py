@@ -4,7 +4,9 @@ Letters: T time, B batch, I input, H hidden, V vocabulary, C context, L layers, 
 Every message reads `<where>: expected <what>, got <value>. <what to do>.`
 """
 
+import contextlib
 import numbers
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -260,7 +262,7 @@ def checked_lengths(
 ) -> Tensor:
     """`lengths` as int64 [B] on `device`, each in 0..T."""
     if not isinstance(lengths, Tensor):
-        lengths = torch.as_tensor(lengths, device="cpu")
+        lengths = _tensor_of(lengths, where)
     if lengths.numel() == 0:  # torch makes a list of none float32
         lengths = lengths.to(torch.int64)
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
@@ -279,6 +281,21 @@ def checked_lengths(
     if backends.has_values(lengths):
         _check_within(lengths, T, where)
     return lengths
+
+
+def _tensor_of(lengths: Sequence[int], where: str) -> Tensor:
+    """A list, a tuple or an array of lengths as a tensor."""
+    found: Tensor | None = None
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        found = torch.as_tensor(lengths, device="cpu")
+        if any(isinstance(each, bool) for each in lengths):  # taken as 0 and 1 beside numbers
+            found = None
+    if found is None:
+        raise TypeError(
+            f"{where}: expected lengths of integers, got {reprlib.repr(lengths)}. "
+            f"Pass true steps for each sequence as int64."
+        )
+    return found
 
 
 def _check_within(lengths: Tensor, T: int, where: str) -> None:

@@ -168,12 +168,21 @@ class TextSettings(Settings):
     )
 
     def check(self) -> None:
-        """Bytes have no encoding."""
+        """Bytes have no encoding, and the size of some vocabularies is what there is."""
+        _check_vocab_size(self.level, self.vocab_size)
         if self.level == "byte" and self.encoding is not None:
             raise ValueError(
                 f"encoding: expected none beside {argument('level=byte')}, which takes the bytes "
                 f"as they are, got {self.encoding!r}. Leave it out."
             )
+
+
+def _check_vocab_size(level: str, vocab_size: int | None) -> None:
+    if level in ("char", "byte") and vocab_size is not None:
+        raise ValueError(
+            f"vocab_size: expected none beside {argument(f'level={level}')}, whose vocabulary is "
+            f"every {level} there is, got {vocab_size}. Leave it out."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +315,8 @@ class LabelledSettings(Settings):
     )
 
     def check(self) -> None:
-        """The lengths of n-grams are a range."""
+        """Lengths of n-grams are a range, and the size of some vocabularies is what there is."""
+        _check_vocab_size(self.level, self.vocab_size)
         if self.shortest_ngram > self.longest_ngram:
             raise ValueError(
                 f"longest_ngram: expected at least {argument('shortest_ngram')}, "
