@@ -214,3 +214,11 @@ def test_lines_of_a_pipe_are_answered_as_they_come(
     with pytest.raises(DataError, match="standard input, line 4: expected a text at least"):
         predict(reviews)
     assert answered == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 prediction is in "), (2, "2 predictions are")])
+def test_predictions_are_counted(
+    recurra: Any, reviews: Path, tmp_path: Path, number: int, said: str
+) -> None:
+    outcome = recurra("predict", reviews, *["a fine film"] * number, "--out", tmp_path / "p.CSV")
+    assert (outcome.code, said in outcome.err) == (0, True), outcome.err

@@ -133,7 +133,8 @@ def _predict(
                 typer.echo(_json(record, said) if as_json else _line(kind, record, said))
             sys.stdout.flush()
     if out is not None:
-        typer.echo(f"{count:,} predictions are in {out}", err=True)
+        said = "1 prediction is" if count == 1 else f"{count:,} predictions are"
+        typer.echo(f"{said} in {out}", err=True)
 
 
 def _inputs(
