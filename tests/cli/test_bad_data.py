@@ -166,3 +166,18 @@ def test_a_folder_of_arrays_with_gaps_and_a_constant_channel(recurra: Any, tmp_p
         np.save(file, np.array([[i, 7.0], [np.nan, 7.0]]))
     refused = classify(recurra, tmp_path, "--data", tmp_path / "data")
     assert_mistake(refused, "got 12 missing in 12 of 12", "0.npy", "--missing fill")
+
+
+@pytest.mark.parametrize("option", ["--val-data", "--test-data"])
+def test_examples_to_validate_on_are_not_those_to_train_on(
+    recurra: Any, tmp_path: Path, option: str
+) -> None:
+    data = tmp_path / "reviews.tsv"
+    data.write_text("text\tlabel\n" + "a good film\tgood\na bad film\tbad\n" * 20)
+    out = tmp_path / "run"
+    outcome = recurra("train", "classify", "--data", data, option, data, "--out", out)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert f"{data}: expected other examples for" in outcome.err
+    assert option in outcome.err
+    assert not out.exists()
