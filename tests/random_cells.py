@@ -203,10 +203,10 @@ def _case(
     ids = rng.choice((None, None, "one-hot", "embedding")) if cell.input else None
     if ids == "one-hot" and not any("I" in map(str, s) for s in cell.parameters.values()):
         ids = None  # nothing says how long a one-hot vector is
-    lengths = None
-    if rng.random() < 0.4 and T > 0:
-        lengths = tuple(rng.randint(0 if T > 1 else 1, T) for _ in range(B))
-        if rng.random() < 0.5:  # from the longest to the shortest
+    ragged, lengths = rng.random(), None
+    if ragged < 0.4 and T > 0:
+        lengths = tuple(rng.randint(1, T) for _ in range(B))
+        if ragged < 0.2:  # from the longest to the shortest
             lengths = tuple(sorted(lengths, reverse=True))
     return Case(
         T=T,

@@ -180,7 +180,7 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
     table = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line.strip()}
     assert table["rnn"][1:4] == ["0", "of", "2"]
     assert "gru" in table
-    plan, _, said = outcome.out.partition("rnn-0: ")
+    plan, _, _ = outcome.out.partition("rnn-0: ")
     for words_of_the_plan in (
         "4 trials, 2 cells from 2 seeds each",
         "until validation mse 0.001 or 5 steps",
@@ -191,7 +191,7 @@ def test_compare_trains_each_cell_from_each_seed(recurra: Any, tmp_path: Path) -
     ):
         assert words_of_the_plan in plan
     # a line at each quarter of a trial, as far as anybody looked in time
-    assert re.search(r"(rnn|gru)-\d: \d+%, \d steps, (loss|best validation) \d", said)
+    assert re.search(r"(rnn|gru)-\d: \d+%, \d steps, (loss|best validation) \d", outcome.out)
     assert (tmp_path / "c" / "results.parquet").is_file()
     assert "<svg" in (tmp_path / "c" / "curves.svg").read_text()
     assert len(list((tmp_path / "c" / "trials").iterdir())) == 4

@@ -173,7 +173,8 @@ def checked_run(folder: Path) -> Path:
     """
     if folder.is_file():
         raise RunError(
-            f"{folder}: expected the folder of a run, got a file. Name the folder that train made."
+            f"{folder}: expected the folder of a run, got a file. Name its folder: "
+            f"{folder.absolute().parent}."
         )
     return folder
 
