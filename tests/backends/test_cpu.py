@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ co
 
 CASES = {
     "small": Case(),
+    "equal sizes": Case(T=4, B=4, sizes={"I": 4, "H": 4}),
     "one step": Case(T=1, B=1),
     "wide": Case(T=3, B=17, sizes={"I": 33, "H": 70}),
     "narrow input": Case(T=4, B=18, sizes={"I": 2, "H": 34}, lengths=(4, 2, 3) * 6),
@@ -221,6 +222,20 @@ def pooled(x, s, h, W, b, a, U, V):
     normal = tanh(layer_norm(sin(p), bias=tanh(q), gain=sin(r), eps=0.1))
     s = tanh(mean(sin(x + x * a)) + mean(softmax(normal)) * s)
     return s, tanh(V @ sigmoid(U @ p + r))
+
+
+@cell(context="v")
+def says_its_context(x, h, v, W):
+    return tanh(W @ v)
+
+
+def test_output_of_the_context_alone_is_not_taken_for_one_of_all_steps() -> None:
+    for T, B, H in ((2, 2, 2), (2, 2, 5), (3, 3, 3)):
+        sizes = {"I": 2, "H": H, "C": 3}
+        compare(says_its_context, Call(case=Case(T=T, B=B, sizes=sizes)))
+        compare(
+            says_its_context, Call(case=Case(T=T, B=B, sizes=sizes, lengths=(T,) * (B - 1) + (1,)))
+        )
 
 
 def test_number_of_features_is_no_value_to_keep() -> None:

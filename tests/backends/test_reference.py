@@ -195,6 +195,11 @@ def biases_that_are_products(x, h, W, V, U, M, b):
     return tanh(V @ b + W @ x) * sigmoid(U @ b + M @ x) + 0.1 * h
 
 
+@cell(context="v")
+def says_its_context(x, h, v, W):
+    return tanh(W @ v)
+
+
 EXTRA = [value for value in list(globals().values()) if isinstance(value, Cell)]
 ALL = [cells.get(name) for name in cells.names()] + EXTRA
 each_cell = pytest.mark.parametrize("of", ALL, ids=lambda of: of.name)
@@ -216,6 +221,8 @@ def test_one_step_one_sequence_size_one(of: Cell) -> None:
     check(of, Case(T=3, B=1, sizes={**SIZES, "I": 1, "P": 1}))
     if of is not halves:  # whose sizes must be even
         check(of, Case(T=2, B=2, sizes=dict.fromkeys(SIZES, 1)))
+    # a shape tells nothing of what its dimensions are
+    check(of, Case(T=4, B=4, sizes=dict.fromkeys(SIZES, 4)))
 
 
 @pytest.mark.medium

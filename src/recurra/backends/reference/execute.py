@@ -239,7 +239,8 @@ class Executor:
         values.update(looped.records)
         values.update(self._run(self._after[keep], values))
         y = values[self._outputs[keep]]
-        if y.shape[:2] != (call.steps, call.batch):  # one that does not vary with time or sequence
+        # One that does not vary with time or sequence; [B, O] may be as large as [T, B].
+        if y.dim() != 3 or y.shape[:2] != (call.steps, call.batch):
             y = y.expand(call.steps, call.batch, y.shape[-1])
         if call.active is not None and not (looped.cleared and self._is_written(keep)):
             y = torch.where(call.active, y, 0.0)
