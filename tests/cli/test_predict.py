@@ -222,3 +222,14 @@ def test_predictions_are_counted(
 ) -> None:
     outcome = recurra("predict", reviews, *["a fine film"] * number, "--out", tmp_path / "p.CSV")
     assert (outcome.code, said in outcome.err) == (0, True), outcome.err
+
+
+def test_nothing_in_a_pipe_is_a_mistake(
+    recurra: Any, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe(monkeypatch, b"")
+    outcome = recurra("predict", reviews, "-")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "recurra: standard input: expected lines to predict, got none. Pipe a text into it.\n"
+    )

@@ -213,6 +213,8 @@ def _piped(encoding: str | None) -> Iterator[Iterable[Any]]:
         if lines:
             yield LineRecords(lines, "standard input", first=first)
             first += len(lines)
+    if first == 1:
+        raise DataError("standard input: expected lines to predict, got none. Pipe a text into it.")
 
 
 def _name(record: Any) -> str:
