@@ -50,6 +50,7 @@ def run(text: str, file: Path) -> int:
     return len(found)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_snippets_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from tests.cli.test_mistakes import assert_mistake
 
+pytestmark = pytest.mark.medium
+
 TABLE = "text,label\n" + "a dull film,bad\na fine film,good\n" * 10
 QUOTED = "text,label\n" + '"dull, ""very""\nso",bad\n"fine, and\ntrue",good\n' * 10
 HEAD = "@problemName walks\n@classLabel true a b\n@data\n"

@@ -345,6 +345,7 @@ def test_a_comparison_writes_into_no_run(recurra: Any, run: Path) -> None:
     assert {path.name for path in run.iterdir()} == before
 
 
+@pytest.mark.medium
 def test_sample_writes_several_texts_each_with_the_next_seed(recurra: Any, run: Path) -> None:
     words = ("sample", run, "--length", "20", "--prime", "the")
     several = recurra(*words, "--seed", "7", "--count", "2").out
@@ -355,6 +356,7 @@ def test_sample_writes_several_texts_each_with_the_next_seed(recurra: Any, run: 
     assert recurra(*words, "--count", "2", "--seed", str(seed)).out == drawn
 
 
+@pytest.mark.medium
 def test_sample_ends_before_a_stop_and_leaves_out_what_is_forbidden(
     recurra: Any, run: Path
 ) -> None:
@@ -371,6 +373,7 @@ def test_sample_ends_before_a_stop_and_leaves_out_what_is_forbidden(
     assert recurra(*words, "--stop", "").err.startswith("recurra: --stop: expected text that ends")
 
 
+@pytest.mark.medium
 def test_sample_goes_on_from_a_file_or_a_pipe(recurra: Any, run: Path, tmp_path: Path) -> None:
     words = ("sample", run, "--length", "10", "--seed", "7")
     expected = recurra(*words, "--prime", "the cat\n").out

@@ -16,6 +16,8 @@ import recurra as rc
 from recurra.data import parts
 from recurra.tasks import Run
 
+pytestmark = pytest.mark.medium
+
 SETTINGS = {
     **{"hidden_size": 8, "embedding_size": 4, "batch_size": 4, "bptt": 10, "max_steps": 4},
     **{"sample_length": 5, "device": "cpu", "view": None},

@@ -121,6 +121,7 @@ def test_a_rule_that_is_a_function_has_to_stay_in_its_file() -> None:
 # ---- equations that change under their name ------------------------------------------------------
 
 
+@pytest.mark.medium
 def test_a_digest_is_of_what_is_computed_and_how_it_starts() -> None:
     assert digest_of(own_cell()) == digest_of(own_cell(1.0))
     different = [own_cell(), own_cell(0.5), own_cell().with_init(b=1.0), leaky]

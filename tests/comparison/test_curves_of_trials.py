@@ -51,6 +51,7 @@ def bare(cell: str, seed: int, steps: int) -> list[tuple[int, float | None, floa
     return points
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_a_curve_is_that_of_a_bare_loop(cell: str, seed: int) -> None:

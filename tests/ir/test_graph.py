@@ -222,6 +222,7 @@ def test_sum_of_sizes_that_differ() -> None:
         verify(broken, Stage.CELL)
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_while_another_thread_makes_nodes() -> None:
     """A child has no use for the lock of a thread that stayed with its parent."""

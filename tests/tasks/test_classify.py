@@ -65,6 +65,7 @@ def test_trains_predicts_and_evaluates(tmp_path: Path, spelling: str) -> None:
     assert result.steps == 6 * 16
 
 
+@pytest.mark.medium
 def test_series_with_gaps_and_classes_of_unequal_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = ["up"] * 60 + ["down"] * 15
@@ -134,6 +135,7 @@ def test_lengths_of_ngrams_and_their_table() -> None:
     assert model.subwords.num_pieces == 50
 
 
+@pytest.mark.medium
 def test_figures_of_another_file(tmp_path: Path) -> None:
     train_file = sentences(tmp_path / "reviews.tsv")
     run = train("classify", data=str(train_file), out=tmp_path / "run", epochs=6, **SETTINGS)
