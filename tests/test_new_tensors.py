@@ -97,6 +97,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("kind", CELLS)

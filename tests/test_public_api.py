@@ -69,6 +69,7 @@ def test_every_family_is_in_the_registry() -> None:
 HEAVY = ("torch._dynamo", "networkx", "lightning_fabric", "tensorboard", "tokenizers", "typer")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("program", "loaded"),
     [

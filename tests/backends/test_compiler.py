@@ -608,6 +608,7 @@ def test_compiler_whose_version_is_in_another_encoding(
         answer()
 
 
+@pytest.mark.medium
 def test_compiler_that_hangs_is_ended_and_not_asked_again(
     cache: Path,
     tmp_path: Path,

@@ -258,6 +258,7 @@ def test_compare_has_a_folder_for_each_task_and_settings() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._=-]{1,80}", name) for name in names)
 
 
+@pytest.mark.medium
 def test_compare_shows_what_has_ended_when_a_process_died(
     recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_checkpoint_cut_short(recurra: Any, run: Path) -> None:
     assert_mistake(recurra("sample", run), "model.safetensors", "cut short")
 
 
+@pytest.mark.medium
 def test_a_checkpoint_of_other_sizes(
     recurra: Any, quick: tuple[str, ...], run: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_prime_with_characters_never_seen(
     assert_mistake(recurra("sample", run, "--prime", "Ω"), "'Ω'", "never seen")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -231,6 +233,7 @@ def test_a_file_of_a_run(recurra: Any, run: Path) -> None:
         assert_mistake(recurra(command, file), "got a file", f"Name its folder: {run}.")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -15,6 +15,8 @@ from recurra.cli.predict import command as predict_command
 from recurra.errors import DataError
 from recurra.tasks.options import OPTIONS
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:

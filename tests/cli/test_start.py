@@ -30,6 +30,7 @@ CODES = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_torch_is_not_loaded(encoding: str) -> None:
     done = subprocess.run(

@@ -26,6 +26,7 @@ def test_cells_say_share_and_count(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["confusion.svg"]  # no part is left
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("size", [2, 25, 70])
 def test_draws_few_and_many_classes(tmp_path: Path, size: int) -> None:
     numbers = np.arange(size)

@@ -213,6 +213,7 @@ def test_no_damage_to_a_graph_gives_anything_but_one_line(tmp_path: Path) -> Non
     assert not any("\n" in line for line in said)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "graph",
     [

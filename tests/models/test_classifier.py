@@ -469,6 +469,7 @@ def fitted(model: rc.Classifier, batches: Any, steps: int, lr: float = 0.02) -> 
     return loss.item()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["characters", "ngrams"])
 def test_spelling_tells_words_that_were_never_seen(kind: str) -> None:
     """Words in -ly are of one class, those in -ness of the other; the test has other stems."""

@@ -144,6 +144,7 @@ def test_an_old_run_writes_the_same_text(folder: Path, words: tuple[str, ...]) -
     assert _sampled(folder, *words) == EXPECTED[folder.name]["texts"][" ".join(words)]
 
 
+@pytest.mark.medium
 @each_run
 def test_an_old_run_goes_on_to_the_same_end(folder: Path) -> None:
     _agree(_resume(folder), EXPECTED[folder.name]["resumed"], 1e-4)
