@@ -184,6 +184,7 @@ class Inputs:
     x: Tensor
     states: tuple[Tensor, ...]
     parameters: dict[str, Tensor]
+    further: tuple[Tensor, ...] = ()
     context: tuple[Tensor, ...] = ()
     masks: tuple[Tensor, ...] = ()
     embedding: Tensor | None = None
@@ -198,6 +199,7 @@ class Inputs:
             self.x,
             self.states,
             self.parameters,
+            inputs=self.further,
             context=(*self.context, *self.masks),
             embedding=self.embedding,
             **options,
@@ -207,6 +209,7 @@ class Inputs:
         """Everything that has a gradient, by a name for messages."""
         leaves = {"x": self.x} if self.x.is_floating_point() else {}
         leaves |= {f"state {i}": state for i, state in enumerate(self.states)}
+        leaves |= {f"further {i}": value for i, value in enumerate(self.further)}
         leaves |= {f"context {i}": value for i, value in enumerate(self.context)}
         leaves |= {"embedding": self.embedding} if self.embedding is not None else {}
         return {**leaves, **self.parameters}
@@ -222,7 +225,7 @@ class Case:
         lengths: steps of each sequence; None means all T.
         ids: None for a float input, "one-hot", or "embedding".
         vocabulary: rows of the embedding.
-        nan_padding: x is NaN past the lengths, so that a leak shows.
+        nan_padding: inputs are NaN past the lengths, so that a leak shows.
     """
 
     T: int = 4
@@ -262,6 +265,10 @@ class Case:
                 own = shape(mask.shape) or (1,)
                 numbers = torch.rand(*lead[mask.each], *own, generator=generator)
                 masks.append((numbers < mask.rate).to(dtype) * mask.scale)
+        further = tuple(
+            draw(0.8, self.T, self.B, *(shape(dims) or (1,)))
+            for dims in cell.further_shapes.values()
+        )
         x, embedding = draw(0.9, self.T, self.B, size), None
         if self.ids is not None:
             rows = self.vocabulary if self.ids == "embedding" else size
@@ -270,13 +277,15 @@ class Case:
         lengths = None
         if self.lengths is not None:
             lengths = torch.tensor(self.lengths)
-            if self.ids is None and self.nan_padding:
-                with torch.no_grad():
-                    x[torch.arange(self.T)[:, None] >= lengths] = float("nan")
+            padded = [*further, *([x] if self.ids is None else [])] if self.nan_padding else []
+            with torch.no_grad():
+                for each in padded:
+                    each[torch.arange(self.T)[:, None] >= lengths] = float("nan")
         return Inputs(
             x=x,
             states=states,
             parameters=parameters,
+            further=further,
             context=context,
             masks=tuple(masks),
             embedding=embedding,
@@ -309,6 +318,7 @@ class Eager:
         states: tuple[Tensor, ...],
         parameters: Mapping[str, Tensor],
         *,
+        inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         lengths: Tensor | None = None,
@@ -327,6 +337,7 @@ class Eager:
         for b in range(B):
             steps = range(T if lengths is None else int(lengths[b]))
             own = dict(zip(self.cell.context, (value[b] for value in context), strict=False))
+            own |= {n: value[:, b] for n, value in zip(self.cell.further, inputs, strict=True)}
             own |= self._masks(context[len(self.cell.context) :], b)
             outputs, last = self._sequence(
                 x[:, b],
@@ -368,6 +379,8 @@ class Eager:
             for name, mask in cell.masks.items():
                 if mask.each == "step":
                     values[name] = values[name][t]
+            for name in cell.further:
+                values[name] = values[name][t]
             if cell.input is not None:
                 values[cell.input] = x[t]
             if cell.step is not None:

@@ -151,6 +151,7 @@ def random_call(cell: Cell, rng: random.Random) -> Call:
         widths, steps, batches = (256, 514, 1024, 2048), (1, 2), (1, 2, 3)
     case = _case(cell, rng, _sizes(cell, rng, widths), steps, batches)
     names = ("x", *(f"state {i}" for i in range(len(cell.states))), *cell.parameters)
+    names += tuple(f"further {i}" for i in range(len(cell.further)))
     return Call(
         case=case,
         dtype=rng.choice(DTYPES),
@@ -258,6 +259,9 @@ class _Writer:
         self.step = rng.random() < 0.25
         self.output = rng.random() < 0.3
         self.input = rng.random() < 0.88
+        further = rng.choice((0, 0, 1, 2)) if self.input else 0
+        sizes = {f"m{i}": rng.choice(("1", "1", "H", "I", f"I_m{i}")) for i in range(further)}
+        self.further = sizes
         self.contexts = [f"v{i}" for i in range(rng.choice((0, 0, 0, 1, 2)))]
         self.states = [f"s{i}" for i in range(rng.choice((1, 1, 2, 2, 3, 4)))]
         self.state_sizes = {s: rng.choice(("H", "H", "H", "H", "P", "1")) for s in self.states}
@@ -270,6 +274,7 @@ class _Writer:
         if self.input and rng.random() < 0.93:
             self.values["x"] = "I"
         self.values.update({s: n for s, n in self.state_sizes.items() if rng.random() < 0.93})
+        self.values.update(self.further)
         for name in self.contexts:
             self.values[name] = self._context_size(name)
         if self.step:
@@ -288,13 +293,16 @@ class _Writer:
         for name, size in self.parameters.items():
             if size == ("1",) or (explicit and size):
                 sizes[name] = size if len(size) == 2 else size[0]
+        sizes |= {name: size for name, size in self.further.items() if size == "1"}
         if explicit:
+            sizes |= self.further
             sizes |= {name: self._context_size(name) for name in self.contexts}
-        first = ["x"] if self.input else []
+        first = ["x", *self.further] if self.input else []
         step = ["t"] if self.step else []
         constants = [f"{name}={value}" for name, value in self.constants.items()]
         arguments = [*first, *self.states, *self.contexts, *step, *self.parameters, *constants]
         options = [f"state={tuple(self.states)!r}"]
+        options += [f"inputs={('x', *self.further)!r}"] if self.further else []
         options += [f"context={tuple(self.contexts)!r}"] if self.contexts else []
         options += [f"sizes={sizes!r}"] if sizes else []
         options += [f"heads={self.heads!r}"] if self.heads else []

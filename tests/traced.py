@@ -7,7 +7,7 @@ a test run, and forks and process groups want a process that may be lost.
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset
 
 import recurra as rc
-from recurra.lang import cos, mean, tanh, where
+from recurra.lang import cos, exp, mean, tanh, where
 
 TOLERANCE = 2e-5
 
@@ -38,6 +38,12 @@ def two_contexts(x, h, u, v, W, U, V, M):
     """A cell with two inputs that stay constant through time."""
     once = tanh(V @ v)
     return tanh(W @ x + U @ u + once * h) + M @ h * mean(u)
+
+
+@rc.cell(inputs=("x", "dt", "m"), sizes={"dt": 1})
+def timed(x, h, dt, m, W, U, V):
+    """A cell that reads a number and a vector at each step besides x."""
+    return tanh(W @ x + U @ h * exp(-0.5 * dt) + V @ m)
 
 
 @rc.cell(state=("h", "c", "d"))
@@ -59,6 +65,7 @@ class Scenario:
     embedding: int | None = None
     lengths: tuple[int, ...] | None = None
     context: tuple[int, ...] = ()
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     with_state: bool = False
 
     def make(self) -> tuple[rc.Recurrent, tuple[Any, ...], dict[str, Any]]:
@@ -83,6 +90,8 @@ class Scenario:
             options["context"] = tuple(
                 torch.randn(self.B, size, requires_grad=True) for size in self.context
             )
+        for name, size in self.inputs.items():
+            options[name] = torch.randn(*shape, *size, requires_grad=True)
         if self.embedding is not None:
             options["embedding"] = torch.randn(self.embedding, self.sizes[0], requires_grad=True)
         return layer, (x, state), options
@@ -101,6 +110,12 @@ SCENARIOS = {
     "ids, no table": Scenario(cell="gru", ids=70, embedding=70),
     "stepped": Scenario(cell=stepped, layer={"bidirectional": True}),
     "context": Scenario(cell=two_contexts, layer={"sizes": {"C_u": 2, "C_v": 4}}, context=(2, 4)),
+    "further inputs": Scenario(
+        cell=timed,
+        layer={"num_layers": 2, "batch_first": True, "sizes": {"I_m": 2}},
+        lengths=(6, 2, 3, 1),
+        inputs={"dt": (), "m": (2,)},
+    ),
     "low memory": Scenario(cell="gru", layer={"memory": "low"}, lengths=(6, 2, 3, 1)),
     "low memory, a table": Scenario(cell="lstm", ids=7, embedding=7, layer={"memory": "low"}),
     "no input": Scenario(cell="driven_system", with_state=True),
@@ -435,6 +450,18 @@ def exported() -> None:
         for T in (8, 5, 40):
             other = torch.randn(T, 4, 3)
             assert_close(flat(program.module()(other)), flat(layer(other)), TOLERANCE)
+
+
+def exported_with_further_inputs() -> None:
+    """What is given by name at each step is an input of the program under that name."""
+    layer, (x, _), options = SCENARIOS["further inputs"].make()
+    inputs = {name: options[name].detach() for name in ("dt", "m")}
+    with torch.no_grad():
+        program = torch.export.export(layer, (x.detach(),), inputs)
+        other = {name: torch.randn_like(each) for name, each in inputs.items()}
+        assert_close(
+            flat(program.module()(x.detach(), **other)), flat(layer(x, **other)), TOLERANCE
+        )
 
 
 # ---- processes -----------------------------------------------------------------------------------

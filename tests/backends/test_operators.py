@@ -79,6 +79,7 @@ def test_compile_for_many_shapes(tracer: Callable[..., None], dynamic: bool | No
         traced.compiled_empty_batch,
         traced.compiled_torch_class,
         traced.exported,
+        traced.exported_with_further_inputs,
     ],
     ids=lambda function: function.__name__,
 )

@@ -240,6 +240,8 @@ def test_generator_reaches_every_part_of_a_plan(drawn: list[Cell]) -> None:
     assert any(of.input is None for of in found)
     assert any(len(of.states) == 4 for of in found)
     assert any(of.context for of in found)
+    assert any(len(of.further) == 2 for of in found)
+    assert any(shape == () for of in found for shape in of.further_shapes.values())
     assert any(of.step for of in found)
     assert any(of.constants for of in found)
     assert any(shape == () for of in found for shape in of.parameters.values())

@@ -1,6 +1,7 @@
 """Compiled steps against the reference, over the registry and random cells; the writing loop."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ CASES = {
 def steps_of(of: Cell, case: Case, threads: int = 1) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The output and the last states, step by step."""
     inputs = case.tensors(of, torch.float32)
+    inputs = replace(inputs, further=tuple(each.detach() for each in inputs.further))
     tokens = Tokens(embedding=inputs.embedding) if inputs.x.dtype == torch.int64 else None
     layer = StepLayer(cell=of, sizes=case.sizes, parameters=inputs.parameters)
     stepper = Stepper(
@@ -53,6 +55,7 @@ def steps_of(of: Cell, case: Case, threads: int = 1) -> tuple[Tensor, tuple[Tens
     )
     x, outputs = inputs.x.detach().contiguous(), []
     for t in range(len(x)):
+        stepper.give([each[t] for each in inputs.further])
         y = torch.empty(x.shape[1], stepper.output_size)
         if tokens is None:
             stepper.step(x[t].data_ptr(), y.data_ptr())

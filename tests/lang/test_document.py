@@ -25,7 +25,8 @@ def again(of: Cell) -> Cell:
 
 
 _SAME = (
-    *("name", "doc", "input", "states", "context", "step", "heads", "masks", "size_names"),
+    *("name", "doc", "input", "further", "states", "context", "step", "heads", "masks"),
+    *("size_names", "further_shapes"),
     *("default_sizes", "state_sizes", "context_sizes", "output_size"),
 )
 

@@ -34,6 +34,7 @@ class Backend(Protocol):
         states: tuple[Tensor, ...],
         parameters: Mapping[str, Tensor],
         *,
+        inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         lengths: Tensor | None = None,

@@ -176,7 +176,7 @@ def _input_box(node: Node, graph: Graph) -> Box:
     if node.op != "input":  # of a graph that a pass has cut
         return Box(kind=Kind.INPUT, label=_symbol(graph.names.get(node, "u"), "t"))
     kind = node.attr("kind")
-    time = {"input": "t", "state": "t−1"}.get(kind)
+    time = {"input": "t", "further": "t", "state": "t−1"}.get(kind)
     return Box(kind=Kind.STATE if kind == "state" else Kind.INPUT, label=_symbol(node.name, time))
 
 

@@ -68,7 +68,7 @@ def const(value: float) -> Node:
 
 
 def leaf(kind: str, name: str, shape: Shape) -> Node:
-    """An input of a cell; `kind` is input, state, context, parameter or step."""
+    """An input of a cell; `kind` is one of those that `passes.rates` lists."""
     return intern("input", (), (("kind", kind), ("name", name)), shape)
 
 

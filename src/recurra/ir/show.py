@@ -9,6 +9,7 @@ from recurra.ir.spelling import LatexWriter, TextWriter
 
 _HEADINGS = {
     "input": "input",
+    "further": "input",
     "state": "state",
     "context": "context",
     "step": "step index",
@@ -149,7 +150,7 @@ def _distinct(name: str, time: str | None, taken: dict[str, str]) -> str:
 def _latex_inputs(graph: Graph, taken: dict[str, str]) -> dict[Node, str]:
     """The inputs as symbols: x_t, h_{t-1}, and what does not change without an index."""
     labels = {}
-    times = {"input": "t", "state": "t-1", "mask": "t"}
+    times = {"input": "t", "further": "t", "state": "t-1", "mask": "t"}
     for node, label in _input_labels(graph).items():
         time = times.get(node.attr("kind")) if node.op == "input" else "t"
         labels[node] = _distinct(label, time, taken)

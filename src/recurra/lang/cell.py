@@ -26,6 +26,8 @@ class Cell:
         name: what the function was called.
         doc: its docstring.
         input: the name of the input x_t; None for an autonomous system.
+        inputs: the names of all that is given at each step, x first.
+        further: those but x.
         states: the names of the recurrent states, in order; the first is the output unless the
             cell was made with output=True.
         context: the names of the inputs that stay constant through time.
@@ -48,6 +50,8 @@ class Cell:
         self.doc = inspect.getdoc(function) or ""
         signature = Signature(function, options)
         self.input = signature.input
+        self.inputs = signature.inputs
+        self.further = self.inputs[1:]
         self.states = options.states
         self.context = options.context
         self.step = signature.step
@@ -60,6 +64,7 @@ class Cell:
         self.parameters = {node.name: node.shape for node in _leaves(self.equations, "parameter")}
         self.state_sizes = tuple(_size(node) for node in _leaves(self.equations, "state"))
         self.context_sizes = tuple(_size(node) for node in _leaves(self.equations, "context"))
+        self.further_shapes = {node.name: node.shape for node in _leaves(self.equations, "further")}
         self.output_size = _size(self.equations.output("output"))
         self.size_names = _size_names(self.equations)
         self.default_sizes = self._default_sizes(signature)
@@ -120,10 +125,11 @@ class Cell:
         """A number for each size of the cell's own, for whoever has only I and H to give.
 
         What the cell says, and half of H, at least 1, for sizes of which it says nothing. The sizes
-        of contexts are not among them: those are what a context has.
+        of contexts and further inputs are not among them: those are what is given.
         """
-        of_contexts = {name for size in self.context_sizes for name in size.names}
-        own = [name for name in self.size_names[2:] if name not in of_contexts]
+        given = {name for size in self.context_sizes for name in size.names}
+        given |= {n for shape in self.further_shapes.values() for dim in shape for n in dim.names}
+        own = [name for name in self.size_names[2:] if name not in given]
         halves = dict.fromkeys(own, max(1, hidden_size // 2))
         return {**halves, **self.own_sizes(input_size, hidden_size)}
 
@@ -270,6 +276,7 @@ def cell(
     *,
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
+    inputs: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
     init: Mapping[str, Any] | None = None,
     heads: Heads | None = None,
@@ -282,6 +289,7 @@ def cell(
     *,
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
+    inputs: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
     init: Mapping[str, Any] | None = None,
     heads: Heads | None = None,
@@ -291,14 +299,17 @@ def cell(
     """Make a cell of a function that is written as the equations of one step.
 
     The first argument is the input x_t (unless it is a state: then the cell takes no input), the
-    names in `state` are the recurrence, those in `context` stay constant through time, an argument
-    named t is the index of the step, one with a default value is a constant, and every other one
-    is a parameter: a matrix where it stands left of @, else a vector. Sizes follow from use: the
-    input has size I, states have size H.
+    names in `state` are the recurrence, those in `context` stay constant through time, those in
+    `inputs` are given at each step as x is, an argument named t is the index of the step, one with
+    a default value is a constant, and every other one is a parameter: a matrix where it stands left
+    of @, else a vector. Sizes follow from use: the input has size I, states have size H.
 
     Args:
         state: name or names of the states, in the order in which the function returns them.
         context: names of inputs that have one value for a whole sequence.
+        inputs: names of what is given anew at each step, x first: ("x", "dt") for the time that has
+            passed too. The others stand under their names where a layer is called:
+            `layer(x, dt=gaps)`.
         sizes: size names for arguments that are not of the usual size: {"r": "P"}; "1" makes a
             parameter a learned scalar; ("P", "H") sizes a matrix.
         init: how parameters start: a constant, {"b_f": 1.0}, or a rule in one word,
@@ -317,6 +328,7 @@ def cell(
     options = Options(
         states=_names(state),
         context=_names(context),
+        inputs=_names(inputs),
         sizes=dict(sizes or {}),
         init=dict(init or {}),
         output=output,

@@ -224,6 +224,7 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
         Options(
             states=base.states,
             context=base.context,
+            inputs=base.inputs,
             sizes={key: _sizes(shape, how.sizes) for key, shape in shapes.items()},
             init={key: rule for key, rule in base.init.items() if key in kept} | dict(how.init),
             output=base.options.output if how.output is None else how.output,

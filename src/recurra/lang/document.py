@@ -214,7 +214,7 @@ class _Reader:
 
     def _read_leaf(self, line: object) -> None:
         kind, name, *sizes = _text(line).split(" ")
-        if kind not in ("input", "state", "context", "step", "mask", "parameter"):
+        if kind not in _KINDS:
             raise ValueError(f"graph: expected a kind of leaf, got {kind!r:.80}.")
         if not name.isidentifier() or name in self._kinds:
             raise ValueError(f"graph: expected a name of its own for a leaf, got {name!r:.80}.")
@@ -250,6 +250,7 @@ class _Reader:
         options = Options(
             states=tuple(of_kind["state"]),
             context=tuple(of_kind["context"]),
+            inputs=(*of_kind["input"], *of_kind["further"]),
             sizes={n: s for n, s in self._shapes.items() if self._kinds[n] != "step"},
             init=document["init"],
             output=document["output"],
@@ -335,7 +336,7 @@ class _Reader:
         return tuple(own) if len(own) != 1 else own[0]
 
 
-_KINDS = ("input", "state", "context", "step", "mask", "parameter")
+_KINDS = ("input", "further", "state", "context", "step", "mask", "parameter")
 
 
 def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -> Symbol:

@@ -16,6 +16,11 @@ from recurra.lang.where import Where
 
 Sizes = Mapping[str, int | str | tuple[int | str | Dim, ...]]
 Heads = Mapping[str, int | str]
+# arguments of a call of a layer or a stream, where further inputs stand under their own names
+_TAKEN = (
+    *("self", "x", "x_t", "state", "lengths", "context", "embedding", "start", "out"),
+    *("memory", "memory_lengths"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,7 @@ class Options:
     heads: Heads = field(default_factory=dict)
     default_sizes: Mapping[str, int | str] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
     constants: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,7 +63,12 @@ class Signature:
         self._check(names, arguments)
         first = names[0] if names else None
         self.input = None if first in options.states else first
-        others = (*options.states, *options.context, *options.masks, self.input)
+        if options.inputs:
+            self.input = options.inputs[0]
+            self._check_inputs(first)
+        self.inputs = options.inputs or (() if self.input is None else (self.input,))
+        self.further = self.inputs[1:]
+        others = (*options.states, *options.context, *options.masks, *self.inputs)
         rest = [name for name in names if name not in others]
         self.step = "t" if "t" in rest else None
         self.parameters = tuple(name for name in rest if name != self.step)
@@ -89,15 +100,15 @@ class Signature:
                 self.fail(f"expected named arguments, got {name} before a /. Take the / away.")
         if not self.options.states:
             self.fail('expected at least one state, got none. Name it: @cell(state="h").')
-        roles = (*self.options.states, *self.options.context)
+        roles = (*self.options.states, *self.options.context, *self.options.inputs)
         for name in roles:
             if roles.count(name) > 1 or name == "output":
                 taken = "twice" if name != "output" else "which is what a cell gives"
                 self.fail(
-                    f"expected a name of its own for each state and context, got {name!r}, "
+                    f"expected a name of its own for each state, context and input, got {name!r}, "
                     f"{taken}. Choose another name."
                 )
-        for role in ("states", "context"):
+        for role in ("states", "context", "inputs"):
             for name in getattr(self.options, role):
                 if name not in names:
                     near = difflib.get_close_matches(name, names, n=1)
@@ -106,6 +117,21 @@ class Signature:
                         f"expected an argument for the {role.removesuffix('s')} {name!r}, got "
                         f"({', '.join(names)}). {hint}"
                     )
+
+    def _check_inputs(self, first: str | None) -> None:
+        """The first of `inputs` is x, which is given by its place; the others are named in calls of
+        the layer."""
+        if self.input != first and first not in self.options.states:
+            self.fail(
+                f"inputs: expected {first!r} first, as in the function, got {self.options.inputs}. "
+                f"Write inputs={(first, *self.options.inputs)}."
+            )
+        for name in self.options.inputs[1:]:
+            if name in _TAKEN:
+                self.fail(
+                    f"inputs: expected a name that calls of a layer have free, got {name!r}, which "
+                    f"is an argument of theirs. Choose another name."
+                )
 
     def _check_options(self, option: str, given: Mapping[str, Any], known: set[str]) -> None:
         for name in given:

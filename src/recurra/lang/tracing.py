@@ -46,6 +46,7 @@ def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[
         shapes[signature.step] = ()
     if signature.input:
         shapes[signature.input] = (Dim.named("I"),)
+    shapes.update({name: (trace.unknown(f"input {name}"),) for name in signature.further})
     shapes.update({state: (Dim.named("H"),) for state in options.states})
     shapes.update({name: (trace.unknown(f"context {name}"),) for name in options.context})
     for name in signature.heads:  # whatever it stands left of, a matrix
@@ -146,7 +147,11 @@ def _text(trace: Trace, shape: tuple[Dim, ...]) -> str:
 def _close_sizes(
     trace: Trace, leaves: dict[str, Symbol], signature: Signature, options: Options, where: Where
 ) -> None:
-    """Name what contexts leave open; any other open size is the user's mistake."""
+    """Name what contexts and inputs leave open; any other open size is the user's mistake."""
+    for name in signature.further:
+        for dim in leaves[name].shape or ():
+            if trace.origins(dim):
+                trace.unify(dim, Dim.named(f"I_{name}"))
     for name in options.context:
         for dim in leaves[name].shape or ():
             if trace.origins(dim):
@@ -184,6 +189,7 @@ def _say_what_surprises(
     read = {*returned, *(symbol for symbol, _ in uses)}
     roles = dict.fromkeys(options.states, "the state")
     roles |= dict.fromkeys(options.context, "the context")
+    roles |= dict.fromkeys(signature.further, "the input")
     roles |= {name: role for name, role in _only(signature) if name}
     for name, role in roles.items():
         if leaves[name] not in read:
@@ -195,8 +201,9 @@ def _say_what_surprises(
         shape = _text(leaves[name].trace, leaves[name].shape or ())
         where.warn(
             f"{name} is a learned vector {shape}, as every argument is that has no other role, and "
-            f"no second input. For a second input concatenate it to {signature.input} and split it "
-            f"here; for one value a sequence write context={name!r}, for a number {name}=0.1. "
+            f"no second input. For a second input write "
+            f"inputs={(*signature.inputs, name)!r}, for one value a sequence "
+            f"context={name!r}, for a number {name}=0.1. "
             f"sizes={{{name!r}: ...}} says that a vector is meant."
         )
 
@@ -245,6 +252,7 @@ def _lower(
     kinds = dict.fromkeys(signature.parameters, "parameter")
     kinds.update(dict.fromkeys(options.states, "state"))
     kinds.update(dict.fromkeys(options.context, "context"))
+    kinds.update(dict.fromkeys(signature.further, "further"))
     kinds.update({name: mask.kind for name, mask in options.masks.items()})
     if signature.step:
         kinds[signature.step] = "step"
@@ -252,7 +260,7 @@ def _lower(
         kinds[signature.input] = "input"
     order = [
         name
-        for kind in ("input", "state", "context", "step", *KINDS.values(), "parameter")
+        for kind in ("input", "further", "state", "context", "step", *KINDS.values(), "parameter")
         for name in _in_order(kind, kinds, signature, options)
     ]
     nodes: dict[Symbol, Node] = {
@@ -301,7 +309,11 @@ def _check_matrices(ordered: list[Symbol], varying_leaves: list[Symbol], trace: 
 def _in_order(
     kind: str, kinds: dict[str, str], signature: Signature, options: Options
 ) -> list[str]:
-    orders = {"state": options.states, "context": options.context}
+    orders = {
+        "state": options.states,
+        "context": options.context,
+        "further": signature.further,
+    }
     names = orders.get(kind, tuple(kinds))
     return [name for name in names if kinds[name] == kind]
 

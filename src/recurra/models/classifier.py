@@ -24,7 +24,13 @@ from recurra.models.saving import Model, layer_options
 from recurra.models.scaling import Scaling, as_series, without_gaps
 from recurra.models.starting import Taken, take_weights
 from recurra.nn import Pooling, Recurrent
-from recurra.nn.checks import check_dropout, check_flags, check_sizes, check_token_ids
+from recurra.nn.checks import (
+    check_dropout,
+    check_flags,
+    check_reads_x_alone,
+    check_sizes,
+    check_token_ids,
+)
 from recurra.nn.dropout import chosen, dropout
 from recurra.nn.initial import Rule
 from recurra.nn.plain import evaluating
@@ -178,6 +184,7 @@ class Classifier(Model):
             learned_state=learned_state,
             **options,
         )
+        check_reads_x_alone("Classifier", self.recurrent.cell)
         self.pooling = Pooling(
             pooling,
             self.recurrent.output_size,

@@ -33,7 +33,13 @@ from recurra.models.cell_entries import cell_config
 from recurra.models.parts import Part
 from recurra.models.saving import Model, layer_options
 from recurra.nn import Recurrent
-from recurra.nn.checks import check_dropout, check_flags, check_sizes, check_token_ids
+from recurra.nn.checks import (
+    check_dropout,
+    check_flags,
+    check_reads_x_alone,
+    check_sizes,
+    check_token_ids,
+)
 from recurra.nn.dropout import dropout
 from recurra.nn.initial import Rule
 from recurra.nn.plain import is_table, what_else
@@ -138,6 +144,7 @@ class LanguageModel(Model):
             init=init,
             learned_state=learned_state,
         )
+        check_reads_x_alone("LanguageModel", self.recurrent.cell)
         output_size = self.recurrent.output_size
         if tied and embedding_size != output_size:
             raise ValueError(

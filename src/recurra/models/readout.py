@@ -14,7 +14,7 @@ from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
 from recurra.models.saving import Model
 from recurra.nn import Recurrent
-from recurra.nn.checks import check_dropout, check_flags, check_sizes
+from recurra.nn.checks import check_dropout, check_flags, check_reads_x_alone, check_sizes
 from recurra.nn.initial import Rule, words_of
 
 
@@ -73,6 +73,7 @@ class Readout(Model):
             dtype=dtype,
             device=device,
         )
+        check_reads_x_alone("Readout", self.recurrent.cell)
         self.decoder = nn.Linear(
             self.recurrent.output_size, output_size, dtype=dtype, device=device
         )

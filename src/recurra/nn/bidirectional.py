@@ -75,6 +75,7 @@ class Bidirectional(nn.Module):
         *,
         embedding: Tensor | None = None,
         start: int = 0,
+        **inputs: Tensor | PackedSequence,
     ) -> tuple[Any, tuple[State, State]]:
         """Run both layers over whole sequences.
 
@@ -85,16 +86,19 @@ class Bidirectional(nn.Module):
             context: [B, C], for each layer whose cell reads one.
             embedding: [V, I], what each token id stands for, in both layers.
             start: the index of the first step, for each layer whose cell reads it.
+            inputs: what else is given at each step, by name, for each layer whose cell reads it.
 
         Returns:
             y: [T, B, O + O'] in the form of x; the state of each layer.
 
         Raises:
             ValueError: when a shape, length or token id is wrong.
-            TypeError: when a dtype is.
+            TypeError: when a dtype is, or an argument's name.
         """
         first = (None, None) if state is None else self._pair(state)
         none_reads = not (self.forwards.cell.context or self.backwards.cell.context)
+        read = {*self.forwards.cell.further, *self.backwards.cell.further}
+        unread = {name: each for name, each in inputs.items() if name not in read}
         (ahead, last), (back, last_back) = (
             layer(
                 x,
@@ -103,6 +107,8 @@ class Bidirectional(nn.Module):
                 context if layer.cell.context or none_reads else None,
                 embedding=embedding,
                 **({"start": start} if layer.cell.step is not None else {}),
+                **unread,
+                **{name: inputs[name] for name in layer.cell.further if name in inputs},
             )
             for layer, begun in zip((self.forwards, self.backwards), first, strict=True)
         )

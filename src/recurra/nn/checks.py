@@ -5,9 +5,10 @@ Every message reads `<where>: expected <what>, got <value>. <what to do>.`
 """
 
 import contextlib
+import difflib
 import numbers
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from recurra import backends
 from recurra.errors import TensorError
+from recurra.ir import shape_text
 from recurra.lang import Cell
 
+_ARGUMENTS = ("x", "state", "lengths", "context", "embedding", "start")
 _IF_FEATURES = "; or, if these are features, make them floating-point numbers"
 
 
@@ -372,6 +375,59 @@ def checked_context(
             )
         _check_like(home, f"context {name}", tensor)
     return given
+
+
+def check_input_names(
+    where: str, cell: Cell, given: Collection[str], *, arguments: Sequence[str] = _ARGUMENTS
+) -> None:
+    """`given` names all that the cell reads at each step besides x, and nothing else."""
+    if set(given) == set(cell.further):
+        return
+    if cell.further:
+        wanted = f"{', '.join(cell.further)} besides x"
+        missing = [name for name in cell.further if name not in given]
+        example = ", ".join(f"{name}=..." for name in cell.further)
+        hint = f"Pass {example}" + ("." if missing else " and nothing else.")
+    else:
+        wanted = f"no arguments but {', '.join(arguments)}"
+        hint = "What a cell reads at each step besides x is named by inputs=(...) of @cell."
+    near = [n for name in given for n in difflib.get_close_matches(name, arguments, n=1)]
+    hint = f"Did you mean {near[0]!r}?" if near else hint
+    got = ", ".join(given) or "none of them"
+    raise TypeError(f"{where}: expected {wanted}, got {got}. {hint}")
+
+
+def check_reads_x_alone(where: str, cell: Cell) -> None:
+    """The cell is one for a model, which gives it x and nothing else at each step."""
+    if cell.further:
+        given = ", ".join(f"{name}=..." for name in cell.further)
+        raise ValueError(
+            f"{where}: expected a cell that reads x alone at each step, got {cell.name}, which "
+            f"reads {', '.join(cell.further)} too. Use a layer of it: Recurrent(...)(x, {given})."
+        )
+
+
+def checked_steps(
+    home: Home, cell: Cell, name: str, given: Tensor, lead: tuple[int, ...], size: tuple[int, ...]
+) -> Tensor:
+    """What is given at each step besides x, [*lead, size]; a scalar may come without its size."""
+    if not isinstance(given, Tensor):
+        raise TypeError(
+            f"{home.where}: expected input {name} to be a tensor, got {type(given).__name__}. "
+            f"Make a tensor of it with torch.as_tensor."
+        )
+    shapes = [(*lead, *size), *([(*lead, 1)] if not size else [])]
+    if tuple(given.shape) not in shapes:
+        wanted = " or ".join(map(str, shapes))
+        one = "it is one number at each step"
+        own = f"its size is {shape_text(cell.further_shapes[name])}, by the equations"
+        raise TensorError(
+            f"{home.where}: expected input {name} of shape {wanted}, as many steps and sequences "
+            f"as x has, got {tuple(given.shape)}. Of {cell.name} "
+            + (f"{own}; where {one}, the cell says sizes={{{name!r}: 1}}." if size else f"{one}.")
+        )
+    _check_like(home, f"input {name}", given)
+    return given if given.dim() > len(lead) else given.unsqueeze(-1)
 
 
 def wrong_parameter(

@@ -42,6 +42,44 @@ class Layout:
             return tensor.index_select(batch_dim, self.packed.sorted_indices)
         return tensor
 
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Time and batch as the caller has them in front; of a packed batch, as it is unpacked."""
+        T, B = self.x.shape[:2]
+        return (T,) if self.unbatched else (B, T) if self.batch_first else (T, B)
+
+    def unpacked(self, where: str, name: str, given: Tensor | PackedSequence) -> Tensor:
+        """What is given at each step besides x, padded where it came packed, as x then must have.
+
+        Raises:
+            TypeError: when one of the two is packed and the other is not.
+            ValueError: when they are of other lengths.
+        """
+        if isinstance(given, PackedSequence) != (self.packed is not None):
+            form = "a tensor" if self.packed is None else "a PackedSequence"
+            raise TypeError(
+                f"{where}: expected {name} as {form}, as x is, got {type(given).__name__}. Pass "
+                f"both in one form."
+            )
+        if not isinstance(given, PackedSequence):
+            return given
+        assert self.packed is not None, "just compared"
+        ours, theirs = self.packed, given
+        a, b = ours.sorted_indices, theirs.sorted_indices
+        same_order = torch.equal(a, b) if a is not None and b is not None else a is b
+        if not same_order or not torch.equal(ours.batch_sizes, theirs.batch_sizes):
+            raise ValueError(
+                f"{where}: expected {name} packed by the lengths of x, got other lengths. Pack "
+                f"both with the same lengths."
+            )
+        return pad_packed_sequence(PackedSequence(theirs.data, theirs.batch_sizes))[0]
+
+    def to_steps(self, tensor: Tensor) -> Tensor:
+        """What the caller gives at each step, in the form that `lead` says, as [T, B, size]."""
+        if self.unbatched:
+            return tensor.unsqueeze(1)
+        return tensor.transpose(0, 1) if self.batch_first else tensor
+
     def handed_back(self, state: Tensor) -> Tensor:
         """A final state [L*D, B, S], in the caller's order and with the caller's dimensions."""
         if self.unbatched:

@@ -99,6 +99,7 @@ class Recurrent(CellStack):
         *,
         embedding: Tensor | None = None,
         start: int = 0,
+        **inputs: Tensor | PackedSequence,
     ) -> tuple[Any, State]:
         """Run the layer over whole sequences, or on from a state.
 
@@ -124,6 +125,9 @@ class Recurrent(CellStack):
             embedding: [V, I], what each token id stands for in the first layer; without it an id is
                 the one-hot vector of size I.
             start: the index of the first step, for cells that read it (`t`); others don't.
+            inputs: what the cell reads at each step besides x, by name (`dt=gaps`), in the form of
+                x: [T, B, size], for a scalar [T, B] too. All layers are given the same. What they
+                hold past `lengths` is not looked at.
 
         Returns:
             y: [T, B, D*O] in the form of x; rows past `lengths` are zero.
@@ -132,12 +136,13 @@ class Recurrent(CellStack):
 
         Raises:
             ValueError: when a shape, length or token id is wrong.
-            TypeError: when a dtype is.
+            TypeError: when a dtype is, or an argument's name.
         """
         backends.refuse_recording(self, x)
         if type(x) is not Tensor and has_torch_function((x,)):  # a subclass comes out as it went in
             given = (self, x, state, lengths, context)
-            return handle_torch_function(Recurrent.forward, (x,), *given, embedding=embedding)
+            options = {"embedding": embedding, "start": start, **inputs}
+            return handle_torch_function(Recurrent.forward, (x,), *given, **options)
         backends.settle_after_fork()
         home = self.home
         checks.check_input(home, x, self.input_size)
@@ -147,11 +152,13 @@ class Recurrent(CellStack):
         checks.check_ids(home, layout.x, embedding, self.cell, self.input_size, layout.lengths)
         if self.training and state is not None and len(layout.x) == 1:
             self._say_of_masks()
+        further = self._further_in(layout, inputs) if inputs or self.cell.further else ()
         contexts = self._context_in(layout, context)
         y, states = self.run_layers(
             layout.x,
             self._states_in(layout, state),
             lengths=layout.lengths,
+            inputs=further,
             context=contexts,
             embedding=embedding,
             dropout=self.dropout if self.training else 0.0,
@@ -190,6 +197,18 @@ class Recurrent(CellStack):
         shapes = tuple(layout.outside_shape((B, size)) for size in self.context_sizes)
         contexts = checks.checked_context(self.home, context, self.cell.context, shapes)
         return tuple(layout.to_internal(tensor, 0) for tensor in contexts)
+
+    def _further_in(
+        self, layout: Layout, inputs: Mapping[str, Tensor | PackedSequence]
+    ) -> tuple[Tensor, ...]:
+        """What else the caller gives at each step, checked, as [T, B, size] in the order of x."""
+        checks.check_input_names(self.where, self.cell, inputs)
+        found = []
+        for name, size in self.further_sizes.items():
+            given = layout.unpacked(self.where, name, inputs[name])
+            given = checks.checked_steps(self.home, self.cell, name, given, layout.lead, size)
+            found.append(layout.to_steps(given))
+        return tuple(found)
 
     def stream(
         self,

@@ -129,6 +129,14 @@ class CellStack(nn.Module):
                 f"{self.where}: expected states of one size in all layers, got {each}. "
                 f"The states of this cell depend on its input size: choose sizes that agree."
             )
+        further = [self._further_sizes(sizes) for sizes in self.layer_sizes]
+        differing = [name for name in self.cell.further if len({f[name] for f in further}) > 1]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"{self.where}: expected input {name} of one size in all layers, which are given "
+                f"the same, got {[each[name] for each in further]}. Choose sizes that agree."
+            )
 
     def _make_parameters(
         self, dtype: torch.dtype | None, device: torch.device | str | None
@@ -191,6 +199,15 @@ class CellStack(nn.Module):
     def context_sizes(self) -> tuple[int, ...]:
         """Features of each context input."""
         return tuple(size.evaluate(self.layer_sizes[0]) for size in self.cell.context_sizes)
+
+    @property
+    def further_sizes(self) -> dict[str, tuple[int, ...]]:
+        """What the cell reads at each step besides x: the size of each, () of a scalar."""
+        return self._further_sizes(self.layer_sizes[0])
+
+    def _further_sizes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        shapes = self.cell.further_shapes
+        return {name: tuple(d.evaluate(sizes) for d in shape) for name, shape in shapes.items()}
 
     @property
     def home(self) -> Home:
@@ -274,6 +291,7 @@ class CellStack(nn.Module):
         states: tuple[Tensor, ...],
         *,
         lengths: Tensor | None = None,
+        inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         dropout: float = 0.0,
@@ -286,6 +304,7 @@ class CellStack(nn.Module):
             x: [T, B, I] features or [T, B] int64 token ids.
             states: [L*D, B, S] each.
             lengths: [B] int64 in 0..T.
+            inputs: what else the cell reads at each step, [T, B, size] each, for every layer.
             context: [B, C] each, the same for every layer.
             embedding: [V, I], for token ids.
             dropout: probability of dropping each feature between layers, now.
@@ -295,13 +314,14 @@ class CellStack(nn.Module):
         T, B = x.shape[:2]
         home = self.home
         if T == 0 or B == 0:
-            nothing = self._nothing((x, *states, *context, embedding))
+            nothing = self._nothing((x, *states, *inputs, *context, embedding))
             y = torch.zeros(T, B, self.output_size, dtype=home.dtype, device=home.device)
             return y + nothing, tuple(state.to(home.dtype) + nothing for state in states)
         if home.in_autocast:
             # The step decides what it computes in low precision; what enters it has one dtype.
             x = x if x.dtype == torch.int64 else x.to(home.dtype)
             states = tuple(state.to(home.dtype) for state in states)
+            inputs = tuple(tensor.to(home.dtype) for tensor in inputs)
             context = tuple(tensor.to(home.dtype) for tensor in context)
             embedding = None if embedding is None else embedding.to(home.dtype)
         cell = self.cell if random else self.cell.evaluation
@@ -311,6 +331,7 @@ class CellStack(nn.Module):
         if order is not None and lengths is not None:
             x, in_order = order.arranged(x, 1), lengths[order.order]
             states = tuple(order.arranged(state, 1) for state in states)
+            inputs = tuple(order.arranged(each, 1) for each in inputs)
             context = tuple(order.arranged(each, 0) for each in context)
         finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
@@ -320,6 +341,7 @@ class CellStack(nn.Module):
                     x,
                     tuple(state[len(finals)] for state in states),
                     self.checked_parameters(layer, direction, home=home),
+                    inputs=inputs,
                     context=(*context, *self._drawn(cell, layer, T, B, order)),
                     embedding=embedding if layer == 0 else None,
                     lengths=in_order,

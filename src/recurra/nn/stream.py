@@ -3,7 +3,7 @@
 Letters: B batch, I input, O output, S size of a state, L layers, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -122,12 +122,13 @@ class Stream:
         else:
             self._stepper = self._writer = None
 
-    def __call__(self, x_t: Tensor, *, out: Tensor | None = None) -> Tensor:
+    def __call__(self, x_t: Tensor, *, out: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """The output of one step.
 
         Args:
             x_t: features [B, I] or token ids [B].
             out: [B, O] to write to; without it the output is a new tensor.
+            inputs: what else the cell reads at each step, by name: [B, size], of a scalar [B] too.
 
         Returns:
             y_t: [B, O].
@@ -137,14 +138,15 @@ class Stream:
                 state.
         """
         if _is_compiling():
-            return _step_outside_of_graphs(self, x_t, out)
+            return _step_outside_of_graphs(self, x_t, out, inputs)
         # What follows is most of a small layer's step: each check is one that torch answers fast.
         stepper = self._stepper
         if (
             stepper is None
             or is_followed()
             or out is not None
-            or self._narrow
+            or inputs
+            or self._checks_all
             or x_t.dtype is not self._x_dtype
             or x_t.shape != self._x_shape
             or not x_t.is_cpu
@@ -155,12 +157,18 @@ class Stream:
             or not self._snapshot.holds(self._tensors())
             or _in_autocast()
         ):
-            return self._checked_call(x_t, out)
+            return self._checked_call(x_t, out, inputs)
         y_t = _empty_like(self._like)
         done = self._step(x_at, y_t.data_ptr())
-        return y_t if done else self._checked_call(x_t, out, changed=True)
+        return y_t if done else self._checked_call(x_t, out, {}, changed=True)
 
-    def _checked_call(self, x_t: Tensor, out: Tensor | None, changed: bool = False) -> Tensor:
+    def _checked_call(
+        self,
+        x_t: Tensor,
+        out: Tensor | None,
+        inputs: Mapping[str, Tensor],
+        changed: bool = False,
+    ) -> Tensor:
         """A step after every check, by compiled code that is up to date, or as the layer runs.
 
         Args:
@@ -168,15 +176,17 @@ class Stream:
         """
         self._refuse_if_recorded(x_t)
         self._check(x_t, out)
+        further = self._checked_inputs(inputs)
         with torch.no_grad():
             if not self._compiled(x_t.dtype, changed=changed):
-                y_t = self._uncompiled_step(x_t)
+                y_t = self._uncompiled_step(x_t, further)
             elif out is not None and self._takes(out):
                 if not out.is_inference():
                     increment_version(out)
-                return self._run(x_t, out)
+                return self._run(x_t, out, further)
             else:
-                y_t = self._run(x_t, torch.empty_like(self._like)).to(self.layer.home.dtype)
+                y_t = self._run(x_t, torch.empty_like(self._like), further)
+                y_t = y_t.to(self.layer.home.dtype)
             return y_t if out is None else out.copy_(y_t)
 
     def _takes(self, out: Tensor) -> bool:
@@ -184,9 +194,11 @@ class Stream:
         plain = out.is_cpu and out.is_contiguous() and not self._narrow
         return plain and cpu.address_of_step(out) != 0
 
-    def _run(self, x_t: Tensor, y_t: Tensor) -> Tensor:
+    def _run(self, x_t: Tensor, y_t: Tensor, further: Sequence[Tensor]) -> Tensor:
         """One compiled step on input that was checked."""
         assert self._stepper is not None
+        if further:
+            self._stepper.give(further)
         on_ids = self._x_dtype is torch.int64
         x_t = x_t.detach() if on_ids else x_t.detach().to(self._like)
         x_t, x_at = cpu.bound(x_t.contiguous(), "x", x_t.dtype)
@@ -225,6 +237,18 @@ class Stream:
                 f"{tuple(out.shape)} and {out.dtype}. Leave it out to get a new tensor."
             )
 
+    def _checked_inputs(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """What is given besides x, in the order of the cell, [B, size] each."""
+        layer, cell = self.layer, self.layer.cell
+        if not inputs and not cell.further:
+            return ()
+        where, home = f"{layer.where}.stream", layer.home
+        checks.check_input_names(where, cell, inputs, arguments=("x_t", "out"))
+        return tuple(
+            checks.checked_steps(home, cell, name, inputs[name], (self.batch_size,), size)
+            for name, size in layer.further_sizes.items()
+        )
+
     @property
     def _rows(self) -> Tensor | None:
         """[V, I], where the embedding is that and nothing else."""
@@ -249,9 +273,10 @@ class Stream:
 
     # ---- as the layer runs
 
-    def _uncompiled_step(self, x_t: Tensor) -> Tensor:
+    def _uncompiled_step(self, x_t: Tensor, further: Sequence[Tensor]) -> Tensor:
         self._settle()
         home, x = self.layer.home, x_t.unsqueeze(0)
+        inputs = tuple(each.unsqueeze(0) for each in further)
         # the layer may have moved since
         self._states = tuple(state.to(home.device, home.dtype) for state in self._states)
         self._context = tuple(tensor.to(home.device, home.dtype) for tensor in self._context)
@@ -259,24 +284,35 @@ class Stream:
             if self._model is not None and what_else(self._model) is not None:
                 y, self._states = self._call_of(self._model, x)
             else:
-                y, self._states = self._call_of_parts(x)
+                y, self._states = self._call_of_parts(x, inputs)
         self._num_steps += 1
         return y.squeeze(0).clone()  # of memory that the state is not in
 
-    def _call_of_parts(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _call_of_parts(
+        self, x: Tensor, inputs: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         rows = self._rows
         if isinstance(self._embedding, nn.Module) and rows is None and x.dtype is torch.int64:
             x = self._embedding(x)
         if what_else(self.layer) is not None:
-            y, states = self._call_of(self.layer, x, rows)
+            y, states = self._call_of(self.layer, x, rows, inputs)
         else:
             y, states = self.layer.run_layers(
-                x, self._states, context=self._context, embedding=rows, start=self._num_steps
+                x,
+                self._states,
+                inputs=inputs,
+                context=self._context,
+                embedding=rows,
+                start=self._num_steps,
             )
         return (y if self._decoder is None else self._decoder(y)), states
 
     def _call_of(
-        self, module: nn.Module, x: Tensor, rows: Tensor | None = None
+        self,
+        module: nn.Module,
+        x: Tensor,
+        rows: Tensor | None = None,
+        inputs: tuple[Tensor, ...] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step by calling the layer or the model, whose forward is the user's own."""
         options: dict[str, Any] = {}
@@ -287,6 +323,8 @@ class Stream:
         if self.layer.cell.step is not None:
             options["start"] = self._num_steps
         batch_first = getattr(module, "batch_first", False)
+        for name, each in zip(self.layer.cell.further, inputs, strict=False):
+            options[name] = each.transpose(0, 1) if batch_first else each
         found = module(x.transpose(0, 1) if batch_first else x, one_or_all(self._states), **options)
         y = found[0] if isinstance(found, tuple) and len(found) == 2 else None
         if isinstance(y, Tensor) and batch_first:
@@ -382,6 +420,7 @@ class Stream:
         self._x_shape = (batch,) if on_ids else (batch, layer.input_size)
         self._like = torch.empty(batch, self._output_size, dtype=torch.float32, device="cpu")
         self._narrow = layer.home.dtype is not torch.float32
+        self._checks_all = self._narrow or bool(layer.cell.further)
 
     def _renew(self, stepper: cpu.Stepper) -> None:
         """Pack the weights as they are now."""
@@ -467,12 +506,14 @@ class Stream:
         return f"Stream({self.layer.where}, batch_size={self.batch_size})"
 
 
-def _step_outside_of_graphs(stream: Stream, x_t: Tensor, out: Tensor | None) -> Tensor:
+def _step_outside_of_graphs(
+    stream: Stream, x_t: Tensor, out: Tensor | None, inputs: Mapping[str, Tensor]
+) -> Tensor:
     """A step where Python is traced: the graph ends before it, and another begins after it."""
     reason = "a stream keeps its state outside of graphs: use the layer, which takes and returns it"
     # not as a decorator: that would load torch's compiler for everyone
     step: Any = torch.compiler.disable(Stream.__call__, reason=reason)
-    return step(stream, x_t, out=out)
+    return step(stream, x_t, out=out, **inputs)
 
 
 def _form(found: object) -> str:

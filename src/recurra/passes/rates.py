@@ -11,14 +11,15 @@ class Rate(IntEnum):
 
     ONCE = 0  # depends on parameters alone: once a call
     CONTEXT = 1  # on context inputs too: once for each sequence
-    SEQUENCE = 2  # on the input or the step index: for all steps at once, outside the loop
+    SEQUENCE = 2  # on inputs or the step index: for all steps at once, outside the loop
     STEP = 3  # on a state: in the loop
 
 
 LEAF_RATES: Mapping[str, Rate] = {
     "parameter": Rate.ONCE,
     "context": Rate.CONTEXT,
-    "input": Rate.SEQUENCE,
+    "input": Rate.SEQUENCE,  # x, which may be token ids
+    "further": Rate.SEQUENCE,  # what else is given at each step
     "step": Rate.SEQUENCE,
     "mask": Rate.SEQUENCE,
     "sequence mask": Rate.CONTEXT,

@@ -236,6 +236,12 @@ class Stepper:
                 made.renew(layer, tokens if i == 0 else None)
         self._steps.fresh = 1
 
+    def give(self, inputs: Sequence[Tensor]) -> None:
+        """What the next step reads besides x: [B, size] each, in the order of the cells' inputs."""
+        for layer in self._layers:
+            for rows, value in zip(layer.further, inputs, strict=False):  # the decoder reads none
+                rows.copy_(value)
+
     @property
     def num_looks(self) -> int:
         """After how many steps all that is watched has been looked at."""
@@ -391,6 +397,10 @@ class _Made:
             if node not in values:  # the input, the index of the step, rows of tables
                 shape = (batch, self._size(node)) if not _is_index(node) else (1,)
                 self._buffers[node] = values[node] = self._like.new_zeros(shape)
+        self.further = [
+            self._buffers.get(node, self._like.new_empty(batch, self._size(node)))
+            for node in _leaves(self._layer.cell, "further")
+        ]
         first = [state.detach().to(self._like) for state in self._states]
         self._prepared: Prepared = self._loop.prepare(
             values,

@@ -21,7 +21,7 @@ from recurra.ir import Dim, Node
 from recurra.lang import Cell
 from recurra.passes import MASK_KINDS, Plan, plan
 
-_KINDS = ("input", "state", "context", *MASK_KINDS, "parameter")
+_KINDS = ("input", "state", "further", "context", *MASK_KINDS, "parameter")
 _FEW_BITS = (torch.bfloat16, torch.float16)
 # a state's numbers over all steps above which fresh memory costs more than calls to torch
 _LEAN_ABOVE = 300_000
@@ -66,6 +66,7 @@ class ReferenceBackend:
         states: tuple[Tensor, ...],
         parameters: Mapping[str, Tensor],
         *,
+        inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         lengths: Tensor | None = None,
@@ -78,6 +79,7 @@ class ReferenceBackend:
             x: [T, B, I] float, or [T, B] int64 token ids.
             states: the first states, [B, size] each.
             parameters: by name, of the cell's shapes.
+            inputs: what else is given at each step, [T, B, size] each.
             context: [B, C] each, then the cell's random masks in the order of its inputs: those for
                 each step [T, B, size], those for each sequence [B, size], those for each call.
             embedding: [V, I], what token ids stand for; None makes them one-hot vectors of size I.
@@ -96,6 +98,7 @@ class ReferenceBackend:
                 x,
                 tuple(state.float() for state in states),
                 {name: parameters[name].float() for name in self.cell.parameters},
+                inputs=tuple(each.float() for each in inputs),
                 context=tuple(each.float() for each in context),
                 embedding=None if embedding is None else embedding.float(),
                 lengths=lengths,
@@ -104,7 +107,8 @@ class ReferenceBackend:
             )
             return y.to(dtype), tuple(final.to(dtype) for final in finals)
         values = [parameters[name] for name in self.cell.parameters]
-        given = [x, *states, *context, *values, *([] if embedding is None else [embedding])]
+        rest = [*context, *values, *([] if embedding is None else [embedding])]
+        given = [x, *states, *inputs, *rest]
         if x.shape[0] == 0:
             bound = self.bound(given, None, reverse=reverse, start=start)
             y = states[0].new_zeros(0, x.shape[1], bound.executor.output_size)
@@ -118,15 +122,15 @@ class ReferenceBackend:
                 x,
                 states,
                 values,
+                inputs=inputs,
                 context=context,
                 embedding=embedding,
                 lengths=lengths,
                 reverse=reverse,
                 start=start,
             )
-        x, active = padded(x, lengths)
-        given[0] = x
-        bound = self.bound(given, active, reverse=reverse, start=start)
+        (x, *stepped), active = padded((x, *inputs), lengths)
+        bound = self.bound([x, *states, *stepped, *rest], active, reverse=reverse, start=start)
         executor, leaves, call = bound.executor, bound.leaves, bound.call
         if transformed is not None and not (transformed is GRADIENTS and self._composes):
             y, finals, _ = executor.forward(leaves, replace(call, plain=True))
@@ -176,8 +180,9 @@ class ReferenceBackend:
         """A call, ready to run.
 
         Args:
-            leaves: x, as `padded` gives it, the states, the context, the parameters in the order of
-                the cell, and the embedding if there is one.
+            leaves: x, the states, the further inputs, the context, the masks, the parameters in the
+                order of the cell, and the embedding if there is one; what is given at each step as
+                `padded` gives it.
             active: [T, B, 1] bool, the steps inside their sequence; None means all.
             blank: the call is traced, its tensors are fake: only shapes are wanted.
         """

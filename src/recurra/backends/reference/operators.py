@@ -78,6 +78,7 @@ def run(
     states: Sequence[Tensor],
     parameters: Sequence[Tensor],
     *,
+    inputs: Sequence[Tensor] = (),
     context: Sequence[Tensor] = (),
     embedding: Tensor | None = None,
     lengths: Tensor | None = None,
@@ -85,8 +86,9 @@ def run(
     start: int = 0,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """`Backend.run` through the operators, for T >= 1; parameters in the order of the cell."""
-    x, active = padded(x, lengths)
-    leaves = [x, *states, *context, *parameters, *([] if embedding is None else [embedding])]
+    (x, *inputs), active = padded((x, *inputs), lengths)
+    rest = [*context, *parameters, *([] if embedding is None else [embedding])]
+    leaves = [x, *states, *inputs, *rest]
     keep = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
     kind = x.device.type
     autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
@@ -102,8 +104,8 @@ class _Asked:
     """The arguments that say what to run.
 
     Attributes:
-        leaves: x ([T, B, I] or int64 [T, B], as `padded` gives it), the states, the context, the
-            parameters, and for token ids the embedding if there is one.
+        leaves: x ([T, B, I] or int64 [T, B]), the states and so on, as `ReferenceBackend.bound`
+            takes them.
         active: [T, B, 1] bool, the steps inside their sequence; None means all.
         autocast: the dtype of products where autocast was on: a traced graph runs without it.
     """
