@@ -183,3 +183,15 @@ def test_examples_to_validate_on_are_not_those_to_train_on(
     assert f"{data}: expected other examples for" in outcome.err
     assert option in outcome.err
     assert not out.exists()
+
+
+def test_examples_to_validate_and_to_test_on_are_the_same(
+    recurra: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / name).write_text("text\tlabel\n" + "a good film\tgood\na bad film\tbad\n" * 20)
+    dev = tmp_path / "dev.tsv"
+    words = ("--data", tmp_path / "train.tsv", "--val-data", dev)
+    outcome = classify(recurra, tmp_path, *words, "--test-data", dev)
+    assert outcome.code == 0, outcome.err
+    assert caplog.text.count(f"{dev}: named to validate and to test on") == 1

@@ -96,6 +96,20 @@ def test_held_out_texts_of_a_folder_are_not_learned(
     assert data_of(tmp_path / "run")["tokens"] == dict.fromkeys(("train", "val", "test"), len(TEXT))
 
 
+def test_one_text_to_validate_and_to_test_on_is_said(
+    recurra: Any, texts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "linked.txt").symlink_to(texts / "b.txt")
+    words = ("--data", texts / "a.md", "--val-data", texts / "b.txt", *QUICK)
+    for number, test_data in enumerate(("more", "../linked.txt")):
+        caplog.clear()
+        out = tmp_path / f"run{number}"
+        outcome = recurra("train", "lm", *words, "--test-data", texts / test_data, "--out", out)
+        assert outcome.code == 0, outcome.err
+        said = f"{texts / 'b.txt'}: named to validate and to test on"
+        assert (said in caplog.text) == (number == 1)
+
+
 def test_a_folder_may_have_the_parts(recurra: Any, tmp_path: Path) -> None:
     folder = tmp_path / "wiki"
     folder.mkdir()

@@ -118,6 +118,32 @@ def test_predictions_become_a_table(recurra: Any, reviews: Path, tmp_path: Path)
     assert float(rows[0]["probability"]) == float(rows[0]["probability of 0"])
 
 
+def test_other_columns_stand_behind_the_predictions(
+    recurra: Any, reviews: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("id,text,label\n7,a dull one,1\n8,a fine film,1\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "a fine film", "stars": 5}\n')
+    words = (tmp_path / "a.csv", "a dull one", tmp_path / "b.jsonl")
+    table = tmp_path / "new" / "newer" / "p.csv"
+    for made in (f"; made the folder {table.parent}", ""):  # older predictions are replaced
+        outcome = recurra("predict", reviews, *words, "--out", table)
+        assert outcome.code == 0, outcome.err
+        assert outcome.err.endswith(f"4 predictions are in {table}{made}\n")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]][-3:] == ["id", "label of the input", "stars"]
+    found = [[row[name] for name in ("id", "label", "label of the input", "stars")] for row in rows]
+    assert found == [
+        ["7", "0", "1", ""],
+        ["8", "1", "1", ""],
+        ["", "0", "", ""],
+        ["", "1", "", "5"],
+    ]
+    outcome = recurra("predict", reviews, tmp_path / "a.csv", "--json")
+    first = json.loads(outcome.out.splitlines()[0])
+    assert (first["label"], first["id"], first["label of the input"]) == ("0", "7", "1")
+
+
 def test_what_is_there_is_kept(recurra: Any, reviews: Path, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("text,label\nmine,1\n")

@@ -37,6 +37,37 @@ def test_texts_are_found_with_labels_or_without(tmp_path: Path, name: str, conte
     assert values(tmp_path / name) == ["a fine film", "so, dull"]
 
 
+@pytest.mark.parametrize("content", ["1.5\n2\n", "x,y\n0,1\n-0.5,2\n", "0;1\n-0.5;2\n"])
+def test_numbers_alone_are_no_texts_unless_they_are_said_to_be(
+    tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"a\.csv: expected a column of texts, got numbers alone"):
+        values(path)
+    assert values(path, text_column=1)[-2:] in (["1.5", "2"], ["0", "-0.5"])
+    path.write_text("id,text\n1,5\n2,7\n")
+    assert values(path) == ["5", "7"]
+
+
+def test_a_row_has_the_cells_of_other_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text,label,,id\n7,a fine film, pos,x,8\n")
+    records = open_inputs(tmp_path / "a.csv", series=False, text_column="text")
+    names = ("id", "label", "column 4", "id column 5")
+    assert records.others == names
+    (record,) = records
+    assert record.others == dict(zip(names, ("7", " pos", "x", "8"), strict=True))
+    (tmp_path / "b.tsv").write_text("7\ta fine film\n")
+    (record,) = open_inputs(tmp_path / "b.tsv", series=False)
+    assert record.others == {"column 1": "7"}
+    (tmp_path / "c.jsonl").write_text('{"n": [1, 2], "text": "a"}\n{"text": "b", "k": null}\n')
+    records = open_inputs(tmp_path / "c.jsonl", series=False)
+    assert [each.others for each in records] == [{"n": [1, 2], "k": None}, {"n": None, "k": None}]
+    (tmp_path / "d.txt").write_text("a\n")
+    (record,) = open_inputs(tmp_path / "d.txt", series=False)
+    assert record.others is None
+
+
 def test_a_column_may_be_named_and_a_folder_has_a_text_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("one,two\naaaa,1\ncccc,2\n")
     assert values(tmp_path / "a.csv", text_column="two") == ["1", "2"]

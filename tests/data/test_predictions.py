@@ -2,11 +2,12 @@
 
 import csv
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from recurra.data.predictions import FORMATS, check_table, written_table
+from recurra.data.predictions import FORMATS, check_table, with_others, written_table
 from recurra.errors import DataError
 
 ROWS = [
@@ -43,6 +44,62 @@ def test_rows_come_in_their_order_and_replace_older_predictions(
                 put([row])
         assert [row[:2] for row in read(path)] == [[r["input"], r["label"]] for r in rows]
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_cells_of_the_input_stand_behind_under_names_of_their_own() -> None:
+    row = {"input": "a", "label": "1"}
+    columns = ("id", "label", "label of the input", "more")
+    cells = {"id": 7, "label": "0", "label of the input": "x"}
+    assert list(with_others(row, columns, cells).items()) == [
+        *row.items(),
+        ("id", 7),
+        ("label of the input", "0"),
+        ("label of the input of the input", "x"),
+        ("more", None),
+    ]
+    assert row == {"input": "a", "label": "1"}
+
+
+def test_cells_of_any_kind_are_written(tmp_path: Path) -> None:
+    rows = [
+        {"input": "a", "day": date(2020, 1, 2), "n": [1, "x"], "late": None, "id": 7},
+        {"input": "b", "day": None, "n": [], "late": 5, "id": 8},
+    ]
+    for suffix in FORMATS[:3]:
+        with written_table(tmp_path / f"a{suffix}") as put:
+            put(rows)
+    text = (tmp_path / "a.csv").read_text().splitlines()
+    assert text == ["input,day,n,late,id", 'a,2020-01-02,"[1, ""x""]",,7', "b,,[],5,8"]
+    line = (tmp_path / "a.jsonl").read_text().splitlines()[0]
+    assert json.loads(line) == {**rows[0], "day": "2020-01-02"}
+
+
+def test_parquet_keeps_the_kinds_of_columns(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [
+        {"input": "a", "id": 7, "day": date(2020, 1, 2), "late": None, "mixed": 1},
+        {"input": "b", "id": None, "day": None, "late": None, "mixed": "x"},
+    ]
+    path = tmp_path / "a.parquet"
+    with written_table(path) as put:
+        put(rows)
+        put([{**rows[0], "late": 5}])
+    found = parquet.read_table(path).to_pylist()
+    assert found == [
+        {**rows[0], "mixed": "1"},
+        rows[1],
+        {**rows[0], "late": "5", "mixed": "1"},
+    ]
+    before = path.read_bytes()
+
+    def write() -> None:
+        with written_table(path) as put:
+            put(rows)
+            put([{**rows[0], "id": "seven"}])
+
+    with pytest.raises(DataError, match="out: expected int64 in the column 'id' as in the first"):
+        write()
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -68,6 +68,7 @@ def test_tables_as_programs_write_them(tmp_path: Path, content: str | bytes) -> 
         ('"1,234","5"\n', "read in one way, got '1,234' alone"),
         ("0,5 1,2\n3,5 4,5\n", "line 1, column 2: expected a number, got '5 1'"),
         ("1_0,2\n", "got '1_0'"),
+        ("text\na fine film\n", "line 2: expected numbers, got 'a fine film'"),
         ("2021-01-01,2\n2021-01-02,3\n", "got '2021-01-01'"),
         ("x,y,\n1,2,3\n", "column"),
         (",x\n7,1\n3,2\n", "expected a name for each column, got none above the first"),

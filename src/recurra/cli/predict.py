@@ -2,9 +2,8 @@
 
 import codecs
 import io
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import chain
@@ -23,7 +22,8 @@ _READS = (
     "An INPUT is a text in quotes, or a file: a table (.csv, .tsv, .jsonl, .parquet) with a column "
     "of texts, a .txt with one a line, .ts, .npy. A run on series reads files alone. What is piped "
     "in is read a line at a time. Labels need not be there, and count for nothing. With --out the "
-    "predictions become a table, a row for each input in their order."
+    "predictions become a table, a row for each input in their order; other columns of the inputs "
+    "stand behind them."
 )
 
 
@@ -101,7 +101,7 @@ def _predict(
     device: str,
 ) -> None:
     """Say or write what a run's best model makes of inputs."""
-    from recurra.data.predictions import INPUT, check_table, written_table
+    from recurra.data.predictions import INPUT, check_table, with_others, written_table
     from recurra.settings import check_known
     from recurra.tasks import Run
     from recurra.tasks.predicting import predictions
@@ -122,25 +122,30 @@ def _predict(
     check_known(how, type(own))
     own = replace(own, **how)
     parts = _inputs(kind, model, words, files, own)
+    others = _columns_beside(parts)
+    new = out is not None and not out.parent.exists()
     count = 0
     with nullcontext() if out is None else written_table(out) as put:
-        for some in (some for part in parts for some in predictions(kind, model, part)):
+        each = chain.from_iterable(parts)
+        for some in (some for records in each for some in predictions(kind, model, records)):
             count += len(some)
             if put is not None:
-                put([{INPUT: _name(record), **kind.row(said)} for record, said in some])
+                rows = ((record, {INPUT: _name(record), **kind.row(said)}) for record, said in some)
+                put([with_others(row, others, record.others or {}) for record, row in rows])
                 continue
             for record, said in some:
                 typer.echo(_json(record, said) if as_json else _line(kind, record, said))
             sys.stdout.flush()
     if out is not None:
         said = "1 prediction is" if count == 1 else f"{count:,} predictions are"
-        typer.echo(f"{said} in {out}", err=True)
+        made = f"; made the folder {out.parent}" if new else ""
+        typer.echo(printable(f"{said} in {out}{made}"), err=True)
 
 
 def _inputs(
     kind: Any, model: Any, words: list[str], files: list[Path], how: Any
-) -> Iterable[Iterable[Any]]:
-    """The records of all that was named, those together that need not wait for one another."""
+) -> Sequence[Iterable[Iterable[Any]]]:
+    """The records of all that was named: lists of what is there, iterators of what comes later."""
     from recurra.data.opening import may_be_inputs
     from recurra.data.records import Record
 
@@ -166,7 +171,13 @@ def _inputs(
         else:
             parts.append([_opened(kind, model, Path(word), how)])
     parts += [[_opened(kind, model, file, how)] for file in files]
-    return chain.from_iterable(parts)
+    return parts
+
+
+def _columns_beside(parts: Iterable[Any]) -> list[str]:
+    """The names of all columns of tables besides those that are read."""
+    there = (records for part in parts if isinstance(part, list) for records in part)
+    return list(dict.fromkeys(name for each in there for name in getattr(each, "others", ())))
 
 
 def _opened(kind: Any, model: Any, file: Path, how: Any) -> Iterable[Any]:
@@ -223,7 +234,10 @@ def _name(record: Any) -> str:
 
 
 def _json(record: Any, said: Any) -> str:
-    return json.dumps({"input": _name(record), **asdict(said)}, ensure_ascii=False)
+    from recurra.data.predictions import INPUT, json_line, with_others
+
+    others = record.others or {}
+    return json_line(with_others({INPUT: _name(record), **asdict(said)}, others, others))
 
 
 def _line(kind: Any, record: Any, said: Any) -> str:

@@ -1,5 +1,7 @@
 """From what a user names, a file, a folder or lists, to a reader of its records."""
 
+import logging
+import os
 from collections.abc import Sequence
 from itertools import islice
 from os import PathLike, fspath
@@ -21,6 +23,8 @@ from recurra.data.tables import (
 from recurra.data.timeseries import TimeSeriesRecords
 from recurra.errors import DataError, argument
 from recurra.text.corpus import is_hidden
+
+logger = logging.getLogger("recurra")
 
 _NAMES_OF_PARTS = {
     "train": ("train", "training"),
@@ -156,6 +160,24 @@ def _table_of(records: Records | None) -> TableRecords | None:
 def _is_pair(data: Sequence[Any]) -> bool:
     """Whether it is (examples, labels) and not a list of paths."""
     return len(data) == 2 and not any(isinstance(each, str | PathLike | Records) for each in data)
+
+
+def paths_of(data: Any) -> set[str]:
+    """The files and folders that are named, each by its true path; of what is no name, none."""
+    if isinstance(data, str | PathLike):
+        data = [data]
+    named = data if isinstance(data, list | tuple) else ()
+    return {os.path.realpath(one) for one in named if isinstance(one, str | PathLike)}
+
+
+def warn_of_one_held_out(val_data: Any, test_data: Any) -> None:
+    """Log a warning where one file or folder is named to validate and to test on."""
+    if both := paths_of(val_data) & paths_of(test_data):
+        logger.warning(
+            "%s: named to validate and to test on, so figures on the test part are of what chose "
+            "the best model, and too good",
+            min(both),
+        )
 
 
 def entries_by_part(folder: Path, formats: Sequence[str] | None = None) -> dict[str, list[Path]]:

@@ -4,7 +4,7 @@ import csv
 import importlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -86,21 +86,51 @@ def _folder_made(folder: Path) -> Iterator[None]:
         raise
 
 
+def with_others(
+    row: Mapping[str, Any], columns: Iterable[str], cells: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A row of predictions, and behind them the cells of the input's own row.
+
+    Args:
+        row: the columns of the predictions.
+        columns: of the inputs, all that any of them has. One that has the name of a column of the
+            predictions gets another.
+        cells: of this input; what it lacks is None.
+    """
+    row = dict(row)
+    for column in columns:
+        name = column
+        while name in row:
+            name += " of the input"
+        row[name] = cells.get(column)
+    return row
+
+
 def _text_writer(file: Any, suffix: str) -> Callable[[Rows], None]:
     table: list[csv.DictWriter[str]] = []
 
     def put(rows: Rows) -> None:
         if suffix == ".jsonl":
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.writelines(f"{json_line(row)}\n" for row in rows)
             return
         if not table and rows:
             separator = "," if suffix == ".csv" else "\t"
             table.append(csv.DictWriter(file, list(rows[0]), delimiter=separator))
             table[0].writeheader()
         for writer in table:
-            writer.writerows(rows)
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
 
     return put
+
+
+def json_line(value: Any) -> str:
+    """A row, or a cell, as JSON; what JSON has no form for, a date say, as text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _cell(value: Any) -> Any:
+    """A value as a table of text has it: a list or an object as JSON."""
+    return json_line(value) if isinstance(value, list | dict) else value
 
 
 @contextmanager
@@ -109,16 +139,45 @@ def _parquet_writer(part: Path) -> Iterator[Callable[[Rows], None]]:
     writers: list[Any] = []
 
     def put(rows: Rows) -> None:
-        table = arrow.Table.from_pylist(list(rows), writers[0].schema if writers else None)
-        if not writers:
-            writers.append(parquet.ParquetWriter(part, table.schema))
-        writers[0].write_table(table)
+        if not writers and rows:
+            writers.append(parquet.ParquetWriter(part, _schema(arrow, rows)))
+        for writer in writers:
+            writer.write_table(_columns_of(arrow, rows, writer.schema))
 
     try:
         yield put
     finally:
         for writer in writers:
             writer.close()
+
+
+def _schema(arrow: Any, rows: Rows) -> Any:
+    """The kinds of the columns by their first rows; a column that is empty there has texts."""
+    fields = []
+    for name in rows[0]:
+        try:
+            kind = arrow.array([row[name] for row in rows]).type
+        except (arrow.ArrowInvalid, arrow.ArrowTypeError):  # of several kinds
+            kind = arrow.string()
+        fields.append((name, arrow.string() if kind == arrow.null() else kind))
+    return arrow.schema(fields)
+
+
+def _columns_of(arrow: Any, rows: Rows, schema: Any) -> Any:
+    """The rows as a table of these kinds of columns."""
+    columns = []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        values = [row[name] for row in rows]
+        if kind == arrow.string():
+            values = [v if v is None or isinstance(v, str) else json_line(v) for v in values]
+        try:
+            columns.append(arrow.array(values, kind))
+        except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
+            raise DataError(
+                f"{argument('out')}: expected {kind} in the column {name!r} as in the first rows, "
+                f"got another kind ({error!s:.60}). Write .csv or .jsonl."
+            ) from None
+    return arrow.Table.from_arrays(columns, schema=schema)
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ A reader can be gone through as often as anyone likes, and holds one record at a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,13 @@ class Record:
         value: a text; or a series [T, I] float32, NaN where a value is missing.
         label: the name of its class, "" where there is none.
         place: for messages, where it stands: "reviews.tsv, line 7".
+        others: of a row of a table without labels, its other cells by the names of their columns.
     """
 
     value: str | np.ndarray
     label: str
     place: str
+    others: Mapping[str, Any] | None = None
 
 
 class Records(ABC):
@@ -40,6 +42,7 @@ class Records(ABC):
         left_out: what lies beside the data and was not read.
         classes: the classes that the file itself declares, in its order; None where it does not.
         channels: names of a series' channels, once a record was read; None where there are none.
+        others: names of the columns that each record has the cells of in its `others`.
     """
 
     where: str
@@ -47,6 +50,7 @@ class Records(ABC):
     left_out: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
     channels: tuple[str, ...] | None = None
+    others: tuple[str, ...] = ()
 
     @abstractmethod
     def __iter__(self) -> Iterator[Record]:

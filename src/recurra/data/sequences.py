@@ -114,6 +114,11 @@ def _table(path: Path, gaps: bool) -> Recording:
     width = len(rows[0][1] if header is None else header)
     for number, cells in rows:
         if len(cells) != width:
+            if not any(map(_is_number, cells)):
+                raise DataError(
+                    f"{path}, line {number}: expected numbers, got {separator.join(cells)!r:.60}. "
+                    "Write numbers alone, a header only in the first line."
+                )
             raise DataError(
                 f"{path}, line {number}: expected {width} columns as in the lines above it, got "
                 f"{len(cells)}. Write every step with the same columns."

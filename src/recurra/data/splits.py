@@ -5,7 +5,6 @@ stop training later, or spoil it, is an error here, with its place and how often
 """
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recurra.data.describe import DataDescription, PartDescription
-from recurra.data.opening import GivenData, open_records, sources_by_part
+from recurra.data.opening import GivenData, open_records, paths_of, sources_by_part
 from recurra.data.records import Record, Records, named
 from recurra.data.survey import Survey, kind_name, survey
 from recurra.errors import DataError, argument
@@ -226,7 +225,7 @@ def read_labelled(
                     f"{sources[name]}: expected one {name} part, got this one in the folder and "
                     f"{own}. Leave {argument(argument_name)} out, or name the training file alone."
                 )
-            if both := _paths(own) & _paths(sources["train"]):
+            if both := paths_of(own) & paths_of(sources["train"]):
                 raise DataError(
                     f"{min(both)}: expected other examples for {name} than to train on, got the "
                     f"same. Name another for {argument(argument_name)}, or leave it out."
@@ -358,14 +357,6 @@ def _check_labels(found: Survey, classes: Sequence[str]) -> None:
             f"({named(map(repr, classes))}), got {named(map(repr, unseen))}, first at "
             f"{found.first_place[unseen[0]]}. Correct the label, or train on examples of it."
         )
-
-
-def _paths(data: GivenData) -> set[str]:
-    """The files and folders that are named, each by its true path."""
-    if isinstance(data, str | os.PathLike):
-        data = [data]
-    named = data if isinstance(data, list | tuple) else ()
-    return {os.path.realpath(one) for one in named if isinstance(one, str | os.PathLike)}
 
 
 def _and_more(others: int) -> str:

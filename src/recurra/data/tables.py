@@ -107,6 +107,7 @@ class TableRecords(Records):
             self.text_column, self.label_column = self._found(sample, text_column, label_column)
         else:
             self.text_column = self._found_text(sample, text_column)
+            self.others = self._other_names(width)
         self.notes = (*said_of_storage(self.path), self._note())
 
     @abstractmethod
@@ -141,11 +142,27 @@ class TableRecords(Records):
             elif value is None or (isinstance(value, float) and np.isnan(value)):
                 value = ""
             at = self.label_column
+            others = None
+            if self.others:
+                beside = (cell for i, cell in enumerate(cells) if i != self.text_column)
+                others = dict(zip(self.others, beside, strict=True))
             yield Record(
                 value=value if isinstance(value, np.ndarray) else str(value).strip(),
                 label="" if at is None else label_name(cells[at]),
                 place=place,
+                others=others,
             )
+
+    def _other_names(self, width: int) -> tuple[str, ...]:
+        """The names of the columns besides the one of the texts, each of them once."""
+        names: list[str] = []
+        for i in range(width):
+            name = "" if self.columns is None else self.columns[i]
+            if i != self.text_column:
+                names.append(
+                    name if name and name not in names else f"{name} column {i + 1}".strip()
+                )
+        return tuple(names)
 
     def _alike(self, like: "TableRecords", place: int | None, width: int) -> str | int | None:
         """The column of the other table's name; where either has no header, of its place."""
@@ -231,7 +248,15 @@ class TableRecords(Records):
                 f"{self.path}: expected a column of texts{beside}, got none. "
                 f"Say which column has them, {argument('text_column=')}."
             )
-        return max(sizes, key=sizes.__getitem__)
+        found = max(sizes, key=sizes.__getitem__)
+        cells = [row[found] for row in sample]
+        if all(isinstance(cell, str) and _is_number(cell or "0") for cell in cells):
+            raise DataError(
+                f"{self.path}: expected a column of texts, got numbers alone. If these "
+                f"are texts, name their column, {argument('text_column=')}; series of numbers are "
+                "a file each."
+            )
+        return found
 
     def _name(self, place: int) -> str:
         return str(place + 1) if self.columns is None else repr(self.columns[place])

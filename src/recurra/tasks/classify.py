@@ -3,10 +3,9 @@
 Letters: N examples, T time, B batch, C pieces of a word, K classes.
 """
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,26 +26,33 @@ from recurra.data import (
     open_examples,
     read_labelled,
     read_part,
-    write_examples,
 )
-from recurra.data.opening import open_inputs
+from recurra.data.opening import open_inputs, warn_of_one_held_out
 from recurra.data.records import Records, named
 from recurra.errors import DataError, argument
-from recurra.files import read_json, read_tensors, tensor_bytes, write_atomically
 from recurra.insight import confusion_png
 from recurra.models import Classifier, Confusion, Names, Scaling
 from recurra.models.classifier import Prediction
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
+from recurra.tasks.encoding import (
+    FOLDER,
+    encoded_parts,
+    read_kept_vectors,
+    read_lexicon,
+    spelling_of,
+    vocabulary_of,
+    weights_of_classes,
+    write_lexicon,
+    write_vectors,
+)
 from recurra.tasks.options import (
     ClassifierSettings,
     ClassifyTraining,
     LabelledSettings,
 )
 from recurra.text import (
-    CharacterSpelling,
-    NgramSpelling,
     Spelling,
     Vocabulary,
     WordVectors,
@@ -56,9 +62,6 @@ from recurra.text import (
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
 
-FOLDER = "data"
-LEXICON = "words.json"
-VECTORS = "vectors.safetensors"
 EMBEDDING_SIZE = 64
 VALIDATION_EXAMPLES = 5000  # of a larger split, spread over all of it: validating stays cheap
 NUM_SHOWN = 3  # examples of a preview
@@ -109,7 +112,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         self.lexicon = tuple(lexicon)
         self.vectors = vectors
         self.description = dict(description or {})
-        self.class_weights = _class_weights(parts["train"].labels, len(labels), class_weights)
+        self.class_weights = weights_of_classes(parts["train"].labels, len(labels), class_weights)
         self._pieces: Tensor | None = None
         if spelling is not None:
             self._pieces = torch.from_numpy(spelling.encode(self.lexicon))
@@ -128,6 +131,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
                     raise DataError(
                         f"{path}: expected a file or a folder, got {got}. Check the path."
                     )
+        warn_of_one_held_out(data.val_data, data.test_data)
         return with_cell(settings)
 
     @classmethod
@@ -162,8 +166,8 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         data = data or LabelledSettings()
         if found.num_channels is not None:
             return cls._of_series(found, data, folder)
-        vocabulary = _vocabulary(found, data)
-        spelling, lexicon = _spelling(found, vocabulary, data)
+        vocabulary = vocabulary_of(found, data)
+        spelling, lexicon = spelling_of(found, vocabulary, data)
         place = {word: number for number, word in enumerate(lexicon)}
 
         def encode(text: str) -> np.ndarray:
@@ -173,11 +177,9 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             unknown = "skip" if vocabulary.unknown_id is None else "replace"
             return vocabulary.encode(text, unknown=unknown)
 
-        parts = _encoded(found, encode, folder)
+        parts = encoded_parts(found, encode, folder)
         if folder is not None and spelling is not None:
-            text = json.dumps(list(lexicon[len(vocabulary) :]), ensure_ascii=False)
-            path = folder / FOLDER / LEXICON
-            write_atomically(path, lambda part: part.write_text(text, "utf-8", "surrogatepass"))
+            write_lexicon(folder, lexicon[len(vocabulary) :])
         vectors = None
         if data.vectors is not None:
             if not isinstance(vocabulary, WordVocabulary):
@@ -187,7 +189,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
                 )
             vectors = read_vectors(data.vectors, vocabulary)
             if folder is not None:
-                _write_vectors(folder / FOLDER / VECTORS, vectors)
+                write_vectors(folder, vectors)
         unit = _UNITS.get(vocabulary.level, "words")
         described = found.describe({n: part.lengths for n, part in parts.items()}, unit)
         return cls(
@@ -205,7 +207,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     def _of_series(
         cls, found: LabelledData, data: LabelledSettings, folder: Path | None
     ) -> "ClassifyTask":
-        parts = _encoded(found, np.asarray, folder)
+        parts = encoded_parts(found, np.asarray, folder)
         scaling = measure_scaling(parts["train"], missing=data.missing)  # type: ignore[arg-type]
         description = found.describe().to_config()
         return cls(
@@ -231,7 +233,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         vocabulary, spelling = made.get("vocabulary"), made.get("spelling")
         lexicon: list[str] = []
         if spelling is not None and isinstance(vocabulary, WordVocabulary):
-            lexicon = [*vocabulary.words, *_read_lexicon(folder / FOLDER / LEXICON)]
+            lexicon = [*vocabulary.words, *read_lexicon(folder)]
         data = config.get("data")
         data = data if isinstance(data, dict) else {}
         return cls(
@@ -241,7 +243,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             spelling=spelling,
             lexicon=lexicon,
             scaling=made.get("scaling"),
-            vectors=_read_vectors(folder / FOLDER / VECTORS),
+            vectors=read_kept_vectors(folder),
             class_weights=data.get("class_weights", "none"),
             description=data.get("described"),
         )
@@ -537,103 +539,6 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         return self.vocabulary.decode(ids)
 
 
-def _write_vectors(path: Path, vectors: WordVectors) -> None:
-    """Keep the vectors that words start from: the file that they came from may go."""
-    tensors = {"ids": torch.from_numpy(vectors.ids), "values": torch.from_numpy(vectors.values)}
-    content = tensor_bytes(tensors)
-    write_atomically(path, lambda part: part.write_bytes(content))
-
-
-def _read_vectors(path: Path) -> WordVectors | None:
-    """What `_write_vectors` kept; None where words start from nothing."""
-    if not path.exists():
-        return None
-    kept = read_tensors(path, "file of vectors of words")[0]
-    return WordVectors(ids=kept["ids"].numpy(), values=kept["values"].numpy(), missing=())
-
-
-def _vocabulary(found: LabelledData, data: LabelledSettings) -> Vocabulary:
-    """That of the training texts."""
-    kind = Vocabulary.of_level(data.level)
-    if not issubclass(kind, WordVocabulary):
-        if data.lower:
-            raise ValueError(
-                f"lower: expected words to take in lower case, got "
-                f"{argument(f'level={data.level}')}. Leave it out."
-            )
-        texts = found.train.values() if data.level == "char" else _ended(found.train.values())
-        return kind.build(texts, max_size=data.vocab_size)
-    return kind.build(
-        _ended(found.train.values()),
-        max_size=data.vocab_size,
-        min_count=data.min_count,
-        lower=data.lower,
-    )
-
-
-def _ended(texts: Iterator[str]) -> Iterator[str]:
-    """Each text with a line end behind it: the last word of one does not touch the next one's."""
-    return (f"{text}\n" for text in texts)
-
-
-def _spelling(
-    found: LabelledData, vocabulary: Vocabulary, data: LabelledSettings
-) -> tuple[Spelling | None, tuple[str, ...]]:
-    """How words are spelled, and all words of all parts, the vocabulary's first."""
-    if data.spelling == "none":
-        return None, ()
-    if not isinstance(vocabulary, WordVocabulary):
-        raise ValueError(
-            f"spelling: expected words to be spelled, got {argument(f'level={vocabulary.level}')}. "
-            f"Use {argument('level=word')}, or leave the spelling out."
-        )
-    words = dict.fromkeys(vocabulary.words)
-    for part in found.parts.values():
-        for text in part.values():
-            words.update(dict.fromkeys(vocabulary.tokens(text)))
-    if data.spelling == "ngrams":
-        lengths = {"shortest": data.shortest_ngram, "longest": data.longest_ngram}
-        return NgramSpelling(data.ngram_buckets, **lengths), tuple(words)
-    return CharacterSpelling.build(vocabulary.words), tuple(words)
-
-
-def _encoded(
-    found: LabelledData, encode: Callable[[Any], np.ndarray], folder: Path | None
-) -> dict[str, LabelledExamples]:
-    """The examples of each part, encoded: in memory, or into files in the folder."""
-    parts = {}
-    for name, part in found.parts.items():
-        if folder is None:
-            values, labels = zip(*part.encoded(encode), strict=True)
-            parts[name] = LabelledExamples.of(values, labels)
-        else:
-            path = folder / FOLDER / f"{name}.examples"
-            write_examples(path, part.encoded(encode), num_classes=len(found.classes))
-            parts[name] = open_examples(path)
-    return parts
-
-
-def _class_weights(labels: np.ndarray, num_classes: int, kind: str) -> tuple[float, ...] | None:
-    """How much an example of each class counts, 1 on the average: N / (K n_k) for each class."""
-    if kind == "none":
-        return None
-    counts = np.bincount(labels, minlength=num_classes)
-    return tuple((len(labels) / (num_classes * np.maximum(counts, 1))).tolist())
-
-
 def _column(given: str | None) -> str | int | None:
     """A column's name, or its number from 1."""
     return int(given) if given is not None and given.isdecimal() else given
-
-
-def _read_lexicon(path: Path) -> list[str]:
-    try:
-        words = read_json(path)
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError("no list of words")
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: expected the words of the run's examples, got {error!s:.100}. The file is "
-            f"damaged or gone: start the run again."
-        ) from error
-    return words

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.data import TokenStreams, Vocabulary, check_ids
+from recurra.data.opening import warn_of_one_held_out
 from recurra.data.parts import (
     Text,
     check_sources,
@@ -76,6 +77,7 @@ class LanguageTask(Task[Model, Window]):
     def check(cls, settings: RunSettings) -> RunSettings:
         """The settings with the cell that they name; DataError when a file is not there."""
         check_sources(settings.data)
+        warn_of_one_held_out(settings.data.val_data, settings.data.test_data)
         return with_cell(settings)
 
     @classmethod
