@@ -265,10 +265,11 @@ class Case:
                 own = shape(mask.shape) or (1,)
                 numbers = torch.rand(*lead[mask.each], *own, generator=generator)
                 masks.append((numbers < mask.rate).to(dtype) * mask.scale)
-        further = tuple(
-            draw(0.8, self.T, self.B, *(shape(dims) or (1,)))
-            for dims in cell.further_shapes.values()
-        )
+        further = []
+        for dims in cell.further_shapes.values():  # above 0, as times are
+            own = (self.T, self.B, *(shape(dims) or (1,)))
+            numbers = torch.rand(own, generator=generator, dtype=torch.float64) + 0.05
+            further.append(numbers.to(dtype).requires_grad_())
         x, embedding = draw(0.9, self.T, self.B, size), None
         if self.ids is not None:
             rows = self.vocabulary if self.ids == "embedding" else size
@@ -285,7 +286,7 @@ class Case:
             x=x,
             states=states,
             parameters=parameters,
-            further=further,
+            further=tuple(further),
             context=context,
             masks=tuple(masks),
             embedding=embedding,

@@ -4,6 +4,7 @@ p holds the cell's parameters by name; x is [B, I] and every state [B, H]. No co
 the cells themselves.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -276,6 +277,62 @@ def step_rg_lru(p: Parameters, x: Tensor, h: Tensor) -> States:
     )
     a = torch.sigmoid(p["decay"]) ** (8 * r)
     return (a * h + (1 - a**2).sqrt() * (i * u),)
+
+
+def gru_at(p: Parameters, x: Tensor, h: Tensor, names: str, more: Tensor | None = None) -> States:
+    """The update gate, the reset gate and the candidate of a GRU, by the letters of their names."""
+
+    def total(name: str, state: Tensor) -> Tensor:
+        end = f"_{name}" if name.strip() else ""
+        value = weigh(p[f"W{end}"], x) + weigh(p[f"U{end}"], state) + p[f"b{end}"]
+        return value if more is None else value + weigh(p[f"V{end}"], more)
+
+    update, reset = (torch.sigmoid(total(name, h)) for name in names[:2])
+    return update, reset, torch.tanh(total(names[2], reset * h))
+
+
+def step_gru_d(
+    p: Parameters, x: Tensor, h: Tensor, last: Tensor, m: Tensor, delta: Tensor
+) -> States:
+    decay_x = torch.exp(-torch.clamp_min(delta * p["w_x"] + p["b_x"], 0))
+    decay_h = torch.exp(-torch.clamp_min(weigh(p["W_g"], delta) + p["b_g"], 0))
+    x_hat = m * x + (1 - m) * (decay_x * last)
+    z, _, new = gru_at(p, x_hat, decay_h * h, "zr ", m)
+    return torch.lerp(decay_h * h, new, z), m * x + (1 - m) * last
+
+
+def step_time_aware_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor, dt: Tensor) -> States:
+    short = torch.tanh(weigh(p["W_d"], c) + p["b_d"])
+    long = c - short
+    adjusted = long + short * (1 / torch.log(math.e + dt))
+    f, i, o = (
+        torch.sigmoid(weigh(p[f"W_{g}"], x) + weigh(p[f"U_{g}"], h) + p[f"b_{g}"]) for g in "fio"
+    )
+    candidate = torch.tanh(weigh(p["W"], x) + weigh(p["U"], h) + p["b"])
+    new_c = f * adjusted + i * candidate
+    return o * torch.tanh(new_c), new_c
+
+
+def step_ode_rnn(p: Parameters, x: Tensor, h: Tensor, dt: Tensor) -> States:
+    for _ in range(4):
+        hidden = torch.tanh(weigh(p["W_1"], h) + p["b_1"])
+        h = h + (dt / 4) * (weigh(p["W_2"], hidden) + p["b_2"])
+    z, _, new = gru_at(p, x, h, "zrn")
+    return (torch.lerp(new, h, z),)
+
+
+def step_ltc(p: Parameters, x: Tensor, h: Tensor, dt: Tensor) -> States:
+    tau = 1 / torch.nn.functional.softplus(p["leak"])
+    for _ in range(6):
+        f = torch.sigmoid(weigh(p["W"], x) + weigh(p["U"], h) + p["b"])
+        h = (h + dt / 6 * f * p["A"]) / (1 + dt / 6 * (1 / tau + f))
+    return (h,)
+
+
+def step_cfc(p: Parameters, x: Tensor, h: Tensor, dt: Tensor) -> States:
+    shared = torch.tanh(weigh(p["W"], torch.cat([x, h], dim=-1)) + p["b"])
+    f, g, h_new = (weigh(p[f"W_{name}"], shared) + p[f"b_{name}"] for name in "fgh")
+    return (torch.lerp(torch.tanh(h_new), torch.tanh(g), torch.sigmoid(-f * dt)),)
 
 
 STEPS: dict[str, Callable[..., States]] = {

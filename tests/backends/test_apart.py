@@ -17,6 +17,7 @@ from recurra import cells
 from recurra.backends import ReferenceBackend
 from recurra.backends.cpu import CpuBackend, found_compiler
 from recurra.backends.reference.apart import Apart
+from recurra.ir import Dim
 from recurra.lang import Cell
 
 BATCH = 2
@@ -62,19 +63,23 @@ class Sequences:
             return numbers.to(dtype).requires_grad_()
 
         # one size for all lets x, states and outputs be one another, as far as equations do
-        sizes = {"I": 4, "H": 4, "P": 4, "C": 4}
+        sizes = {"I": 4, "H": 4, "P": 4, "C": 4, "R": 4}
         self.x = random(steps, BATCH, 4 if cell.input is not None else 0)
         self.states = tuple(random(BATCH, d.evaluate(sizes)) for d in cell.state_sizes)
         self.parameters = {
             name: random(*(d.evaluate(sizes) for d in dims))
             for name, dims in cell.parameters.items()
         }
+        self.further = tuple(
+            random(steps, BATCH, *(d.evaluate(sizes) for d in dims or (Dim.of(1),)))
+            for dims in cell.further_shapes.values()
+        )
         inputs = [self.x] if cell.input is not None else []
-        self.leaves = [*inputs, *self.states, *self.parameters.values()]
+        self.leaves = [*inputs, *self.further, *self.states, *self.parameters.values()]
         self._random = random
 
     def run(self, backend: ReferenceBackend) -> list[Tensor]:
-        y, states = backend.run(self.x, self.states, self.parameters)
+        y, states = backend.run(self.x, self.states, self.parameters, inputs=self.further)
         return [y, *states]
 
     def gradients(self, results: Sequence[Tensor], seeds: Sequence[Tensor]) -> list[Tensor]:

@@ -9,9 +9,10 @@ from recurra.lang import cell, tanh
 from recurra.lang import sum as total
 
 NO_INPUT = "dynamical_system"
+X_ALONE = [name for name in cells.names() if len(cells.get(name).inputs) == 1]
 
 
-@pytest.mark.parametrize("name", [name for name in cells.names() if name != NO_INPUT])
+@pytest.mark.parametrize("name", X_ALONE)
 def test_a_language_model_of_every_cell_takes_a_step(name: str) -> None:
     torch.manual_seed(0)
     model = rc.LanguageModel(7, cell=name, embedding_size=5, hidden_size=8, backend="reference")
@@ -26,6 +27,12 @@ def test_a_language_model_of_every_cell_takes_a_step(name: str) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[1] < losses[0]
+
+
+def test_a_cell_that_reads_more_than_x_says_so() -> None:
+    for name in set(cells.names()) - {*X_ALONE, NO_INPUT}:
+        with pytest.raises(ValueError, match=f"reads x alone at each step, got {name}"):
+            rc.LanguageModel(7, cell=name, embedding_size=5, hidden_size=8)
 
 
 def test_a_cell_without_input_says_so() -> None:

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from recurra import cells
 from recurra.backends import load
+from recurra.ir import Dim
 from recurra.lang import Cell
 from transcriptions import STEPS, Parameters, States
 
-SIZES = {"I": 3, "H": 8, "P": 2, "C": 4}
+SIZES = {"I": 3, "H": 8, "P": 2, "C": 4, "R": 5}
 TIME, BATCH = 4, 2
 
 
@@ -38,9 +39,23 @@ def draw_states(cell: Cell) -> States:
     return tuple(random(BATCH, dim.evaluate(SIZES)) for dim in cell.state_sizes)
 
 
-def run(cell: Cell, x: Tensor, states: States, parameters: Parameters) -> States:
+def draw_further(cell: Cell) -> dict[str, Tensor]:
+    """What the cell reads at one step besides x: above 0, as times are; a mask is 0 or 1."""
+    sizes = cell.further_shapes.items()
+    numbers = {
+        name: (BATCH, *(d.evaluate(SIZES) for d in dims or (Dim.of(1),))) for name, dims in sizes
+    }
+    return {
+        name: (random(*own) > 0).double() if name == "m" else random(*own).detach().abs()
+        for name, own in numbers.items()
+    }
+
+
+def run(
+    cell: Cell, x: Tensor, states: States, parameters: Parameters, inputs: Sequence[Tensor] = ()
+) -> States:
     """The output over time, then the final states."""
-    y, final = load(cell, backend="reference").run(x, states, parameters)
+    y, final = load(cell, backend="reference").run(x, states, parameters, inputs=tuple(inputs))
     return (y, *final)
 
 
@@ -104,8 +119,9 @@ def test_a_name_like_no_other_gets_where_all_names_are() -> None:
 def test_one_step_equals_the_transcription(name: str) -> None:
     cell = cells.get(name)
     x, states, parameters = random(1, BATCH, 3), draw_states(cell), draw_parameters(cell)
-    expected = STEPS[name](parameters, x[0], *states)
-    y, *final = run(cell, x, states, parameters)
+    further = draw_further(cell)
+    expected = STEPS[name](parameters, x[0], *states, **further)
+    y, *final = run(cell, x, states, parameters, [each[None] for each in further.values()])
     torch.testing.assert_close(y[0], expected[0])
     # an output that is no state stands before the states
     torch.testing.assert_close(tuple(final), expected[len(expected) - len(states) :])

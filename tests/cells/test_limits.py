@@ -19,7 +19,7 @@ from recurra.backends import ReferenceBackend, load
 from recurra.backends.reference import ops
 from recurra.lang import Cell, cell
 
-SIZES = {"I": 3, "H": 8, "P": 2, "C": 4}
+SIZES = {"I": 3, "H": 8, "P": 2, "C": 4, "R": 4}
 BACKENDS = ("reference", "cpu")
 DOUBLE = torch.float64
 TOLERANCE = 1e-3
@@ -93,6 +93,7 @@ def drawn(of: Cell, change: Change, dtype: torch.dtype, rounding: float = 0.0) -
             leaf.mul_(1.0 + rounding * torch.randn_like(leaf))
     made = vars(inputs) | {
         "x": _leaf(inputs.x, dtype),
+        "further": tuple(_leaf(each, dtype) for each in inputs.further),
         "states": tuple(_leaf(state, dtype) for state in inputs.states),
         "parameters": {name: _leaf(p, dtype) for name, p in inputs.parameters.items()},
     }

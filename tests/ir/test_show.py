@@ -33,9 +33,8 @@ from recurra.lang.symbols import language_names
 
 def define(body: list[str], like: Cell) -> Cell:
     """A cell with the arguments and options of `like` and these lines as its equations."""
-    first = [like.input] if like.input else []
     step = [like.step] if like.step else []
-    names = [*first, *like.states, *like.context, *step, *like.parameters]
+    names = [*like.inputs, *like.states, *like.context, *step, *like.parameters]
     constants = [f"{name}={value!r}" for name, value in like.constants.items()]
     head = f"def again({', '.join([*names, *constants])}):\n"
     source = head + "\n".join(f"    {line}" for line in body)

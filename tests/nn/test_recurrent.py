@@ -76,6 +76,12 @@ def inputs(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
+def further(layer: rc.Recurrent) -> dict[str, Tensor]:
+    """What the cell reads at each step besides x, [T, B, size]; above 0, as times are."""
+    sizes = layer.further_sizes.items()
+    return {name: inputs(T, B, *size).abs().requires_grad_() for name, size in sizes}
+
+
 # --- the forms of a batch
 
 
@@ -83,12 +89,14 @@ def inputs(*shape: int) -> Tensor:
 def test_ragged_batch_equals_each_sequence_alone(cell: str) -> None:
     layer = make(cell, 2, bidirectional=True)
     x, state = inputs(T, B, IN).requires_grad_(), random_state(layer)
-    y, final = layer(x, state, LENGTHS)
+    more = further(layer)
+    y, final = layer(x, state, LENGTHS, **more)
     assert y.shape == (T, B, layer.output_size)
     scalar, scalar_alone = torch.zeros(2, dtype=torch.float64)
     for b, length in enumerate(LENGTHS.tolist()):
         alone = tuple(s[:, b] for s in as_tuple(state))
-        y_b, final_b = layer(x[:length, b], alone[0] if len(alone) == 1 else alone)
+        own = {name: each[:length, b] for name, each in more.items()}
+        y_b, final_b = layer(x[:length, b], alone[0] if len(alone) == 1 else alone, **own)
         torch.testing.assert_close(y[:length, b], y_b)
         assert torch.equal(y[length:, b], torch.zeros_like(y[length:, b]))
         for got, wanted in zip(as_tuple(final), as_tuple(final_b), strict=True):
@@ -109,10 +117,12 @@ def test_ragged_batch_equals_each_sequence_alone(cell: str) -> None:
 @pytest.mark.parametrize("cell", WITH_INPUT)
 def test_packed_equals_lengths(cell: str) -> None:
     layer = make(cell, 2, bidirectional=True)
-    x, state = inputs(T, B, IN), random_state(layer)
-    y, final = layer(x, state, LENGTHS)
-    packed = pack_padded_sequence(x, LENGTHS, enforce_sorted=False)
-    y_packed, final_packed = layer(packed, state)
+    x, state, more = inputs(T, B, IN), random_state(layer), further(layer)
+    y, final = layer(x, state, LENGTHS, **more)
+    packed, *others = (
+        pack_padded_sequence(each, LENGTHS, enforce_sorted=False) for each in (x, *more.values())
+    )
+    y_packed, final_packed = layer(packed, state, **dict(zip(more, others, strict=True)))
     assert isinstance(y_packed, PackedSequence)
     torch.testing.assert_close(pad_packed_sequence(y_packed)[0], y)
     for got, wanted in zip(as_tuple(final_packed), as_tuple(final), strict=True):
@@ -159,10 +169,10 @@ def test_state_carries_on_where_it_was_left(cell: str) -> None:
     has_input = rc.cells.get(cell).input is not None
     layer = rc.Recurrent(cell, IN if has_input else 0, H, dtype=torch.float64, sizes=sizes_of(cell))
     x = inputs(T, B, IN) if has_input else inputs(T, B, 0)
-    state = random_state(layer)
-    y, final = layer(x, state)
-    y_1, middle = layer(x[:2], state)
-    y_2, final_2 = layer(x[2:], middle)
+    state, more = random_state(layer), further(layer)
+    y, final = layer(x, state, **more)
+    y_1, middle = layer(x[:2], state, **{name: each[:2] for name, each in more.items()})
+    y_2, final_2 = layer(x[2:], middle, **{name: each[2:] for name, each in more.items()})
     torch.testing.assert_close(torch.cat([y_1, y_2]), y)
     for got, wanted in zip(as_tuple(final_2), as_tuple(final), strict=True):
         torch.testing.assert_close(got, wanted)

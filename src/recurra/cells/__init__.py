@@ -91,6 +91,13 @@ if TYPE_CHECKING:
         rnn_relu,
         scrn,
     )
+    from recurra.cells.timed import (
+        cfc,
+        gru_d,
+        ltc,
+        ode_rnn,
+        time_aware_lstm,
+    )
     from recurra.cells.torch_notation import (
         torch_gru,
         torch_gru_no_bias,
@@ -108,6 +115,7 @@ __all__ = [
     "antisymmetric_rnn",
     "atr",
     "br",
+    "cfc",
     "cfn",
     "cornn",
     "driven_system",
@@ -118,6 +126,7 @@ __all__ = [
     "gated_antisymmetric_rnn",
     "get",
     "gru",
+    "gru_d",
     "indrnn",
     "intersection_rnn",
     "irnn",
@@ -136,6 +145,7 @@ __all__ = [
     "lstm_nog",
     "lstm_np",
     "lstm_stacked",
+    "ltc",
     "mc_lstm",
     "mgu",
     "mingru",
@@ -151,6 +161,7 @@ __all__ = [
     "names",
     "nas",
     "nbr",
+    "ode_rnn",
     "peephole_lstm",
     "qrnn_fo",
     "qrnn_ifo",
@@ -169,6 +180,7 @@ __all__ = [
     "star",
     "taugru",
     "tgru",
+    "time_aware_lstm",
     "tlstm",
     "torch_gru",
     "torch_gru_no_bias",
