@@ -222,12 +222,12 @@ def test_without_a_compiler_the_reference_runs_and_says_so_once(
     assert found_compiler() is None
     with pytest.raises(BackendError, match=r"found none\. Install one: pip install ziglang"):
         answer()
-    auto = AutoBackend(cells.rnn)
-    inputs = CASE.tensors(cells.rnn, torch.float32)
+    auto = AutoBackend(cells.mgu)
+    inputs = CASE.tensors(cells.mgu, torch.float32)
     with caplog.at_level(logging.WARNING, "recurra"):
         for _ in range(3):
             y, _ = inputs.run(auto)
-    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.rnn))[0])
+    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.mgu))[0])
     assert auto.name == "reference"
     assert "no C++ compiler" in auto.explain({"I": 9, "H": 37})
     assert caplog.text.count("no C++ compiler was found; see `recurra doctor`") == 1
@@ -347,11 +347,11 @@ def test_compiler_that_fails_is_a_build_error_and_auto_goes_on(
     monkeypatch.setenv("CXX", fake_compiler(tmp_path / "fake", then))
     with pytest.raises(BuildError, match=said):
         answer()
-    auto = AutoBackend(cells.rnn)
-    inputs = CASE.tensors(cells.rnn, torch.float32)
+    auto = AutoBackend(cells.mgu)
+    inputs = CASE.tensors(cells.mgu, torch.float32)
     with caplog.at_level(logging.WARNING, "recurra"):
         y, _ = inputs.run(auto)
-    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.rnn))[0])
+    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.mgu))[0])
     assert auto.name == "reference"
     assert len(caplog.records) == 1
 
@@ -363,12 +363,12 @@ def test_full_disk_is_a_build_error_and_auto_goes_on(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(compiling, "_build", full)
-    inputs = CASE.tensors(cells.rnn, torch.float32)
+    inputs = CASE.tensors(cells.mgu, torch.float32)
     with pytest.raises(BuildError, match=r"No space left on device.*RECURRA_CACHE"):
-        inputs.run(CpuBackend(cells.rnn))
-    auto = AutoBackend(cells.rnn)
+        inputs.run(CpuBackend(cells.mgu))
+    auto = AutoBackend(cells.mgu)
     y, _ = inputs.run(auto)
-    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.rnn))[0])
+    torch.testing.assert_close(y, inputs.run(ReferenceBackend(cells.mgu))[0])
     assert auto.name == "reference"
     assert "No space left" in auto.explain({"I": 9, "H": 37})
 
@@ -561,12 +561,12 @@ def test_too_much_is_deleted_from_the_least_used(
 
 def runs_by_torch(caplog: pytest.LogCaptureFixture, why: str) -> None:
     """`auto` runs a layer, forward and backward, and says why it is not compiled, once."""
-    auto = AutoBackend(cells.rnn)
-    inputs = CASE.tensors(cells.rnn, torch.float32)
+    auto = AutoBackend(cells.mgu)
+    inputs = CASE.tensors(cells.mgu, torch.float32)
     caplog.clear()
     with caplog.at_level(logging.WARNING, "recurra"):
         found = [results(auto, inputs) for _ in range(2)][-1]
-    assert_same(found, results(ReferenceBackend(cells.rnn), inputs), 1e-5)
+    assert_same(found, results(ReferenceBackend(cells.mgu), inputs), 1e-5)
     assert auto.name == "reference"
     assert why in auto.explain({"I": 9, "H": 37})
     assert sum("runs on the reference backend" in r.getMessage() for r in caplog.records) == 1
@@ -662,7 +662,7 @@ def test_build_that_fails_for_a_moment_is_tried_again(
     monkeypatch.setattr(compiling, "_build", build)
     now = [1000.0]
     monkeypatch.setattr(attempts.time, "monotonic", lambda: now[0])
-    auto, inputs = AutoBackend(cells.rnn), CASE.tensors(cells.rnn, torch.float32)
+    auto, inputs = AutoBackend(cells.mgu), CASE.tensors(cells.mgu, torch.float32)
     with caplog.at_level(logging.WARNING, "recurra"):
         inputs.run(auto)
         full[0] = False
@@ -687,7 +687,7 @@ def test_backward_loop_that_cannot_be_built_is_run_by_torch(
     monkeypatch.setenv("CXX", fake_compiler(tmp_path / "fake", then))
     layer, ids = rc.GRU(9, 5, memory=low), torch.randint(9, (12, 3))
     x, embedding = torch.randn(7, 3, 9), torch.randn(9, 9, requires_grad=True)
-    backends.choose._loaded.cache_clear()
+    backends.choose._automatic.cache_clear()
 
     def results_of() -> list[torch.Tensor]:
         broken.unlink(missing_ok=True)
@@ -701,7 +701,7 @@ def test_backward_loop_that_cannot_be_built_is_run_by_torch(
     found = results_of()
     assert "not compiled" in layer.explain()
     is_broken = False
-    backends.choose._loaded.cache_clear()
+    backends.choose._automatic.cache_clear()
     for a, b in zip(found, results_of(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert "not compiled" not in layer.explain()

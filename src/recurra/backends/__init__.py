@@ -1,15 +1,21 @@
-"""Plans into running code: reference (torch, the oracle) and cpu (C++); `load` chooses."""
+"""What runs cells: reference (torch operations, the oracle), cpu (C++), native (torch's kernels).
 
-from recurra.backends.choose import Backend, load, names, traced_keys, traced_run
+`load` chooses.
+"""
+
+from recurra.backends.choose import AutoBackend, Backend, load, names, traced_keys, traced_run
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.memory import keep_freed_memory
+from recurra.backends.native import NativeBackend
 from recurra.backends.reference import ReferenceBackend
 from recurra.backends.reference.fingerprint import fingerprint
 from recurra.backends.traced import constant_result
 from recurra.backends.watching import has_values, is_followed, refuse_recording
 
 __all__ = [
+    "AutoBackend",
     "Backend",
+    "NativeBackend",
     "ReferenceBackend",
     "constant_result",
     "fingerprint",

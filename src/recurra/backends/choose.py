@@ -10,13 +10,18 @@ import torch
 from torch import Tensor
 
 from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable
+from recurra.backends.native import NativeBackend, form_of
 from recurra.backends.reference import ReferenceBackend, operators
 from recurra.backends.traced import constant_result
+from recurra.backends.watching import GRADIENTS, is_watched, transform
+from recurra.errors import BackendError
 from recurra.lang import Cell
 
 logger = logging.getLogger("recurra")
 
+_CPU = torch.device("cpu")
 _FEW_STEPS = 4  # packing the weights takes about as long as so many steps
+_NATIVE_ON_CPU = (torch.float32, torch.bfloat16)
 
 
 @runtime_checkable
@@ -50,30 +55,35 @@ class Backend(Protocol):
 
 
 class AutoBackend:
-    """Compiled where that is possible, else the reference; why not is logged once and explained."""
+    """Compiled where that is possible, else in torch's own kernel where it has one, else the
+    reference; why that one is logged once and explained."""
 
-    def __init__(self, cell: Cell, *, memory: str = "normal") -> None:
+    def __init__(self, cell: Cell, *, memory: str = "normal", device: torch.device = _CPU) -> None:
         self.cell = cell
         self._reference = ReferenceBackend(cell, memory=memory)
         self._announced: set[str] = set()
-        compiles = found_compiler() is not None
+        self._device = device
+        self._never = _why_never(device)
+        compiles = not self._never
         self._cpu = CpuBackend(cell, memory=memory, or_else=self.announce) if compiles else None
+        has_kernel = memory == "normal" and form_of(cell.equations) is not None
+        self._native = NativeBackend(cell) if has_kernel else None
 
     @property
     def name(self) -> str:
-        """The backend that runs float32 on the CPU."""
-        return "reference" if self.why_not else "cpu"
+        """The backend that runs float32 on the device."""
+        if not self.why_not:
+            return "cpu"
+        return "reference" if self._native is None else self._native.name
 
     @property
     def why_not(self) -> str:
         """Why nothing is compiled now; empty where it is."""
-        if self._cpu is None:
-            return "no C++ compiler was found; see `recurra doctor`"
-        return self._cpu.attempts.why_not
+        return self._never if self._cpu is None else self._cpu.attempts.why_not
 
     @property
     def runners(self) -> tuple[ReferenceBackend, ReferenceBackend]:
-        """What runs a call that suits it, and any other."""
+        """What runs a call that suits it, and any other, where Python is traced."""
         return self._cpu or self._reference, self._reference
 
     def run(
@@ -85,21 +95,64 @@ class AutoBackend:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the cell over a batch of sequences; see `ReferenceBackend.run`."""
         reason = unsuitable(x, states[0], parameters.values())
+        if self._compiles(x, reason) and self._cpu is not None:
+            return self._cpu.run(x, states, parameters, **options)
+        native = self.in_one_call(x, states, lambda: parameters, options.get("embedding"))
+        if native is not None:
+            return native.run(x, states, parameters, **options)
         if self._cpu is None:
             self.announce(self.why_not)
         elif reason is not None:
             self.announce(_not_compiled(reason))
-        elif not _is_short(x) and not self._cpu.attempts.waiting:
-            return self._cpu.run(x, states, parameters, **options)
         return self._reference.run(x, states, parameters, **options)
+
+    def in_one_call(
+        self,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        parameters: Callable[[], Mapping[str, Tensor]],
+        embedding: Tensor | None = None,
+    ) -> NativeBackend | None:
+        """What runs all layers of a call at once: torch's kernel, where nothing is compiled.
+
+        float64 on the CPU stays with the reference, which has second derivatives: it is what checks
+        are made with.
+
+        Args:
+            parameters: gives those of the first layer; small calls do without.
+        """
+        native, state = self._native, states[0]
+        if native is None or is_watched():  # who watches shall see operations
+            return None
+        if state.device.type == "cpu" and (
+            state.dtype not in _NATIVE_ON_CPU or self._compiles(x, None)
+        ):
+            return None
+        known = parameters()
+        if transform((x, *states, *known.values())) not in (None, GRADIENTS):
+            return None
+        return native if native.suits(x, known, embedding) else None
+
+    def _compiles(self, x: Tensor, reason: str | None) -> bool:
+        """Whether compiled loops run a call that is unsuitable for a reason, or for none."""
+        if self._cpu is None or reason is not None:
+            return False
+        return not _is_short(x) and not self._cpu.attempts.waiting
 
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words, and why it is not another."""
         if self._cpu is None or self.why_not:
-            return f"not compiled: {self.why_not}\n{self._reference.explain(sizes)}"
+            runs = self._native or self._reference
+            lines = [f"not compiled: {self.why_not}", runs.explain(sizes)]
+            if self._device.type == "cuda" and self._native is None:
+                lines.append(
+                    "  what is called with the same shapes again is launched as one CUDA graph"
+                )
+            return "\n".join(lines)
+        short = "the reference backend" if self._native is None else "torch's own kernel"
         few = (
-            f"  calls of fewer than {_FEW_STEPS} steps without gradients run on the reference "
-            f"backend: packing the weights would take as long"
+            f"  calls of fewer than {_FEW_STEPS} steps without gradients run on {short}: packing "
+            f"the weights would take as long"
         )
         return f"{self._cpu.explain(sizes)}\n{few}"
 
@@ -109,6 +162,13 @@ class AutoBackend:
         if why and why not in self._announced:
             self._announced.add(why)
             logger.warning("%s runs on the reference backend: %s", self.cell.name, why)
+
+
+def _why_never(device: torch.device) -> str:
+    """Why nothing is ever compiled for a device; empty where it is."""
+    if device.type != "cpu":
+        return _not_compiled(f"the device {device.type}")
+    return "" if found_compiler() else "no C++ compiler was found; see `recurra doctor`"
 
 
 def _is_short(x: Tensor) -> bool:
@@ -122,6 +182,7 @@ def _not_compiled(reason: str) -> str:
 
 _BACKENDS: dict[str, Callable[..., Backend]] = {
     "cpu": CpuBackend,
+    "native": NativeBackend,
     "reference": ReferenceBackend,
 }
 
@@ -157,13 +218,20 @@ def load(
         )
     if memory not in ("normal", "low"):
         raise ValueError(f"memory: expected 'normal' or 'low', got {memory!r}. Use one of them.")
-    return _loaded(cell, backend, memory)
+    if backend == "auto":
+        return _automatic(cell, memory, (device or _CPU).type)
+    return _named(cell, backend, memory)
 
 
-@lru_cache(maxsize=256)  # bounded: a search over cells defines them by the thousand
-def _loaded(cell: Cell, name: str, memory: str) -> Backend:
-    make = AutoBackend if name == "auto" else _BACKENDS[name]
-    return make(cell, memory=memory)
+# bounded: a search over cells defines them by the thousand
+@lru_cache(maxsize=256)
+def _automatic(cell: Cell, memory: str, device_type: str) -> AutoBackend:
+    return AutoBackend(cell, memory=memory, device=torch.device(device_type))
+
+
+@lru_cache(maxsize=256)
+def _named(cell: Cell, name: str, memory: str) -> Backend:
+    return _BACKENDS[name](cell, memory=memory)
 
 
 # ---- calls that torch.compile traces -------------------------------------------------------------
@@ -175,9 +243,13 @@ def traced_keys(cell: Cell, backend: str, memory: str = "normal") -> str:
     if isinstance(loaded, AutoBackend):
         loaded.announce()
         runners = loaded.runners
-    else:
-        assert isinstance(loaded, ReferenceBackend), "all others are made of it"
+    elif isinstance(loaded, ReferenceBackend):
         runners = (loaded, loaded)
+    else:
+        raise BackendError(
+            f"backend {backend!r}: expected a call that is not traced, got one under torch.compile "
+            f"or torch.export. Use backend='auto', or 'reference'."
+        )
     return "|".join(operators.made_known(runner) for runner in runners)
 
 

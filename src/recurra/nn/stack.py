@@ -3,6 +3,7 @@
 Letters: T time, B batch, I input, O output, S size of a state, L layers, D directions (1 or 2).
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -191,6 +192,11 @@ class CellStack(nn.Module):
         return 2 if self.bidirectional else 1
 
     @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Each layer and direction, in the order of the states."""
+        return tuple(itertools.product(range(self.num_layers), range(self.num_directions)))
+
+    @property
     def output_size(self) -> int:
         """Features of y: the cell's output size, times the directions."""
         return self.num_directions * self.cell.output_size.evaluate(self.layer_sizes[-1])
@@ -224,10 +230,9 @@ class CellStack(nn.Module):
 
     def has_computed_parameters(self) -> bool:
         """Whether a parameter is computed from others at each use; it is not computed here."""
-        places = [(k, d) for k in range(self.num_layers) for d in range(self.num_directions)]
         return not all(
             _full_name(name, *place) in self._parameters
-            for place in places
+            for place in self.places
             for name in self.cell.parameters
         )
 
@@ -273,9 +278,8 @@ class CellStack(nn.Module):
     def first_states(self, batch_size: int) -> tuple[Tensor, ...]:
         """What each of the cell's states starts from, [L*D, B, S]."""
         if self.learned_state:
-            places = [(k, d) for k in range(self.num_layers) for d in range(self.num_directions)]
             rows = (
-                torch.stack([getattr(self, _first_name(name, *place)) for place in places])
+                torch.stack([getattr(self, _first_name(name, *place)) for place in self.places])
                 for name in self.cell.states
             )
             return tuple(row[:, None].repeat(1, batch_size, 1) for row in rows)
@@ -325,6 +329,18 @@ class CellStack(nn.Module):
             context = tuple(tensor.to(home.dtype) for tensor in context)
             embedding = None if embedding is None else embedding.to(home.dtype)
         cell = self.cell if random else self.cell.evaluation
+        whole = self._in_one_call(cell, x, states, embedding)
+        if whole is not None:
+            return whole.run_layers(
+                x,
+                states,
+                [self.checked_parameters(*place, home=home) for place in self.places],
+                embedding=embedding,
+                lengths=lengths,
+                bidirectional=self.bidirectional,
+                reverse=self.reverse,
+                dropout=dropout if self.num_layers > 1 else 0.0,
+            )
         run = self._runner(cell, x.device)
         order = None if lengths is None else self._longest_first(x, lengths)
         in_order = lengths
@@ -421,6 +437,17 @@ class CellStack(nn.Module):
                 if order is not None and mask.each != "call":
                     drawn = order.arranged(drawn, len(lead[mask.each]) - 1)
                 yield drawn
+
+    def _in_one_call(
+        self, cell: Cell, x: Tensor, states: tuple[Tensor, ...], embedding: Tensor | None
+    ) -> backends.NativeBackend | None:
+        """What runs all layers and directions at once, where something does."""
+        if torch.compiler.is_compiling():
+            return None
+        backend = backends.load(cell, self.backend, x.device, memory=self.memory)
+        if isinstance(backend, backends.AutoBackend):
+            return backend.in_one_call(x, states, partial(self.parameters_of, 0), embedding)
+        return backend if isinstance(backend, backends.NativeBackend) else None
 
     def _runner(
         self, cell: Cell, device: torch.device

@@ -54,8 +54,7 @@ class _TorchNamed(Recurrent, nn.RNNBase):
         self.mode = mode
         self.bias = bias
         self.proj_size = proj_size
-        places = [(k, d) for k in range(self.num_layers) for d in range(self.num_directions)]
-        self._all_weights = [list(self.names_of(*place)) for place in places]
+        self._all_weights = [list(self.names_of(*place)) for place in self.places]
         self._flat_weights_names = [name for names in self._all_weights for name in names]
         self._init_flat_weights()
 
@@ -70,7 +69,10 @@ class _TorchNamed(Recurrent, nn.RNNBase):
         return type(self).__name__
 
     def flatten_parameters(self) -> None:
-        """Nothing: kept because programs written for torch.nn call it."""
+        """On a GPU, all weights go into one piece of memory, as cuDNN would have them; elsewhere
+        nothing happens."""
+        if self.home.device.type == "cuda":
+            super().flatten_parameters()
 
     def _dropped(self, x: Tensor, p: float, lengths: Tensor | None) -> Tensor:
         """With torch.nn's own draws: a seed drops what it drops there, which packs what is ragged.

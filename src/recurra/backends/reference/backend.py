@@ -15,9 +15,11 @@ from recurra.backends.reference.execute import Bound, Call, Executor, Values
 from recurra.backends.reference.fingerprint import fingerprint
 from recurra.backends.reference.gradients import Adjoint, ComposedAdjoint
 from recurra.backends.reference.padding import padded
+from recurra.backends.reference.repeated import RepeatedExecutor
+from recurra.backends.reference.sizes import solve
 from recurra.backends.report import describe
 from recurra.backends.watching import GRADIENTS, is_watched, outliving, transform
-from recurra.ir import Dim, Node
+from recurra.ir import Node
 from recurra.lang import Cell
 from recurra.passes import MASK_KINDS, Plan, plan
 
@@ -219,18 +221,19 @@ class ReferenceBackend:
         return bool(x.shape[0] * x.shape[1] * width > _LEAN_ABOVE)  # symbolic, in a trace
 
     def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        return Executor(_plan(self.cell, lean=variant, low=self._low), sizes, like)
+        make = RepeatedExecutor if like.device.type == "cuda" else Executor
+        return make(_plan(self.cell, lean=variant, low=self._low), sizes, like)
 
     def _executor(self, values: Values, variant: bool, like: Tensor, blank: bool) -> Executor:
         """The executor for tensors of these shapes; solving for the sizes is not for every call."""
         shapes = tuple(v.shape[-len(n.shape) :] for n, v in values.items() if n.shape)
         if blank:  # what it would keep are fake tensors
-            executor = self._new_executor(variant, _solve(values), like)
+            executor = self._new_executor(variant, solve(values), like)
             executor.blank = True
             return executor
         key = (variant, self._x in values, shapes, like.dtype, like.device)
         if key not in self._executors:
-            sizes = _solve(values)
+            sizes = solve(values)
             _check_shapes(values, sizes)
             with outliving():
                 executor = self._new_executor(variant, sizes, like)
@@ -241,30 +244,6 @@ class ReferenceBackend:
 @lru_cache(maxsize=512)
 def _plan(cell: Cell, *, lean: bool, low: bool) -> Plan:
     return plan(cell.equations, lean=lean, low=low)
-
-
-def _solve(values: Mapping[Node, Tensor]) -> dict[str, int]:
-    """The sizes for which every node has the shape of its tensor, as far as they follow."""
-    sizes: dict[str, int] = {}
-    pending = [
-        (dim, int(length))  # which a trace may know by a symbol only
-        for node, value in values.items()
-        for dim, length in zip(node.shape[::-1], value.shape[::-1], strict=False)
-    ]
-    while pending:
-        left = []
-        for dim, length in pending:
-            open_terms = [(name, c) for name, c in dim.terms if name not in sizes]
-            if len(open_terms) == 1:
-                name, coefficient = open_terms[0]
-                rest = dim.constant + sum(c * sizes[n] for n, c in dim.terms if n in sizes)
-                sizes[name] = int((length - rest) / coefficient)
-            elif open_terms:
-                left.append((dim, length))
-        if len(left) == len(pending):
-            return sizes | _solve_sums(left, sizes)
-        pending = left
-    return sizes
 
 
 def _check_alike(values: Mapping[Node, Tensor], like: Tensor) -> None:
@@ -293,22 +272,6 @@ def _check_shapes(values: Mapping[Node, Tensor], sizes: Mapping[str, int]) -> No
                 f"backend: expected {node.name} of shape {shape} for {dict(sizes)}, got "
                 f"{tuple(value.shape)}. Pass tensors of sizes that agree."
             )
-
-
-def _solve_sums(sums: list[tuple[Dim, int]], known: Mapping[str, int]) -> dict[str, int]:
-    """Sizes that occur in sums alone, by elimination; what the sums leave open is 0, as nothing
-    depends on it."""
-    solved: dict[str, Dim] = {}
-    numbers = {name: Dim.of(value) for name, value in known.items()}
-    for dim, length in sums:
-        rest = (dim - Dim.of(length)).substitute(numbers).substitute(solved)
-        if not rest.terms:
-            continue
-        name, coefficient = rest.terms[0]
-        value = (rest - Dim.named(name) * coefficient) / -coefficient
-        solved = {n: d.substitute({name: value}) for n, d in solved.items()} | {name: value}
-    free = {name: 0 for value in solved.values() for name in value.names}
-    return free | {name: int(value.constant) for name, value in solved.items()}
 
 
 def _needs_gradient(leaves: Values) -> bool:
