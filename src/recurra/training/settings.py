@@ -21,7 +21,7 @@ OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("cosine", "plateau", "constant")
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 DEVICES = ("auto", "cpu", "cuda")
-BACKENDS = ("auto", "cpu", "reference")
+BACKENDS = ("auto", "cpu", "native", "reference")
 DEFAULT_EPOCHS = 20
 MAX_DEVICES = 1024
 
