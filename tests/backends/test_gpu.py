@@ -5,6 +5,7 @@ What every test holds against is the reference on the CPU.
 
 import copy
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -130,6 +131,50 @@ def test_autocast(name: str, dtype: torch.dtype) -> None:
         assert (y.float().cpu() - wanted).norm() / wanted.norm() < 3e-2
         y.float().square().sum().backward()
         assert all(parameter.grad.isfinite().all() for parameter in there.parameters())
+
+
+@pytest.mark.parametrize("name", ["lstm", "torch_gru", "gru"])
+def test_results_are_apart_and_may_be_changed_in_place(name: str) -> None:
+    layer = rc.Recurrent(name, IN, H, 2).cuda()
+    x = torch.randn(T, B, IN, device="cuda")
+    found: list[list[Tensor]] = []
+    for change in (False, True, True):
+        layer.zero_grad()
+        y, state = layer(x)
+        results = [y, *((state,) if isinstance(state, Tensor) else state)]
+        memory = [each.untyped_storage().data_ptr() for each in (x, *results, *layer.parameters())]
+        assert len(set(memory)) == len(memory)
+        total = torch.stack([each.sum() for each in results])
+        for each in results if change else ():
+            each.zero_()
+        total.sum().backward()
+        found.append([parameter.grad.clone() for parameter in layer.parameters()])
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
+
+
+def test_threads_and_streams_share_a_layer() -> None:
+    layer = rc.Recurrent("gru", IN, 64).cuda()
+    xs = [torch.randn(40, B, IN, device="cuda") for _ in range(4)]
+    with torch.no_grad():
+        wanted = [layer(x)[0] for x in xs]
+    torch.cuda.synchronize()
+    wrong = []
+
+    def work(i: int) -> None:
+        with torch.cuda.stream(torch.cuda.Stream()), torch.no_grad():
+            for _ in range(30):
+                y, _ = layer(xs[i])
+                torch.cuda.current_stream().synchronize()
+                if not torch.allclose(y, wanted[i], atol=1e-6):
+                    wrong.append(i)
+
+    threads = [Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_second_derivatives_by_the_reference() -> None:

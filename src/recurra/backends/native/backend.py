@@ -62,6 +62,7 @@ class NativeBackend:
             )
         self.cell = cell
         self.form: Form = form
+        self._whole = all(node.op == "input" for node in form.weights.output_nodes)
         self._programs: dict[tuple[Any, ...], tuple[Program, list[tuple[int, ...]]]] = {}
 
     def run(
@@ -140,9 +141,15 @@ class NativeBackend:
             layers = len(parameters) // (2 if bidirectional else 1)
             hx = tuple(states) if len(states) > 1 else states[0]
             options = (weights, self.form.biases, layers, dropout, wants or dropout > 0)
+            quiet = x.is_cuda and not _in_one_piece(weights)
+            call = self._without_news if quiet else _KERNELS[self.form.mode]
             if sizes is None:  # the last one: time comes first
-                return _called(_KERNELS[self.form.mode], x, hx, *options, bidirectional, False)
-            return _called(_KERNELS[self.form.mode], x, sizes, hx, *options, bidirectional)
+                found = call(x, hx, *options, bidirectional, False)
+            else:
+                found = call(x, sizes, hx, *options, bidirectional)
+            if wants and transformed is None and found[0].grad_fn is not None:
+                found[0].grad_fn.register_prehook(_only_first_derivatives)
+            return found
 
         if lengths is None or active is None:
             y, *found = kernel(x.flip(0) if reverse else x, first, None)
@@ -154,13 +161,19 @@ class NativeBackend:
             finals[place] = final
         dtype = states[0].dtype  # under autocast the kernel has another
         results = [each if each.dtype is dtype else each.to(dtype) for each in (y, *finals)]
-        if wants:  # the kernel's backward pass reads its own, which stay as they are
-            results = [result.clone() for result in results]
+        if wants:  # what the kernel's backward pass reads stays as it is: cuDNN's reads y alone
+            kept = results[:1] if x.is_cuda else results
+            results[: len(kept)] = [result.clone() for result in kept]
         elif transformed is None and not is_watched():
             results = list(map(Apart(given), results))
-        for result in results if wants and transformed is None else ():
-            result.register_hook(_only_first_derivatives)
         return results[0], tuple(results[1:])
+
+    def _without_news(self, *arguments: Any) -> Sequence[Tensor]:
+        """The kernel's results. cuDNN wants its weights in one piece of memory, and warns where it
+        has to copy them there: that is no news of weights that were put together just now."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=_NOT_ONE_CHUNK)
+            return _KERNELS[self.form.mode](*arguments)
 
     def suits(self, x: Tensor, parameters: Mapping[str, Tensor], embedding: Tensor | None) -> bool:
         """Whether the input is one that kernels read: of one-hot vectors of a large vocabulary,
@@ -208,8 +221,7 @@ class NativeBackend:
     def explain(self, sizes: Mapping[str, int]) -> str:
         """What runs, in words."""
         given = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-        whole = [node.op == "input" for node in self.form.weights.output_nodes]
-        weights = "the cell's own" if all(whole) else "put together from the cell's at each call"
+        weights = "the cell's own" if self._whole else "put together from the cell's at each call"
         return (
             f"cell {self.cell.name}: {given}\n"
             f"  torch's own kernel of {_NAMES[self.form.mode]} (cuDNN on a GPU, oneDNN on the "
@@ -218,14 +230,9 @@ class NativeBackend:
         )
 
 
-def _called(kernel: Callable[..., Sequence[Tensor]], x: Tensor, *others: Any) -> Sequence[Tensor]:
-    """The kernel's results. cuDNN would have its weights in one piece of memory, and warns where it
-    has to copy them there: of weights that were put together just now that says nothing new."""
-    if not x.is_cuda:
-        return kernel(x, *others)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=_NOT_ONE_CHUNK)
-        return kernel(x, *others)
+def _in_one_piece(weights: Sequence[Tensor]) -> bool:
+    """Whether weights share their memory, as they do after `flatten_parameters`."""
+    return len({weight.untyped_storage().data_ptr() for weight in weights}) == 1
 
 
 Kernel = Callable[[Tensor, Sequence[Tensor], Tensor | None], Sequence[Tensor]]
@@ -266,7 +273,7 @@ def _backwards(lengths: Tensor, steps: int) -> Tensor:
     return torch.where(index < lengths, lengths - 1 - index, index).unsqueeze(-1)
 
 
-def _only_first_derivatives(d: Tensor) -> None:
+def _only_first_derivatives(_: Any) -> None:
     if torch.is_grad_enabled():
         raise BackendError(
             "backend 'native': expected a backward pass for first derivatives, got one with "

@@ -6,8 +6,9 @@ than a small kernel takes the GPU. A CUDA graph, recorded once, launches them to
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from threading import RLock
 from typing import Any
 
 import torch
@@ -26,13 +27,15 @@ _LARGEST = 2**31  # bytes of what a call reads, of which a graph has a copy
 
 class RepeatedExecutor(Executor):
     """An executor on a GPU: what is called with the same shapes a second time is recorded as a CUDA
-    graph, and launched as one from then on. Results are copied out of the graph's own memory."""
+    graph, and launched as one from then on. Results are copied out of the graph's own memory, which
+    threads use in turn, and each stream of the GPU has to itself."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self._seen: Counter[Hashable] = Counter()
         self._recorded: OrderedDict[Hashable, _Recorded] = OrderedDict()
         self._refused: set[Hashable] = set()
+        self._turn = RLock()
 
     def forward(
         self, leaves: Values, call: Call, keep: bool = False
@@ -52,7 +55,7 @@ class RepeatedExecutor(Executor):
         results = self._repeated(("forward", keep, nodes, _settings(call)), run, given, call)
         if results is None:
             return super().forward(leaves, call, keep)
-        y, *others = results
+        y, *others = results.values
         count = len(self.plan.states)
         return y, others[:count], dict(zip(kept, others[count:], strict=True))
 
@@ -86,8 +89,7 @@ class RepeatedExecutor(Executor):
         results = self._repeated(key, run, [*given, d_y, *d_finals], call, order)
         if results is None:
             return super().backward(leaves, kept, call, d_y, d_finals, wanted)
-        names: Iterable[Node] = self._recorded[self._key(key, [*given, d_y, *d_finals])].names
-        return dict(zip(names, results, strict=True))
+        return dict(zip(results.names, results.values, strict=True))
 
     def _repeated(
         self,
@@ -96,26 +98,27 @@ class RepeatedExecutor(Executor):
         given: Sequence[Tensor | None],
         call: Call,
         names: Sequence[Node] = (),
-    ) -> list[Tensor] | None:
+    ) -> "_Results | None":
         """What `run` gives on these tensors, by a graph; None where there is none yet."""
         if call.plain or self.blank or not _can_record(given):
             return None
         key = self._key(what, given)
-        if key in self._refused:
-            return None
-        recorded = self._recorded.get(key)
-        if recorded is None:
-            if len(self._seen) > _MOST_SEEN:
-                self._seen.clear()
-            self._seen[key] += 1
-            if self._seen[key] < 2:
+        with self._turn:
+            if key in self._refused:
                 return None
-            recorded = self._record(key, run, given)
+            recorded = self._recorded.get(key)
             if recorded is None:
-                return None
-            recorded.names = tuple(names)
-        self._recorded.move_to_end(key)
-        return recorded(given)
+                if len(self._seen) > _MOST_SEEN:
+                    self._seen.clear()
+                self._seen[key] += 1
+                if self._seen[key] < 2:
+                    return None
+                recorded = self._record(key, run, given)
+                if recorded is None:
+                    return None
+                recorded.names = tuple(names)
+            self._recorded.move_to_end(key)
+            return _Results(names=recorded.names, values=recorded(given))
 
     def _record(
         self,
@@ -135,10 +138,21 @@ class RepeatedExecutor(Executor):
             self._seen.pop(oldest, None)
         return recorded
 
-    @staticmethod
-    def _key(what: Hashable, given: Sequence[Tensor | None]) -> Hashable:
-        forms = (None if t is None else (tuple(t.shape), t.dtype, t.device) for t in given)
-        return (what, *forms)
+    def _key(self, what: Hashable, given: Sequence[Tensor | None]) -> Hashable:
+        forms = [None if t is None else (tuple(t.shape), t.dtype, t.device) for t in given]
+        return (what, torch.cuda.current_stream(self._like.device).cuda_stream, *forms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Results:
+    """What a graph gave.
+
+    Attributes:
+        names: what the values are of, where the run alone knows.
+    """
+
+    names: tuple[Node, ...]
+    values: list[Tensor]
 
 
 class _Recorded:
