@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+import over_memory
+from over_memory import Positions, over, plain, reduction
 from recurra import cells, lang
-from recurra.backends.reference import ReferenceBackend, backend, execute
-from recurra.ir import Dim
+from recurra.backends.reference import ReferenceBackend, backend, execute, within_memory
+from recurra.ir import POSITIONS, Dim, is_inside
 from recurra.lang import Cell
 from recurra.lang.symbols import language_names
 
@@ -46,7 +48,8 @@ def _where(condition: Tensor, a: Any, b: Any) -> Tensor:
 
 
 def _layer_norm(v: Tensor, gain: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    return F.layer_norm(v, v.shape, gain, bias, eps)
+    found = F.layer_norm(plain(v), v.shape[-1:], gain, bias, eps)
+    return over(found) if isinstance(v, Positions) else found
 
 
 def _concat(*vectors: Any) -> Tensor:
@@ -54,6 +57,8 @@ def _concat(*vectors: Any) -> Tensor:
 
 
 def _split(v: Tensor, parts: int, dim: int = 0) -> tuple[Tensor, ...]:
+    if isinstance(v, Positions):
+        return over_memory.split(v, parts)
     assert v.shape[0] % parts == 0
     assert dim in (0, -1)
     return v.chunk(parts)
@@ -82,11 +87,12 @@ IN_TORCH: dict[str, Callable[..., Any]] = {
     "minimum": _on_tensors(torch.minimum),
     "maximum": _on_tensors(torch.maximum),
     "clamp": torch.clamp,
-    "sum": torch.sum,
-    "mean": torch.mean,
-    "var": lambda v: torch.var(v, correction=0),
-    "max": torch.amax,
-    "softmax": lambda v: torch.softmax(v, -1),
+    "sum": reduction(torch.sum),
+    "mean": reduction(torch.mean),
+    "var": reduction(lambda v, dim: torch.var(v, dim, correction=0)),
+    "max": reduction(torch.amax),
+    "softmax": reduction(torch.softmax),
+    "windows": over_memory.windows,
     "layer_norm": _layer_norm,
     "concat": _concat,
     "split": _split,
@@ -125,7 +131,8 @@ def _names(code: CodeType) -> set[str]:
 def written(cell: Cell) -> Callable[..., Any]:
     """A function of the lines that the cell prints: for a cell that was made of another."""
     body = str(cell).partition("\n\n")[2]
-    names = [node.name for node in cell.equations.inputs] + list(cell.constants)
+    inputs = [node for node in cell.equations.inputs if not is_inside(node)]
+    names = [node.name for node in inputs] + list(cell.constants)
     scope: dict[str, Any] = {name: getattr(lang, name) for name in language_names()}
     exec(f"def {cell.name}({', '.join(names)}):\n{body}", scope)
     return scope[cell.name]
@@ -187,6 +194,8 @@ class Inputs:
     further: tuple[Tensor, ...] = ()
     context: tuple[Tensor, ...] = ()
     masks: tuple[Tensor, ...] = ()
+    memory: tuple[Tensor, ...] = ()
+    memory_lengths: Tensor | None = None
     embedding: Tensor | None = None
     lengths: Tensor | None = None
     reverse: bool = False
@@ -194,8 +203,12 @@ class Inputs:
 
     def run(self, runner: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A backend, or the eager stand-in for one, on these inputs."""
-        options = {"lengths": self.lengths, "reverse": self.reverse, "start": self.start}
-        return runner.run(
+        options: dict[str, Any] = {"lengths": self.lengths, "reverse": self.reverse}
+        options["start"], run = self.start, runner.run
+        if self.memory:
+            options |= {"memory": self.memory, "memory_lengths": self.memory_lengths}
+            run = run if isinstance(runner, Eager) else within_memory(runner.cell, run)
+        return run(
             self.x,
             self.states,
             self.parameters,
@@ -211,6 +224,7 @@ class Inputs:
         leaves |= {f"state {i}": state for i, state in enumerate(self.states)}
         leaves |= {f"further {i}": value for i, value in enumerate(self.further)}
         leaves |= {f"context {i}": value for i, value in enumerate(self.context)}
+        leaves |= {f"memory {i}": value for i, value in enumerate(self.memory)}
         leaves |= {"embedding": self.embedding} if self.embedding is not None else {}
         return {**leaves, **self.parameters}
 
@@ -225,6 +239,8 @@ class Case:
         lengths: steps of each sequence; None means all T.
         ids: None for a float input, "one-hot", or "embedding".
         vocabulary: rows of the embedding.
+        positions: S of the longest memory, where the cell has one; others are shorter, unless
+            `whole_memories`.
         nan_padding: inputs are NaN past the lengths, so that a leak shows.
     """
 
@@ -236,6 +252,8 @@ class Case:
     start: int = 0
     ids: str | None = None
     vocabulary: int = 4
+    positions: int = 4
+    whole_memories: bool = False
     nan_padding: bool = True
     seed: int = 0
 
@@ -248,7 +266,8 @@ class Case:
             return values.to(dtype).requires_grad_()
 
         def shape(dims: tuple[Dim, ...]) -> tuple[int, ...]:
-            return tuple(dim.evaluate(self.sizes) for dim in dims)
+            sizes = {**self.sizes, **dict.fromkeys(POSITIONS.names, self.positions)}
+            return tuple(dim.evaluate(sizes) for dim in dims)
 
         size = shape(cell.equations.inputs[0].shape or (Dim.of(1),))[0] if cell.input else 1
         parameters = {}
@@ -257,6 +276,14 @@ class Case:
             parameters[name] = draw(scale, *shape(dims))
         states = tuple(draw(0.7, self.B, *shape((dim,))) for dim in cell.state_sizes)
         context = tuple(draw(0.8, self.B, *shape((dim,))) for dim in cell.context_sizes)
+        S = self.positions
+        memory = tuple(draw(0.8, self.B, S, *shape((dim,))) for dim in cell.memory_sizes)
+        memory_lengths = None
+        if memory and not self.whole_memories:
+            memory_lengths = torch.tensor([S - 2 * b % S for b in range(self.B)])
+            with torch.no_grad():
+                for value in memory if self.nan_padding else ():
+                    value[torch.arange(S) >= memory_lengths[:, None]] = float("nan")
         lead = {"step": (self.T, self.B), "sequence": (self.B,), "call": ()}
         masks = []
         for node in cell.equations.inputs:
@@ -289,6 +316,8 @@ class Case:
             further=tuple(further),
             context=context,
             masks=tuple(masks),
+            memory=memory,
+            memory_lengths=memory_lengths,
             embedding=embedding,
             lengths=lengths,
             reverse=self.reverse,
@@ -321,13 +350,16 @@ class Eager:
         *,
         inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
+        memory: tuple[Tensor, ...] = (),
+        memory_lengths: Tensor | None = None,
         embedding: Tensor | None = None,
         lengths: Tensor | None = None,
         reverse: bool = False,
         start: int = 0,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """As `Backend.run`."""
+        """As `Backend.run`, with memories as `within_memory` takes them."""
         T, B = x.shape[:2]
+        is_over = [size == POSITIONS for size in self.cell.state_sizes]
         size = self.cell.equations.inputs[0].shape
         if not x.is_floating_point() and self.cell.input is not None:
             if embedding is None:
@@ -339,22 +371,29 @@ class Eager:
             steps = range(T if lengths is None else int(lengths[b]))
             own = dict(zip(self.cell.context, (value[b] for value in context), strict=False))
             own |= {n: value[:, b] for n, value in zip(self.cell.further, inputs, strict=True)}
-            own |= self._masks(context[len(self.cell.context) :], b)
+            S = 0 if not memory else memory[0].shape[1]
+            count = S if memory_lengths is None else int(memory_lengths[b])
+            own |= self._masks(context[len(self.cell.context) :], b, count)
+            values = (over(value[b, :count]) for value in memory)
+            own |= dict(zip(self.cell.memory, values, strict=True))
             outputs, last = self._sequence(
                 x[:, b],
-                [state[b] for state in states],
+                [s[b, :count] if o else s[b] for s, o in zip(states, is_over, strict=True)],
                 {**parameters, **own},
                 [t + start for t in range(T)],
                 reversed(steps) if reverse else steps,
             )
+            if self.cell.output_size == POSITIONS:
+                outputs = {t: F.pad(value, (0, S - count)) for t, value in outputs.items()}
             width = next(iter(outputs.values())).shape[0]
             blank = outputs[next(iter(outputs))].new_zeros(width)
             rows.append([outputs.get(t, blank) for t in range(T)])
-            finals.append(last)
+            pairs = zip(last, is_over, strict=True)
+            finals.append([F.pad(value, (0, S - count)) if o else value for value, o in pairs])
         y = torch.stack([torch.stack(row) for row in rows], dim=1)
         return y, tuple(torch.stack(values) for values in zip(*finals, strict=True))
 
-    def _masks(self, masks: Sequence[Tensor], b: int) -> dict[str, Any]:
+    def _masks(self, masks: Sequence[Tensor], b: int, count: int) -> dict[str, Any]:
         """The masks of one sequence: a list of one for each step, or one for all."""
         names = [node.name for node in self.cell.equations.inputs if node.name in self.cell.masks]
         found: dict[str, Any] = {}
@@ -363,6 +402,8 @@ class Eager:
             found[name] = (
                 value if each == "call" else value[b] if each == "sequence" else value[:, b]
             )
+            if self.cell.masks[name].shape == (POSITIONS,):
+                found[name] = over(found[name][..., :count])
         return found
 
     def _sequence(
@@ -376,7 +417,9 @@ class Eager:
         cell, outputs = self.cell, {}
         for t in steps:
             values: dict[str, Any] = {**self.constants, **fixed}
-            values.update(zip(cell.states, states, strict=True))
+            sized = zip(states, cell.state_sizes, strict=True)
+            own = [over(s) if size == POSITIONS else s for s, size in sized]
+            values.update(zip(cell.states, own, strict=True))
             for name, mask in cell.masks.items():
                 if mask.each == "step":
                     values[name] = values[name][t]
@@ -394,7 +437,7 @@ class Eager:
                 values[name] = values[name].reshape(())
             returned = self.function(**values)
             returned = list(returned) if isinstance(returned, tuple | list) else [returned]
-            returned = [value.reshape(-1) for value in _like(returned, states[0])]
+            returned = [plain(value).reshape(-1) for value in _like(returned, states[0])]
             outputs[t] = returned[0]
             states = returned[-len(states) :]
         return outputs, states

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset
 
 import recurra as rc
+from memory_cells import everything, located
 from recurra.lang import cos, exp, mean, tanh, where
 
 TOLERANCE = 2e-5
@@ -67,6 +68,7 @@ class Scenario:
     context: tuple[int, ...] = ()
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     with_state: bool = False
+    memory: tuple[int, ...] = ()
 
     def make(self) -> tuple[rc.Recurrent, tuple[Any, ...], dict[str, Any]]:
         """The layer, and fresh arguments that may have gradients."""
@@ -92,11 +94,16 @@ class Scenario:
             )
         for name, size in self.inputs.items():
             options[name] = torch.randn(*shape, *size, requires_grad=True)
+        if self.memory:
+            memory = tuple(torch.randn(7, self.B, size, requires_grad=True) for size in self.memory)
+            options["memory"] = memory
+            options["memory_lengths"] = torch.tensor([7, 3, 1, 5][: self.B])
         if self.embedding is not None:
             options["embedding"] = torch.randn(self.embedding, self.sizes[0], requires_grad=True)
         return layer, (x, state), options
 
 
+LOCATED_SIZES = {"K": 5, "A": 2, "F": 3}
 SCENARIOS = {
     "lstm": Scenario(with_state=True),
     "reference": Scenario(layer={"backend": "reference"}, with_state=True),
@@ -115,6 +122,10 @@ SCENARIOS = {
         layer={"num_layers": 2, "batch_first": True, "sizes": {"I_m": 2}},
         lengths=(6, 2, 3, 1),
         inputs={"dt": (), "m": (2,)},
+    ),
+    "memory": Scenario(cell=located, layer={"sizes": LOCATED_SIZES}, memory=(5,)),
+    "two memories": Scenario(
+        cell=everything, layer={"sizes": {"K_u": 5, "A": 2}}, sizes=(3, 4), memory=(4, 5)
     ),
     "low memory": Scenario(cell="gru", layer={"memory": "low"}, lengths=(6, 2, 3, 1)),
     "low memory, a table": Scenario(cell="lstm", ids=7, embedding=7, layer={"memory": "low"}),

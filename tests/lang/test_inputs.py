@@ -100,7 +100,7 @@ def reads(x: Any, h: Any, dt: Any, W: Any) -> Any:
         ({"inputs": ("x", "gap")}, r"expected an argument for the input 'gap', got \(x, h, dt, W"),
         ({"inputs": ("x", "dtt")}, r"Did you mean 'dt'\?"),
         ({"inputs": "dt"}, r"expected 'x' first.*got \('dt',\)\. Write inputs=\('x', 'dt'\)"),
-        ({"inputs": ("x", "h")}, r"a name of its own for each state, context and input, got 'h', "),
+        ({"inputs": ("x", "h")}, "each state, context, memory and input, got 'h', "),
         ({"inputs": ("x", "dt"), "context": "dt"}, "got 'dt', twice"),
         ({"inputs": ("x", "dt"), "sizes": {"dt": ("1", "2")}}, "expected one size"),
         ({"inputs": ("x", "dt"), "init": {"dt": 1.0}}, "init: expected one of W, got 'dt'"),

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable
+from recurra.backends.cpu import NO_MEMORIES, CpuBackend, found_compiler, unsuitable
 from recurra.backends.native import NativeBackend, form_of
 from recurra.backends.reference import ReferenceBackend, operators
 from recurra.backends.traced import constant_result
@@ -41,6 +41,7 @@ class Backend(Protocol):
         *,
         inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
+        memory: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         lengths: Tensor | None = None,
         reverse: bool = False,
@@ -63,7 +64,7 @@ class AutoBackend:
         self._reference = ReferenceBackend(cell, memory=memory)
         self._announced: set[str] = set()
         self._device = device
-        self._never = _why_never(device)
+        self._never = NO_MEMORIES if cell.memory else _why_never(device)
         compiles = not self._never
         self._cpu = CpuBackend(cell, memory=memory, or_else=self.announce) if compiles else None
         has_kernel = memory == "normal" and form_of(cell.equations) is not None

@@ -7,11 +7,12 @@ from functools import cache
 
 import torch
 
-from recurra.ir import OPS, Graph, Group, Node
+from recurra.ir import OPS, POSITIONS, Graph, Group, Node, is_rows
 from recurra.lang import Cell
 from recurra.passes import Plan, is_linear
 
-_PRODUCTS = ("matvec", "outer")
+_OVER_MEMORY = ("rows_product", "rows_dot", "weighted_sum", "outer_time")
+_PRODUCTS = ("matvec", "outer", *_OVER_MEMORY)
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
 _PLURALS = {
     "add": "sums",
@@ -28,6 +29,7 @@ _SINGULARS = {
     "matvec": "a product with a matrix",
 }
 _EXAMPLE = (100, 32)  # steps, sequences
+_EXAMPLE_POSITIONS = 32  # of a memory
 _NUMBER_BYTES = 4
 _RATE_SIZE = 768
 
@@ -35,6 +37,9 @@ _RATE_SIZE = 768
 def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
     """What a plan does, section by section, with the sizes put in."""
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
+    if cell.memory:
+        sizes = {**sizes, **dict.fromkeys(POSITIONS.names, _EXAMPLE_POSITIONS)}
+        lines.append(f"  numbers are those of memories of {_EXAMPLE_POSITIONS} vectors")
     if is_linear(cell.equations):
         lines.append(
             "  linear in the state, unit by unit: given the input, its steps are a scan over time"
@@ -195,15 +200,29 @@ def _flops(graphs: Iterable[Graph], sizes: Mapping[str, int]) -> int:
     for graph in graphs:
         for node in _products(graph):
             matrix = node if node.op == "outer" else node.inputs[0]
-            total += 2 * _count(matrix, sizes)
+            rows = [child for child in node.inputs if is_rows(child.shape)]
+            if node.op in ("rows_dot", "weighted_sum", "outer_time"):
+                total += 2 * _count(rows[0] if rows else node, sizes)
+            else:  # of each row
+                total += 2 * _count(matrix, sizes) * (_EXAMPLE_POSITIONS if rows else 1)
     return total
 
 
 def _product(node: Node, sizes: Mapping[str, int], backward: bool) -> str:
     if node.op == "outer":
-        return f"weight gradient {_shape(node, sizes)}, one product over all steps"
+        is_sum = any(is_rows(child.shape) for child in node.inputs)
+        how = "of all positions, step by step" if is_sum else "one product over all steps"
+        return f"weight gradient {_shape(node, sizes)}, {how}"
     matrix, operand = node.inputs
+    if node.op == "outer_time":
+        return f"gradient of a memory {_shape(node, sizes)}, one product over all steps"
+    if node.op == "rows_dot":
+        what = "cotangents" if backward else _operand(operand)
+        return f"each row of {_operand(matrix)} {_shape(matrix, sizes)} @ {what}"
+    if node.op == "weighted_sum":
+        return f"the weighted sum of the rows of {_operand(operand)} {_shape(operand, sizes)}"
     what = "cotangents" if backward else _operand(operand)
+    what = f"each row of {what}" if node.op == "rows_product" else what
     return f"{_matrix(matrix)} {_shape(matrix, sizes)} @ {what}"
 
 

@@ -1,6 +1,14 @@
 """The graph that cells are traced to: one node type, one table of operations, verify, show."""
 
-from recurra.ir.dims import Dim, Shape, shape_text
+from recurra.ir.dims import (
+    POSITIONS,
+    Dim,
+    Shape,
+    has_positions,
+    is_matrix,
+    is_rows,
+    shape_text,
+)
 from recurra.ir.graph import (
     Graph,
     Node,
@@ -11,10 +19,12 @@ from recurra.ir.graph import (
     use_counts,
 )
 from recurra.ir.ops import OPS, Group, Op, apply, const, cotangents, leaf
+from recurra.ir.positions import inside, is_inside
 from recurra.ir.verify import Stage, verify
 
 __all__ = [
     "OPS",
+    "POSITIONS",
     "Dim",
     "Graph",
     "Group",
@@ -25,7 +35,12 @@ __all__ = [
     "apply",
     "const",
     "cotangents",
+    "has_positions",
+    "inside",
     "intern",
+    "is_inside",
+    "is_matrix",
+    "is_rows",
     "leaf",
     "rebuild",
     "shape_text",

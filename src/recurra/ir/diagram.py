@@ -10,6 +10,7 @@ from enum import Enum
 from recurra.ir.graph import Graph, Node, use_counts
 from recurra.ir.names import plain_symbol
 from recurra.ir.ops import OPS, Group, const
+from recurra.ir.positions import is_inside
 from recurra.ir.spelling import TextWriter
 
 # What an operation is called in its box, where that is not its name.
@@ -22,7 +23,9 @@ _SIGNS = {
     "pow": "^",
     "sigmoid": "σ",
     "matvec": "@",
-    "blocks_product": "@",
+    **dict.fromkeys(("blocks_product", "rows_product", "rows_dot", "weighted_sum", "read"), "@"),
+    **{f"positions_{name}": name for name in ("softmax", "sum", "max", "mean")},
+    "neighbours": "windows",
     "transpose": "ᵀ",
     "minimum": "min",
     "maximum": "max",
@@ -92,7 +95,7 @@ def make_diagram(graph: Graph) -> Diagram:
     diagram, places = Diagram(), dict[Node, int]()
     inputs, merged = set(graph.inputs), _merged(graph)
     for node in graph.inputs:
-        if not _is_parameter(node):
+        if not _is_parameter(node) and not is_inside(node):
             places[node] = diagram.add(_input_box(node, graph))
     for node in graph.nodes():
         if node in merged or OPS[node.op].group is Group.LEAF:
@@ -144,13 +147,15 @@ def _operands(node: Node, merged: set[Node]) -> list[Node]:
         return [node.inputs[1]]
     operands: list[Node] = []
     for child in node.inputs:
+        if is_inside(child):
+            continue
         operands += _operands(child, merged) if child in merged else [child]
     return operands
 
 
 def _weight(node: Node) -> Label | None:
     """The parameter that a product multiplies by, as a label; None if there is none."""
-    if node.op not in ("matvec", "blocks_product"):
+    if node.op not in ("matvec", "blocks_product", "rows_product"):
         return None
     matrix = node.inputs[0]
     is_transposed = matrix.op == "transpose"

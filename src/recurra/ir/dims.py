@@ -160,11 +160,30 @@ def _signs_and_parts(text: str) -> tuple[list[int], list[str]]:
 def _term(name: str, coefficient: Fraction) -> str:
     numerator, denominator = coefficient.numerator, coefficient.denominator
     head = "" if numerator == 1 else "-" if numerator == -1 else str(numerator)
-    name = "?" if name.startswith("?") else name
+    # what stands behind a blank tells sizes apart and is not shown
+    name = "?" if name.startswith("?") else name.partition(" ")[0]
     return f"{head}{name}" + (f"/{denominator}" if denominator != 1 else "")
 
 
 Shape = tuple[Dim, ...]
+
+# S, the number of vectors in a memory: a size of the call, which no layer knows
+POSITIONS = Dim.named("S of the call's memory")
+
+
+def is_rows(shape: Shape) -> bool:
+    """Whether it is that of one vector for each position of a memory, [S, K]."""
+    return len(shape) == 2 and shape[0] == POSITIONS
+
+
+def has_positions(shape: Shape) -> bool:
+    """Whether it is [S] or [S, K]: a number or a vector for each position of a memory."""
+    return bool(shape) and shape[0] == POSITIONS
+
+
+def is_matrix(shape: Shape) -> bool:
+    """Whether it is that of a matrix, which parameters are."""
+    return len(shape) == 2 and shape[0] != POSITIONS
 
 
 def shape_text(shape: Shape) -> str:

@@ -11,7 +11,7 @@ from itertools import count
 
 import networkx as nx
 
-from recurra.ir.dims import Dim
+from recurra.ir.dims import Dim, is_rows
 from recurra.ir.graph import Graph, Node, use_counts
 from recurra.ir.ops import OPS, Group
 
@@ -120,20 +120,27 @@ def _splits(graph: Graph) -> list[Statement]:
     groups: dict[tuple[Node, Dim], dict[int, Node]] = {}
     inputs = set(graph.inputs)
     for node in graph.nodes():
-        if node.op != "slice" or node in inputs or node.attr("axis") != 0:
+        if node.op != "slice" or node in inputs:
             continue
         whole, size = node.inputs[0], node.attr("size")
+        if node.attr("axis") != is_rows(whole.shape):
+            continue
         place = node.attr("start").times(size)
-        if place is not None and whole.shape[0].times(size) is not None:
+        if place is not None and _length(whole).times(size) is not None:
             groups.setdefault((whole, size), {})[place] = node
     return [
         Statement(
-            targets=tuple(parts.get(place) for place in range(whole.shape[0].times(size) or 0)),
+            targets=tuple(parts.get(place) for place in range(_length(whole).times(size) or 0)),
             value=whole,
             is_split=True,
         )
         for (whole, size), parts in groups.items()
     ]
+
+
+def _length(whole: Node) -> Dim:
+    """What a split cuts: of rows of a memory the features."""
+    return whole.shape[is_rows(whole.shape)]
 
 
 def _long_shared(

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from recurra.ir import shapes
-from recurra.ir.dims import Dim, Shape
+from recurra.ir.dims import Dim, Shape, has_positions, is_matrix, is_rows
 from recurra.ir.graph import Node, intern
 
 
@@ -93,7 +93,13 @@ def cotangents(node: Node, d: Node) -> tuple[Node | None, ...]:
 
 
 def _unbroadcast(d: Node, shape: Shape) -> Node:
-    return apply("sum", d) if d.shape and not shape else d
+    """`d` summed over what a value of `shape` was spread over: features, or rows of a memory."""
+    if len(d.shape) <= len(shape) or (is_matrix(d.shape) and shape):
+        return d
+    if is_rows(d.shape) and len(shape) == 1:
+        return apply("sum" if has_positions(shape) else "sum_rows", d)
+    total = apply("sum", d)
+    return apply("sum", total) if total.shape else total
 
 
 def _mul(*factors: Node | float) -> Node:
@@ -185,7 +191,7 @@ def _matvec_cotangent(y: Node, d: Node) -> tuple[Node | None, ...]:
 
 
 def _mean(v: Node) -> Node:
-    return apply("div", apply("sum", v), size_of(v.shape[0]))
+    return apply("div", apply("sum", v), size_of(v.shape[-1]))
 
 
 def _centered(v: Node) -> Node:
@@ -481,7 +487,7 @@ _OTHERS = [
     Op(
         name="sum",
         group=Group.REDUCTION,
-        shape=shapes.scalar,
+        shape=shapes.features_gone,
         cotangent=lambda y, d: (apply("expand", d, shape=y.inputs[0].shape),),
         text="sum({0})",
         latex=r"\textstyle\sum {0}",
@@ -489,7 +495,7 @@ _OTHERS = [
     Op(
         name="max",
         group=Group.REDUCTION,
-        shape=shapes.scalar,
+        shape=shapes.features_gone,
         cotangent=_max_cotangent,
         text="max({0})",
         latex=r"\max({0})",
@@ -498,7 +504,7 @@ _OTHERS = [
         name="expand",
         group=Group.MOVEMENT,
         shape=shapes.given,
-        cotangent=lambda y, d: (apply("sum", d),),
+        cotangent=lambda y, d: (_unbroadcast(d, y.inputs[0].shape),),
         text="expand({0}, {sizes})",
         latex=r"{0}\,\mathbf{{1}}",
     ),
@@ -535,7 +541,7 @@ _OTHERS = [
         latex="{0}^{{\\top}}",
     ),
     Op(
-        name="outer",  # the sum over time and batch of a b^T
+        name="outer",  # the sum over time and batch, and over positions of rows, of a b^T
         group=Group.ACCUMULATION,
         shape=shapes.outer,
         text="total(outer({0}, {1}))",
@@ -558,8 +564,8 @@ _OTHERS = [
 ]
 
 _COMPOSITES = [
-    _composite("mean", lambda y: _mean(y.inputs[0]), shape=shapes.scalar),
-    _composite("var", lambda y: _variance(y.inputs[0]), shape=shapes.scalar),
+    _composite("mean", lambda y: _mean(y.inputs[0]), shape=shapes.features_gone),
+    _composite("var", lambda y: _variance(y.inputs[0]), shape=shapes.features_gone),
     _composite("softmax", _expand_softmax),
     _composite("layer_norm", _expand_layer_norm, latex=r"\operatorname{{LN}}({all})"),
     _composite("leaky_relu", _expand_leaky_relu, latex=r"\operatorname{{leaky\_relu}}({all})"),

@@ -1,10 +1,11 @@
 """A graph for reading: as text, in the language it was written in, or as a paper's LaTeX."""
 
-from recurra.ir.dims import shape_text
+from recurra.ir.dims import is_matrix, shape_text
 from recurra.ir.graph import Graph, Node
 from recurra.ir.listing import make_listing
 from recurra.ir.names import latex_symbol
 from recurra.ir.ops import OPS, Group
+from recurra.ir.positions import is_inside
 from recurra.ir.spelling import LatexWriter, TextWriter
 
 _HEADINGS = {
@@ -12,6 +13,7 @@ _HEADINGS = {
     "further": "input",
     "state": "state",
     "context": "context",
+    "memory": "memory",
     "step": "step index",
     "mask": "random, each step",
     "sequence mask": "random, each sequence",
@@ -33,7 +35,7 @@ def text(name: str, graph: Graph) -> str:
         if statement.is_split:
             comma = "," if len(statement.targets) == 1 else ""
             whole, parts = writer.operand(statement.value), len(statement.targets)
-            rows = ", dim=0" if len(statement.value.shape) == 2 else ""
+            rows = ", dim=0" if is_matrix(statement.value.shape) else ""
             lines.append(f"{targets}{comma} = split({whole}, {parts}{rows})")
         else:
             lines.append(f"{targets} = {writer.value(statement.value)}")
@@ -103,6 +105,8 @@ def _input_labels(graph: Graph) -> dict[Node, str]:
     """What to call the inputs; those of a cut graph may be any nodes."""
     labels: dict[Node, str] = {}
     for place, node in enumerate(graph.inputs, 1):
+        if is_inside(node):
+            continue  # what is over positions is always within the memory
         own = node.name if node.op == "input" else graph.names.get(node)
         labels[node] = own or f"u{place}"
     return labels
@@ -159,7 +163,7 @@ def _latex_inputs(graph: Graph, taken: dict[str, str]) -> dict[Node, str]:
 
 def _varying(graph: Graph) -> set[Node]:
     """The nodes that depend on the input, a state or the step."""
-    constant = ("parameter", "context", "sequence mask", "call mask")
+    constant = ("parameter", "context", "memory", "positions", "sequence mask", "call mask")
     varying = {n for n in graph.inputs if n.op != "input" or n.attr("kind") not in constant}
     for node in graph.nodes():
         if any(child in varying for child in node.inputs):

@@ -55,7 +55,12 @@ class TextWriter:
         return f"({written})" if follows_sign else written
 
     def _template(self, node: Node) -> str:
-        return "clamp({all})" if node.op == "clamp" else OPS[node.op].text
+        if node.op == "clamp":
+            return "clamp({all})"
+        text = OPS[node.op].text
+        # numbers for each position have one dimension alone, rows have two
+        is_one = len(node.inputs) > 0 and len(node.inputs[0].shape) == 1
+        return text.replace(", dim=0", "") if is_one else text
 
     def _precedence(self, node: Node) -> int:
         if node.op == "const":

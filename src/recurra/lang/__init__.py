@@ -40,6 +40,7 @@ from recurra.lang.functions import (
     tanh,
     var,
     where,
+    windows,
 )
 from recurra.lang.functions import (
     max as max,
@@ -82,4 +83,5 @@ __all__ = [
     "tanh",
     "var",
     "where",
+    "windows",
 ]

@@ -10,7 +10,7 @@ from pickle import PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any, overload
 
 from recurra.errors import CellError
-from recurra.ir import Dim, Graph, Node, Stage, apply, const, verify
+from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, verify
 from recurra.lang import numpy_names as numpy_names  # what numpy's functions mean on symbols
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
@@ -31,6 +31,7 @@ class Cell:
         states: the names of the recurrent states, in order; the first is the output unless the
             cell was made with output=True.
         context: the names of the inputs that stay constant through time.
+        memory: the names of the sequences of vectors that stay constant through time.
         step: the name of the step index, "t", or None.
         parameters: symbolic shape by name, in the order of the signature: () is a learned scalar.
         constants: the arguments with a default value.
@@ -54,6 +55,7 @@ class Cell:
         self.further = self.inputs[1:]
         self.states = options.states
         self.context = options.context
+        self.memory = options.memory
         self.step = signature.step
         self.constants = signature.constants
         self.heads = signature.heads
@@ -65,6 +67,7 @@ class Cell:
         self.state_sizes = tuple(_size(node) for node in _leaves(self.equations, "state"))
         self.context_sizes = tuple(_size(node) for node in _leaves(self.equations, "context"))
         self.further_shapes = {node.name: node.shape for node in _leaves(self.equations, "further")}
+        self.memory_sizes = tuple(node.shape[1] for node in _leaves(self.equations, "memory"))
         self.output_size = _size(self.equations.output("output"))
         self.size_names = _size_names(self.equations)
         self.default_sizes = self._default_sizes(signature)
@@ -277,6 +280,7 @@ def cell(
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
     inputs: str | tuple[str, ...] = (),
+    memory: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
     init: Mapping[str, Any] | None = None,
     heads: Heads | None = None,
@@ -290,6 +294,7 @@ def cell(
     state: str | tuple[str, ...] = "h",
     context: str | tuple[str, ...] = (),
     inputs: str | tuple[str, ...] = (),
+    memory: str | tuple[str, ...] = (),
     sizes: Sizes | None = None,
     init: Mapping[str, Any] | None = None,
     heads: Heads | None = None,
@@ -310,6 +315,9 @@ def cell(
         inputs: names of what is given anew at each step, x first: ("x", "dt") for the time that has
             passed too. The others stand under their names where a layer is called:
             `layer(x, dt=gaps)`.
+        memory: names of inputs that are a sequence of vectors, of size K, constant through time,
+            for each sequence: what is there at each of its positions has a row of its own. `sizes=`
+            may give a state the size "S", which has a number for each position.
         sizes: size names for arguments that are not of the usual size: {"r": "P"}; "1" makes a
             parameter a learned scalar; ("P", "H") sizes a matrix.
         init: how parameters start: a constant, {"b_f": 1.0}, or a rule in one word,
@@ -329,6 +337,7 @@ def cell(
         states=_names(state),
         context=_names(context),
         inputs=_names(inputs),
+        memory=_names(memory),
         sizes=dict(sizes or {}),
         init=dict(init or {}),
         output=output,
@@ -363,6 +372,6 @@ def _size_names(graph: Graph) -> tuple[str, ...]:
     """I and H first, whether or not they occur: a layer always has an input and a hidden size."""
     names: dict[str, None] = {"I": None, "H": None}
     for node in graph.inputs:
-        for dim in node.shape:
+        for dim in node.shape[has_positions(node.shape) :]:
             names.update(dict.fromkeys(dim.names))
     return tuple(names)

@@ -12,7 +12,7 @@ from dataclasses import replace as replaced
 from typing import Any
 
 from recurra.errors import CellError
-from recurra.ir import OPS, Dim, Group, Node, Shape, shape_text, topological
+from recurra.ir import OPS, Dim, Group, Node, Shape, is_inside, shape_text, topological
 from recurra.lang.cell import Cell, Recipe
 from recurra.lang.masks import Mask
 from recurra.lang.signature import Options
@@ -40,6 +40,8 @@ class Values:
 
     def _leaf(self, node: Node) -> Symbol:
         """What was given for an input of the cell, its size made equal to the input's own."""
+        if is_inside(node):
+            return self._trace.inside
         symbol = self._given[node.name]
         if symbol.op == "const":
             return symbol
@@ -134,6 +136,7 @@ class Composition:
         numbers: numbers for parameters of the base.
         parameters: the shapes of new parameters, by name.
         masks: new random masks, by name.
+        memory: new memories, by name.
         sizes: sizes of the base that are others here: {"I": H}.
         init: how the new parameters start.
         composer: the function of `recurra.compose` that made it, and
@@ -148,6 +151,7 @@ class Composition:
     numbers: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, Shape] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
+    memory: Mapping[str, Shape] = field(default_factory=dict)
     sizes: Mapping[str, Dim] = field(default_factory=dict)
     init: Mapping[str, float | str] = field(default_factory=dict)
     composer: Callable[..., Cell] | None = None
@@ -181,8 +185,9 @@ def composed(base: Cell, how: Composition) -> Cell:
 
 
 def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: str) -> Cell:
-    kept = {node.name: node for node in base.equations.inputs if node.name not in numbers}
-    names = (*kept, *how.masks, *how.parameters)
+    inputs = (node for node in base.equations.inputs if not is_inside(node))
+    kept = {node.name: node for node in inputs if node.name not in numbers}
+    names = (*kept, *how.memory, *how.masks, *how.parameters)
     defaults = {**dict.fromkeys(names, inspect.Parameter.empty), **base.constants}
     signature = inspect.Signature(
         [
@@ -215,6 +220,7 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
         function.recipe = Recipe(base, how.composer, how.options)  # type: ignore[attr-defined]
     shapes = {key: node.shape for key, node in kept.items() if key != base.step}
     shapes |= {key: mask.shape for key, mask in how.masks.items()} | dict(how.parameters)
+    shapes |= how.memory
     masks = {
         key: replaced(mask, shape=tuple(dim.substitute(how.sizes) for dim in mask.shape))
         for key, mask in {**base.masks, **how.masks}.items()
@@ -225,6 +231,7 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
             states=base.states,
             context=base.context,
             inputs=base.inputs,
+            memory=(*base.memory, *how.memory),
             sizes={key: _sizes(shape, how.sizes) for key, shape in shapes.items()},
             init={key: rule for key, rule in base.init.items() if key in kept} | dict(how.init),
             output=base.options.output if how.output is None else how.output,

@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from recurra.errors import CellError
-from recurra.ir import Dim, Graph, Node, Shape
+from recurra.ir import POSITIONS, Dim, Graph, Node, Shape, is_inside
 from recurra.lang.cell import Cell
 from recurra.lang.compose import Values
+from recurra.lang.functions import feature_size, over_memory, windows
 from recurra.lang.masks import KINDS, Mask
 from recurra.lang.signature import Options
 from recurra.lang.symbols import (
@@ -30,6 +31,7 @@ from recurra.lang.symbols import (
     blocks_product,
     elementwise,
     lift,
+    over_positions,
     product,
     trace_of,
 )
@@ -52,6 +54,8 @@ _BINARY = (
 _NUMBER_OF = {"leaky_relu": ("slope",), "elu": ("alpha",), "clamp": ("lo", "hi")}
 _OPERANDS = dict.fromkeys(_UNARY, 1) | dict.fromkeys(_BINARY, 2) | {"where": 3}
 _OPERANDS |= dict.fromkeys(_NUMBER_OF, 1)
+_OVER_MEMORY = {f"positions_{op}": op for op in ("max", "mean", "softmax", "sum")}
+_ROW_PRODUCTS = ("rows_product", "rows_dot", "read")
 _REDUCTIONS = ("max", "mean", "softmax", "sum", "var")
 _LINE = re.compile(r"([a-z_0-9]+)(?:\[([^\[\]\s]*)\])?((?: [^\s\[\]]+)*)")
 _ENTRIES = {
@@ -79,7 +83,7 @@ def document_of(cell: Cell) -> Document:
         "name": cell.name,
         "doc": cell.doc,
         "output": cell.options.output,
-        "leaves": [_leaf_line(node) for node in graph.inputs],
+        "leaves": [_leaf_line(node) for node in graph.inputs if not is_inside(node)],
         "steps": [_step_line(node, place) for node in graph.nodes()],
         "names": {name: place[node] for node, name in graph.names.items()},
         "outputs": {name: place[node] for name, node in graph.outputs},
@@ -107,7 +111,7 @@ def _leaf_line(node: Node) -> str:
 def _step_line(node: Node, place: Mapping[Node, str]) -> str:
     op, attrs = node.op, dict(node.attrs)
     if op == "slice":  # always one of the equal parts of a split
-        parts = node.inputs[0].shape[0].times(attrs["size"])
+        parts = node.inputs[0].shape[attrs["axis"]].times(attrs["size"])
         op, said = "split", [str(parts), str(attrs["start"].times(attrs["size"]))]
     elif op == "expand":
         said = [_size_text(dim) for dim in attrs["shape"]]
@@ -118,7 +122,8 @@ def _step_line(node: Node, place: Mapping[Node, str]) -> str:
     else:
         said = [repr(value) for value in attrs.values()]
     head = f"{op}[{','.join(said)}]" if said else op
-    return " ".join((head, *(place[child] for child in node.inputs)))
+    # which positions a memory has goes without saying
+    return " ".join((head, *(place[child] for child in node.inputs if not is_inside(child))))
 
 
 def _size_text(dim: Dim) -> str:
@@ -207,6 +212,10 @@ class _Reader:
         self._shapes: dict[str, Shape] = {}
         for line in document["leaves"]:
             self._read_leaf(line)
+        if "memory" in self._kinds.values():  # S is a size of calls then
+            over = {"S": POSITIONS}
+            shapes = self._shapes.items()
+            self._shapes = {n: tuple(d.substitute(over) for d in shape) for n, shape in shapes}
         self._steps = [
             self._read_step(number, line) for number, line in enumerate(document["steps"])
         ]
@@ -250,6 +259,7 @@ class _Reader:
         options = Options(
             states=tuple(of_kind["state"]),
             context=tuple(of_kind["context"]),
+            memory=tuple(of_kind["memory"]),
             inputs=(*of_kind["input"], *of_kind["further"]),
             sizes={n: s for n, s in self._shapes.items() if self._kinds[n] != "step"},
             init=document["init"],
@@ -336,7 +346,7 @@ class _Reader:
         return tuple(own) if len(own) != 1 else own[0]
 
 
-_KINDS = ("input", "further", "state", "context", "step", "mask", "parameter")
+_KINDS = ("input", "further", "state", "context", "memory", "step", "mask", "parameter")
 
 
 def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -> Symbol:
@@ -345,6 +355,7 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
         return lift(_number(said[0]), trace)
     count = {"expand": 1, "split": 1, "transpose": 1, "matvec": 2, "blocks_product": 2}
     count |= dict.fromkeys(_REDUCTIONS, 1) | _OPERANDS
+    count |= dict.fromkeys(_OVER_MEMORY, 1) | dict.fromkeys(_ROW_PRODUCTS, 2) | {"neighbours": 1}
     varying = {"concat": len(operands) >= 1, "layer_norm": 1 <= len(operands) <= 3}
     if not varying.get(op, count.get(op) == len(operands)):
         raise ValueError(f"graph: expected an operation and what it reads, got {op!r:.80}.")
@@ -353,8 +364,14 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
         numbers = map(_number, said)
         return elementwise(op, *operands, **dict(zip(keys, numbers, strict=True)))
     match op, said:
-        case "matvec", []:
+        case (("matvec" | "rows_product" | "rows_dot" | "read"), []):
             return product(*operands)
+        case "neighbours", [width]:
+            return windows(operands[0], _whole(int(width)))
+        case _, [] if op in _OVER_MEMORY:
+            return over_memory(_OVER_MEMORY[op], operands[0], 0)
+        case _, [] if op in _REDUCTIONS and over_positions(operands[0]):
+            return over_memory(op, operands[0], -1)
         case "blocks_product", [heads]:
             return blocks_product(operands[0], operands[1], _whole(int(heads)))
         case "transpose", []:
@@ -377,11 +394,15 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
 
 
 def _part(whole: Symbol, parts: int, part: int) -> Symbol:
-    """One of the equal parts of a vector, or of the rows of a matrix."""
-    is_matrix = len(whole.shape or ()) == 2
-    rows, *columns = as_matrix(whole) if is_matrix else (as_vector(whole, "split"),)
+    """One of the equal parts of a vector, of the rows of a matrix, or of rows over a memory."""
     if not 0 <= part < parts:
         raise ValueError(f"graph: expected one of {parts} parts, got part {part}.")
+    if over_positions(whole):
+        size = feature_size(whole, "split") / parts
+        rows_attrs = {"axis": 1, "start": size * part, "size": size}
+        return Symbol(whole.trace, "slice", (whole,), rows_attrs, (POSITIONS, size))
+    is_matrix = len(whole.shape or ()) == 2
+    rows, *columns = as_matrix(whole) if is_matrix else (as_vector(whole, "split"),)
     size = rows / parts
     attrs = {"axis": 0, "start": size * part, "size": size}
     return Symbol(whole.trace, "slice", (whole,), attrs, (size, *columns))
@@ -397,11 +418,11 @@ def _normalised(operands: list[Symbol], eps: float, flags: list[str]) -> Symbol:
     if flags not in ([], ["gain"], ["bias"], ["gain", "bias"]) or len(operands) != 1 + len(flags):
         raise ValueError("graph: expected the gain and bias of a layer_norm, got others.")
     vector, trace = operands[0], operands[0].trace
-    size = as_vector(vector, "layer_norm")
+    size = feature_size(vector, "layer_norm")
     if not all(trace.unify(as_vector(part, "layer_norm"), size) for part in operands[1:]):
         raise ValueError("graph: expected a gain and a bias of the size of the vector, got others.")
     attrs = {"eps": eps, "gain": "gain" in flags, "bias": "bias" in flags}
-    return Symbol(trace, "layer_norm", tuple(operands), attrs, (size,))
+    return Symbol(trace, "layer_norm", tuple(operands), attrs, vector.shape)
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recurra.ir import Dim
+from recurra.ir import POSITIONS, Dim, shape_text
 from recurra.lang.symbols import (
     FUNCTIONS,
     TORCH_FUNCTIONS,
@@ -17,6 +17,7 @@ from recurra.lang.symbols import (
     as_vector,
     elementwise,
     lift,
+    over_positions,
     product,
     trace_of,
 )
@@ -122,11 +123,60 @@ def clamp(v: Any, min: Any = None, max: Any = None) -> Symbol:
 def _reduction(op: str, v: Any, dim: int) -> Symbol:
     trace = trace_of((v,), op)
     symbol = lift(v, trace)
+    if over_positions(symbol):
+        return over_memory(op, symbol, dim)
     if dim != -1:
         trace.fail(f"{op}: expected dim=-1 (the features), got {dim}. Leave dim out.")
     size = as_vector(symbol, op)
     shape = (size,) if op == "softmax" else ()
     return Symbol(trace, op, (symbol,), {}, shape)
+
+
+def over_memory(op: str, symbol: Symbol, dim: int) -> Symbol:
+    """Of numbers over positions; of rows over the features of each (-1) or over positions (0)."""
+    trace, shape = symbol.trace, symbol.shape or ()
+    if dim not in (0, -1):
+        trace.fail(f"{op}: expected dim=0 (the positions) or -1, got {dim}. Leave dim out.")
+    if len(shape) == 2 and dim == -1:
+        return Symbol(trace, op, (symbol,), {}, shape if op == "softmax" else shape[:1])
+    if op == "var" or (op == "softmax" and len(shape) == 2):
+        trace.fail(
+            f"{op}: expected {'numbers' if op == 'softmax' else 'features'}, got {symbol.text} of "
+            f"shape {shape_text(trace.resolve_shape(shape))} over positions. Write it out with "
+            f"mean and sum."
+        )
+    over = shape if op == "softmax" else shape[1:]
+    return Symbol(trace, f"positions_{op}", (symbol, trace.inside), {}, over)
+
+
+@_language()
+def windows(v: Any, width: Any) -> Symbol:
+    """To each position of a memory the `width` numbers around it, as rows; 0 past both ends.
+
+    `F @ windows(alpha, 201)` is a convolution over positions, with a filter in each row of F.
+    """
+    trace = trace_of((v,), "windows")
+    symbol = lift(v, trace)
+    if not over_positions(symbol) or len(symbol.shape or ()) != 1:
+        trace.fail(
+            f"windows: expected a number for each position of a memory, got {symbol.text}. Use "
+            f"weights, scores or a state of size S."
+        )
+    if type(width) is not int or width < 1 or width % 2 == 0:
+        trace.fail(f"windows: expected an odd whole number as width, got {width!r}. Use 2 r + 1.")
+    shape = (POSITIONS, Dim.of(width))
+    return Symbol(trace, "neighbours", (symbol, trace.inside), {"width": width}, shape)
+
+
+def _features(rows: Symbol) -> Dim:
+    return (rows.shape or (POSITIONS,))[-1]
+
+
+def feature_size(symbol: Symbol, what: str) -> Dim:
+    """The size of a vector, or of each row over a memory."""
+    if over_positions(symbol) and len(symbol.shape or ()) == 2:
+        return _features(symbol)
+    return as_vector(symbol, what)
 
 
 @_language(torch.sum, _T.sum)
@@ -167,7 +217,7 @@ def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: Any = 1e-5) -> S
     """
     trace = trace_of((v, gain, bias), "layer_norm")
     symbol = lift(v, trace)
-    size = as_vector(symbol, "layer_norm")
+    size = feature_size(symbol, "layer_norm")
     affine = tuple(lift(part, trace) for part in (gain, bias) if part is not None)
     for part in affine:
         if not trace.unify(as_vector(part, "layer_norm"), size):
@@ -180,7 +230,7 @@ def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: Any = 1e-5) -> S
         "gain": gain is not None,
         "bias": bias is not None,
     }
-    return Symbol(trace, "layer_norm", (symbol, *affine), attrs, (size,))
+    return Symbol(trace, "layer_norm", (symbol, *affine), attrs, symbol.shape)
 
 
 @_language(torch.cat, torch.concat)
@@ -218,21 +268,38 @@ def split(v: Any, parts: int, dim: int = -1) -> tuple[Symbol, ...]:
     """A vector cut into `parts` equal vectors; a matrix, with dim=0, into equal blocks of rows."""
     trace = trace_of((v,), "split")
     symbol = lift(v, trace)
+    if over_positions(symbol) and len(symbol.shape or ()) == 2 and dim == -1:
+        return _split_rows(symbol, parts)
     is_matrix = symbol.shape is not None and len(symbol.shape) == 2
     if dim not in ((0,) if is_matrix else (0, -1)):
         expected = "dim=0 (the rows of a matrix)" if is_matrix else "dim=-1 (the features)"
         trace.fail(f"split: expected {expected}, got {dim!r}. Multiply a matrix by a vector first.")
     whole, *columns = as_matrix(symbol) if is_matrix else (as_vector(symbol, "split"),)
-    if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
-        trace.fail(f"split: expected a number of parts >= 1, got {parts!r}. Give a whole number.")
-    size = trace.unknown(f"the parts of split({symbol.text}, {parts})")
-    if not trace.unify(whole, size * parts):
-        trace.fail(f"split: {trace.resolve(whole)} cannot be cut into {parts} equal parts.")
+    size = _part_of(symbol, whole, parts)
     shape = (size, *columns)
     return tuple(
         Symbol(trace, "slice", (symbol,), {"axis": 0, "start": size * i, "size": size}, shape)
         for i in range(parts)
     )
+
+
+def _part_of(symbol: Symbol, whole: Dim, parts: Any) -> Dim:
+    """The size of one of the equal parts of `whole`."""
+    trace = symbol.trace
+    if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
+        trace.fail(f"split: expected a number of parts >= 1, got {parts!r}. Give a whole number.")
+    size = trace.unknown(f"the parts of split({symbol.text}, {parts})")
+    if not trace.unify(whole, size * parts):
+        trace.fail(f"split: {trace.resolve(whole)} cannot be cut into {parts} equal parts.")
+    return size
+
+
+def _split_rows(symbol: Symbol, parts: int) -> tuple[Symbol, ...]:
+    """The features of each row cut into equal parts."""
+    size = _part_of(symbol, _features(symbol), parts)
+    each = [{"axis": 1, "start": size * i, "size": size} for i in range(parts)]
+    shape = (POSITIONS, size)
+    return tuple(Symbol(symbol.trace, "slice", (symbol,), attrs, shape) for attrs in each)
 
 
 @_language()

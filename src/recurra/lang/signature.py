@@ -9,7 +9,7 @@ from types import CodeType
 from typing import Any, NoReturn
 
 from recurra.errors import CellError
-from recurra.ir import Dim
+from recurra.ir import POSITIONS, Dim
 from recurra.lang.masks import Mask
 from recurra.lang.rules import rule_of
 from recurra.lang.where import Where
@@ -36,6 +36,7 @@ class Options:
     default_sizes: Mapping[str, int | str] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
     constants: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,7 +69,8 @@ class Signature:
             self._check_inputs(first)
         self.inputs = options.inputs or (() if self.input is None else (self.input,))
         self.further = self.inputs[1:]
-        others = (*options.states, *options.context, *options.masks, *self.inputs)
+        constant = (*options.context, *options.memory)
+        others = (*options.states, *constant, *options.masks, *self.inputs)
         rest = [name for name in names if name not in others]
         self.step = "t" if "t" in rest else None
         self.parameters = tuple(name for name in rest if name != self.step)
@@ -100,15 +102,16 @@ class Signature:
                 self.fail(f"expected named arguments, got {name} before a /. Take the / away.")
         if not self.options.states:
             self.fail('expected at least one state, got none. Name it: @cell(state="h").')
-        roles = (*self.options.states, *self.options.context, *self.options.inputs)
+        given = (*self.options.context, *self.options.memory, *self.options.inputs)
+        roles = (*self.options.states, *given)
         for name in roles:
             if roles.count(name) > 1 or name == "output":
                 taken = "twice" if name != "output" else "which is what a cell gives"
                 self.fail(
-                    f"expected a name of its own for each state, context and input, got {name!r}, "
-                    f"{taken}. Choose another name."
+                    f"expected a name of its own for each state, context, memory and input, got "
+                    f"{name!r}, {taken}. Choose another name."
                 )
-        for role in ("states", "context", "inputs"):
+        for role in ("states", "context", "memory", "inputs"):
             for name in getattr(self.options, role):
                 if name not in names:
                     near = difflib.get_close_matches(name, names, n=1)
@@ -153,6 +156,10 @@ class Signature:
                 f"a matrix. Write sizes as 'P' or '4 * H'."
             )
         dims = tuple(self._dim("sizes", name, part, size) for part in parts)
+        if self.options.memory:
+            dims = tuple(dim.substitute({"S": POSITIONS}) for dim in dims)
+        if name in self.options.memory:
+            return (POSITIONS, *dims)
         return () if dims == (Dim.of(1),) else dims
 
     def _dim(self, option: str, name: str, size: Any, given: Any) -> Dim:

@@ -11,7 +11,8 @@ import math
 from numbers import Real
 from typing import Any, NoReturn
 
-from recurra.ir import Dim, Shape, shape_text
+from recurra.ir import POSITIONS, Dim, Shape, shape_text
+from recurra.lang.instead import INSTEAD
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Where, here
 from recurra.lang.written import SIGNS, written
@@ -109,6 +110,8 @@ class Symbol:
     @property
     def T(self) -> "Symbol":  # noqa: N802 - the field's notation
         """The transpose of a matrix."""
+        if _has_rows(self):
+            self._refuse("a matrix", f"The sum of its rows, weighted by a, is a @ {self.text}.")
         rows, columns = _whole_matrix(self)
         return Symbol(self.trace, "transpose", (self,), {}, (columns, rows))
 
@@ -165,7 +168,7 @@ class Symbol:
             raise AttributeError(name)
         near = difflib.get_close_matches(name, language_names(), n=1)
         hint = f"Did you mean {near[0]}({self.text})?" if near else _ONLY
-        if name in _INSTEAD:
+        if name in INSTEAD:
             hint = _hint(name)
         self.trace.fail(
             f"expected an operation of the language, got .{name} on {self.text}. {hint}"
@@ -221,40 +224,6 @@ NUMPY_FUNCTIONS: dict[Any, Any] = {}
 
 # what torch's wrappers pass along though it was not asked for, and what changes nothing here
 _NEUTRAL = {"inplace": False, "_stacklevel": 3, "dtype": None, "approximate": "none"}
-# what to write for well-known functions that are not in the language
-_INSTEAD = {
-    **dict.fromkeys(("einsum", "tensordot", "bilinear"), "@, * and sum"),
-    **dict.fromkeys(("outer", "kron"), "sum(b * v) * a for outer(a, b) @ v"),
-    **dict.fromkeys(("stack", "vstack", "append", "column_stack"), "concat(a, b)"),
-    **dict.fromkeys(("norm", "vector_norm"), "sqrt(sum(v * v))"),
-    **dict.fromkeys(("std", "std_mean"), "sqrt(var(v))"),
-    **dict.fromkeys(("array_split", "hsplit"), "split(v, n), which cuts into n equal parts"),
-    **dict.fromkeys(("logical_and", "bitwise_and"), "a * b"),
-    **dict.fromkeys(("logical_or", "bitwise_or"), "maximum(a, b)"),
-    **dict.fromkeys(("logical_not", "invert", "bitwise_not"), "1 - a"),
-    **dict.fromkeys(("floor", "ceil", "round", "rint", "trunc"), "/: what rounds has no slope"),
-    **dict.fromkeys(("remainder", "fmod", "mod"), "cos(2 * pi / n * t) > cos(pi / n)"),
-    "log_softmax": "log(softmax(v))",
-    "logsumexp": "log(sum(exp(v - max(v)))) + max(v)",
-    "logaddexp": "maximum(a, b) + softplus(-abs(a - b))",
-    "log2": "log(v) / log(2)",
-    "log10": "log(v) / log(10)",
-    "exp2": "2 ** v",
-    "tan": "sin(v) / cos(v)",
-    "sinh": "(exp(v) - exp(-v)) / 2",
-    "cosh": "(exp(v) + exp(-v)) / 2",
-    "hardtanh": "clamp(v, -1, 1)",
-    "relu6": "clamp(v, 0, 6)",
-    "rsqrt": "1 / sqrt(v)",
-    "softsign": "v / (1 + abs(v))",
-    "cbrt": "sign(v) * abs(v) ** (1 / 3)",
-    "prod": "exp(sum(log(v))) for v above 0",
-    "min": "-max(-v)",
-    "amin": "-max(-v)",
-    "sort": "max(v) for the largest",
-    "ones_like": "the number 1",
-    "zeros_like": "the number 0",
-}
 
 
 def library_function(
@@ -282,8 +251,8 @@ def library_function(
 def _hint(called: str) -> str:
     """What to write instead of a function that the language does not have."""
     name = called.strip("_")
-    if name in _INSTEAD:
-        return f"Write {_INSTEAD[name]}."
+    if name in INSTEAD:
+        return f"Write {INSTEAD[name]}."
     near = difflib.get_close_matches(name, language_names(), n=1)
     if near == [name]:  # the same name, of another meaning: no slip of the keyboard
         return f"Use recurra.lang.{name}, over the features of one vector."
@@ -323,10 +292,30 @@ def _set_shape(symbol: Symbol, rank: int) -> Shape:
     return symbol.shape
 
 
+def over_positions(symbol: Symbol) -> bool:
+    """Whether it is a number or a row for each position of a memory."""
+    return bool(symbol.shape) and symbol.trace.resolve(symbol.shape[0]) == POSITIONS
+
+
+def _has_rows(symbol: Symbol) -> bool:
+    return over_positions(symbol) and len(symbol.shape or ()) == 2
+
+
+def _last(symbol: Symbol) -> Dim:
+    """The size of a vector, or of each row."""
+    return (symbol.shape or (POSITIONS,))[-1]
+
+
+def _is_vector(symbol: Symbol) -> bool:
+    """Whether it has a size of its own, which is not open."""
+    shape = symbol.trace.resolve_shape(symbol.shape or ())
+    return len(shape) == 1 and not shape[0].unknowns
+
+
 def as_matrix(symbol: Symbol, hint: str = "") -> tuple[Dim, Dim]:
     """The rows and columns of a symbol that is used as a matrix."""
     shape = _set_shape(symbol, 2)
-    if len(shape) != 2:
+    if len(shape) != 2 or _has_rows(symbol):
         used = f"; {symbol.text} was used as a vector at {symbol.where}" if symbol.label else ""
         right = symbol.inputs[1].label if symbol.op == "matvec" else None
         if right in symbol.trace.parameters:
@@ -344,6 +333,13 @@ def as_matrix(symbol: Symbol, hint: str = "") -> tuple[Dim, Dim]:
 def as_vector(symbol: Symbol, what: str) -> Dim:
     """The size of a symbol that is used as a vector by `what`."""
     shape = _set_shape(symbol, 1)
+    if over_positions(symbol):
+        symbol.trace.fail(
+            f"{what}: expected a vector of features, got {symbol.text} of shape "
+            f"{shape_text(symbol.trace.resolve_shape(shape))}, over the positions of a memory. "
+            f"Numbers @ rows is their weighted sum, a vector; sum, mean, max and softmax are over "
+            f"positions too."
+        )
     if len(shape) != 1:
         symbol.trace.fail(
             f"{what}: expected a vector, got {symbol.text} of shape "
@@ -433,6 +429,7 @@ def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
 
 def _common_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     rank = max((len(s.shape) for s in symbols if s.shape is not None), default=1)
+    rank = 1 if any(map(_has_rows, symbols)) else rank  # what is added to each row
     for symbol in symbols:
         _set_shape(symbol, max(rank, 1))
     return _shared_shape(op, symbols)
@@ -441,9 +438,37 @@ def _common_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
 def _shared_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     """That of the vectors or matrices among the symbols, made equal."""
     wide = [symbol for symbol in symbols if symbol.shape]
+    rows = [symbol for symbol in wide if _has_rows(symbol)]
+    if rows:
+        return _beside_rows(op, rows[0], wide)
+    vectors = [symbol for symbol in wide if not over_positions(symbol) and _is_vector(symbol)]
+    if op == "mul" and vectors and any(map(over_positions, wide)):  # each number times the vector
+        return (POSITIONS, *(vectors[0].shape or ()))
     for symbol in wide[1:]:
         _unify_shapes(op, wide[0], symbol)
     return wide[0].shape or () if wide else ()
+
+
+def _beside_rows(op: str, rows: Symbol, wide: list[Symbol]) -> Shape:
+    """That of rows: a vector goes with each row, numbers for each position with all of a row."""
+    trace, size = rows.trace, _last(rows)
+    for symbol in wide:
+        shape = symbol.shape or ()
+        if over_positions(symbol) and len(shape) == 1:
+            continue
+        if len(shape) == 2 and not _has_rows(symbol):
+            trace.fail(
+                f"{SIGNS.get(op, op)}: expected a vector beside the rows {rows.text}, got the "
+                f"matrix {symbol.text}. Write {symbol.text} @ {rows.text}, which multiplies each "
+                f"row."
+            )
+        if not trace.unify(_last(symbol), size):
+            trace.fail(
+                f"{SIGNS.get(op, op)}: expected vectors of size {trace.resolve(size)} beside the "
+                f"rows {rows.text}, got {symbol.text} of size {trace.resolve(_last(symbol))}. "
+                f"Multiply one of them by a matrix, or set sizes={{...}} of the cell."
+            )
+    return rows.shape or ()
 
 
 def _unify_shapes(op: str, a: Symbol, b: Symbol) -> None:
@@ -470,6 +495,8 @@ def product(left: object, right: object) -> Symbol:
     """Matrix times vector, or matrix times matrix."""
     trace = trace_of((left, right), "@")
     matrix, operand = lift(left, trace), lift(right, trace)
+    if over_positions(matrix) or over_positions(operand):
+        return _over_memory(matrix, operand)
     heads = trace.heads.get(matrix.label or "")
     if heads is not None:
         return blocks_product(matrix, operand, heads)
@@ -488,6 +515,48 @@ def product(left: object, right: object) -> Symbol:
             f"Use another matrix, or set sizes={{...}} of the cell."
         )
     return Symbol(trace, "matvec", (matrix, operand), {}, (rows, *shape[1:]))
+
+
+def _over_memory(left: Symbol, right: Symbol) -> Symbol:
+    """A matrix times each row, each row times a vector, or the sum of rows weighted by numbers."""
+    trace, text = left.trace, f"{left.text} @ {right.text}"
+    if over_positions(left) and not _has_rows(left):  # numbers
+        if not _has_rows(right):
+            trace.fail(
+                f"@: expected rows right of the numbers {left.text}, one for each position, got "
+                f"{right.text}. Write sum({left.text} * {right.text}) for a product of numbers."
+            )
+        return Symbol(trace, "read", (left, right, trace.inside), {}, (right.shape or ())[1:])
+    if _has_rows(left):
+        if len(right.shape or ()) == 2 and not over_positions(right):
+            trace.fail(
+                f"@: expected a vector right of the rows {left.text}, got the matrix {right.text}. "
+                f"Write {right.text}.T @ {left.text}, which multiplies each row."
+            )
+        size, wanted = as_vector(right, "@"), _last(left)
+        made: tuple[str, Shape] = ("rows_dot", (POSITIONS,))
+    else:
+        if not _has_rows(right) or left.label in trace.heads:
+            got = f"the numbers {right.text}, of which a call has as many as its memory"
+            got = f"{left.text}, which has heads" if _has_rows(right) else got
+            trace.fail(
+                f"@: expected a matrix of parameters and rows of a memory, got {got}. "
+                f"Use numbers @ rows, or matrix @ rows."
+            )
+        if left.shape is not None and len(left.shape) == 1:
+            trace.fail(
+                f"@: expected a matrix left of the rows {right.text}, got the vector {left.text}. "
+                f"Write {right.text} @ {left.text}, a number for each row."
+            )
+        rows, size = as_matrix(left)
+        wanted = _last(right)
+        made = ("rows_product", (POSITIONS, rows))
+    if not trace.unify(size, wanted):
+        trace.fail(
+            f"@: expected equal sizes in {text}, got {trace.resolve(size)} and "
+            f"{trace.resolve(wanted)}. Use another matrix, or set sizes={{...}} of the cell."
+        )
+    return Symbol(trace, made[0], (left, right), {}, made[1])
 
 
 def _bracketed(left: Symbol, operand: Symbol) -> str:

@@ -18,6 +18,7 @@ class Trace:
         self.names: dict[Any, str] = {}  # what composed cells call their symbols
         self.frames = Frames()
         self.parameters: tuple[str, ...] = ()
+        self.inside: Any = None  # the symbol of what says which positions a memory has, if any
         self._known: dict[str, Dim] = {}
         self._origin: dict[str, str] = {}
 

@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from recurra.ir import Dim, Graph, Node, intern, leaf
+from recurra.ir import POSITIONS, Dim, Graph, Node, inside, intern, leaf, shape_text
 from recurra.lang.masks import KINDS
 from recurra.lang.signature import Options, Signature, code_of
-from recurra.lang.symbols import Symbol, as_vector, language_names, lift
+from recurra.lang.symbols import Symbol, as_vector, language_names, lift, over_positions
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Frames, Where
 
@@ -20,6 +20,8 @@ def trace_equations(
     trace = Trace(name, signature.heads)
     trace.parameters = signature.parameters
     leaves = _leaf_symbols(trace, signature, options)
+    if options.memory:
+        trace.inside = Symbol(trace, "input", (), {}, (POSITIONS,), label=inside().name)
     returned, local_names = _run(function, {**leaves, **signature.constants}, trace)
     code = code_of(function)
     where = Where(code.co_filename, code.co_firstlineno, name)
@@ -49,6 +51,7 @@ def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[
     shapes.update({name: (trace.unknown(f"input {name}"),) for name in signature.further})
     shapes.update({state: (Dim.named("H"),) for state in options.states})
     shapes.update({name: (trace.unknown(f"context {name}"),) for name in options.context})
+    shapes.update({name: (POSITIONS, trace.unknown(f"memory {name}")) for name in options.memory})
     for name in signature.heads:  # whatever it stands left of, a matrix
         shapes[name] = (trace.unknown(f"the rows of {name}"), trace.unknown(f"a block of {name}"))
     shapes.update(signature.sizes)
@@ -147,15 +150,17 @@ def _text(trace: Trace, shape: tuple[Dim, ...]) -> str:
 def _close_sizes(
     trace: Trace, leaves: dict[str, Symbol], signature: Signature, options: Options, where: Where
 ) -> None:
-    """Name what contexts and inputs leave open; any other open size is the user's mistake."""
+    """Name what is given and open; any other open size is the user's mistake."""
     for name in signature.further:
         for dim in leaves[name].shape or ():
             if trace.origins(dim):
                 trace.unify(dim, Dim.named(f"I_{name}"))
-    for name in options.context:
-        for dim in leaves[name].shape or ():
-            if trace.origins(dim):
-                trace.unify(dim, Dim.named("C" if len(options.context) == 1 else f"C_{name}"))
+    for letter, names in (("C", options.context), ("K", options.memory)):
+        for name in names:
+            for dim in leaves[name].shape or ():
+                if trace.origins(dim):
+                    trace.unify(dim, Dim.named(letter if len(names) == 1 else f"{letter}_{name}"))
+    _check_positions(trace, leaves, options, where)
     for name in signature.parameters:
         symbol = leaves[name]
         if symbol.shape is None:
@@ -175,6 +180,24 @@ def _close_sizes(
                 )
 
 
+def _check_positions(
+    trace: Trace, leaves: dict[str, Symbol], options: Options, where: Where
+) -> None:
+    """How many positions there are only memories know, and states of that size."""
+    for name, symbol in leaves.items():
+        shape = trace.resolve_shape(symbol.shape or ())
+        own = shape[1:] if name in options.memory else shape
+        if shape == (POSITIONS,) and name in (*options.states, *options.masks):
+            continue
+        if any(set(dim.names) & set(POSITIONS.names) for dim in own):
+            trace.fail(
+                f"expected sizes that a layer has, got {name} of shape {shape_text(shape)}: S is "
+                f"the number of vectors in the memory of a call, which states alone can have "
+                f"beside memories, by sizes={{'state': 'S'}}.",
+                symbol.where if name not in options.states else where,
+            )
+
+
 def _say_what_surprises(
     outputs: list[tuple[str, Symbol]],
     leaves: dict[str, Symbol],
@@ -190,6 +213,7 @@ def _say_what_surprises(
     roles = dict.fromkeys(options.states, "the state")
     roles |= dict.fromkeys(options.context, "the context")
     roles |= dict.fromkeys(signature.further, "the input")
+    roles |= dict.fromkeys(options.memory, "the memory")
     roles |= {name: role for name, role in _only(signature) if name}
     for name, role in roles.items():
         if leaves[name] not in read:
@@ -253,6 +277,7 @@ def _lower(
     kinds.update(dict.fromkeys(options.states, "state"))
     kinds.update(dict.fromkeys(options.context, "context"))
     kinds.update(dict.fromkeys(signature.further, "further"))
+    kinds.update(dict.fromkeys(options.memory, "memory"))
     kinds.update({name: mask.kind for name, mask in options.masks.items()})
     if signature.step:
         kinds[signature.step] = "step"
@@ -260,13 +285,18 @@ def _lower(
         kinds[signature.input] = "input"
     order = [
         name
-        for kind in ("input", "further", "state", "context", "step", *KINDS.values(), "parameter")
+        for kind in (
+            *("input", "further", "state", "context", "memory", "step"),
+            *(*KINDS.values(), "parameter"),
+        )
         for name in _in_order(kind, kinds, signature, options)
     ]
     nodes: dict[Symbol, Node] = {
         leaves[name]: leaf(kinds[name], name, trace.resolve_shape(leaves[name].shape or ()))
         for name in order
     }
+    if options.memory:
+        nodes[trace.inside] = inside()
     inputs = tuple(nodes.values())
     ordered = _ordered([value for _, value in outputs], nodes)
     fixed = ("parameter", KINDS["call"])
@@ -298,7 +328,7 @@ def _check_matrices(ordered: list[Symbol], varying_leaves: list[Symbol], trace: 
     for symbol in ordered:
         if any(child in varying for child in symbol.inputs):
             varying.add(symbol)
-            if len(symbol.shape or ()) > 1:
+            if len(symbol.shape or ()) > 1 and not over_positions(symbol):
                 trace.fail(
                     f"expected matrices made of parameters alone, got {symbol.text} of what "
                     f"changes from step to step. Multiply the vector instead: s * (W @ v).",
@@ -312,6 +342,7 @@ def _in_order(
     orders = {
         "state": options.states,
         "context": options.context,
+        "memory": options.memory,
         "further": signature.further,
     }
     names = orders.get(kind, tuple(kinds))

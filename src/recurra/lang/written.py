@@ -64,6 +64,6 @@ class _Expression:
             known = resolve(dim)  # type: ignore[arg-type]
             return (dict(known.terms).get(name, 0) if name else known.constant) / coefficient
 
-        parts = times((whole.shape or (size,))[0])
+        parts = times((whole.shape or (size,))[symbol.attrs["axis"]])
         text = TextWriter(self._labels).operand(self._node(whole, depth - 1))
         return f"split({text}, {parts})[{times(symbol.attrs['start'])}]"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from recurra.nn.memories import Memory
 from recurra.nn.recurrent import Recurrent
 from recurra.nn.stack import State
 
@@ -73,6 +74,8 @@ class Bidirectional(nn.Module):
         lengths: Tensor | Sequence[int] | None = None,
         context: Tensor | Sequence[Tensor] | None = None,
         *,
+        memory: Memory | None = None,
+        memory_lengths: Tensor | Sequence[int] | None = None,
         embedding: Tensor | None = None,
         start: int = 0,
         **inputs: Tensor | PackedSequence,
@@ -84,6 +87,8 @@ class Bidirectional(nn.Module):
             state: a state for each layer; None means zeros, or what they have learned.
             lengths: [B] integers in 0..T.
             context: [B, C], for each layer whose cell reads one.
+            memory: [S, B, K], and
+            memory_lengths: [B], for each layer whose cell reads a memory.
             embedding: [V, I], what each token id stands for, in both layers.
             start: the index of the first step, for each layer whose cell reads it.
             inputs: what else is given at each step, by name, for each layer whose cell reads it.
@@ -97,6 +102,8 @@ class Bidirectional(nn.Module):
         """
         first = (None, None) if state is None else self._pair(state)
         none_reads = not (self.forwards.cell.context or self.backwards.cell.context)
+        given = {"memory": memory, "memory_lengths": memory_lengths}
+        no_memory = not (self.forwards.cell.memory or self.backwards.cell.memory)
         read = {*self.forwards.cell.further, *self.backwards.cell.further}
         unread = {name: each for name, each in inputs.items() if name not in read}
         (ahead, last), (back, last_back) = (
@@ -107,6 +114,7 @@ class Bidirectional(nn.Module):
                 context if layer.cell.context or none_reads else None,
                 embedding=embedding,
                 **({"start": start} if layer.cell.step is not None else {}),
+                **(given if layer.cell.memory or no_memory else {}),
                 **unread,
                 **{name: inputs[name] for name in layer.cell.further if name in inputs},
             )

@@ -20,7 +20,7 @@ from recurra.errors import TensorError
 from recurra.ir import shape_text
 from recurra.lang import Cell
 
-_ARGUMENTS = ("x", "state", "lengths", "context", "embedding", "start")
+_ARGUMENTS = ("x", "state", "lengths", "context", "embedding", "start", "memory", "memory_lengths")
 _IF_FEATURES = "; or, if these are features, make them floating-point numbers"
 
 
@@ -261,32 +261,38 @@ def _check_embedding(home: Home, embedding: Tensor, input_size: int) -> None:
 
 
 def checked_lengths(
-    where: str, lengths: Tensor | Sequence[int], T: int, B: int, device: torch.device
+    where: str,
+    lengths: Tensor | Sequence[int],
+    T: int,
+    B: int,
+    device: torch.device,
+    *,
+    name: str = "lengths",
 ) -> Tensor:
-    """`lengths` as int64 [B] on `device`, each in 0..T."""
+    """`lengths` as int64 [B] on `device`, each in 0..T; `memory_lengths`, each in 1..T."""
     if not isinstance(lengths, Tensor):
-        lengths = _tensor_of(lengths, where)
+        lengths = _tensor_of(lengths, where, name)
     if lengths.numel() == 0:  # torch makes a list of none float32
         lengths = lengths.to(torch.int64)
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(
-            f"{where}: expected lengths of integers, got {lengths.dtype}. "
+            f"{where}: expected {name} of integers, got {lengths.dtype}. "
             f"Pass true steps for each sequence as int64."
         )
     if lengths.shape != (B,):
         raise ValueError(
-            f"{where}: expected lengths of shape ({B},), one for each sequence, got "
+            f"{where}: expected {name} of shape ({B},), one for each sequence, got "
             f"{tuple(lengths.shape)}. Pass one length for each of the {B} sequences."
         )
     lengths = lengths.to(device=device, dtype=torch.int64)
     if torch.compiler.is_compiling():  # a trace has no values: they are looked at when it runs
-        return torch.ops.recurra.lengths_within(lengths, T, where)
+        return torch.ops.recurra.lengths_within(lengths, T, where, name)
     if backends.has_values(lengths):
-        _check_within(lengths, T, where)
+        _check_within(lengths, T, where, name)
     return lengths
 
 
-def _tensor_of(lengths: Sequence[int], where: str) -> Tensor:
+def _tensor_of(lengths: Sequence[int], where: str, name: str) -> Tensor:
     """A list, a tuple or an array of lengths as a tensor."""
     found: Tensor | None = None
     with contextlib.suppress(TypeError, ValueError, RuntimeError):
@@ -295,30 +301,35 @@ def _tensor_of(lengths: Sequence[int], where: str) -> Tensor:
             found = None
     if found is None:
         raise TypeError(
-            f"{where}: expected lengths of integers, got {reprlib.repr(lengths)}. "
+            f"{where}: expected {name} of integers, got {reprlib.repr(lengths)}. "
             f"Pass true steps for each sequence as int64."
         )
     return found
 
 
-def _check_within(lengths: Tensor, T: int, where: str) -> None:
-    wrong = lengths[(lengths < 0) | (lengths > T)]
+def _check_within(lengths: Tensor, T: int, where: str, name: str) -> None:
+    least = 0 if name == "lengths" else 1
+    wrong = lengths[(lengths < least) | (lengths > T)]
     if wrong.numel():
         raise ValueError(
-            f"{where}: expected lengths in 0..{T}, got {wrong[0].item()}. "
-            f"x has {T} steps; a sequence of length 0 is empty, its state stays the first one."
+            f"{where}: expected {name} in {least}..{T}, got {wrong[0].item()}. "
+            + (
+                f"x has {T} steps; a sequence of length 0 is empty, its state stays the first one."
+                if name == "lengths"
+                else f"The memory has {T} positions; a softmax over none is no number."
+            )
         )
 
 
 @library.custom_op("recurra::lengths_within", mutates_args=())
-def _lengths_within(lengths: Tensor, T: int, where: str) -> Tensor:
+def _lengths_within(lengths: Tensor, T: int, where: str, name: str) -> Tensor:
     """The check as an operation of a traced graph, which goes on with what it returns."""
-    _check_within(lengths, T, where)
+    _check_within(lengths, T, where, name)
     return lengths.clone()
 
 
 @_lengths_within.register_fake
-def _lengths_within_shape(lengths: Tensor, T: int, where: str) -> Tensor:
+def _lengths_within_shape(lengths: Tensor, T: int, where: str, name: str) -> Tensor:
     return torch.empty_like(lengths)
 
 
@@ -374,6 +385,41 @@ def checked_context(
                 f"{tuple(tensor.shape)}. It is [batch, size], without batch for a single sequence."
             )
         _check_like(home, f"context {name}", tensor)
+    return given
+
+
+def checked_memory(
+    home: Home,
+    memory: Tensor | Sequence[Tensor] | None,
+    names: tuple[str, ...],
+    sizes: tuple[int, ...],
+    lead: tuple[int | None, ...],
+) -> tuple[Tensor, ...]:
+    """The caller's memories as a tuple, each of its size, dtype and device, all of one length.
+
+    Args:
+        lead: what stands before the size, None for S.
+    """
+    given = () if memory is None else (memory,) if isinstance(memory, Tensor) else tuple(memory)
+    if len(given) != len(names):
+        wanted = f"{len(names)} memory tensors ({', '.join(names)})" if names else "no memory"
+        wanted = f"the memory {names[0]}" if len(names) == 1 else wanted
+        raise TensorError(
+            f"{home.where}: expected {wanted}, got {len(given) or 'none'}. "
+            + ("Pass memory=..., a tuple if there are several." if names else "Leave it out.")
+        )
+    counts = {tensor.shape[lead.index(None)] for tensor in given if tensor.dim() > len(lead)}
+    positions = max(counts, default=0)
+    for name, tensor, size in zip(names, given, sizes, strict=True):
+        shape = (*(positions if length is None else length for length in lead), size)
+        if tuple(tensor.shape) != shape or positions == 0:
+            wanted = ", ".join("S" if length is None else str(length) for length in lead)
+            raise TensorError(
+                f"{home.where}: expected memory {name} of shape ({wanted}, {size}), got "
+                f"{tuple(tensor.shape)}. It is [positions, batch, size], batch first with "
+                f"batch_first=True, with one S >= 1 for all memories of a call."
+            )
+        _check_like(home, f"memory {name}", tensor)
     return given
 
 

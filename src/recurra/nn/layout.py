@@ -38,6 +38,10 @@ class Layout:
         """A state [L*D, B, S] or context [B, C] of the caller, in the order of `x`."""
         if self.unbatched:
             return tensor.unsqueeze(batch_dim)
+        return self.in_order(tensor, batch_dim)
+
+    def in_order(self, tensor: Tensor, batch_dim: int = 0) -> Tensor:
+        """What has a batch dimension already, in the order of `x`."""
         if self.packed is not None and self.packed.sorted_indices is not None:
             return tensor.index_select(batch_dim, self.packed.sorted_indices)
         return tensor

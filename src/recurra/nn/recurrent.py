@@ -16,6 +16,7 @@ from recurra import backends
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.layout import Layout, arranged
+from recurra.nn.memories import Memory, checked_memories
 from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
 from recurra.nn.stream import Stream
@@ -97,6 +98,8 @@ class Recurrent(CellStack):
         lengths: Tensor | Sequence[int] | None = None,
         context: Tensor | Sequence[Tensor] | None = None,
         *,
+        memory: Memory | None = None,
+        memory_lengths: Tensor | Sequence[int] | None = None,
         embedding: Tensor | None = None,
         start: int = 0,
         **inputs: Tensor | PackedSequence,
@@ -122,6 +125,11 @@ class Recurrent(CellStack):
                 of length 0 ends in the state that it starts from.
             context: [B, C], what stays constant through time, read by all layers; a tuple of them
                 for a cell of several.
+            memory: [S, B, K], a sequence of vectors that stays constant through time, read by all
+                layers; [B, S, K] with batch_first; without B for one sequence; a tuple of them for
+                a cell of several; or a PackedSequence, which has its own lengths.
+            memory_lengths: [B] integers in 1..S; None means all S. What a memory holds past them is
+                not looked at, and states over positions are zero there.
             embedding: [V, I], what each token id stands for in the first layer; without it an id is
                 the one-hot vector of size I.
             start: the index of the first step, for cells that read it (`t`); others don't.
@@ -142,6 +150,7 @@ class Recurrent(CellStack):
         if type(x) is not Tensor and has_torch_function((x,)):  # a subclass comes out as it went in
             given = (self, x, state, lengths, context)
             options = {"embedding": embedding, "start": start, **inputs}
+            options |= {"memory": memory, "memory_lengths": memory_lengths}
             return handle_torch_function(Recurrent.forward, (x,), *given, **options)
         backends.settle_after_fork()
         home = self.home
@@ -154,12 +163,18 @@ class Recurrent(CellStack):
             self._say_of_masks()
         further = self._further_in(layout, inputs) if inputs or self.cell.further else ()
         contexts = self._context_in(layout, context)
+        memories, counts = (), None
+        if self.cell.memory or memory is not None or memory_lengths is not None:
+            memories, counts = self._memory_in(layout, memory, memory_lengths)
+        positions = memories[0].shape[1] if memories else 0
         y, states = self.run_layers(
             layout.x,
-            self._states_in(layout, state),
+            self._states_in(layout, state, positions),
             lengths=layout.lengths,
             inputs=further,
             context=contexts,
+            memory=memories,
+            memory_lengths=counts,
             embedding=embedding,
             dropout=self.dropout if self.training else 0.0,
             random=self.training,
@@ -179,13 +194,13 @@ class Recurrent(CellStack):
             )
 
     def _states_in(
-        self, layout: Layout, state: Tensor | Sequence[Tensor] | None
+        self, layout: Layout, state: Tensor | Sequence[Tensor] | None, positions: int
     ) -> tuple[Tensor, ...]:
         """The caller's state, checked, with a batch dimension and in the order of the batch."""
         B = layout.batch_size
         if state is None:
-            return self.first_states(B)
-        shapes = tuple(layout.outside_shape(shape) for shape in self.state_shapes(B))
+            return self.first_states(B, positions)
+        shapes = tuple(layout.outside_shape(shape) for shape in self.state_shapes(B, positions))
         states = checks.checked_states(self.home, state, self.cell.states, shapes)
         return tuple(layout.to_internal(tensor, 1) for tensor in states)
 
@@ -197,6 +212,21 @@ class Recurrent(CellStack):
         shapes = tuple(layout.outside_shape((B, size)) for size in self.context_sizes)
         contexts = checks.checked_context(self.home, context, self.cell.context, shapes)
         return tuple(layout.to_internal(tensor, 0) for tensor in contexts)
+
+    def _memory_in(
+        self, layout: Layout, memory: Memory | None, lengths: Tensor | Sequence[int] | None
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The caller's memories, checked, [B, S, K] each, and their lengths, in the order of x."""
+        memories, counts = checked_memories(
+            self,
+            memory,
+            lengths,
+            layout.batch_size,
+            batch_first=self.batch_first,
+            unbatched=layout.unbatched,
+        )
+        memories = tuple(layout.in_order(each) for each in memories)
+        return memories, None if counts is None else layout.in_order(counts)
 
     def _further_in(
         self, layout: Layout, inputs: Mapping[str, Tensor | PackedSequence]
@@ -215,6 +245,8 @@ class Recurrent(CellStack):
         batch_size: int = 1,
         *,
         context: Tensor | Sequence[Tensor] | None = None,
+        memory: Memory | None = None,
+        memory_lengths: Tensor | Sequence[int] | None = None,
         embedding: Tensor | None = None,
         weights: torch.dtype | None = None,
     ) -> Stream:
@@ -223,6 +255,8 @@ class Recurrent(CellStack):
         Args:
             batch_size: B, how many sequences run side by side.
             context: [B, C], as for `forward`.
+            memory: [S, B, K], and
+            memory_lengths: [B], as for `forward`.
             embedding: [V, I], as for `forward`.
             weights: torch.bfloat16 packs the weights at half the size, for layers that outgrow the
                 cache: states and sums stay in float32.
@@ -230,7 +264,15 @@ class Recurrent(CellStack):
         Raises:
             ValueError: when the layer is bidirectional, or batch or context have wrong sizes.
         """
-        return Stream(self, batch_size, context=context, embedding=embedding, weights=weights)
+        return Stream(
+            self,
+            batch_size,
+            context=context,
+            memory=memory,
+            memory_lengths=memory_lengths,
+            embedding=embedding,
+            weights=weights,
+        )
 
     def explain(self, *, details: bool = False) -> str:
         """Which backend runs this layer, by which plan, and why not another.

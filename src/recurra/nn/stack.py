@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from recurra import backends
 from recurra.compose.spelling import resolved
 from recurra.errors import BackendError
-from recurra.ir import shape_text
+from recurra.ir import POSITIONS, shape_text
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.checks import Home
@@ -120,11 +120,23 @@ class CellStack(nn.Module):
                     )
             checks.check_heads(self.where, self.cell, sizes)
             yield sizes
-            input_size = self.num_directions * self.cell.output_size.evaluate(sizes)
+            output = self.cell.output_size
+            if output != POSITIONS:  # which no layer reads
+                input_size = self.num_directions * output.evaluate(sizes)
 
     def _check_state_sizes(self) -> None:
-        each = [tuple(size.evaluate(s) for size in self.cell.state_sizes) for s in self.layer_sizes]
-        self._state_sizes = each[0]
+        sizes = [size for size in self.cell.state_sizes if size != POSITIONS]
+        each = [tuple(size.evaluate(s) for size in sizes) for s in self.layer_sizes]
+        if POSITIONS in self.cell.state_sizes and self.learned_state:
+            raise ValueError(
+                f"{self.where}: expected learned_state=False for a cell with a state for each "
+                f"position of a memory, got True. Its size is the call's: give a state instead."
+            )
+        if self.cell.output_size == POSITIONS and self.num_layers > 1:
+            raise ValueError(
+                f"{self.where}: expected num_layers=1 for a cell whose output is a number for each "
+                f"position of a memory, got {self.num_layers}. No layer can read that."
+            )
         if len(set(each)) > 1:
             raise ValueError(
                 f"{self.where}: expected states of one size in all layers, got {each}. "
@@ -166,8 +178,8 @@ class CellStack(nn.Module):
                 for name, numbers in shapes.items():
                     parameter = nn.Parameter(torch.empty(numbers, dtype=dtype, device=device))
                     self.register_parameter(_full_name(name, layer, direction), parameter)
-                for name, size in zip(self.cell.states, self._state_sizes, strict=True):
-                    if self.learned_state:
+                if self.learned_state:
+                    for name, size in zip(self.cell.states, self.state_sizes(), strict=True):
                         first = nn.Parameter(torch.zeros(size, dtype=dtype, device=device))
                         self.register_parameter(_first_name(name, layer, direction), first)
 
@@ -198,7 +210,16 @@ class CellStack(nn.Module):
 
     @property
     def output_size(self) -> int:
-        """Features of y: the cell's output size, times the directions."""
+        """Features of y: the cell's output size, times the directions.
+
+        Raises:
+            ValueError: when y has a number for each position of a memory, as many as a call says.
+        """
+        if self.cell.output_size == POSITIONS:
+            raise ValueError(
+                f"{self.where}: expected an output of a size of the layer, got one number for each "
+                f"position of a memory. Take the size of y."
+            )
         return self.num_directions * self.cell.output_size.evaluate(self.layer_sizes[-1])
 
     @property
@@ -264,18 +285,34 @@ class CellStack(nn.Module):
                 raise checks.wrong_parameter(home, full, parameter, shapes[name])
         return parameters
 
-    def state_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
+    def state_sizes(self, positions: int = 0) -> tuple[int, ...]:
+        """The size of each of the cell's states, where a memory has so many positions."""
+        sizes = {**self.layer_sizes[0], **dict.fromkeys(POSITIONS.names, positions)}
+        return tuple(size.evaluate(sizes) for size in self.cell.state_sizes)
+
+    def state_shapes(self, batch_size: int, positions: int = 0) -> tuple[tuple[int, ...], ...]:
         """The shape [L*D, B, S] of each of the cell's states."""
         count = self.num_layers * self.num_directions
-        return tuple((count, batch_size, size) for size in self._state_sizes)
+        return tuple((count, batch_size, size) for size in self.state_sizes(positions))
 
-    def initial_state(self, batch_size: int = 1) -> State:
+    def initial_state(self, batch_size: int = 1, positions: int | None = None) -> State:
         """The state that sequences start from, zeros or learned: one tensor [L*D, B, H], or a tuple
-        of them for several states."""
-        checks.check_sizes(f"{self.where}.initial_state", least=0, batch_size=batch_size)
-        return one_or_all(self.first_states(batch_size))
+        of them for several states.
 
-    def first_states(self, batch_size: int) -> tuple[Tensor, ...]:
+        Args:
+            batch_size: B.
+            positions: of the call's memory, for cells with a state for each of them.
+        """
+        where = f"{self.where}.initial_state"
+        checks.check_sizes(where, least=0, batch_size=batch_size)
+        if POSITIONS in self.cell.state_sizes and positions is None:
+            raise ValueError(
+                f"{where}: expected positions for a cell with a state for each position of a "
+                f"memory, got none. Pass positions=memory.shape[0]."
+            )
+        return one_or_all(self.first_states(batch_size, positions or 0))
+
+    def first_states(self, batch_size: int, positions: int = 0) -> tuple[Tensor, ...]:
         """What each of the cell's states starts from, [L*D, B, S]."""
         if self.learned_state:
             rows = (
@@ -286,7 +323,7 @@ class CellStack(nn.Module):
         home = self.home
         return tuple(
             torch.zeros(shape, dtype=home.dtype, device=home.device)
-            for shape in self.state_shapes(batch_size)
+            for shape in self.state_shapes(batch_size, positions)
         )
 
     def run_layers(
@@ -297,6 +334,8 @@ class CellStack(nn.Module):
         lengths: Tensor | None = None,
         inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
+        memory: tuple[Tensor, ...] = (),
+        memory_lengths: Tensor | None = None,
         embedding: Tensor | None = None,
         dropout: float = 0.0,
         random: bool = False,
@@ -310,6 +349,8 @@ class CellStack(nn.Module):
             lengths: [B] int64 in 0..T.
             inputs: what else the cell reads at each step, [T, B, size] each, for every layer.
             context: [B, C] each, the same for every layer.
+            memory: [B, S, K] each, the same for every layer.
+            memory_lengths: [B] int64 in 1..S.
             embedding: [V, I], for token ids.
             dropout: probability of dropping each feature between layers, now.
             random: whether the cell's random masks are drawn, or at their means.
@@ -318,8 +359,10 @@ class CellStack(nn.Module):
         T, B = x.shape[:2]
         home = self.home
         if T == 0 or B == 0:
-            nothing = self._nothing((x, *states, *inputs, *context, embedding))
-            y = torch.zeros(T, B, self.output_size, dtype=home.dtype, device=home.device)
+            nothing = self._nothing((x, *states, *inputs, *context, *memory, embedding))
+            over = self.cell.output_size == POSITIONS
+            size = self.num_directions * memory[0].shape[1] if over else self.output_size
+            y = torch.zeros(T, B, size, dtype=home.dtype, device=home.device)
             return y + nothing, tuple(state.to(home.dtype) + nothing for state in states)
         if home.in_autocast:
             # The step decides what it computes in low precision; what enters it has one dtype.
@@ -327,6 +370,7 @@ class CellStack(nn.Module):
             states = tuple(state.to(home.dtype) for state in states)
             inputs = tuple(tensor.to(home.dtype) for tensor in inputs)
             context = tuple(tensor.to(home.dtype) for tensor in context)
+            memory = tuple(tensor.to(home.dtype) for tensor in memory)
             embedding = None if embedding is None else embedding.to(home.dtype)
         cell = self.cell if random else self.cell.evaluation
         whole = self._in_one_call(cell, x, states, embedding)
@@ -341,7 +385,11 @@ class CellStack(nn.Module):
                 reverse=self.reverse,
                 dropout=dropout if self.num_layers > 1 else 0.0,
             )
-        run = self._runner(cell, x.device)
+        run, positions = self._runner(cell, x.device), memory[0].shape[1] if memory else 0
+        if memory:
+            run = partial(
+                backends.within_memory(cell, run), memory=memory, memory_lengths=memory_lengths
+            )
         order = None if lengths is None else self._longest_first(x, lengths)
         in_order = lengths
         if order is not None and lengths is not None:
@@ -358,7 +406,7 @@ class CellStack(nn.Module):
                     tuple(state[len(finals)] for state in states),
                     self.checked_parameters(layer, direction, home=home),
                     inputs=inputs,
-                    context=(*context, *self._drawn(cell, layer, T, B, order)),
+                    context=(*context, *self._drawn(cell, layer, T, B, order, positions)),
                     embedding=embedding if layer == 0 else None,
                     lengths=in_order,
                     reverse=self.reverse or direction == 1,
@@ -383,7 +431,7 @@ class CellStack(nn.Module):
         home = self.home
         if home.device.type != "cpu" or home.dtype not in _COMPILED or self.backend == "reference":
             return None
-        if backends.is_followed() or torch.compiler.is_compiling():
+        if backends.is_followed() or torch.compiler.is_compiling() or self.cell.memory:
             return None
         multiplications = sum(
             math.prod(shape)
@@ -421,18 +469,25 @@ class CellStack(nn.Module):
         return dropout(x, p)
 
     def _drawn(
-        self, cell: Cell, layer: int, steps: int, batch: int, order: LongestFirst | None
+        self,
+        cell: Cell,
+        layer: int,
+        steps: int,
+        batch: int,
+        order: LongestFirst | None,
+        positions: int,
     ) -> Iterator[Tensor]:
         """The random masks of a layer, in the order of the cell's inputs."""
         if not cell.masks:
             return
         home = self.home
         lead = {"step": (steps, batch), "sequence": (batch,), "call": ()}
+        sizes = {**self.layer_sizes[layer], **dict.fromkeys(POSITIONS.names, positions)}
         like = torch.empty(0, dtype=home.dtype, device=home.device)
         for node in cell.equations.inputs:
             mask = cell.masks.get(node.name)
             if mask is not None:
-                own = [dim.evaluate(self.layer_sizes[layer]) for dim in mask.shape] or [1]
+                own = [dim.evaluate(sizes) for dim in mask.shape] or [1]
                 drawn = chosen((*lead[mask.each], *own), mask.rate, like).mul_(mask.scale)
                 if order is not None and mask.each != "call":
                     drawn = order.arranged(drawn, len(lead[mask.each]) - 1)

@@ -15,7 +15,9 @@ from recurra.backends import cpu
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.watching import is_followed, what_records
 from recurra.errors import BackendError
+from recurra.ir import POSITIONS
 from recurra.nn import checks
+from recurra.nn.memories import Memory, checked_memories
 from recurra.nn.plain import evaluating, hooks_of, not_rows, what_else
 from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
@@ -46,6 +48,8 @@ class Stream:
         layer: what to run.
         batch_size: B.
         context: [B, C] each, what stays constant through time; copied.
+        memory: [S, B, K] each, sequences of vectors that stay constant through time; copied.
+        memory_lengths: [B] integers in 1..S.
         embedding: what token ids stand for: rows [V, I], or the module that makes them.
         decoder: applied to each output, which then is its output.
         weights: torch.bfloat16 packs the weights of a float32 layer at half the size; None at their
@@ -59,6 +63,8 @@ class Stream:
         batch_size: int = 1,
         *,
         context: Tensor | Sequence[Tensor] | None = None,
+        memory: Memory | None = None,
+        memory_lengths: Tensor | Sequence[int] | None = None,
         embedding: Tensor | nn.Module | None = None,
         decoder: nn.Module | None = None,
         weights: torch.dtype | None = None,
@@ -77,6 +83,10 @@ class Stream:
         self.batch_size = batch_size
         given = checks.checked_context(home, context, layer.cell.context, shapes)
         self._context = tuple(tensor.detach().clone() for tensor in given)
+        self._memory, self._memory_lengths = checked_memories(
+            layer, memory, memory_lengths, batch_size, batch_first=_is_batch_first(layer)
+        )
+        self._memory = tuple(tensor.detach().clone() for tensor in self._memory)
         self._embedding, self._decoder, self._model = embedding, decoder, model
         parts = (layer, embedding, decoder)
         self._modules = tuple(part for part in parts if isinstance(part, nn.Module))
@@ -91,6 +101,14 @@ class Stream:
         self._writer: cpu.Writer | None = None
         self._failure: str | None = None  # why the layer could not be compiled, when it was tried
         self.reset()
+
+    @property
+    def _positions(self) -> int:
+        """S."""
+        return self._memory[0].shape[1] if self._memory else 0
+
+    def _state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return self.layer.state_shapes(self.batch_size, self._positions)
 
     @property
     def state(self) -> State:
@@ -109,8 +127,8 @@ class Stream:
         where, dtype = f"{self.layer.where}.stream", self.layer.home.dtype
         checks.check_start(where, self.layer.cell, dtype, start, 1)
         if state is None:
-            state = self.layer.initial_state(self.batch_size)
-        names, shapes = self.layer.cell.states, self.layer.state_shapes(self.batch_size)
+            state = self.layer.initial_state(self.batch_size, self._positions)
+        names, shapes = self.layer.cell.states, self._state_shapes()
         states = checks.checked_states(self.layer.home, state, names, shapes)
         self._states = tuple(state.detach().clone() for state in states)
         self._num_steps = start
@@ -259,6 +277,8 @@ class Stream:
 
     @property
     def _output_size(self) -> int:
+        if self.layer.cell.output_size == POSITIONS:
+            return self._positions
         return getattr(self._decoder, "out_features", self.layer.output_size)
 
     def _tensors(self) -> list[Tensor]:
@@ -280,6 +300,7 @@ class Stream:
         # the layer may have moved since
         self._states = tuple(state.to(home.device, home.dtype) for state in self._states)
         self._context = tuple(tensor.to(home.device, home.dtype) for tensor in self._context)
+        self._memory = tuple(tensor.to(home.device, home.dtype) for tensor in self._memory)
         with evaluating(*self._called):
             if self._model is not None and what_else(self._model) is not None:
                 y, self._states = self._call_of(self._model, x)
@@ -302,6 +323,8 @@ class Stream:
                 self._states,
                 inputs=inputs,
                 context=self._context,
+                memory=self._memory,
+                memory_lengths=self._memory_lengths,
                 embedding=rows,
                 start=self._num_steps,
             )
@@ -318,6 +341,8 @@ class Stream:
         options: dict[str, Any] = {}
         if self._context:
             options["context"] = one_or_all(self._context)
+        if self._memory:
+            options |= self._memory_options()
         if rows is not None:
             options["embedding"] = rows
         if self.layer.cell.step is not None:
@@ -335,8 +360,15 @@ class Stream:
                 f"{self.batch_size}, size] and the state for one step, got {_form(found)}. "
                 f"Call it for whole sequences instead."
             )
-        names, shapes = self.layer.cell.states, self.layer.state_shapes(self.batch_size)
+        names, shapes = self.layer.cell.states, self._state_shapes()
         return y, checks.checked_states(self.layer.home, found[1], names, shapes)
+
+    def _memory_options(self) -> dict[str, Any]:
+        """The memory in the form in which the layer takes it."""
+        memory = self._memory
+        if not _is_batch_first(self.layer):
+            memory = tuple(each.transpose(0, 1) for each in memory)
+        return {"memory": one_or_all(memory), "memory_lengths": self._memory_lengths}
 
     def _settle(self) -> None:
         """Take the state back from the compiled code, which is then dropped."""
@@ -457,6 +489,8 @@ class Stream:
             return f"backend={self.layer.backend!r} was asked for"
         if self._failure is not None:
             return self._failure
+        if self._memory:
+            return cpu.NO_MEMORIES
         for reason in map(what_else, self._called):
             if reason is not None:
                 return f"{reason}, so it is called at each step"
@@ -514,6 +548,10 @@ def _step_outside_of_graphs(
     # not as a decorator: that would load torch's compiler for everyone
     step: Any = torch.compiler.disable(Stream.__call__, reason=reason)
     return step(stream, x_t, out=out, **inputs)
+
+
+def _is_batch_first(layer: CellStack) -> bool:
+    return getattr(layer, "batch_first", False)
 
 
 def _form(found: object) -> str:

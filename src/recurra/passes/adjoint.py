@@ -7,7 +7,18 @@ of outer products, so weight gradients come out as one product over all steps.
 
 from collections.abc import Mapping
 
-from recurra.ir import OPS, Graph, Group, Node, apply, cotangents, leaf
+from recurra.ir import (
+    OPS,
+    POSITIONS,
+    Graph,
+    Group,
+    Node,
+    apply,
+    cotangents,
+    is_matrix,
+    is_rows,
+    leaf,
+)
 from recurra.passes.hoist import section
 
 Accumulate = Mapping[Node, str | None]
@@ -71,9 +82,22 @@ def _reach(graph: Graph, sources: Accumulate) -> set[Node]:
 
 
 def _accumulated(cotangent: Node, how: str | None) -> Node:
-    if how is None or len(cotangent.shape) == 2:
+    if how is None or is_matrix(cotangent.shape):
         return cotangent  # a matrix's cotangent is made of outer products, which are sums already
+    if is_rows(cotangent.shape) and how == "total_time":
+        return _total_of_rows(cotangent)
     return apply(how, cotangent)
+
+
+def _total_of_rows(cotangent: Node) -> Node:
+    """The sum over time, of each term by itself: numbers times a vector make no rows for that."""
+    if cotangent.op in ("add", "sub") and all(is_rows(a.shape) for a in cotangent.inputs):
+        return apply(cotangent.op, *map(_total_of_rows, cotangent.inputs))
+    if cotangent.op == "mul":
+        for numbers, vector in (cotangent.inputs, cotangent.inputs[::-1]):
+            if numbers.shape == (POSITIONS,) and vector.shape == cotangent.shape[1:]:
+                return apply("outer_time", numbers, vector)
+    return apply("total_time", cotangent)
 
 
 def reads(graph: Graph) -> tuple[Node, ...]:

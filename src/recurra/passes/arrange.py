@@ -8,7 +8,7 @@ g * i * (1 - i), into one factor.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from recurra.ir import Dim, Graph, Node, apply, rebuild, use_counts
+from recurra.ir import Dim, Graph, Node, apply, has_positions, is_rows, rebuild, use_counts
 from recurra.passes.rates import Rate, rates
 from recurra.passes.simplify import cut, join, simplest, zeros
 
@@ -53,7 +53,8 @@ def spread(graph: Graph) -> Graph:
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         if node.op == "mul":
             for whole, other in (inputs, inputs[::-1]):
-                if whole.op == "concat" and len(whole.shape) == 1:
+                is_vector = len(whole.shape) == 1 and not has_positions(other.shape)
+                if whole.op == "concat" and is_vector:
                     return _spread(whole, other)
         return simplest(apply(node.op, *inputs, **dict(node.attrs))) if inputs else node
 
@@ -110,7 +111,7 @@ def _sum(
     terms: list[tuple[int, Node]], rate_of: Mapping[Node, Rate], new: Mapping[Node, Node]
 ) -> Node:
     rated = _pads_to_concat([_Term(rate_of[term], sign, new[term]) for sign, term in terms])
-    rated = _factored(rated)
+    rated = _vectors_first(_factored(rated))
     # positive first spares a negation; products last let a backend add into them (gemm, beta = 1)
     rated.sort(key=lambda term: (term.rate, term.sign < 0, term.node.op == "matvec"))
     first, *rest = rated
@@ -118,6 +119,22 @@ def _sum(
     for term in rest:
         total = simplest(apply("add" if term.sign > 0 else "sub", total, term.node))
     return total
+
+
+def _vectors_first(terms: list[_Term]) -> list[_Term]:
+    """The terms with those that are no rows of a memory, and change with each step, as one: what
+    is added to each row is added up once."""
+    rows = [term for term in terms if is_rows(term.node.shape)]
+    vectors = [term for term in terms if term not in rows and term.rate > Rate.CONTEXT]
+    if not rows or len(vectors) < 2:
+        return terms
+    vectors.sort(key=lambda term: (term.rate, term.sign < 0, term.node.op == "matvec"))
+    first, *others = vectors
+    total = first.node if first.sign > 0 else simplest(apply("neg", first.node))
+    for term in others:
+        total = simplest(apply("add" if term.sign > 0 else "sub", total, term.node))
+    rest = [term for term in terms if term not in vectors]
+    return [*rest, _Term(max(term.rate for term in vectors), 1, total)]
 
 
 def _factored(terms: list[_Term]) -> list[_Term]:

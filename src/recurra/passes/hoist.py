@@ -8,7 +8,7 @@ loop for all steps at once, the loop itself, and what can run after it; it serve
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from recurra.ir import OPS, Graph, Group, Node, topological
+from recurra.ir import OPS, Graph, Group, Node, is_rows, topological
 from recurra.passes.rates import Rate, rates
 
 
@@ -145,17 +145,21 @@ def split(
     """
     next_names = set(carried.values())
     next_values = [node for name, node in graph.outputs if name in next_names]
-    depends = dependents(graph, carried)
-    needed = set(topological(next_values, stop=graph.inputs))
     nodes = graph.nodes()
+    sums = {node for node in nodes if OPS[node.op].group is Group.ACCUMULATION}
+    # rows of a memory are never there for all steps at once, but for sums of them
+    summed = dependents(graph, sums)
+    rows = [node for node in nodes if is_rows(node.shape) and node not in summed]
+    depends = dependents(graph, {*carried, *rows})
+    needed = set(topological([*next_values, *rows], stop=graph.inputs))
     early = {node for node in nodes if node not in depends}
     if fixed is not None:
         early = _worth_hoisting(graph, early, fixed)
     body = {node for node in nodes if node in needed and node not in early}
     if not late:
-        sums = {node for node in nodes if OPS[node.op].group is Group.ACCUMULATION}
-        outside_loop = early | dependents(graph, sums)
+        outside_loop = early | summed
         body |= {node for node in nodes if _is_elementwise(node) and node not in outside_loop}
+    body |= {node for node in nodes if is_summed_in_loop(node)}
     outside = [node for node in nodes if node not in early and node not in body]
     finals = [(name, node) for name, node in graph.outputs if name not in next_names]
     inputs = set(graph.inputs)
@@ -181,6 +185,12 @@ def split(
         ),
         after=section([node for _, node in finals], known={*inputs, *taps}, names=finals),
     )
+
+
+def is_summed_in_loop(node: Node) -> bool:
+    """Whether it is a sum over time of rows of a memory, which are added up as they come."""
+    is_sum = OPS[node.op].group is Group.ACCUMULATION
+    return is_sum and any(is_rows(child.shape) for child in node.inputs)
 
 
 def _is_elementwise(node: Node) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import IntEnum
 
-from recurra.ir import Graph, Node
+from recurra.ir import Graph, Node, has_positions
 
 
 class Rate(IntEnum):
@@ -18,6 +18,8 @@ class Rate(IntEnum):
 LEAF_RATES: Mapping[str, Rate] = {
     "parameter": Rate.ONCE,
     "context": Rate.CONTEXT,
+    "memory": Rate.CONTEXT,
+    "positions": Rate.CONTEXT,
     "input": Rate.SEQUENCE,  # x, which may be token ids
     "further": Rate.SEQUENCE,  # what else is given at each step
     "step": Rate.SEQUENCE,
@@ -30,7 +32,7 @@ LEAF_RATES: Mapping[str, Rate] = {
 
 MASK_KINDS = ("mask", "sequence mask", "call mask")
 # inputs that nothing is differentiated by
-CONSTANT_KINDS = ("step", *MASK_KINDS)
+CONSTANT_KINDS = ("step", "positions", *MASK_KINDS)
 
 
 def leaf_rates(graph: Graph) -> dict[Node, Rate]:
@@ -39,8 +41,13 @@ def leaf_rates(graph: Graph) -> dict[Node, Rate]:
 
 
 def rates(graph: Graph, given: Mapping[Node, Rate]) -> dict[Node, Rate]:
-    """The rate of every node: that of its most frequent input; `given` holds the graph's inputs."""
+    """The rate of every node: that of its most frequent input; `given` holds the graph's inputs.
+
+    What the input makes of a memory belongs to the step, which has no rows for all steps at once.
+    """
     found = dict(given)
     for node in graph.nodes():
-        found[node] = max((found[child] for child in node.inputs), default=Rate.ONCE)
+        rate = max((found[child] for child in node.inputs), default=Rate.ONCE)
+        in_loop = rate is Rate.SEQUENCE and has_positions(node.shape)
+        found[node] = Rate.STEP if in_loop else rate
     return found

@@ -5,7 +5,7 @@ Common subexpressions need no rule: nodes are interned, so equal ones are one no
 
 from collections.abc import Callable
 
-from recurra.ir import OPS, Dim, Graph, Group, Node, apply, const, rebuild
+from recurra.ir import OPS, Dim, Graph, Group, Node, apply, const, has_positions, rebuild
 
 Rule = Callable[[Node], Node | None]
 
@@ -162,7 +162,7 @@ def _slice(node: Node) -> Node | None:
         return cut(a.inputs[0], axis, a.attr("start") + start, size)
     if a.op == "concat" and a.attr("axis") == axis:
         return _slice_of_concat(a, axis, start, size)
-    if a.op == "expand":
+    if a.op == "expand" and (not a.inputs[0].shape or has_positions(a.inputs[0].shape)):
         return apply("expand", a.inputs[0], shape=node.shape)
     return None
 

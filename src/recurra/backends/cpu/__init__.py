@@ -1,6 +1,6 @@
 """Plans as C++: a loop body is scheduled, printed, compiled, cached and called."""
 
-from recurra.backends.cpu.backend import CpuBackend, unsuitable
+from recurra.backends.cpu.backend import NO_MEMORIES, CpuBackend, unsuitable
 from recurra.backends.cpu.compiler import Compiler, found_compiler
 from recurra.backends.cpu.gate import address_of_step, bound
 from recurra.backends.cpu.snapshot import Snapshot
@@ -8,6 +8,7 @@ from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer,
 from recurra.backends.cpu.writing import Writer, Written
 
 __all__ = [
+    "NO_MEMORIES",
     "Compiler",
     "CpuBackend",
     "Snapshot",

@@ -41,6 +41,11 @@ class CpuBackend(ReferenceBackend):
         memory: str = "normal",
         or_else: Callable[[str], None] | None = None,
     ) -> None:
+        if cell.memory:
+            raise BackendError(
+                f"backend 'cpu': expected a cell without memory, got {cell.name}: {NO_MEMORIES}. "
+                f"Use backend='reference', or 'auto'."
+            )
         super().__init__(cell, memory=memory)
         self.plan = _plan(cell, low=memory == "low")
         self.attempts = Attempts(or_else)
@@ -93,6 +98,8 @@ class CpuBackend(ReferenceBackend):
             self.plan, sizes, like.float(), products=products, attempts=self.attempts
         )
 
+
+NO_MEMORIES = "loops of cells that read a memory are not compiled yet"
 
 _DTYPES = (torch.float32, torch.bfloat16)
 

@@ -73,6 +73,7 @@ class NativeBackend:
         *,
         inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
+        memory: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         lengths: Tensor | None = None,
         reverse: bool = False,

@@ -19,11 +19,11 @@ from recurra.backends.reference.repeated import RepeatedExecutor
 from recurra.backends.reference.sizes import solve
 from recurra.backends.report import describe
 from recurra.backends.watching import GRADIENTS, is_watched, outliving, transform
-from recurra.ir import Node
+from recurra.ir import POSITIONS, Node, has_positions
 from recurra.lang import Cell
 from recurra.passes import MASK_KINDS, Plan, plan
 
-_KINDS = ("input", "state", "further", "context", *MASK_KINDS, "parameter")
+_KINDS = ("input", "state", "further", "context", *MASK_KINDS, "memory", "positions", "parameter")
 _FEW_BITS = (torch.bfloat16, torch.float16)
 # a state's numbers over all steps above which fresh memory costs more than calls to torch
 _LEAN_ABOVE = 300_000
@@ -59,6 +59,7 @@ class ReferenceBackend:
         leaves = cell.equations.inputs
         of_kind = {kind: [n for n in leaves if n.attr("kind") == kind] for kind in _KINDS}
         self._x = next(iter(of_kind["input"]), None)
+        self._inside = next(iter(of_kind["positions"]), None)
         self._others = tuple(node for kind in _KINDS[1:] for node in of_kind[kind])
         self._scalars = tuple(node for node in of_kind["parameter"] if not node.shape)
 
@@ -70,6 +71,7 @@ class ReferenceBackend:
         *,
         inputs: tuple[Tensor, ...] = (),
         context: tuple[Tensor, ...] = (),
+        memory: tuple[Tensor, ...] = (),
         embedding: Tensor | None = None,
         lengths: Tensor | None = None,
         reverse: bool = False,
@@ -84,6 +86,8 @@ class ReferenceBackend:
             inputs: what else is given at each step, [T, B, size] each.
             context: [B, C] each, then the cell's random masks in the order of its inputs: those for
                 each step [T, B, size], those for each sequence [B, size], those for each call.
+            memory: [B, S, K] each, then [B, S], 1 at each sequence's own positions and 0 past them,
+                as `within_memory` makes it.
             embedding: [V, I], what token ids stand for; None makes them one-hot vectors of size I.
             lengths: [B] int64 in 0..T; None means all T.
             reverse: run from the last step to the first.
@@ -102,6 +106,7 @@ class ReferenceBackend:
                 {name: parameters[name].float() for name in self.cell.parameters},
                 inputs=tuple(each.float() for each in inputs),
                 context=tuple(each.float() for each in context),
+                memory=tuple(each.float() for each in memory),
                 embedding=None if embedding is None else embedding.float(),
                 lengths=lengths,
                 reverse=reverse,
@@ -109,11 +114,11 @@ class ReferenceBackend:
             )
             return y.to(dtype), tuple(final.to(dtype) for final in finals)
         values = [parameters[name] for name in self.cell.parameters]
-        rest = [*context, *values, *([] if embedding is None else [embedding])]
+        rest = [*context, *memory, *values, *([] if embedding is None else [embedding])]
         given = [x, *states, *inputs, *rest]
         if x.shape[0] == 0:
             bound = self.bound(given, None, reverse=reverse, start=start)
-            y = states[0].new_zeros(0, x.shape[1], bound.executor.output_size)
+            y = states[0].new_zeros(0, x.shape[1], bound.executor.output_size(bound.call))
             return y, tuple(state.clone() for state in states)
         transformed = transform(given)
         if transformed is not None:
@@ -126,6 +131,7 @@ class ReferenceBackend:
                 values,
                 inputs=inputs,
                 context=context,
+                memory=memory,
                 embedding=embedding,
                 lengths=lengths,
                 reverse=reverse,
@@ -208,6 +214,7 @@ class ReferenceBackend:
             batch=x.shape[1],
             reverse=reverse,
             start=start,
+            positions=0 if self._inside is None else values[self._inside].shape[-1],
         )
         return Bound(executor=executor, call=call, leaves=values, nodes=nodes)
 
@@ -226,14 +233,16 @@ class ReferenceBackend:
 
     def _executor(self, values: Values, variant: bool, like: Tensor, blank: bool) -> Executor:
         """The executor for tensors of these shapes; solving for the sizes is not for every call."""
-        shapes = tuple(v.shape[-len(n.shape) :] for n, v in values.items() if n.shape)
+        shapes = tuple(_own_shape(node, value) for node, value in values.items() if node.shape)
+        if self._inside is not None:
+            _check_positions(values)
         if blank:  # what it would keep are fake tensors
-            executor = self._new_executor(variant, solve(values), like)
+            executor = self._new_executor(variant, _sizes(values), like)
             executor.blank = True
             return executor
         key = (variant, self._x in values, shapes, like.dtype, like.device)
         if key not in self._executors:
-            sizes = solve(values)
+            sizes = _sizes(values)
             _check_shapes(values, sizes)
             with outliving():
                 executor = self._new_executor(variant, sizes, like)
@@ -244,6 +253,28 @@ class ReferenceBackend:
 @lru_cache(maxsize=512)
 def _plan(cell: Cell, *, lean: bool, low: bool) -> Plan:
     return plan(cell.equations, lean=lean, low=low)
+
+
+def _sizes(values: Values) -> dict[str, int]:
+    """The sizes of a layer: all but the number of positions, which is the call's."""
+    return {name: size for name, size in solve(values).items() if name not in POSITIONS.names}
+
+
+def _own_shape(node: Node, value: Tensor) -> tuple[int, ...]:
+    """The shape of a node's value, without time and batch, and without positions."""
+    own = value.shape[-len(node.shape) :]
+    return own[1:] if has_positions(node.shape) else own
+
+
+def _check_positions(values: Values) -> None:
+    """Raise ValueError unless all that is over positions has as many."""
+    counts = {n.name: v.shape[-len(n.shape)] for n, v in values.items() if has_positions(n.shape)}
+    if len(set(counts.values())) > 1:
+        got = ", ".join(f"{name} with {count}" for name, count in counts.items())
+        raise ValueError(
+            f"backend: expected memories and states over positions of one length, got {got}. Pass "
+            f"tensors of sizes that agree."
+        )
 
 
 def _check_alike(values: Mapping[Node, Tensor], like: Tensor) -> None:
@@ -265,8 +296,10 @@ def _check_alike(values: Mapping[Node, Tensor], like: Tensor) -> None:
 def _check_shapes(values: Mapping[Node, Tensor], sizes: Mapping[str, int]) -> None:
     """Raise ValueError unless every value has the shape that the cell gives it, lead aside."""
     for node, value in values.items():
-        known = all(name in sizes for dim in node.shape for name in dim.names)
-        shape = tuple(dim.evaluate(sizes) for dim in node.shape) if known else ()
+        # how many positions there are was looked at by itself
+        own = node.shape[1:] if has_positions(node.shape) else node.shape
+        known = all(name in sizes for dim in own for name in dim.names)
+        shape = tuple(dim.evaluate(sizes) for dim in own) if known else ()
         if known and tuple(value.shape)[value.dim() - len(shape) :] != shape:
             raise ValueError(
                 f"backend: expected {node.name} of shape {shape} for {dict(sizes)}, got "

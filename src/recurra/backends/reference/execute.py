@@ -6,13 +6,14 @@ step to step ("stepped") have time in front.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recurra.backends.reference.blank import blank_run
-from recurra.backends.reference.loops import LoopResult, TimeLoop
+from recurra.backends.reference.loops import LoopResult, TimeLoop, shape_of
 from recurra.backends.reference.program import Program, reads_identity
 from recurra.backends.watching import outliving
 from recurra.ir import Graph, Node, apply
@@ -40,6 +41,7 @@ class Call:
         reverse: run from the last step to the first.
         start: index of the first step, for cells that read it.
         plain: only operations that torch can transform, none of which writes to memory in place.
+        positions: S, how many vectors the memory has; 0 where there is none.
     """
 
     ids: Tensor | None
@@ -50,6 +52,7 @@ class Call:
     reverse: bool
     start: int
     plain: bool = False
+    positions: int = 0
 
     @property
     def order(self) -> range:
@@ -107,11 +110,13 @@ class Executor:
         stepped = set(plan.sequence.graph.output_nodes)
         stepped |= {n for n in plan.inputs if LEAF_RATES[n.attr("kind")] is Rate.SEQUENCE}
         stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
+        stepped |= dependents(plan.loop.before, stepped)
         self._stepped = stepped | dependents(plan.reverse.before, stepped)
         self._in_loop = {*plan.loop.body.nodes(), *plan.states}
         self._outputs = {
             keep: self._handed_out(plan.residuals if keep else ()) for keep in (False, True)
         }
+        self._before = {keep: self._before_loop(keep) for keep in (False, True)}
         self._after = {keep: self._after_loop(keep) for keep in (False, True)}
         self._bodies = {keep: self._body(keep) for keep in (False, True)}
         self._reverse_body = self._with_late_carried()
@@ -136,10 +141,18 @@ class Executor:
             return apply("expand", output, shape=output.shape)
         return output
 
+    def _before_loop(self, keep: bool) -> Graph:
+        """What is computed before the loop for all steps at once, with what `keep` wants of it."""
+        before, residuals = self.plan.loop.before, self.plan.residuals if keep else ()
+        made = set(before.nodes())
+        outputs = (*before.output_nodes, *(node for node in residuals if node in made))
+        return section(dict.fromkeys(outputs), known=before.inputs)
+
     def _after_loop(self, keep: bool) -> Graph:
         """What is computed after the loop for all steps at once, with what `keep` wants of it."""
         after, residuals = self.plan.loop.after, self.plan.residuals if keep else ()
-        late = [node for node in residuals if node not in self._in_loop]
+        known = {*self._in_loop, *self._before[keep].output_nodes}
+        late = [node for node in residuals if node not in known]
         recorded = self._in_loop.intersection(residuals)
         known = {*after.inputs, *self.plan.loop.body.inputs, *recorded}
         own = [] if self._is_written(keep) else after.output_nodes
@@ -234,7 +247,7 @@ class Executor:
         values.update(self._run(self._extended[plan.once, keep], values))
         values.update(self._run(self._extended[plan.context, keep], values))
         values.update(self._run_sequence(values, leaves, call, keep))
-        values.update(self._run(plan.loop.before, values))
+        values.update(self._run(self._before[keep], values))
         looped = self._loop(keep, values, call)
         values.update(looped.records)
         values.update(self._run(self._after[keep], values))
@@ -256,9 +269,9 @@ class Executor:
         """V."""
         return self._size(self._in()) if call.one_hot else leaves[self._in()].shape[0]
 
-    def shape_of(self, node: Node) -> tuple[int, ...]:
-        """The shape of a node's value, without time and batch."""
-        return tuple(dim.evaluate(self._sizes) for dim in node.shape)
+    def shape_of(self, node: Node, call: Call) -> tuple[int, ...]:
+        """The shape of a node's value, without time and batch; (1,) of a number."""
+        return shape_of(node, self._sizes, call.positions)
 
     def _in(self) -> Node:
         assert self._x is not None
@@ -310,11 +323,18 @@ class Executor:
         body, history = self._body_and_history(keep)
         first = [values[state] for state in states]
         if self.blank:
-            looped = blank_run(body, states, first, call.steps, history, self._size)
+            shape = partial(self.shape_of, call=call)
+            looped = blank_run(body, states, first, call.steps, history, shape)
         else:
             loop = self._time_loop(body, states, skip=False)
             looped = loop.run(
-                values, first, call.order, history=history, active=call.active, plain=call.plain
+                values,
+                first,
+                call.order,
+                history=history,
+                active=call.active,
+                plain=call.plain,
+                positions=call.positions,
             )
         return self._only_made(looped, keep)
 
@@ -341,10 +361,9 @@ class Executor:
                 )
         return self._loops[body]
 
-    @property
-    def output_size(self) -> int:
+    def output_size(self, call: Call) -> int:
         """O."""
-        return self._size(self._output)
+        return self.shape_of(self._output, call)[0]
 
     def _size(self, node: Node) -> int:
         return node.shape[0].evaluate(self._sizes) if node.shape else 1
@@ -413,7 +432,7 @@ class Executor:
         nodes = [(self._output, (call.steps, call.batch))]
         nodes += [(state, (call.batch,)) for state in self.plan.states]
         return [
-            self._zeros(node, lead) if d is None or d._is_zerotensor() else d
+            self._zeros(node, lead, call) if d is None or d._is_zerotensor() else d
             for (node, lead), d in zip(nodes, (d_y, *d_finals), strict=True)
         ]
 
@@ -467,7 +486,8 @@ class Executor:
         """The reverse loop: the cotangents of the first states, and what comes after reads."""
         body, leaves = self._reverse_body, self.plan.step.seeds[1:]
         if self.blank:
-            return blank_run(body, leaves, d_finals, call.steps, {}, self._size)
+            shape = partial(self.shape_of, call=call)
+            return blank_run(body, leaves, d_finals, call.steps, {}, shape)
         width = max(d.shape[-1] for d in d_finals)
 
         def early(steps: slice) -> Values:
@@ -483,6 +503,7 @@ class Executor:
             active=call.active,
             early=early,
             chunk=max(_CHUNK // max(call.batch * width, 1), _MIN_CHUNK),
+            positions=call.positions,
         )
 
     def _section_cotangents(
@@ -503,7 +524,7 @@ class Executor:
         for seed, node in zip(part.seeds, part.graph.output_nodes, strict=True):
             d = found.pop(node, None)
             if d is None:  # nothing that was asked for depends on it
-                d = self._zeros(node, lead)
+                d = self._zeros(node, lead, call)
             seeds[seed] = self._to_table(d, leaves, call) if table else d
         if not seeds:
             return {}
@@ -518,9 +539,8 @@ class Executor:
             values.update(self._run(again, rows, identity))
         return self._run_adjoint(part.adjoint, part.wanted, values, needed, identity)
 
-    def _zeros(self, node: Node, lead: tuple[int, ...]) -> Tensor:
-        shape = self.shape_of(node) or (1,)
-        return self._like.new_zeros(*lead, *shape)
+    def _zeros(self, node: Node, lead: tuple[int, ...], call: Call) -> Tensor:
+        return self._like.new_zeros(*lead, *self.shape_of(node, call))
 
     def vocabulary(self, leaves: Mapping[Node, Tensor], call: Call) -> int:
         """V: how many tokens there are, where the input is token ids."""

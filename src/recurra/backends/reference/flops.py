@@ -3,17 +3,19 @@ multiplied and added. All that is not a product counts as nothing, as in torch."
 
 import math
 
-from recurra.backends.reference.execute import Bound, Executor
+from recurra.backends.reference.execute import Bound
 from recurra.ir import Graph, Node
 from recurra.passes import Section
 from recurra.passes.hoist import section
+
+_PRODUCTS = ("matvec", "outer", "rows_product", "rows_dot", "weighted_sum", "outer_time")
 
 
 def forward_flops(bound: Bound) -> int:
     """The products of a run."""
     plan = bound.executor.plan
     parts = (plan.once, plan.context, plan.sequence, plan.step)
-    return sum(_flops(part.graph, bound.executor) * _times(part, bound) for part in parts)
+    return sum(_flops(part.graph, bound) * _times(part, bound) for part in parts)
 
 
 def backward_flops(bound: Bound, wanted: set[Node]) -> int:
@@ -29,9 +31,9 @@ def backward_flops(bound: Bound, wanted: set[Node]) -> int:
             if part.wanted[int(name)] in needed or part.wanted[int(name)] in carried
         ]
         graph = section(outputs, known=part.adjoint.inputs)
-        total += _flops(graph, executor) * _times(part, bound)
+        total += _flops(graph, bound) * _times(part, bound)
     if plan.low:  # it runs again
-        total += _flops(plan.sequence.graph, executor) * _times(plan.sequence, bound)
+        total += _flops(plan.sequence.graph, bound) * _times(plan.sequence, bound)
     return total
 
 
@@ -47,12 +49,19 @@ def _times(part: Section, bound: Bound) -> int:
     return call.steps * call.batch
 
 
-def _flops(graph: Graph, executor: Executor) -> int:
-    return sum(_flops_of(node, executor) for node in graph.nodes())
+def _flops(graph: Graph, bound: Bound) -> int:
+    return sum(_flops_of(node, bound) for node in graph.nodes())
 
 
-def _flops_of(node: Node, executor: Executor) -> int:
+def _flops_of(node: Node, bound: Bound) -> int:
+    if node.op not in _PRODUCTS:
+        return 0
+    own, *read = (bound.executor.shape_of(each, bound.call) for each in (node, *node.inputs))
     if node.op == "matvec":
-        matrix, operand = map(executor.shape_of, node.inputs)
-        return 2 * math.prod(matrix) * math.prod(operand[1:])
-    return 2 * math.prod(executor.shape_of(node)) if node.op == "outer" else 0
+        return 2 * math.prod(read[0]) * math.prod(read[1][1:])
+    if node.op == "rows_product":
+        return 2 * math.prod(own) * read[1][1]
+    rows = max(read, key=len)  # of an outer product its own, where it is of rows the sum of theirs
+    if node.op == "outer":
+        return 2 * math.prod(own) * math.prod(rows[:-1])
+    return 2 * math.prod(own if node.op == "outer_time" else rows)

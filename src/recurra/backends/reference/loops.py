@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.backends.reference.ops import IN_PLACE, kernel
+from recurra.backends.reference.ops import IN_PLACE, kernel, outer
 from recurra.backends.reference.program import fused_products, number
-from recurra.ir import Graph, Node, topological
+from recurra.ir import POSITIONS, Graph, Node, has_positions, is_rows, topological
+from recurra.passes.hoist import is_summed_in_loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,8 @@ class LoopResult:
 
     Attributes:
         carried: the values after the last step.
-        records: what was recorded, [T, B, size], by node.
+        records: what was recorded, [T, B, size], by node; of rows of a memory [T, B, S, size], and
+            of a sum of them over time the sum.
         cleared: what was recorded of steps past a sequence's end is zero.
     """
 
@@ -35,11 +37,11 @@ class Record:
     """One value at every step: rows of one tensor, written in place, or a list under autograd and
     wherever else torch has to follow (`plain`)."""
 
-    def __init__(self, rows: int, like: Tensor, size: int, plain: bool) -> None:
+    def __init__(self, rows: int, like: Tensor, shape: tuple[int, ...], plain: bool) -> None:
         self._whole: Tensor | None = None
         self.rows: list[Tensor | None] = [None] * rows
         if not (plain or torch.is_grad_enabled()):
-            self._whole = like.new_empty(rows, like.shape[0], size)
+            self._whole = like.new_empty(rows, like.shape[0], *shape)
             self.rows = list(self._whole.unbind(0))
 
     def stacked(self, first: int, count: int) -> Tensor:
@@ -48,6 +50,19 @@ class Record:
             whole = count == len(self.rows)
             return self._whole if whole else self._whole[first : first + count]
         return torch.stack([row for row in self.rows[first : first + count] if row is not None])
+
+
+class _Sum(Record):
+    """A value that is added up over the steps, in the one row that there is."""
+
+    def __init__(self) -> None:
+        super().__init__(1, torch.empty(0, device="cpu", dtype=torch.float32), (), True)
+
+    def stacked(self, first: int, count: int) -> Tensor:
+        """The sum."""
+        (total,) = self.rows
+        assert total is not None, "a loop has a step at least"
+        return total
 
 
 class TimeLoop:
@@ -95,6 +110,7 @@ class TimeLoop:
         early: Callable[[slice], Mapping[Node, Tensor]] | None = None,
         chunk: int | None = None,
         plain: bool = False,
+        positions: int = 0,
     ) -> LoopResult:
         """Run the body for every step in `order`.
 
@@ -107,6 +123,7 @@ class TimeLoop:
             early: gives the stepped inputs that are not in `values`, for some steps at a time.
             chunk: for how many.
             plain: see `Call`.
+            positions: see `Call`.
         """
         steps, ahead = len(order), 1 if order.step > 0 else 0
         start = order.start + 1 - ahead
@@ -115,10 +132,15 @@ class TimeLoop:
         for i, node in enumerate(self._carried):
             record = None
             if node in history:
-                record = Record(steps + 1, first[i], first[i].shape[-1], plain)
+                record = Record(steps + 1, first[i], first[i].shape[1:], plain)
                 carried[i] = record.rows[start] = _put(record.rows[start], carried[i])
             past.append(record)
-        extra = [Record(steps, first[0], self._width(node), plain) for node in self._extra]
+        extra = [
+            _Sum()
+            if is_summed_in_loop(node)
+            else Record(steps, first[0], shape_of(node, self._sizes, positions), plain)
+            for node in self._extra
+        ]
         stepped: dict[Node, list[Tensor | None]] = {
             node: list(values[node].unbind(0)) if node in values else [None] * steps
             for node in self._stepped
@@ -144,8 +166,11 @@ class TimeLoop:
                 records[history[node]] = record.stacked(ahead, steps)
         return LoopResult(carried=carried, records=records)
 
-    def _width(self, node: Node) -> int:
-        return node.shape[0].evaluate(self._sizes) if node.shape else 1
+
+def shape_of(node: Node, sizes: Mapping[str, int], positions: int) -> tuple[int, ...]:
+    """The shape of a node's value, without time and batch, where a memory has so many positions."""
+    shape = tuple(positions if d == POSITIONS else d.evaluate(sizes) for d in node.shape)
+    return shape or (1,)
 
 
 def _chunks(order: range, size: int) -> list[range]:
@@ -157,6 +182,11 @@ def _put(target: Tensor | None, value: Tensor) -> Tensor:
     if target is None or target is value:
         return value
     return target.copy_(value)
+
+
+def _add(total: Tensor | None, value: Tensor) -> Tensor:
+    """`total` with `value` added, which is nobody else's."""
+    return value.clone() if total is None else total.add_(value)
 
 
 class _Printer:
@@ -179,6 +209,8 @@ class _Printer:
         self._names.update({node: f"c{i}" for i, node in enumerate(carried)})
         self._scope: dict[str, Any] = {
             "put": _put,
+            "add": _add,
+            "outer": outer,
             "where": torch.where,
             "addmm": torch.addmm,
             "mm": torch.mm,
@@ -250,10 +282,27 @@ class _Printer:
                 function = f"k{i}"
                 self._scope[function] = kernel(node, self._sizes)
                 call = f"{function}({', '.join(self._names[child] for child in node.inputs)}"
+            if is_summed_in_loop(node):
+                lines += self._summed(name, node)
+                self._names[node] = name
+                continue
             in_place = node in places and node.op in IN_PLACE and _has_batch(node)
+            in_place = in_place and not has_positions(node.shape)
             lines.append(f"{name} = {call}{f', out={places[node]}' if in_place else ''})")
             self._names[node] = name
         return lines
+
+    def _summed(self, name: str, node: Node) -> list[str]:
+        """What a step adds to a sum over time; of steps past a sequence's end nothing."""
+        given = [self._names[child] for child in node.inputs]
+        own = [f"g{i}" for i in range(len(given))]
+        lines = [f"{', '.join(own)}, = {', '.join(given)},"]
+        if self._skip:
+            pairs = zip(own, node.inputs, strict=True)
+            lines.append("if active is not None:")
+            lines += [f"    {g} = where({_mask(child)}, {g}, 0.0)" for g, child in pairs]
+        call = f"outer({', '.join(own)})" if node.op == "outer" else own[0]
+        return [*lines, f"{name} = {call}"]
 
     def _turned(self, matrix: Node) -> str:
         """The name of a matrix's transpose, which is made before the loop when the matrix is."""
@@ -265,15 +314,20 @@ class _Printer:
         """After a step: records, and the carried values of the next one."""
         outputs = self._body.output_nodes
         count = len(self._carried)
+        extra = list(enumerate(outputs[count:]))
+        sums = [i for i, node in extra if is_summed_in_loop(node)]
         lines = [
-            f"e{i}[t] = put(e{i}[t], {self._names[node]})" for i, node in enumerate(outputs[count:])
+            f"e{i}[0] = add(e{i}[0], {self._names[node]})"
+            if i in sums
+            else f"e{i}[t] = put(e{i}[t], {self._names[node]})"
+            for i, node in extra
         ]
         if self._skip:
             # what was kept of a step past the end may not be finite, and zero times that is NaN
             lines += [
-                f"if active is not None: e{i}[t] = put(e{i}[t], where(a, e{i}[t], 0.0))"
-                for i, node in enumerate(outputs[count:])
-                if _has_batch(node)
+                f"if active is not None: e{i}[t] = put(e{i}[t], where({_mask(node)}, e{i}[t], 0.0))"
+                for i, node in extra
+                if _has_batch(node) and i not in sums
             ]
         for i, node in enumerate(outputs[:count]):
             spread = "" if _has_batch(node) else f".expand_as(c{i})"
@@ -282,6 +336,11 @@ class _Printer:
         lines += [f"    x{i} = where(a, x{i}, h{i})" for i in range(count)]
         lines += [f"c{i} = p{i}[t + ahead] = put(p{i}[t + ahead], x{i})" for i in range(count)]
         return lines
+
+
+def _mask(node: Node) -> str:
+    """The steps inside their sequence, with as many dimensions as the node's value."""
+    return "a.unsqueeze(-1)" if is_rows(node.shape) else "a"
 
 
 def _unpacked(prefix: str, nodes: Sequence[Node], source: str) -> list[str]:

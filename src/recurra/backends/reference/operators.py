@@ -80,6 +80,7 @@ def run(
     *,
     inputs: Sequence[Tensor] = (),
     context: Sequence[Tensor] = (),
+    memory: Sequence[Tensor] = (),
     embedding: Tensor | None = None,
     lengths: Tensor | None = None,
     reverse: bool = False,
@@ -87,7 +88,7 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """`Backend.run` through the operators, for T >= 1; parameters in the order of the cell."""
     (x, *inputs), active = padded((x, *inputs), lengths)
-    rest = [*context, *parameters, *([] if embedding is None else [embedding])]
+    rest = [*context, *memory, *parameters, *([] if embedding is None else [embedding])]
     leaves = [x, *states, *inputs, *rest]
     keep = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
     kind = x.device.type

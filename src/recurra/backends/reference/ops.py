@@ -1,7 +1,8 @@
 """The torch spelling of every operation.
 
 Values carry time and batch in front: a vector of size H is [H], [B, H] or [T, B, H], a scalar is
-[1], [B, 1] or [T, B, 1], a matrix is [R, C]. Leading dimensions broadcast.
+[1], [B, 1] or [T, B, 1], a matrix is [R, C]. Leading dimensions broadcast. Over a memory, numbers
+are [..., S] and rows [..., S, K]; where S is 1 it stands for all positions.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recurra.ir import Node
+from recurra.ir import OPS, POSITIONS, Group, Node, has_positions, is_rows
 
 Kernel = Callable[..., Tensor]
 Sizes = Mapping[str, int]
@@ -19,7 +20,23 @@ Sizes = Mapping[str, int]
 def kernel(node: Node, sizes: Sizes) -> Kernel:
     """The torch function that computes `node` from the values of its inputs."""
     maker = _MAKERS.get(node.op)
-    return maker(node, sizes) if maker is not None else _PLAIN[node.op]
+    function = maker(node, sizes) if maker is not None else _PLAIN[node.op]
+    is_wide = is_rows(node.shape) and OPS[node.op].group is Group.ELEMENTWISE
+    return _on_rows(function, node) if is_wide else function
+
+
+def _on_rows(function: Kernel, node: Node) -> Kernel:
+    """An elementwise function where some operands have no positions, or no features."""
+    axes = tuple(
+        None if is_rows(child.shape) else -1 if child.shape in ((), (POSITIONS,)) else -2
+        for child in node.inputs
+    )
+
+    def on_rows(*values: Tensor) -> Tensor:
+        pairs = zip(values, axes, strict=True)
+        return function(*(v if axis is None else v.unsqueeze(axis) for v, axis in pairs))
+
+    return on_rows if any(axes) else function
 
 
 def _compare(function: Callable[[Tensor, Tensor], Tensor]) -> Kernel:
@@ -41,12 +58,47 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
     return a @ b
 
 
-def _outer(d: Tensor, v: Tensor) -> Tensor:
+def outer(d: Tensor, v: Tensor) -> Tensor:
     """The sum over all leading dimensions of d v^T."""
     if d.shape[:-1] != v.shape[:-1]:
         lead = torch.broadcast_shapes(d.shape[:-1], v.shape[:-1])
         d, v = d.expand(*lead, d.shape[-1]), v.expand(*lead, v.shape[-1])
     return d.reshape(-1, d.shape[-1]).t() @ v.reshape(-1, v.shape[-1])
+
+
+def _rows_dot(rows: Tensor, vector: Tensor) -> Tensor:
+    """[..., S]: each of the rows [..., S, K] times a vector [..., K]."""
+    if vector.dim() == 1:
+        return rows @ vector
+    if vector.dim() == 3 == rows.dim():  # the same rows at all steps: one product a sequence
+        return (vector.transpose(0, 1) @ rows.transpose(1, 2)).transpose(0, 1)
+    return (rows @ vector.unsqueeze(-1)).squeeze(-1)
+
+
+def _weighted_sum(numbers: Tensor, rows: Tensor) -> Tensor:
+    """[..., K]: the rows [..., S, K], each times its number [..., S], summed."""
+    if numbers.shape[-1] != rows.shape[-2]:
+        numbers = numbers.expand(*numbers.shape[:-1], rows.shape[-2])
+    if numbers.dim() == 3 == rows.dim():
+        return (numbers.transpose(0, 1) @ rows).transpose(0, 1)
+    return (numbers.unsqueeze(-2) @ rows).squeeze(-2)
+
+
+def _outer_time(numbers: Tensor, vector: Tensor) -> Tensor:
+    """[B, S, K]: numbers [T, B, S] times a vector [T, B, K], summed over time."""
+    if numbers.dim() == 3 == vector.dim():
+        return numbers.permute(1, 2, 0) @ vector.transpose(0, 1)
+    numbers, vector = (v.sum(0) if v.dim() == 3 else v for v in (numbers, vector))
+    return numbers.unsqueeze(-1) * vector.unsqueeze(-2)
+
+
+def _overlaps(windows: Tensor) -> Tensor:
+    """[..., S]: to each position what the windows [..., S, W] of those beside it have of it."""
+    width = windows.shape[-1]
+    wide = F.pad(windows, (0, 0, width // 2, width // 2))
+    # position s is entry w of the window around s - w + W // 2
+    parts = wide.unfold(-2, width, 1)  # [..., S, W, shift]
+    return parts.flip(-1).diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
 def _total(v: Tensor) -> Tensor:
@@ -85,7 +137,14 @@ _PLAIN: dict[str, Kernel] = {
     "ne": _compare(torch.ne),
     "where": _where,
     "transpose": lambda m: m.t(),
-    "outer": _outer,
+    "rows_product": _matvec,
+    "rows_dot": _rows_dot,
+    "weighted_sum": _weighted_sum,
+    "sum_rows": lambda rows: rows.sum(-2),
+    "max_rows": lambda rows: rows.amax(-2),
+    "outer_time": _outer_time,
+    "overlaps": _overlaps,
+    "outer": outer,
     "total": _total,
     "total_time": lambda v: v.sum(0),
 }
@@ -111,20 +170,42 @@ def _make_matvec(node: Node, _sizes: Sizes) -> Kernel:
 
 
 def _make_sum(node: Node, _sizes: Sizes) -> Kernel:
+    if is_rows(node.inputs[0].shape):
+        return lambda rows: rows.sum(-1)
     if len(node.inputs[0].shape) == 2:
         return lambda m: m.sum().reshape(1)
     return lambda v: v.sum(-1, keepdim=True)
 
 
-def _make_max(_node: Node, _sizes: Sizes) -> Kernel:
+def _make_max(node: Node, _sizes: Sizes) -> Kernel:
+    if is_rows(node.inputs[0].shape):
+        return lambda rows: rows.amax(-1)
     return lambda v: v.amax(-1, keepdim=True)
 
 
 def _make_expand(node: Node, sizes: Sizes) -> Kernel:
+    if has_positions(node.shape):
+        return _spread(node, sizes)
     shape = tuple(dim.evaluate(sizes) for dim in node.shape)
     if len(shape) == 2:
         return lambda v: v.expand(shape)
     return lambda v: v.expand(*v.shape[:-1], shape[0])
+
+
+def _spread(node: Node, sizes: Sizes) -> Kernel:
+    """Over positions, and features too, of which there is one; S stays 1."""
+    own = node.inputs[0].shape
+    if not is_rows(node.shape):
+        return lambda v: v
+    if own and not has_positions(own):
+        return lambda v: v.unsqueeze(-2)
+    size = node.shape[1].evaluate(sizes)
+    return lambda v: v.unsqueeze(-1).expand(*v.shape, size)
+
+
+def _make_windows(node: Node, _sizes: Sizes) -> Kernel:
+    width = node.attr("width")
+    return lambda v: F.pad(v, (width // 2, width // 2)).unfold(-1, width, 1)
 
 
 def _dim(node: Node) -> int:
@@ -133,6 +214,8 @@ def _dim(node: Node) -> int:
 
 def _make_concat(node: Node, _sizes: Sizes) -> Kernel:
     dim = _dim(node)
+    if is_rows(node.shape):
+        return lambda *parts: torch.cat(_of_one_lead(parts), dim)
     if len(node.shape) == 2:
         return lambda *parts: torch.cat(parts, dim)
 
@@ -144,6 +227,11 @@ def _make_concat(node: Node, _sizes: Sizes) -> Kernel:
         return torch.cat(parts, dim, out=out)
 
     return concat
+
+
+def _of_one_lead(rows: tuple[Tensor, ...]) -> list[Tensor]:
+    lead = torch.broadcast_shapes(*(part.shape[:-1] for part in rows))
+    return [part.expand(*lead, part.shape[-1]) for part in rows]
 
 
 def _make_slice(node: Node, sizes: Sizes) -> Kernel:
@@ -166,5 +254,6 @@ _MAKERS: dict[str, Callable[[Node, Sizes], Kernel]] = {
     "expand": _make_expand,
     "concat": _make_concat,
     "slice": _make_slice,
+    "windows": _make_windows,
     "pad": _make_pad,
 }

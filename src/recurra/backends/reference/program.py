@@ -76,7 +76,7 @@ def fused_products(graph: Graph) -> dict[Node, Node]:
             continue
         for child in reversed(node.inputs):
             is_product = child.op == "matvec" and len(child.shape) == 1 and child not in inputs
-            if is_product and uses[child] == 1:
+            if is_product and uses[child] == 1 and child.shape == node.shape:
                 fused[node] = child
                 break
     return fused
