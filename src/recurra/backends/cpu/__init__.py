@@ -3,6 +3,7 @@
 from recurra.backends.cpu.backend import NO_MEMORIES, CpuBackend, unsuitable
 from recurra.backends.cpu.compiler import Compiler, found_compiler
 from recurra.backends.cpu.gate import address_of_step, bound
+from recurra.backends.cpu.measure import measure
 from recurra.backends.cpu.snapshot import Snapshot
 from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer, obstacle
 from recurra.backends.cpu.writing import Writer, Written
@@ -21,6 +22,7 @@ __all__ = [
     "affine_layer",
     "bound",
     "found_compiler",
+    "measure",
     "obstacle",
     "unsuitable",
 ]

@@ -93,9 +93,18 @@ class CpuBackend(ReferenceBackend):
         return states[0].dtype is torch.bfloat16 or torch.is_autocast_enabled("cpu")
 
     def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        products = torch.bfloat16 if variant else torch.float32
+        return self._executor_of(variant, sizes, like)
+
+    def _executor_of(
+        self, variant: bool, sizes: Mapping[str, int], like: Tensor, *, measured: bool = False
+    ) -> CpuExecutor:
         return CpuExecutor(
-            self.plan, sizes, like.float(), products=products, attempts=self.attempts
+            self.plan,
+            sizes,
+            like.float(),
+            products=torch.bfloat16 if variant else torch.float32,
+            attempts=self.attempts,
+            measured=measured,
         )
 
 

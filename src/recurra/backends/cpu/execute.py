@@ -70,6 +70,7 @@ class CpuExecutor(Executor):
     Args:
         products: bfloat16 to round the operands of products to it.
         attempts: what becomes of a loop that cannot be built.
+        measured: loops count what their threads spend their time on.
     """
 
     writes_output = True
@@ -82,9 +83,11 @@ class CpuExecutor(Executor):
         *,
         products: torch.dtype = torch.float32,
         attempts: Attempts | None = None,
+        measured: bool = False,
     ) -> None:
         super().__init__(plan, sizes, like)
         self._products = products
+        self._measured = measured
         self._attempts = attempts or Attempts()
         self._by_torch: Executor | None = None
         self._reads = set(self.backward_reads())
@@ -99,6 +102,11 @@ class CpuExecutor(Executor):
         self._asked_before: dict[tuple[bool, frozenset[Node]], _Asked] = {}
         fixed = self._early_fixed.nodes()
         self._only_transposes = all(node.op == "transpose" for node in fixed)
+
+    @property
+    def loops(self) -> tuple[CompiledLoop, ...]:
+        """Those that were run so far."""
+        return tuple(self._compiled.values())
 
     def check_second_derivative(self) -> None:
         """Compiled loops have first derivatives only."""
@@ -223,6 +231,7 @@ class CpuExecutor(Executor):
                     before=before,
                     after=after,
                     products=self._products,
+                    measured=self._measured,
                 )
             except BackendError as error:
                 self._attempts.failed(error)

@@ -131,7 +131,7 @@ const Kernels float32 = table<Float32>, bfloat16 = table<BFloat16>;
 
 extern const Fact facts[];
 const Fact facts[] = {FACT(sizeof(Array)), FACT(sizeof(Matrix)), FACT(sizeof(Carried)),
-                      FACT(sizeof(Call)), FACT(offsetof(Call, kernels)), FACT(64 % PW),
+                      FACT(sizeof(Call)), FACT(offsetof(Call, kernels)), FACT(NUM_PARTS), FACT(64 % PW),
                       FACT(BLOCK_COLUMNS <= 64), FACT(BLOCK_ROWS), FACT(LARGE_SUM),
                       FACT(Float32::depth(1, LARGE_SUM + 1) <= 1024), FACT(BFloat16::depth(1, 1)),
                       FACT(in_tiles(1)), {nullptr, 0}};

@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import math
+import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from recurra.ir import Dim, Graph, Node
 _LONG = ctypes.c_long
 _POINTER = ctypes.c_void_p
 CACHE_BYTES = 1 << 20
+# what a thread's time goes to, in the order of the enum `Part` of runtime.hpp
+PARTS = ("packing", "products before steps", "products", "elementwise", "waiting", "after steps")
 _PANEL = 64  # rows are rounded up to this many numbers, whatever the target's panels
 # Sequences times steps of a chunk. What a chunk computes should stay in the L2; sums that do not
 # fit there go through memory once a chunk, which larger ones make rarer.
@@ -67,6 +70,7 @@ class Call(ctypes.Structure):
         ("threads", _LONG),
         ("by_panel", _LONG),
         ("packed_already", _LONG),
+        ("spent", _POINTER),
         ("kernels", _POINTER),
     )
 
@@ -77,6 +81,7 @@ _FACTS = {
     "sizeof(Carried)": 2 * _LONG_BYTES,
     "sizeof(Call)": ctypes.sizeof(Call),
     "offsetof(Call, kernels)": Call.kernels.offset,
+    "NUM_PARTS": len(PARTS),
     f"{_PANEL} % PW": 0,
     f"BLOCK_COLUMNS <= {_PANEL}": 1,
     "BLOCK_ROWS": _BLOCK_ROWS,
@@ -159,6 +164,12 @@ class CompiledLoop:
         before: how inputs of the body are computed from what `run` gets.
         after: what is computed from what the body records.
         products: bfloat16 to round the operands of products to it; sums stay in float32.
+        measured: count what its threads spend their time on.
+
+    Attributes:
+        spent: by thread and part (`PARTS`), ticks of all runs so far, where they are counted.
+        launched_s: seconds of all runs so far, likewise.
+        skip: as it was given.
     """
 
     def __init__(
@@ -172,7 +183,13 @@ class CompiledLoop:
         before: Sequence[Bulk] = (),
         after: Sequence[Bulk] = (),
         products: torch.dtype = torch.float32,
+        measured: bool = False,
     ) -> None:
+        self.spent: Tensor | None = None
+        self.launched_s = 0.0
+        self.skip = skip
+        self._measured = measured
+        self._spent_at = 0
         self.plan: Schedule = schedule(body, carried, len(carried), before=before, after=after)
         self._stepped = stepped
         self._size_names = _size_names(body, before, after)
@@ -182,7 +199,8 @@ class CompiledLoop:
         self._first_outside = self._kernels["first_outside"]
         self._first_outside.restype = _LONG
         self._first_outside.argtypes = (_POINTER, _LONG, _LONG)
-        self._function = load_library('#include "runtime.hpp"\n' + self.source, ("run",))["run"]
+        head = "#define MEASURED\n" * measured + '#include "runtime.hpp"\n'
+        self._function = load_library(head + self.source, ("run",))["run"]
         self._function.restype = None
         self._function.argtypes = (ctypes.POINTER(Call),)
         # what follows from the sizes is worked out here, not at every call
@@ -264,7 +282,10 @@ class CompiledLoop:
         prepared = self.prepare(
             values, first, order, wanted=wanted, lengths=lengths, live=live, ids=ids, tables=tables
         )
+        begun = time.perf_counter() if self._measured else 0.0
         prepared.launch()
+        if self._measured:
+            self.launched_s += time.perf_counter() - begun
         found: dict[Node, Tensor] = {**prepared.arrays, **prepared.sums}
         last = []
         ahead = 1 if order.step > 0 else 0
@@ -403,10 +424,20 @@ class CompiledLoop:
             threads,
             int(layout.by_panel),
             0,
+            self._counters(threads),
             self._table,
         )
         alive += (block, lengths, live, ids)
         return Prepared(self._function, call, carried, arrays, sums, tuple(alive))
+
+    def _counters(self, threads: int) -> int | None:
+        """Where so many threads count their time; None where they don't."""
+        if not self._measured:
+            return None
+        if self.spent is None or len(self.spent) < threads:
+            self.spent, self._spent_at = gate.fresh(threads, len(PARTS), dtype=torch.int64)
+            self.spent.zero_()
+        return self._spent_at
 
     def _layout(self, steps: int, batch: int, threads: int, wanted: Wanted) -> "_Layout":
         """Where in its working memory a run of such a shape has what; found once for each."""

@@ -100,6 +100,7 @@ class _Printer:
         self.line("const Share share = {me, threads, c.by_panel != 0, unit};")
         self.line("[[maybe_unused]] const Thread thread(*c.kernels);")
         self.line("[[maybe_unused]] float *const space = space_of(c, threads, me);")
+        self.line("[[maybe_unused]] Meter meter(c, me);")
         self._print_packing()
         self.open("for (long k0 = 0; k0 < c.steps; k0 += c.chunk) {")
         self.line("const long k1 = k0 + c.chunk < c.steps ? k0 + c.chunk : c.steps;")
@@ -109,11 +110,12 @@ class _Printer:
         self.line("const Range own_rows = share.rows(live), ended = share.rows(B - live);")
         if self.plan.before or self.plan.after:
             self.line("const Chunk chunk = {t0, t0 + k1 - k0, B, live, share};")
-        self._print_bulk(self.plan.before)
+        self._print_bulk(self.plan.before, "BEFORE")
+        self.line("meter.in(ELEMENTWISE);")
         self.open("for (long k = k0; k < k1; ++k) {")
         self._print_step()
         self.close()
-        self._print_bulk(self.plan.after)
+        self._print_bulk(self.plan.after, "AFTER")
         self.close()
         self.close("});")
         self.close()
@@ -129,14 +131,15 @@ class _Printer:
                 f"c.kernels->pack(c.matrices[{i}], {rows}, {columns}, "
                 f"panels({rows}) * me / threads, panels({rows}) * (me + 1) / threads);"
             )
-        self.line("barrier.wait(threads);")
+        self.line("meter.wait(barrier, threads);")
         self.close()
 
-    def _print_bulk(self, work: tuple[Bulk, ...]) -> None:
+    def _print_bulk(self, work: tuple[Bulk, ...], part: str) -> None:
         """What is done for all steps of a chunk; threads meet before it and after it."""
         if not work:
             return
-        self.line("barrier.wait(threads);")
+        self.line(f"meter.in({part});")
+        self.line("meter.wait(barrier, threads);")
         for item in work:
             # what comes before the steps reads inputs, even where a step records the same
             known = self.plan.inputs if item in self.plan.before else self.plan.arrays
@@ -158,7 +161,7 @@ class _Printer:
                 sums.setdefault(item.operand, []).append(item)
         for operand, items in sums.items():
             self._print_sums(operand, items)
-        self.line("barrier.wait(threads);")
+        self.line("meter.wait(barrier, threads);")
 
     def _print_sums(self, operand: Node, items: list[Bulk]) -> None:
         """Sums over a chunk with the same left operand, which is packed once for all."""
@@ -219,6 +222,8 @@ class _Printer:
 
     def _print_phase(self, phase: Phase) -> None:
         count = len(phase.products)
+        if count:
+            self.line("meter.in(PRODUCTS);")
         if count == 1:
             self._print_product(phase.products[0])
         elif count:
@@ -229,11 +234,13 @@ class _Printer:
                 self._print_product(product)
                 self.close("break;")
             self.close()
+        if count:
+            self.line("meter.in(ELEMENTWISE);")
         if not (phase.groups or phase.gathers or phase.reductions or phase.copies):
-            self.line("if (c.by_panel) barrier.wait(threads);")
+            self.line("if (c.by_panel) meter.wait(barrier, threads);")
             return
         if phase.products:
-            self.line("if (c.by_panel && !unit) barrier.wait(threads);")
+            self.line("if (c.by_panel && !unit) meter.wait(barrier, threads);")
         if self.plan.unit is None:
             self.open("for (long r = rows.first; r < rows.last; ++r) {")
         else:
@@ -248,7 +255,7 @@ class _Printer:
             self._print_copy(node, place)
         self.close()
         if self._has_products():
-            self.line("if (c.by_panel) barrier.wait(threads);")
+            self.line("if (c.by_panel) meter.wait(barrier, threads);")
 
     def _print_product(self, product: Product) -> None:
         rows, columns = (dim(size) for size in self.plan.matrices[product.matrix].shape)
@@ -348,7 +355,7 @@ class _Printer:
         # rows are masked whole, whoever has computed which features of them
         apart = "c.by_panel" if self._has_products() else "unit"
         if not self._has_products():  # else threads have met already
-            self.line("if (c.lengths && unit) barrier.wait(threads);")
+            self.line("if (c.lengths && unit) meter.wait(barrier, threads);")
         self.open("const auto stay = [&](long r) {")
         for i, node in enumerate(self.plan.carried):
             size = _size(node)
@@ -377,7 +384,7 @@ class _Printer:
         self.line("clear(r, false);")
         self.close()
         self.close()
-        self.line(f"if (c.lengths && {apart}) barrier.wait(threads);")
+        self.line(f"if (c.lengths && {apart}) meter.wait(barrier, threads);")
 
     def _records(self) -> tuple[Node, ...]:
         return self.plan.graph.output_nodes[len(self.plan.carried) :]
