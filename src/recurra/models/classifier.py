@@ -6,19 +6,19 @@ Letters: T time, B batch, V vocabulary, E word vector, S vector of a word's spel
 word, I channels of a series, H output of the recurrent layers, K classes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
+from recurra.models.classifier_stream import ClassifierStream
 from recurra.models.parts import Names, Part
 from recurra.models.saving import Model, layer_options
 from recurra.models.scaling import Scaling, as_series, without_gaps
@@ -509,7 +509,7 @@ class Classifier(Model):
         best = names[int(probabilities.argmax())]
         return Prediction(label=best, probability=values[best], probabilities=values)
 
-    def stream(self, batch_size: int = 1) -> "ClassifierStream":
+    def stream(self, batch_size: int = 1) -> ClassifierStream:
         """This model one step at a time, keeping its state: what it believes after each.
 
         Raises:
@@ -572,63 +572,6 @@ class Classifier(Model):
             **layer_options(self.recurrent),
             "dtype": str(self.decoder.weight.dtype).removeprefix("torch."),
         }
-
-
-class ClassifierStream:
-    """A classifier step by step, without gradients or dropout: `model.stream()`.
-
-    Called with one step it returns the probabilities of the classes after it and keeps the state.
-    """
-
-    def __init__(self, model: Classifier, batch_size: int = 1) -> None:
-        if model.recurrent.bidirectional:
-            raise ValueError(
-                f"{type(model).__name__}.stream: expected a one-way model, got bidirectional=True, "
-                f"which reads from the end too and believes nothing before it is there. Use "
-                f"predict, or a model with bidirectional=False."
-            )
-        self.model = model
-        self._pooling = model.pooling.running()
-        self._layer = model.recurrent.stream(batch_size)
-
-    def reset(self) -> None:
-        """Begin new sequences."""
-        self._layer.reset()
-        self._pooling.reset()
-
-    def __call__(
-        self, x_t: Tensor, *, pieces: Tensor | None = None
-    ) -> Float[Tensor, "batch classes"]:
-        """The probabilities after this step, [B, K].
-
-        Args:
-            x_t: token ids [B], or unscaled values [B, I].
-            pieces: [B, C], how the words are spelled; only for a model with subwords.
-        """
-        model = self.model
-        with evaluating(model), torch.no_grad():
-            x, spelled, _ = model._arranged(
-                x_t.unsqueeze(0 if not model.batch_first else 1),
-                None if pieces is None else pieces.unsqueeze(0 if not model.batch_first else 1),
-            )
-            if model.embedding is None:
-                vectors = model._scaled(x)[0]
-            else:
-                check_token_ids(type(model).__name__, x, model.vocab_size or 0)
-                vectors = model._vectors(x[0], None if spelled is None else spelled[0])
-            pooled = self._pooling(self._layer(vectors))
-            return model.decoder(pooled).softmax(dim=-1)
-
-    def read(self, text: str) -> Iterator[tuple[str, Prediction]]:
-        """Each token of a text, and what the model says after it; goes on where it stands."""
-        model = self.model
-        ids, _, pieces = model.encode([text])
-        for step, token_id in enumerate(ids[:, 0]):
-            spelled = None if pieces is None else pieces[step]
-            probabilities = self(token_id[None], pieces=spelled)
-            assert model.vocabulary is not None
-            token = model.vocabulary.decode([int(token_id)])
-            yield token, model._prediction(probabilities[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
