@@ -49,6 +49,12 @@ MODELS = {
         "--eval-every 36",
         target=82.5,
     ),
+    "words, n-grams of 3 to 5 and pairs": Model(
+        flags="--level whitespace --pooling mean --epochs 4 --spelling ngrams "
+        "--embedding-size 100 --subword-size 100 --pair-buckets 80000 --input-dropout 0.5 "
+        "--word-dropout 0.2 --eval-every 36",
+        target=82.5,
+    ),
     "words and n-grams of 2 to 6": Model(
         flags="--level whitespace --pooling mean --epochs 4 --spelling ngrams --shortest-ngram 2 "
         "--longest-ngram 6 --ngram-buckets 60000 --embedding-size 100 --subword-size 100 "

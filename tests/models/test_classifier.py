@@ -38,6 +38,12 @@ def of_ids(**options: Any) -> rc.Classifier:
     return rc.Classifier(**{"num_classes": K, **sizes, **options})
 
 
+def of_pairs(**options: Any) -> rc.Classifier:
+    model = of_ids(pair_buckets=30, pair_size=3, **options)
+    nn.init.normal_(model.get_parameter("pairs.weight"))
+    return model
+
+
 def of_series(**options: Any) -> rc.Classifier:
     return rc.Classifier(**{"num_classes": K, "input_size": IN, "hidden_size": 8, **options})
 
@@ -73,7 +79,7 @@ def test_equals_the_same_model_from_torch(bidirectional: bool) -> None:
     torch.testing.assert_close(model(ids, LENGTHS), wanted)
 
 
-@pytest.mark.parametrize("make", [of_ids, of_series])
+@pytest.mark.parametrize("make", [of_ids, of_pairs, of_series])
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_padding_reaches_neither_results_nor_gradients(
@@ -101,11 +107,11 @@ def test_padding_reaches_neither_results_nor_gradients(
         torch.testing.assert_close(found[0][b], model(clean[:length, b]))  # alone, without a batch
 
 
-@pytest.mark.parametrize("make", [of_ids, of_series])
+@pytest.mark.parametrize("make", [of_ids, of_pairs, of_series])
 def test_batch_first(make: Any) -> None:
     first, model = make(batch_first=True), make()
     first.load_state_dict(model.state_dict())
-    x = torch.randint(V, (T, B)) if make is of_ids else torch.randn(T, B, IN)
+    x = torch.randn(T, B, IN) if make is of_series else torch.randint(V, (T, B))
     torch.testing.assert_close(first(x.transpose(0, 1), LENGTHS), model(x, LENGTHS))
 
 
@@ -124,6 +130,21 @@ def test_pieces_are_joined_with_the_word_and_their_padding_is_not_read() -> None
         ids.masked_fill(wrong, 10_000), lengths, pieces=pieces.masked_fill(wrong[..., None], 9999)
     )
     torch.testing.assert_close(logits, wanted)
+
+
+def test_the_mean_of_pairs_is_joined_to_what_is_pooled() -> None:
+    model, ids = of_pairs(), torch.randint(V, (T, B))
+    assert model.embedding is not None
+    assert model.pairs is not None
+    y, _ = model.recurrent(model.embedding(ids), lengths=LENGTHS)
+    features = torch.cat([model.pooling(y, LENGTHS), model.pairs(ids, LENGTHS)], -1)
+    torch.testing.assert_close(model(ids, LENGTHS), model.decoder(features))
+    model.word_dropout = 1.0
+    y, _ = model.recurrent(torch.zeros(T, B, 5), lengths=LENGTHS)  # no pair of dropped words counts
+    features = torch.cat([model.pooling(y, LENGTHS), torch.zeros(B, 3)], -1)
+    torch.testing.assert_close(model(ids, LENGTHS), model.decoder(features))
+    model.reset_parameters()
+    assert (model.pairs.weight == 0).all()
 
 
 def test_first_predictions_are_close_to_uniform() -> None:
@@ -243,12 +264,16 @@ def test_what_cannot_be_predicted_is_named() -> None:
         series.predict(["good"])
 
 
+@pytest.mark.parametrize("pair_buckets", [0, 30])
 @pytest.mark.parametrize("kind", SPELLINGS)
 @pytest.mark.parametrize("pooling", ["last", "max", "max+mean"])
 def test_stream_of_texts_believes_what_the_model_says_of_the_text_so_far(
-    kind: str, pooling: str
+    kind: str, pooling: str, pair_buckets: int
 ) -> None:
-    model = of_texts(SPELLINGS[kind], pooling=pooling, num_layers=2, dropout=0.3)
+    options = {"num_layers": 2, "dropout": 0.3, "pair_buckets": pair_buckets}
+    model = of_texts(SPELLINGS[kind], pooling=pooling, **options)
+    if model.pairs is not None:
+        nn.init.normal_(model.pairs.weight)
     stream = model.stream()
     for _ in range(2):
         so_far = []
@@ -280,10 +305,12 @@ def test_stream_of_what_needs_the_end_is_refused() -> None:
 # ---- to disk and back ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("pair_buckets", [0, 30])
 @pytest.mark.parametrize("kind", SPELLINGS)
-def test_saves_all_that_it_needs(tmp_path: Path, kind: str) -> None:
+def test_saves_all_that_it_needs(tmp_path: Path, kind: str, pair_buckets: int) -> None:
     model = of_texts(
         SPELLINGS[kind],
+        pair_buckets=pair_buckets,
         bidirectional=True,
         pooling="attention+last",
         attention_size=3,
@@ -296,10 +323,13 @@ def test_saves_all_that_it_needs(tmp_path: Path, kind: str) -> None:
         word_dropout=0.2,
         input_dropout=0.3,
     )
+    if model.pairs is not None:
+        nn.init.normal_(model.pairs.weight)
     model.save(tmp_path)
     loaded = rc.load(tmp_path)
     assert isinstance(loaded, rc.Classifier)
     assert loaded.config == model.config
+    assert ("pair_buckets" in loaded.config) == (pair_buckets > 0)
     assert loaded.predict(TEXTS) == model.predict(TEXTS)
 
 
@@ -374,6 +404,10 @@ def test_takes_nothing_that_means_something_else() -> None:
     swapped = of_texts(SPELLINGS["ngrams"], cell="gru", labels=["good", "bad"])
     left = swapped.init_from(source).left
     assert left == dict.fromkeys(["decoder.weight", "decoder.bias"], "other outputs there")
+    words = WordVocabulary.build(TEXTS, lower=True)
+    pairs, others = (of_texts(vocabulary=v, pair_buckets=9) for v in (WORDS, words))
+    assert not of_texts(pair_buckets=9).init_from(pairs).left
+    assert others.init_from(pairs).left["pairs.weight"] == "another vocabulary there"
     mut = of_texts(SPELLINGS["ngrams"], cell="mgu")
     left = mut.init_from(source).left
     assert {why for name, why in left.items() if name.startswith("recurrent")} <= {
@@ -409,6 +443,9 @@ def test_starts_from_vectors_of_a_file() -> None:
         ({"vocab_size": 5, "subwords": "ngrams"}, r"expected num_pieces beside subwords, got none"),
         ({"vocab_size": 5, "num_pieces": 9}, r"expected subwords beside num_pieces, got none"),
         ({"input_size": 5, "subwords": "ngrams", "num_pieces": 9}, r"words to be spelled"),
+        ({"input_size": 5, "pair_buckets": 9}, r"token ids to read pairs of, got pair_buckets=9"),
+        ({"vocab_size": 5, "pair_buckets": -1}, r"expected pair_buckets >= 0, got -1"),
+        ({"vocab_size": 5, "pair_buckets": 9, "pair_size": 0}, r"PairVectors: expected size >= 1"),
         ({"vocab_size": 0}, r"Classifier: expected vocab_size >= 1, got 0"),
         ({"vocab_size": 5, "embedding_size": 0}, r"expected embedding_size >= 1, got 0"),
         ({"vocab_size": 5, "word_dropout": 1.5}, r"expected word_dropout in 0..1, got 1.5"),
@@ -447,7 +484,7 @@ def test_wrong_inputs() -> None:
 
 
 def test_no_sequences_and_no_steps() -> None:
-    for model, shape in ((of_ids(), ()), (of_series(), (IN,))):
+    for model, shape in ((of_ids(), ()), (of_pairs(), ()), (of_series(), (IN,))):
         for T_, B_ in ((0, B), (T, 0)):
             x = torch.zeros(T_, B_, *shape, dtype=torch.float32 if shape else torch.int64)
             assert model(x).shape == (B_, K)

@@ -36,8 +36,10 @@ def loss_of(task: ClassifyTask, model: rc.Classifier) -> torch.Tensor:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("spelling", ["none", "characters", "ngrams"])
-def test_trains_predicts_and_evaluates(tmp_path: Path, spelling: str) -> None:
+@pytest.mark.parametrize(
+    ("spelling", "pair_buckets"), [("none", 0), ("characters", 0), ("ngrams", 0), ("ngrams", 99)]
+)
+def test_trains_predicts_and_evaluates(tmp_path: Path, spelling: str, pair_buckets: int) -> None:
     data = sentences(tmp_path / "reviews.tsv")
     run = train(
         "classify",
@@ -46,6 +48,7 @@ def test_trains_predicts_and_evaluates(tmp_path: Path, spelling: str) -> None:
         epochs=5,
         spelling=spelling,
         subword_size=8,
+        pair_buckets=pair_buckets,
         **SETTINGS,
     )
     data.unlink()  # the run keeps what it needs
@@ -201,6 +204,7 @@ def test_starts_from_vectors(tmp_path: Path) -> None:
         ({"spelling": "syllables"}, r"spelling: expected one of none, characters, ngrams"),
         ({"longest_ngram": 2}, r"longest_ngram: expected at least shortest_ngram, 3, got 2"),
         ({"ngram_buckets": 0}, r"ngram_buckets: expected .*1.* got 0"),
+        ({"pair_buckets": -1}, r"pair_buckets: expected .*0.* got -1"),
         ({"dropout": 1.0}, r"dropout: expected a number from 0 up to, not including, 1, got 1.0"),
         ({"cell": "gruu"}, r"gruu"),
         ({"test_data": "nowhere.tsv"}, r"nowhere.tsv: expected a file or a folder"),

@@ -33,6 +33,7 @@ from recurra.nn.checks import (
 )
 from recurra.nn.dropout import chosen, dropout
 from recurra.nn.initial import Rule
+from recurra.nn.pairs import PairVectors
 from recurra.nn.plain import evaluating
 from recurra.nn.subwords import SubwordVectors
 from recurra.text import Spelling, Vocabulary, WordVectors, WordVocabulary
@@ -71,8 +72,11 @@ class Classifier(Model):
         subwords: "characters" or "ngrams", what a spelling's pieces are; None takes it of the
             spelling, or has words alone.
         num_pieces: how many pieces the spelling has; None takes that of the spelling.
+        pair_buckets: vectors that pairs of neighbouring tokens share by their hash, whose mean is
+            joined to the pooled vector; 0 reads no pairs. See `PairVectors`.
         embedding_size: E.
         subword_size: S.
+        pair_size: features of the mean of the pairs.
         hidden_size: H of each layer and direction.
         num_layers: L.
         cell: a cell, or its spelling: "gru", "zoneout(lstm, 0.1)", "my_file.py:my_cell".
@@ -113,8 +117,10 @@ class Classifier(Model):
         scaling: Scaling | None = None,
         subwords: str | None = None,
         num_pieces: int | None = None,
+        pair_buckets: int = 0,
         embedding_size: int = 100,
         subword_size: int = 50,
+        pair_size: int = 20,
         hidden_size: int = 128,
         num_layers: int = 1,
         cell: Cell | str = "lstm",
@@ -145,7 +151,7 @@ class Classifier(Model):
         if num_pieces is None and spelling is not None:
             num_pieces = spelling.num_pieces
         self.num_classes = _checked_classes(num_classes)
-        self._check_inputs(vocab_size, input_size, subwords, num_pieces)
+        self._check_inputs(vocab_size, input_size, subwords, num_pieces, pair_buckets)
         for name, rate in (
             *(("dropout", dropout), ("input_dropout", input_dropout)),
             ("word_dropout", word_dropout),
@@ -192,9 +198,9 @@ class Classifier(Model):
             attention_size=attention_size,
             **options,
         )
-        self.decoder = nn.Linear(
-            self.pooling.output_size, self.num_classes, dtype=dtype, device=device
-        )
+        self.pairs = PairVectors(pair_buckets, pair_size, **options) if pair_buckets else None
+        features = self.pooling.output_size + (pair_size if pair_buckets else 0)
+        self.decoder = nn.Linear(features, self.num_classes, dtype=dtype, device=device)
         self.vocabulary, self.spelling = vocabulary, spelling
         self.labels, self.scaling = labels, scaling
         self._reset_own_parameters()
@@ -205,6 +211,7 @@ class Classifier(Model):
         input_size: int | None,
         subwords: str | None,
         num_pieces: int | None,
+        pair_buckets: int,
     ) -> None:
         if (vocab_size is None) == (input_size is None):
             got = "neither" if vocab_size is None else "both"
@@ -224,13 +231,20 @@ class Classifier(Model):
                 f"Classifier: expected words to be spelled, got {argument(f'subwords={subwords}')} "
                 f"for series of numbers. Leave it out."
             )
+        check_sizes("Classifier", least=0, pair_buckets=pair_buckets)
+        if pair_buckets and vocab_size is None:
+            raise ValueError(
+                f"Classifier: expected token ids to read pairs of, got "
+                f"{argument(f'pair_buckets={pair_buckets}')} for series of numbers. Leave it out."
+            )
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew; the first predictions are close to uniform."""
         self.recurrent.reset_parameters()
         self.pooling.reset_parameters()
-        if self.subwords is not None:
-            self.subwords.reset_parameters()
+        for part in (self.subwords, self.pairs):
+            if part is not None:
+                part.reset_parameters()
         self._reset_own_parameters()
 
     def _reset_own_parameters(self) -> None:
@@ -292,12 +306,16 @@ class Classifier(Model):
             TypeError: when a dtype is.
         """
         x, pieces, single = self._arranged(x, pieces)
+        kept: Tensor | None = None
         if self.embedding is None:
             y, _ = self.recurrent(self._scaled(x), lengths=lengths)
         else:
             past = None if single else _past(x, lengths)
-            y = self._read(x, past, pieces, lengths)
+            x = x if past is None else x.masked_fill(past, 0)
+            y, kept = self._read(x, past, pieces, lengths)
         pooled = self.pooling(y, lengths)
+        if self.pairs is not None:
+            pooled = torch.cat([pooled, self.pairs(x, lengths, kept=kept)], dim=-1)
         logits = self.decoder(dropout(pooled, self.dropout) if self.training else pooled)
         return logits.squeeze(0) if single else logits
 
@@ -342,10 +360,10 @@ class Classifier(Model):
         past: Tensor | None,
         pieces: Tensor | None,
         lengths: Tensor | Sequence[int] | None,
-    ) -> Tensor:
-        """What the recurrent layers give for token ids [T, B]."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the recurrent layers give for token ids [T, B], and which are not dropped, if any
+        are."""
         if past is not None:
-            ids = ids.masked_fill(past, 0)
             pieces = None if pieces is None else pieces.masked_fill(past[..., None], -1)
         check_token_ids(type(self).__name__, ids, self.vocab_size or 0)
         # Vectors are made once for each word that is there, however often; the layer then has a
@@ -364,12 +382,13 @@ class Classifier(Model):
         table = self._vectors(words, spelled)
         if self._drops(self.input_dropout):
             table = dropout(table, self.input_dropout)
+        kept: Tensor | None = None
         if self._drops(self.word_dropout):
             kept = chosen(ids.shape, 1 - self.word_dropout, table)
             places = torch.where(kept > 0, places, len(table))
             table = functional.pad(table, (0, 0, 0, 1))  # the last row is of words that are dropped
         y, _ = self.recurrent(places, lengths=lengths, embedding=table)
-        return y
+        return y, kept
 
     def _vectors(self, words: Tensor, pieces: Tensor | None) -> Tensor:
         """The vector [N, E + S] of each of the words [N]."""
@@ -555,6 +574,8 @@ class Classifier(Model):
         if self.subwords is not None:
             kind, size = self.subwords.kind, self.subwords.size
             ids |= {"subwords": kind, "num_pieces": self.num_pieces, "subword_size": size}
+        if self.pairs is not None:
+            ids |= {"pair_buckets": self.pairs.num_buckets, "pair_size": self.pairs.size}
         return {
             "num_classes": self.num_classes,
             **ids,

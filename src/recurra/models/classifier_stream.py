@@ -29,12 +29,15 @@ class ClassifierStream:
             )
         self.model = model
         self._pooling = model.pooling.running()
+        self._pairs = None if model.pairs is None else model.pairs.running()
         self._layer = model.recurrent.stream(batch_size)
 
     def reset(self) -> None:
         """Begin new sequences."""
         self._layer.reset()
         self._pooling.reset()
+        if self._pairs is not None:
+            self._pairs.reset()
 
     def __call__(
         self, x_t: Tensor, *, pieces: Tensor | None = None
@@ -57,6 +60,8 @@ class ClassifierStream:
                 check_token_ids(type(model).__name__, x, model.vocab_size or 0)
                 vectors = model._vectors(x[0], None if spelled is None else spelled[0])
             pooled = self._pooling(self._layer(vectors))
+            if self._pairs is not None:
+                pooled = torch.cat([pooled, self._pairs(x[0])], dim=-1)
             return model.decoder(pooled).softmax(dim=-1)
 
     def read(self, text: str) -> Iterator[tuple[str, "Prediction"]]:

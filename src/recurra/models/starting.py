@@ -127,7 +127,7 @@ def _why_not(
     if own.shape != other.shape:
         return f"{list(other.shape)} there"
     vocabularies = getattr(model, "vocabulary", None), getattr(source, "vocabulary", None)
-    if part in ("embedding", "decoder") and None not in vocabularies:
+    if part in ("embedding", "decoder", "pairs") and None not in vocabularies:
         same = vocabularies[0] == vocabularies[1]
         if not same:
             return "another vocabulary there"

@@ -352,6 +352,15 @@ class ClassifierSettings(RecurrentSettings):
     subword_size: int = setting(
         64, "Features of what a word's spelling says.", MODEL, most=MAX_SIZE
     )
+    pair_buckets: int = setting(
+        0,
+        "Vectors that pairs of neighbouring tokens share by their hash, whose mean is joined to "
+        "what is pooled; 0 reads no pairs.",
+        MODEL,
+        least=0,
+        most=MAX_SIZE,
+    )
+    pair_size: int = setting(20, "Features of the mean of the pairs.", MODEL, most=MAX_SIZE)
     dropout: float = setting(
         0.5, "Share of the layers' output dropped in training, 0 to 1.", MODEL, check=fraction
     )
