@@ -14,6 +14,7 @@ from types import CodeType, FunctionType
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -111,6 +112,8 @@ def in_torch(function: Callable[..., Any]) -> Callable[..., Any]:
             scope[name] = partial(in_torch(value.function), **value.options.constants)
         elif getattr(lang, getattr(value, "__name__", "?"), None) is value:
             scope[name] = IN_TORCH[value.__name__]
+        elif isinstance(value, np.ndarray):
+            scope[name] = torch.as_tensor(value)
         elif inspect.isfunction(value) and not value.__module__.startswith("torch"):
             scope[name] = in_torch(value)
         else:
@@ -191,6 +194,7 @@ class Inputs:
     x: Tensor
     states: tuple[Tensor, ...]
     parameters: dict[str, Tensor]
+    arrays: dict[str, Tensor] = field(default_factory=dict)
     further: tuple[Tensor, ...] = ()
     context: tuple[Tensor, ...] = ()
     masks: tuple[Tensor, ...] = ()
@@ -211,12 +215,16 @@ class Inputs:
         return run(
             self.x,
             self.states,
-            self.parameters,
+            self.weights(),
             inputs=self.further,
             context=(*self.context, *self.masks),
             embedding=self.embedding,
             **options,
         )
+
+    def weights(self) -> dict[str, Tensor]:
+        """What a backend takes as parameters."""
+        return {**self.parameters, **self.arrays}
 
     def leaves(self) -> dict[str, Tensor]:
         """Everything that has a gradient, by a name for messages."""
@@ -313,6 +321,7 @@ class Case:
             x=x,
             states=states,
             parameters=parameters,
+            arrays={name: torch.tensor(array, dtype=dtype) for name, array in cell.arrays.items()},
             further=tuple(further),
             context=context,
             masks=tuple(masks),
@@ -337,8 +346,9 @@ class Eager:
 
     def __init__(self, cell: Cell, sizes: Mapping[str, int] | None = None) -> None:
         self.cell, self.sizes = cell, dict(sizes or {})
-        composed = hasattr(cell.function, "names_its_values")
-        self.function = in_torch(written(cell) if composed else cell.function)
+        # what numpy says in a cell's own lines is said of tensors in those that it prints
+        by_its_text = hasattr(cell.function, "names_its_values") or cell.arrays
+        self.function = in_torch(written(cell) if by_its_text else cell.function)
         self.constants = dict(cell.constants)
         self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from itertools import count
 
+import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
@@ -168,6 +169,7 @@ def random_call(cell: Cell, rng: random.Random) -> Call:
 def reproduction(cell: Cell, call: Call) -> str:
     """A Python program, to be run in tests/, that compares the compiled cell with the reference."""
     return (
+        "import numpy as np\n"
         "import torch\n"
         "from torch.nn import functional as F\n\n"
         "from compiled import Call, compare\n"
@@ -238,7 +240,7 @@ def define(source: str) -> Cell:
     scope = {
         name: getattr(recurra.lang, name) for name in [*recurra.lang.__all__, "abs", "max", "sum"]
     }
-    scope |= {"torch": torch, "F": F, "__name__": "random_cells"}
+    scope |= {"torch": torch, "np": np, "F": F, "__name__": "random_cells"}
     exec(compile(source, file, "exec"), scope)
     cell = scope["random_cell"]
     assert isinstance(cell, Cell)
@@ -264,7 +266,10 @@ class _Writer:
         self.further = sizes
         self.contexts = [f"v{i}" for i in range(rng.choice((0, 0, 0, 1, 2)))]
         self.states = [f"s{i}" for i in range(rng.choice((1, 1, 2, 2, 3, 4)))]
-        self.state_sizes = {s: rng.choice(("H", "H", "H", "H", "P", "1")) for s in self.states}
+        self.state_sizes = {
+            s: rng.choice(("H", "H", "H", "H", "H", "P", "1", "4")) for s in self.states
+        }
+        self.arrays: dict[str, str] = {}
         self.returned: list[str] = []
 
     # -- the whole
@@ -281,11 +286,12 @@ class _Writer:
             self.lines.append(f"when = {rng.choice(_SCALARS_OF_STEP)}")
             self.values["when"] = "1"
         for _ in range(rng.randint(1, 11)):
-            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 1, 2.5))[0]()
+            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 1, 2.5, 1.5))[0]()
         self._return()
         used = set(re.findall(r"\w+", " ".join((*self.lines, *self.returned))))
         self.parameters = {n: size for n, size in self.parameters.items() if n in used}
         self.heads = {n: count for n, count in self.heads.items() if n in used}
+        self.arrays = {n: text for n, text in self.arrays.items() if n in used}
 
     def source(self, explicit: bool) -> str:
         """The cell as Python; `explicit` names every size instead of leaving it to inference."""
@@ -308,7 +314,8 @@ class _Writer:
         options += [f"heads={self.heads!r}"] if self.heads else []
         options += ["output=True"] if self.output else []
         body = [*self.lines, f"return {', '.join(self.returned)}"]
-        head = f"@cell({', '.join(options)})\ndef random_cell({', '.join(arguments)}):\n"
+        head = "".join(f"{name} = {text}\n" for name, text in self.arrays.items())
+        head += f"@cell({', '.join(options)})\ndef random_cell({', '.join(arguments)}):\n"
         return head + "\n".join(f"    {line}" for line in body) + "\n"
 
     def _context_size(self, name: str) -> str:
@@ -325,6 +332,7 @@ class _Writer:
             self._matrix_product,
             self._multiplicative,
             self._scalar,
+            self._constant_array,
         )
 
     def _return(self) -> None:
@@ -531,6 +539,28 @@ class _Writer:
         if self.rng.random() < 0.4:
             text = f"{self._parameter(('H', 'H'))} @ ({text})"
         self._assign("H", self._squashed(text))
+
+    def _constant_array(self) -> None:
+        """A matrix or a vector of numbers, of numpy's or torch's, beside what is of its size."""
+        a = self._any()
+        if a is None:
+            return
+        if self.values[a] != "4":
+            a = self._assign("4", self._squashed(self._product("4", a)))
+        form = self.rng.choice(
+            ("{0} @ {1}", "{0} * {1}", "{1} + {0}", "({0} * {2}) @ {1}", "({0} @ {2}.T) @ {1}")
+        )
+        rows = self.rng.choice(("2", "4")) if form == "{0} @ {1}" else "4"
+        shape = f"{rows}, 4" if "@" in form else "4"
+        count, name = int(rows) * (4 if "@" in form else 1), f"A{len(self.arrays)}"
+        self.arrays[name] = self.rng.choice(
+            (
+                f"np.cos(np.arange({count}.0).reshape({shape}) + {len(self.arrays)})",
+                f"torch.cos(torch.arange({count}.0, dtype=torch.float64)).reshape({shape})",
+            )
+        )
+        text = form.format(name, a, self._parameter(("4", "4")) if "{2}" in form else "")
+        self._assign(rows, self._squashed(text))
 
     def _scalar(self) -> None:
         """A number of the step: reduced, learned, or both."""

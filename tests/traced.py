@@ -127,6 +127,7 @@ SCENARIOS = {
     "two memories": Scenario(
         cell=everything, layer={"sizes": {"K_u": 5, "A": 2}}, sizes=(3, 4), memory=(4, 5)
     ),
+    "constant arrays": Scenario(cell="lmu(order=3, theta=5.0)", lengths=(6, 2, 3, 1)),
     "low memory": Scenario(cell="gru", layer={"memory": "low"}, lengths=(6, 2, 3, 1)),
     "low memory, a table": Scenario(cell="lstm", ids=7, embedding=7, layer={"memory": "low"}),
     "no input": Scenario(cell="driven_system", with_state=True),

@@ -335,6 +335,22 @@ def step_cfc(p: Parameters, x: Tensor, h: Tensor, dt: Tensor) -> States:
     return (torch.lerp(torch.tanh(h_new), torch.tanh(g), torch.sigmoid(-f * dt)),)
 
 
+def step_lmu(p: Parameters, x: Tensor, h: Tensor, m: Tensor) -> States:
+    order, theta = 16, 64.0
+    A = torch.zeros(order, order, dtype=torch.float64)
+    for i in range(order):
+        for j in range(order):
+            A[i, j] = (2 * i + 1) * (-1 if i < j else (-1) ** (i - j + 1))
+    B = torch.tensor([(2 * i + 1) * (-1) ** i for i in range(order)], dtype=torch.float64)
+    over_a_step = torch.linalg.matrix_exp(A / theta)
+    driven = torch.linalg.solve(A, (over_a_step - torch.eye(order, dtype=torch.float64)) @ B)
+    u = torch.einsum("i,bi->b", p["e_x"], x) + torch.einsum("i,bi->b", p["e_h"], h)
+    u = u + torch.einsum("i,bi->b", p["e_m"], m)
+    new_m = weigh(over_a_step, m) + u[:, None] * driven
+    total = weigh(p["W_x"], x) + weigh(p["W_h"], h) + weigh(p["W_m"], new_m)
+    return torch.tanh(total), new_m
+
+
 STEPS: dict[str, Callable[..., States]] = {
     name.removeprefix("step_"): step for name, step in globals().items() if name.startswith("step_")
 }

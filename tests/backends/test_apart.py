@@ -70,6 +70,7 @@ class Sequences:
             name: random(*(d.evaluate(sizes) for d in dims))
             for name, dims in cell.parameters.items()
         }
+        self.arrays = {n: torch.tensor(array, dtype=dtype) for n, array in cell.arrays.items()}
         self.further = tuple(
             random(steps, BATCH, *(d.evaluate(sizes) for d in dims or (Dim.of(1),)))
             for dims in cell.further_shapes.values()
@@ -79,7 +80,9 @@ class Sequences:
         self._random = random
 
     def run(self, backend: ReferenceBackend) -> list[Tensor]:
-        y, states = backend.run(self.x, self.states, self.parameters, inputs=self.further)
+        y, states = backend.run(
+            self.x, self.states, {**self.parameters, **self.arrays}, inputs=self.further
+        )
         return [y, *states]
 
     def gradients(self, results: Sequence[Tensor], seeds: Sequence[Tensor]) -> list[Tensor]:

@@ -205,7 +205,7 @@ def test_calls_reach_every_kind() -> None:
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Cell]:
-    return [random_cell(random.Random(seed)) for seed in range(120)]
+    return [random_cell(random.Random(seed)) for seed in range(160)]
 
 
 @pytest.mark.medium
@@ -241,6 +241,7 @@ def test_generator_reaches_every_part_of_a_plan(drawn: list[Cell]) -> None:
     assert any(len(of.states) == 4 for of in found)
     assert any(of.context for of in found)
     assert any(len(of.further) == 2 for of in found)
+    assert {1, 2} == {array.ndim for of in drawn for array in of.arrays.values()}
     assert any(shape == () for of in found for shape in of.further_shapes.values())
     assert any(of.step for of in found)
     assert any(of.constants for of in found)

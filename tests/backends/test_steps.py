@@ -44,7 +44,7 @@ def steps_of(of: Cell, case: Case, threads: int = 1) -> tuple[Tensor, tuple[Tens
     inputs = case.tensors(of, torch.float32)
     inputs = replace(inputs, further=tuple(each.detach() for each in inputs.further))
     tokens = Tokens(embedding=inputs.embedding) if inputs.x.dtype == torch.int64 else None
-    layer = StepLayer(cell=of, sizes=case.sizes, parameters=inputs.parameters)
+    layer = StepLayer(cell=of, sizes=case.sizes, parameters=inputs.weights())
     stepper = Stepper(
         [layer],
         [inputs.states],

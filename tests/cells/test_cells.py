@@ -55,7 +55,9 @@ def run(
     cell: Cell, x: Tensor, states: States, parameters: Parameters, inputs: Sequence[Tensor] = ()
 ) -> States:
     """The output over time, then the final states."""
-    y, final = load(cell, backend="reference").run(x, states, parameters, inputs=tuple(inputs))
+    arrays = {name: torch.tensor(array) for name, array in cell.arrays.items()}
+    weights = {**parameters, **arrays}
+    y, final = load(cell, backend="reference").run(x, states, weights, inputs=tuple(inputs))
     return (y, *final)
 
 

@@ -93,6 +93,7 @@ def drawn(of: Cell, change: Change, dtype: torch.dtype, rounding: float = 0.0) -
             leaf.mul_(1.0 + rounding * torch.randn_like(leaf))
     made = vars(inputs) | {
         "x": _leaf(inputs.x, dtype),
+        "arrays": {name: array.to(dtype) for name, array in inputs.arrays.items()},
         "further": tuple(_leaf(each, dtype) for each in inputs.further),
         "states": tuple(_leaf(state, dtype) for state in inputs.states),
         "parameters": {name: _leaf(p, dtype) for name, p in inputs.parameters.items()},

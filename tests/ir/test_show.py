@@ -39,6 +39,7 @@ def define(body: list[str], like: Cell) -> Cell:
     head = f"def again({', '.join([*names, *constants])}):\n"
     source = head + "\n".join(f"    {line}" for line in body)
     scope: dict = {name: getattr(recurra.lang, name) for name in language_names()}
+    scope |= like.arrays
     exec(source, scope)
     return Cell(scope["again"], like.options)
 

@@ -131,9 +131,9 @@ def test_parameter_as_new_state() -> None:
     assert_says(error_of(f), "the new state h of shape [H], got a parameter")
 
 
-@pytest.mark.parametrize("returned", ["h", {"h": 1}, torch.zeros(3), object()])
+@pytest.mark.parametrize("returned", ["h", {"h": 1}, object()])
 def test_returned_value_that_is_no_symbol(returned: object) -> None:
-    with pytest.raises(CellError, match="expected a symbol or a number, got") as caught:
+    with pytest.raises(CellError, match="expected a symbol, a number or an array, got") as caught:
 
         @cell
         def f(x, h):
@@ -402,20 +402,21 @@ def test_too_many_arguments() -> None:
     assert_says(error_of(f), "expected operations of the language", "positional argument")
 
 
-@pytest.mark.parametrize("value", [torch.ones(3), np.ones(3), "one", [1.0]])
+@pytest.mark.parametrize("value", ["one", [1.0], object()])
 def test_value_that_is_no_symbol(value: object) -> None:
     def f(x, h, W):
         return W @ x + h * value  # <-
 
     message = error_of(f)
-    assert_says(message, "expected a symbol or a number", type(value).__name__)
+    assert_says(message, "expected a symbol, a number or an array", type(value).__name__)
 
 
-def test_tensor_left_of_a_symbol() -> None:
+@pytest.mark.parametrize("ones", [torch.ones(3), np.ones(3)])
+def test_array_of_another_size(ones: object) -> None:
     def f(x, h, W):
-        return W @ x + torch.ones(3) * h  # <-
+        return W @ x + ones * h  # <-
 
-    assert_says(error_of(f), "expected a symbol or a number, got Tensor")
+    assert_says(error_of(f), "*: expected equal sizes, got [3] (ones) and [H] (h)", "sizes={...}")
 
 
 def test_not_a_number() -> None:
@@ -713,10 +714,9 @@ def test_scalars_are_not_concatenated() -> None:
 
 def test_array_is_told_by_its_shape() -> None:
     def f(x, h, W):
-        return tanh(W @ x + np.arange(64.0).reshape(8, 8) @ h)  # <-
+        return tanh(W @ x + np.zeros((8, 8, 8)) * h)  # <-
 
-    message = error_of(f)
-    assert_says(message, "got ndarray of shape (8, 8). Make it an argument of the cell")
+    assert_says(error_of(f), "a vector or a matrix, got ndarray of shape (8, 8, 8)")
 
 
 def test_step_that_is_counted_by_its_remainder() -> None:

@@ -9,6 +9,7 @@ from recurra.cells import registry
 from recurra.cells.registry import get, names
 
 if TYPE_CHECKING:
+    from recurra.cells.bases import lmu
     from recurra.cells.continuous import (
         antisymmetric_rnn,
         cornn,
@@ -134,6 +135,7 @@ __all__ = [
     "lem",
     "lightru",
     "ligru",
+    "lmu",
     "lstm",
     "lstm_1997",
     "lstm_cifg",

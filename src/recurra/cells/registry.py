@@ -24,6 +24,7 @@ FAMILIES = {
     ),
     "continuous": "antisymmetric_rnn cornn gated_antisymmetric_rnn lem taugru unicornn",
     "linear": "mingru minlstm qrnn_fo qrnn_ifo rg_lru sru sru_2018 tgru tlstm trnn",
+    "bases": "lmu",
     "timed": "cfc gru_d ltc ode_rnn time_aware_lstm",
     "torch_notation": (
         "torch_gru torch_gru_no_bias torch_lstm torch_lstm_no_bias torch_lstm_projected "

@@ -368,11 +368,12 @@ def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = Non
 def _recurrent_matrices(base: Cell) -> list[str]:
     """The parameters that multiply something that depends on a state."""
     varying = {n for n in base.equations.inputs if n.name in base.states}
+    learned = {n for n in base.equations.inputs if n.name in base.parameters}
     found: dict[str, None] = {}
     for node in base.equations.nodes():
         if any(child in varying for child in node.inputs):
             varying.add(node)
-            if _is_product(node) and node.inputs[0].op == "input":
+            if _is_product(node) and node.inputs[0] in learned:
                 found[node.inputs[0].name] = None
     return list(found)
 

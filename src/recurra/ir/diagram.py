@@ -167,7 +167,7 @@ def _weight(node: Node) -> Label | None:
 
 
 def _is_parameter(node: Node) -> bool:
-    return node.op == "input" and node.attr("kind") == "parameter"
+    return node.op == "input" and node.attr("kind") in ("parameter", "array")
 
 
 def _has_number(node: Node) -> bool:

@@ -19,6 +19,7 @@ _HEADINGS = {
     "sequence mask": "random, each sequence",
     "call mask": "random, each call",
     "parameter": "learned",
+    "array": "constant",
 }
 
 
@@ -163,7 +164,8 @@ def _latex_inputs(graph: Graph, taken: dict[str, str]) -> dict[Node, str]:
 
 def _varying(graph: Graph) -> set[Node]:
     """The nodes that depend on the input, a state or the step."""
-    constant = ("parameter", "context", "memory", "positions", "sequence mask", "call mask")
+    constant = ("parameter", "array", "context", "memory", "positions")
+    constant = (*constant, "sequence mask", "call mask")
     varying = {n for n in graph.inputs if n.op != "input" or n.attr("kind") not in constant}
     for node in graph.nodes():
         if any(child in varying for child in node.inputs):

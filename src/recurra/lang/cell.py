@@ -13,6 +13,7 @@ from recurra.errors import CellError
 from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, verify
 from recurra.lang import numpy_names as numpy_names  # what numpy's functions mean on symbols
 from recurra.lang.signature import Heads, Options, Signature, Sizes
+from recurra.lang.symbols import is_array
 from recurra.lang.tracing import trace_equations
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Cell:
         memory: the names of the sequences of vectors that stay constant through time.
         step: the name of the step index, "t", or None.
         parameters: symbolic shape by name, in the order of the signature: () is a learned scalar.
-        constants: the arguments with a default value.
+        constants: the arguments with a default value that is no array.
+        arrays: vectors and matrices that are not learned, by name, float64.
         heads: the number of blocks of each block-diagonal matrix.
         masks: the random masks that a layer draws in training, by name.
         evaluation: the cell with each random mask at its mean; itself, if it has none.
@@ -57,11 +59,12 @@ class Cell:
         self.context = options.context
         self.memory = options.memory
         self.step = signature.step
-        self.constants = signature.constants
+        self.constants = {k: v for k, v in signature.constants.items() if not is_array(v)}
+        self._changeable = tuple(signature.constants)
         self.heads = signature.heads
         self.masks = dict(options.masks)
         self.init = signature.init
-        traced = trace_equations(self.name, function, signature, options)
+        traced, self.arrays = trace_equations(self.name, function, signature, options)
         self.equations = verify(traced, Stage.CELL)
         self.parameters = {node.name: node.shape for node in _leaves(self.equations, "parameter")}
         self.state_sizes = tuple(_size(node) for node in _leaves(self.equations, "state"))
@@ -78,7 +81,8 @@ class Cell:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The equations, inside the equations of another cell; every argument is a symbol."""
         given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
-        changed = {k: v for k, v in self.options.constants.items() if k not in given}
+        kept = {**self.options.constants, **self.options.arrays}
+        changed = {k: v for k, v in kept.items() if k not in given}
         return self.function(*args, **kwargs, **changed)
 
     def with_constants(self, **constants: Any) -> "Cell":
@@ -88,9 +92,9 @@ class Cell:
             ValueError: when a name is none of the cell's constants.
         """
         for name in constants:
-            if name not in self.constants:
+            if name not in self._changeable:
                 raise ValueError(
-                    f"{self.name}.with_constants: expected one of {sorted(self.constants)}, "
+                    f"{self.name}.with_constants: expected one of {sorted(self._changeable)}, "
                     f"got {name!r}. Give an argument that has a default value."
                 )
         return Cell(self.function, self.options.with_constants(constants))

@@ -207,7 +207,8 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
             )
         trace = trace_of(tuple(given.arguments.values()), how.name)
         known = {key: lift(value, trace) for key, value in numbers.items()}
-        values = Values(base, {**given.arguments, **known}, trace, how.edit)
+        symbols = {key: lift(value, trace) for key, value in given.arguments.items()}
+        values = Values(base, {**symbols, **known}, trace, how.edit)
         first, *others = how.finish(values, values.returned())
         values.name_open_sizes(how.sizes)
         return (first, *others) if others else first
@@ -218,7 +219,8 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
     function.names_its_values = True  # type: ignore[attr-defined] - not by its local variables
     if how.composer is not None:
         function.recipe = Recipe(base, how.composer, how.options)  # type: ignore[attr-defined]
-    shapes = {key: node.shape for key, node in kept.items() if key != base.step}
+    unsized = {base.step, *base.arrays}
+    shapes = {key: node.shape for key, node in kept.items() if key not in unsized}
     shapes |= {key: mask.shape for key, mask in how.masks.items()} | dict(how.parameters)
     shapes |= how.memory
     masks = {
@@ -232,6 +234,7 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
             context=base.context,
             inputs=base.inputs,
             memory=(*base.memory, *how.memory),
+            arrays={key: array for key, array in base.arrays.items() if key in kept},
             sizes={key: _sizes(shape, how.sizes) for key, shape in shapes.items()},
             init={key: rule for key, rule in base.init.items() if key in kept} | dict(how.init),
             output=base.options.output if how.output is None else how.output,

@@ -9,13 +9,18 @@ operations and said again in the language, which refuses what a function of equa
              "split[4,1] %2"              with numbers or sizes: here part 1 of 4
     names    {"f": "%3"}                  what the equations call their values, in their order
     outputs  {"output": "%9", "h": "%9"}  in the order of the graph's
+    arrays   {"A": "..."}                 the numbers of constant arrays, if there are any: float64,
+                                          the lowest byte first, row by row, in base64
 """
 
+import base64
 import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from recurra.errors import CellError
 from recurra.ir import POSITIONS, Dim, Graph, Node, Shape, is_inside
@@ -42,6 +47,7 @@ Document = dict[str, Any]
 # Of any length a document could keep a reader busy for ever; the largest of our own cells has 20
 # leaves and 47 steps, one that unrolls a thousand steps of four operations is within them.
 MAX_LEAVES, MAX_STEPS, MAX_LINE, MAX_DOC = 1_000, 5_000, 10_000, 100_000
+MAX_ARRAYS = 1 << 24  # of numbers in base64: a matrix of 1,200 rows and columns
 _MAX_NUMBER = 2**24  # of a size: a factor, a divisor or a number of features
 
 _UNARY = (
@@ -93,6 +99,8 @@ def document_of(cell: Cell) -> Document:
         "default_sizes": {name: str(size) for name, size in cell.default_sizes.items()},
         "masks": {k: [m.rate, m.scale, m.each] for k, m in cell.masks.items()},
     }
+    if cell.arrays:
+        document["arrays"] = {name: _encoded(array) for name, array in cell.arrays.items()}
     _check_lengths(document)
     return document
 
@@ -153,7 +161,11 @@ def rules_in_words(rules: Mapping[str, Any]) -> dict[str, float | str]:
 def same_equations(a: Cell, b: Cell) -> bool:
     """Whether two cells compute the same, operation by operation, from the same inputs."""
     ours, theirs = ((*c.equations.inputs, *c.equations.outputs) for c in (a, b))
-    return ours == theirs and a.masks == b.masks  # nodes of one structure are one object
+    same_arrays = a.arrays.keys() == b.arrays.keys() and all(
+        np.array_equal(array, b.arrays[name]) for name, array in a.arrays.items()
+    )
+    # nodes of one structure are one object
+    return ours == theirs and a.masks == b.masks and same_arrays
 
 
 # ---- a document as a cell ------------------------------------------------------------------------
@@ -165,11 +177,13 @@ def cell_of_document(document: object) -> Cell:
     Raises:
         ValueError: when the document is none that `document_of` has written.
     """
-    if not isinstance(document, dict) or set(document) != set(_ENTRIES):
+    if not isinstance(document, dict) or set(document) - {"arrays"} != set(_ENTRIES):
         raise ValueError(f"graph: expected the entries {', '.join(_ENTRIES)}, got others.")
     for name, kind in _ENTRIES.items():
         if type(document[name]) is not kind:
             raise ValueError(f"graph: expected {name} as {kind.__name__}, got another kind.")
+    if type(document.get("arrays", {})) is not dict:
+        raise ValueError("graph: expected arrays as dict, got another kind.")
     _check_lengths(document)
     try:
         cell = _Reader(document).cell()
@@ -181,6 +195,7 @@ def cell_of_document(document: object) -> Cell:
     except (KeyError, TypeError, ArithmeticError, AttributeError, IndexError) as error:
         raise ValueError(f"graph: expected what recurra has written, got {error!r:.200}.") from None
     differing = [name for name in _ENTRIES if again[name] != document[name]]
+    differing += ["arrays"] if again.get("arrays") != document.get("arrays") else []
     if differing:
         raise ValueError(f"graph: expected {differing[0]} as recurra writes them, got others.")
     return cell
@@ -193,6 +208,9 @@ def _check_lengths(document: Document) -> None:
         longest = max((len(str(line)) for line in document[name]), default=0)
         if longest > MAX_LINE:
             raise ValueError(f"graph: expected lines of {name} up to {MAX_LINE}, got {longest}.")
+    numbers = sum(len(_text(text)) for text in document.get("arrays", {}).values())
+    if numbers > MAX_ARRAYS:
+        raise ValueError(f"graph: expected at most {MAX_ARRAYS} letters of arrays, got {numbers}.")
     few = {k: v for k, v in document.items() if isinstance(v, dict) and k != "names"}
     for name, entry in few.items():
         if len(entry) > MAX_LEAVES:
@@ -210,6 +228,7 @@ class _Reader:
             raise ValueError(f"graph: expected a name, got {document['name']!r:.80}.")
         self._kinds: dict[str, str] = {}
         self._shapes: dict[str, Shape] = {}
+        self._arrays: dict[str, np.ndarray] = {}
         for line in document["leaves"]:
             self._read_leaf(line)
         if "memory" in self._kinds.values():  # S is a size of calls then
@@ -229,6 +248,9 @@ class _Reader:
             raise ValueError(f"graph: expected a name of its own for a leaf, got {name!r:.80}.")
         self._kinds[name] = kind
         self._shapes[name] = tuple(map(_size, sizes))
+        if kind == "array":
+            text = self._document.get("arrays", {}).get(name)
+            self._arrays[name] = _decoded(_text(text), self._shapes[name])
 
     def _read_step(self, number: int, line: object) -> tuple[str, list[str], list[int | str]]:
         """The operation, what is in its brackets, and the leaves and steps that it reads."""
@@ -261,7 +283,10 @@ class _Reader:
             context=tuple(of_kind["context"]),
             memory=tuple(of_kind["memory"]),
             inputs=(*of_kind["input"], *of_kind["further"]),
-            sizes={n: s for n, s in self._shapes.items() if self._kinds[n] != "step"},
+            sizes={
+                n: s for n, s in self._shapes.items() if self._kinds[n] not in ("step", "array")
+            },
+            arrays=self._arrays,
             init=document["init"],
             output=document["output"],
             heads={name: _whole(count) for name, count in document["heads"].items()},
@@ -346,7 +371,7 @@ class _Reader:
         return tuple(own) if len(own) != 1 else own[0]
 
 
-_KINDS = ("input", "further", "state", "context", "memory", "step", "mask", "parameter")
+_KINDS = ("input", "further", "state", "context", "memory", "step", "mask", "parameter", "array")
 
 
 def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -> Symbol:
@@ -442,6 +467,23 @@ def _whole(value: object) -> int:
     if type(value) is not int or not 1 <= value <= _MAX_NUMBER:
         raise ValueError(f"graph: expected a whole number >= 1, got {value!r:.80}.")
     return value
+
+
+def _encoded(array: np.ndarray) -> str:
+    return base64.b64encode(array.astype("<f8").tobytes()).decode("ascii")
+
+
+def _decoded(text: str, shape: Shape) -> np.ndarray:
+    """The array of that shape, which has sizes that are numbers."""
+    try:
+        numbers = np.frombuffer(base64.b64decode(text, validate=True), "<f8").astype(np.float64)
+        array = numbers.reshape([dim.evaluate({}) for dim in shape])
+    except ValueError:
+        raise ValueError("graph: expected the numbers of an array, got others.") from None
+    if not 1 <= array.ndim <= 2 or not array.size or not np.isfinite(array).all():
+        raise ValueError("graph: expected a vector or a matrix of finite numbers, got others.")
+    array.setflags(write=False)
+    return array
 
 
 def _size(text: str) -> Dim:

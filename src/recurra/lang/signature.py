@@ -25,7 +25,10 @@ _TAKEN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What was given to `@cell`; `constants` replace defaults, and `rules` what `init` says."""
+    """What was given to `@cell`; `constants` replace defaults, and `rules` what `init` says.
+
+    `masks` and `arrays` are of cells that are made of others: random masks, and constant arrays.
+    """
 
     states: tuple[str, ...]
     context: tuple[str, ...]
@@ -37,6 +40,7 @@ class Options:
     masks: Mapping[str, Mask] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
+    arrays: Mapping[str, Any] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,7 +73,7 @@ class Signature:
             self._check_inputs(first)
         self.inputs = options.inputs or (() if self.input is None else (self.input,))
         self.further = self.inputs[1:]
-        constant = (*options.context, *options.memory)
+        constant = (*options.context, *options.memory, *options.arrays)
         others = (*options.states, *constant, *options.masks, *self.inputs)
         rest = [name for name in names if name not in others]
         self.step = "t" if "t" in rest else None

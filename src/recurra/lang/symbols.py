@@ -9,7 +9,10 @@ import difflib
 import inspect
 import math
 from numbers import Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
+
+import numpy as np
+import torch
 
 from recurra.ir import POSITIONS, Dim, Shape, shape_text
 from recurra.lang.instead import INSTEAD
@@ -158,10 +161,12 @@ class Symbol:
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __round__ = _rounding
 
     def __rmatmul__(self, other: object) -> "Symbol":
-        self._refuse(
-            f"a parameter left of @, got {_kind(other)} there, and on its right",
-            "Make the matrix an argument of the cell.",
-        )
+        if not is_array(other):
+            self._refuse(
+                f"a parameter left of @, got {_kind(other)} there, and on its right",
+                "Make the matrix an argument of the cell.",
+            )
+        return product(other, self)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # protocols probe for these
@@ -364,12 +369,53 @@ def lift(value: object, trace: Trace) -> Symbol:
         return value
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()  # type: ignore[attr-defined] - a number of numpy's or of torch's
+    if is_array(value):
+        return _array_symbol(value, trace)
     if isinstance(value, Real):
         return Symbol(trace, "const", (), {"value": _constant(value, trace)}, ())
     return trace.fail(
-        f"expected a symbol or a number, got {_kind(value)}. "
+        f"expected a symbol, a number or an array, got {_kind(value)}. "
         f"Make it an argument of the cell, or a plain number."
     )
+
+
+def is_array(value: object) -> TypeGuard[np.ndarray | torch.Tensor]:
+    """Whether a value is numpy's or torch's array, and not a single number."""
+    return isinstance(value, np.ndarray | torch.Tensor) and value.ndim > 0
+
+
+def _array_symbol(value: np.ndarray | torch.Tensor, trace: Trace) -> Symbol:
+    """A constant array: a vector or a matrix that is not learned."""
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        trace.fail(
+            f"expected an array that is not learned, got a {_kind(value)} that requires a "
+            f"gradient. Make it an argument of the cell, or take value.detach()."
+        )
+    array = numbers_of(value)
+    if array is None or array.ndim > 2 or not array.size:
+        trace.fail(
+            f"expected an array of real numbers, a vector or a matrix, got {_kind(value)} of "
+            f"{value.dtype}. Use another."
+        )
+    if not np.isfinite(array).all():
+        trace.fail(f"expected an array of finite numbers, got nan or inf in {_kind(value)}.")
+    shape = tuple(map(Dim.of, array.shape))
+    return trace.named_array(
+        value, array, lambda name: Symbol(trace, "input", (), {}, shape, label=name)
+    )
+
+
+def numbers_of(value: object) -> np.ndarray | None:
+    """An array as one of its own of float64, which nobody writes to; None of what is no number."""
+    if isinstance(value, torch.Tensor):
+        plain = value.detach().cpu()
+        value = (plain.double() if plain.is_floating_point() else plain).numpy()
+    found = np.array(value)
+    if found.dtype.kind not in "biuf":
+        return None
+    found = found.astype(np.float64)
+    found.setflags(write=False)
+    return found
 
 
 def _kind(value: object) -> str:

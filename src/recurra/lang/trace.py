@@ -1,12 +1,15 @@
 """One run of a cell's equations on symbols: leaves, size unknowns, and their unification."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
+import numpy as np
+
 from recurra.errors import CellError
 from recurra.ir import Dim, Shape
-from recurra.lang.where import Frames, Where, here
+from recurra.lang.where import Frames, Where, here, name_here
 
 
 class Trace:
@@ -19,6 +22,8 @@ class Trace:
         self.frames = Frames()
         self.parameters: tuple[str, ...] = ()
         self.inside: Any = None  # the symbol of what says which positions a memory has, if any
+        self.taken: set[str] = set()  # names of arguments
+        self.arrays: dict[str, tuple[np.ndarray, Any]] = {}  # with the symbol of each
         self._known: dict[str, Dim] = {}
         self._origin: dict[str, str] = {}
 
@@ -29,6 +34,22 @@ class Trace:
     def value_names(self, kind: type) -> dict[Any, str]:
         """What the user has called the values so far."""
         return self.frames.names(kind) | self.names
+
+    def named_array(self, value: object, array: np.ndarray, make: Callable[[str], Any]) -> Any:
+        """The symbol of an array that the equations read: the same for the same numbers.
+
+        Args:
+            value: as it was written, which has the name that the user's code has for it.
+            make: the symbol of a name.
+        """
+        for known, symbol in self.arrays.values():
+            if np.array_equal(known, array):
+                return symbol
+        name = name_here(value) or "array"
+        free = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2)))
+        name = next(each for each in free if each not in self.taken and each not in self.arrays)
+        self.arrays[name] = array, make(name)
+        return self.arrays[name][1]
 
     def unknown(self, origin: str) -> Dim:
         """A new open size; `origin` says what it is, for the error if it stays open."""

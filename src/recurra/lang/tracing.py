@@ -1,23 +1,41 @@
 """Running a cell's equations on symbols, once, and what they said as a graph."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from recurra.ir import POSITIONS, Dim, Graph, Node, inside, intern, leaf, shape_text
 from recurra.lang.masks import KINDS
 from recurra.lang.signature import Options, Signature, code_of
-from recurra.lang.symbols import Symbol, as_vector, language_names, lift, over_positions
+from recurra.lang.symbols import (
+    Symbol,
+    as_vector,
+    is_array,
+    language_names,
+    lift,
+    over_positions,
+)
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Frames, Where
+
+# of the inputs of a graph, by their kinds
+_ORDER = (
+    *("input", "further", "state", "context", "memory", "step"),
+    *(*KINDS.values(), "parameter", "array"),
+)
 
 
 def trace_equations(
     name: str, function: Callable[..., Any], signature: Signature, options: Options
-) -> Graph:
-    """The graph of a cell's equations, every size in it resolved."""
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph of a cell's equations, every size in it resolved, and the arrays that it reads."""
     trace = Trace(name, signature.heads)
+    arguments, constants = inspect.signature(function).parameters, signature.constants
+    trace.taken = {name for name in arguments if not is_array(constants.get(name))}
     trace.parameters = signature.parameters
     leaves = _leaf_symbols(trace, signature, options)
     if options.memory:
@@ -39,7 +57,8 @@ def trace_equations(
                 f"one of {', '.join(sorted(given))}.",
                 where,
             )
-    return graph
+    read = {node.name for node in graph.inputs if node.attr("kind") == "array"}
+    return graph, {name: array for name, (array, _) in trace.arrays.items() if name in read}
 
 
 def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[str, Symbol]:
@@ -55,9 +74,12 @@ def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[
     for name in signature.heads:  # whatever it stands left of, a matrix
         shapes[name] = (trace.unknown(f"the rows of {name}"), trace.unknown(f"a block of {name}"))
     shapes.update(signature.sizes)
-    return {
+    shapes.update({n: tuple(map(Dim.of, array.shape)) for n, array in options.arrays.items()})
+    leaves = {
         name: Symbol(trace, "input", (), {}, shape, label=name) for name, shape in shapes.items()
     }
+    trace.arrays = {name: (array, leaves[name]) for name, array in options.arrays.items()}
+    return leaves
 
 
 def _run(
@@ -279,18 +301,16 @@ def _lower(
     kinds.update(dict.fromkeys(signature.further, "further"))
     kinds.update(dict.fromkeys(options.memory, "memory"))
     kinds.update({name: mask.kind for name, mask in options.masks.items()})
+    returned = [value for _, value in outputs]
+    read = {*returned, *(child for value in _ordered(returned, {}) for child in value.inputs)}
+    arrays = {name: symbol for name, (_, symbol) in trace.arrays.items() if symbol in read}
+    kinds.update(dict.fromkeys(arrays, "array"))
+    leaves = leaves | arrays
     if signature.step:
         kinds[signature.step] = "step"
     if signature.input:
         kinds[signature.input] = "input"
-    order = [
-        name
-        for kind in (
-            *("input", "further", "state", "context", "memory", "step"),
-            *(*KINDS.values(), "parameter"),
-        )
-        for name in _in_order(kind, kinds, signature, options)
-    ]
+    order = [name for kind in _ORDER for name in _in_order(kind, kinds, signature, options)]
     nodes: dict[Symbol, Node] = {
         leaves[name]: leaf(kinds[name], name, trace.resolve_shape(leaves[name].shape or ()))
         for name in order
@@ -298,8 +318,8 @@ def _lower(
     if options.memory:
         nodes[trace.inside] = inside()
     inputs = tuple(nodes.values())
-    ordered = _ordered([value for _, value in outputs], nodes)
-    fixed = ("parameter", KINDS["call"])
+    ordered = _ordered(returned, nodes)
+    fixed = ("parameter", "array", KINDS["call"])
     _check_matrices(ordered, [leaves[n] for n in order if kinds[n] not in fixed], trace)
     for symbol in ordered:
         attrs = tuple((key, _resolved(value, trace)) for key, value in symbol.attrs.items())

@@ -78,6 +78,16 @@ def here(cell: str) -> Where:
     return Where(frame.f_code.co_filename, frame.f_lineno, cell)
 
 
+def name_here(value: object) -> str | None:
+    """What the innermost line that is the user's calls a value; None where it has no name."""
+    frame = _users_frame()
+    for scope in (frame.f_locals, frame.f_globals):
+        for name, held in scope.items():
+            if held is value and name.isidentifier():
+                return name
+    return None
+
+
 def users_module() -> str:
     """The name of the module that this line is in."""
     return _users_frame().f_globals.get("__name__", "")

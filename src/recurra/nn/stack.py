@@ -158,6 +158,11 @@ class CellStack(nn.Module):
         if not self.cell.parameters:  # something that moves with the layer
             like = torch.empty(0, dtype=dtype, device=device)
             self.register_buffer(_NO_PARAMETERS, like, persistent=False)
+        self._array_shapes = {n: torch.Size(array.shape) for n, array in self.cell.arrays.items()}
+        for name, array in self.cell.arrays.items():
+            like = torch.empty(0, dtype=dtype, device=device)
+            values = torch.tensor(array, dtype=like.dtype, device=like.device)
+            self.register_buffer(_buffer_name(name), values)
         self._parameter_shapes = tuple(
             {
                 name: torch.Size([dim.evaluate(sizes) for dim in shape])
@@ -264,6 +269,10 @@ class CellStack(nn.Module):
             name: getattr(self, _full_name(name, layer, direction)) for name in self.cell.parameters
         }
 
+    def arrays(self) -> dict[str, Tensor]:
+        """The cell's constant arrays, which are buffers of the layer, by the cell's names."""
+        return {name: getattr(self, _buffer_name(name)) for name in self._array_shapes}
+
     def names_of(self, layer: int, direction: int = 0) -> tuple[str, ...]:
         """What the parameters of one layer and direction are called in `named_parameters`."""
         return tuple(_full_name(name, layer, direction) for name in self.cell.parameters)
@@ -271,10 +280,15 @@ class CellStack(nn.Module):
     def checked_parameters(
         self, layer: int, direction: int = 0, *, home: Home | None = None
     ) -> dict[str, Tensor]:
-        """`parameters_of`, all of the layer's dtype, on its device and of the cell's shapes: they
-        may have been replaced since they were made."""
+        """`parameters_of` and `arrays`, all of the layer's dtype, on its device and of the cell's
+        shapes: they may have been replaced since they were made."""
         home = home or self.home
         parameters = self.parameters_of(layer, direction)
+        arrays = self.arrays() if self._array_shapes else {}
+        for name, array in arrays.items():
+            shape = self._array_shapes[name]
+            if (array.dtype, array.device, array.shape) != (home.dtype, home.device, shape):
+                raise checks.wrong_parameter(home, _buffer_name(name), array, shape)
         shapes = self._parameter_shapes[layer]
         for name, parameter in parameters.items():
             if (
@@ -284,7 +298,7 @@ class CellStack(nn.Module):
             ):
                 full = _full_name(name, layer, direction)
                 raise checks.wrong_parameter(home, full, parameter, shapes[name])
-        return parameters
+        return {**parameters, **arrays} if arrays else parameters
 
     def state_sizes(self, positions: int = 0) -> tuple[int, ...]:
         """The size of each of the cell's states, where a memory has so many positions."""
@@ -563,6 +577,10 @@ _COMPILED = (torch.float32, torch.bfloat16)  # dtypes of compiled loops
 def one_or_all(states: tuple[Tensor, ...]) -> State:
     """The form that users see: the state itself where there is one, else the tuple."""
     return states[0] if len(states) == 1 else states
+
+
+def _buffer_name(array: str) -> str:
+    return f"constant_{array}"
 
 
 def _first_name(state: str, layer: int, direction: int) -> str:

@@ -287,6 +287,8 @@ class Stream:
         tensors: list[Tensor] = [
             t for module in modules for t in module._parameters.values() if t is not None
         ]
+        if self.layer.cell.arrays:
+            tensors += self.layer.arrays().values()
         if isinstance(self._embedding, Tensor):
             tensors.append(self._embedding)
         return tensors

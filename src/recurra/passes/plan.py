@@ -16,7 +16,7 @@ from recurra.passes.decompose import decompose
 from recurra.passes.hoist import Loop, Sections, hoist, split
 from recurra.passes.narrow import narrow
 from recurra.passes.products import merge, separate
-from recurra.passes.rates import CONSTANT_KINDS, LEAF_RATES, Rate, leaf_rates
+from recurra.passes.rates import CONSTANT_KINDS, FIXED_KINDS, LEAF_RATES, Rate, leaf_rates
 from recurra.passes.residuals import recompute
 from recurra.passes.simplify import simplify, zeros
 from recurra.passes.widen import widen
@@ -119,7 +119,7 @@ def plan(
             fixed=_fixed(step.adjoint, sections) if fused else None,
         ),
         residuals=tuple(node for node in reads(step.adjoint) if node in computed),
-        table=all(leaf.attr("kind") in ("input", "parameter") for leaf in sequence_leaves)
+        table=all(leaf.attr("kind") in ("input", *FIXED_KINDS) for leaf in sequence_leaves)
         and not set(sections.sequence.inputs) & set(sections.context.output_nodes),
         low=low,
     )

@@ -17,6 +17,7 @@ class Rate(IntEnum):
 
 LEAF_RATES: Mapping[str, Rate] = {
     "parameter": Rate.ONCE,
+    "array": Rate.ONCE,  # a parameter that is not learned
     "context": Rate.CONTEXT,
     "memory": Rate.CONTEXT,
     "positions": Rate.CONTEXT,
@@ -32,7 +33,9 @@ LEAF_RATES: Mapping[str, Rate] = {
 
 MASK_KINDS = ("mask", "sequence mask", "call mask")
 # inputs that nothing is differentiated by
-CONSTANT_KINDS = ("step", "positions", *MASK_KINDS)
+CONSTANT_KINDS = ("step", "positions", "array", *MASK_KINDS)
+# what has one value for all steps and sequences of a call
+FIXED_KINDS = ("parameter", "array")
 
 
 def leaf_rates(graph: Graph) -> dict[Node, Rate]:

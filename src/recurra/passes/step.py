@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from recurra.ir import Graph, Node
 from recurra.passes.hoist import hoist
 from recurra.passes.plan import forward_graph
-from recurra.passes.rates import Rate, leaf_rates
+from recurra.passes.rates import FIXED_KINDS, Rate, leaf_rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,4 +71,4 @@ def _depends_on_token(rows: Graph, context: Graph) -> bool:
     if set(rows.inputs) & set(context.output_nodes):
         return False
     kinds = {leaf.attr("kind") for leaf in rows.inputs if leaf.op == "input"}
-    return kinds <= {"input", "parameter"}
+    return kinds <= {"input", *FIXED_KINDS}

@@ -97,7 +97,8 @@ _FACTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepLayer:
-    """One layer: a cell, the number behind each of its size names, its parameters by name."""
+    """One layer: a cell, the number behind each of its size names, its parameters and constant
+    arrays by name."""
 
     cell: Cell
     sizes: Mapping[str, int]
@@ -351,7 +352,8 @@ class _Made:
     def _known_values(self) -> Values:
         """The values of parameters, of the context, and of what depends on these alone."""
         values: Values = {}
-        for node in _leaves(self._layer.cell, "parameter"):
+        cell = self._layer.cell
+        for node in (*_leaves(cell, "parameter"), *_leaves(cell, "array")):
             value = self._layer.parameters[node.name].detach().to(self._like)
             values[node] = value if node.shape else value.reshape(1)
         for node, value in zip(_leaves(self._layer.cell, "context"), self._context, strict=True):

@@ -21,9 +21,12 @@ from recurra.backends.report import describe
 from recurra.backends.watching import GRADIENTS, is_watched, outliving, transform
 from recurra.ir import POSITIONS, Node, has_positions
 from recurra.lang import Cell
-from recurra.passes import MASK_KINDS, Plan, plan
+from recurra.passes import FIXED_KINDS, MASK_KINDS, Plan, plan
 
-_KINDS = ("input", "state", "further", "context", *MASK_KINDS, "memory", "positions", "parameter")
+_KINDS = (
+    *("input", "state", "further", "context", *MASK_KINDS, "memory", "positions"),
+    *FIXED_KINDS,
+)
 _FEW_BITS = (torch.bfloat16, torch.float16)
 # a state's numbers over all steps above which fresh memory costs more than calls to torch
 _LEAN_ABOVE = 300_000
@@ -61,6 +64,7 @@ class ReferenceBackend:
         self._x = next(iter(of_kind["input"]), None)
         self._inside = next(iter(of_kind["positions"]), None)
         self._others = tuple(node for kind in _KINDS[1:] for node in of_kind[kind])
+        self._fixed = (*cell.parameters, *cell.arrays)
         self._scalars = tuple(node for node in of_kind["parameter"] if not node.shape)
 
     def run(
@@ -82,7 +86,7 @@ class ReferenceBackend:
         Args:
             x: [T, B, I] float, or [T, B] int64 token ids.
             states: the first states, [B, size] each.
-            parameters: by name, of the cell's shapes.
+            parameters: by name, of the cell's shapes; its constant arrays among them.
             inputs: what else is given at each step, [T, B, size] each.
             context: [B, C] each, then the cell's random masks in the order of its inputs: those for
                 each step [T, B, size], those for each sequence [B, size], those for each call.
@@ -103,7 +107,7 @@ class ReferenceBackend:
             y, finals = self.run(
                 x,
                 tuple(state.float() for state in states),
-                {name: parameters[name].float() for name in self.cell.parameters},
+                {name: parameters[name].float() for name in self._fixed},
                 inputs=tuple(each.float() for each in inputs),
                 context=tuple(each.float() for each in context),
                 memory=tuple(each.float() for each in memory),
@@ -113,7 +117,7 @@ class ReferenceBackend:
                 start=start,
             )
             return y.to(dtype), tuple(final.to(dtype) for final in finals)
-        values = [parameters[name] for name in self.cell.parameters]
+        values = [parameters[name] for name in self._fixed]
         rest = [*context, *memory, *values, *([] if embedding is None else [embedding])]
         given = [x, *states, *inputs, *rest]
         if x.shape[0] == 0:
@@ -188,9 +192,9 @@ class ReferenceBackend:
         """A call, ready to run.
 
         Args:
-            leaves: x, the states, the further inputs, the context, the masks, the parameters in the
-                order of the cell, and the embedding if there is one; what is given at each step as
-                `padded` gives it.
+            leaves: x, the states, the further inputs, the context, the masks, the parameters and
+                arrays in the order of the cell, and the embedding if there is one; what is given at
+                each step as `padded` gives it.
             active: [T, B, 1] bool, the steps inside their sequence; None means all.
             blank: the call is traced, its tensors are fake: only shapes are wanted.
         """

@@ -14,6 +14,7 @@ from torch import Tensor
 from recurra.backends.reference.ops import IN_PLACE, kernel, outer
 from recurra.backends.reference.program import fused_products, number
 from recurra.ir import POSITIONS, Graph, Node, has_positions, is_rows, topological
+from recurra.passes import FIXED_KINDS
 from recurra.passes.hoist import is_summed_in_loop
 
 
@@ -350,6 +351,6 @@ def _unpacked(prefix: str, nodes: Sequence[Node], source: str) -> list[str]:
 
 def _has_batch(node: Node) -> bool:
     """Whether each sequence has its own value; what depends on parameters or the step has one."""
-    shared = ("parameter", "step")
+    shared = (*FIXED_KINDS, "step")
     leaves = (leaf for leaf in topological([node]) if leaf.op == "input")
     return any(leaf.attr("kind") not in shared for leaf in leaves)
