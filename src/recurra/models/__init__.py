@@ -1,10 +1,11 @@
 """Models: one file for each shape of sequence problem, and how all of them are saved and loaded."""
 
-from recurra.models.classifier import Classifier, Prediction
+from recurra.models.classifier import Classifier
 from recurra.models.confusion import Confusion
 from recurra.models.devices import find_device
 from recurra.models.language_model import LanguageModel
 from recurra.models.parts import Names, Part
+from recurra.models.prediction import Prediction
 from recurra.models.saving import Model, load, save
 from recurra.models.scaling import Scaling
 

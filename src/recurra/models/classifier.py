@@ -7,7 +7,6 @@ word, I channels of a series, H output of the recurrent layers, K classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
 from recurra.models.classifier_stream import ClassifierStream
 from recurra.models.parts import Names, Part
+from recurra.models.prediction import EncodedInputs, Prediction
 from recurra.models.saving import Model, layer_options
 from recurra.models.scaling import Scaling, as_series, without_gaps
 from recurra.models.starting import Taken, take_weights
@@ -39,21 +39,6 @@ from recurra.nn.subwords import SubwordVectors
 from recurra.text import Spelling, Vocabulary, WordVectors, WordVocabulary
 
 _SCALE = 0.1  # of word vectors that start from nothing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """What a classifier says of one input.
-
-    Attributes:
-        label: the most probable class; its number where the model has no labels.
-        probability: of that class.
-        probabilities: of every class, by label.
-    """
-
-    label: str | int
-    probability: float
-    probabilities: Mapping[str | int, float]
 
 
 class Classifier(Model):
@@ -481,7 +466,7 @@ class Classifier(Model):
                 found[some] = self._probabilities(batch.chosen(some)).cpu()
         return [self._prediction(row) for row in found]
 
-    def _encoded(self, inputs: Any, where: str) -> "_Encoded":
+    def _encoded(self, inputs: Any, where: str) -> EncodedInputs:
         if self.embedding is not None:
             for i, text in enumerate(inputs):
                 if not isinstance(text, str):
@@ -490,12 +475,12 @@ class Classifier(Model):
                         f"model reads text; token ids go into a call of the model."
                     )
             ids, lengths, pieces = self.encode(inputs)
-            encoded = _Encoded(x=ids, lengths=lengths.cpu(), pieces=pieces)
+            encoded = EncodedInputs(x=ids, lengths=lengths.cpu(), pieces=pieces)
         else:
             each = [self._series(series, f"{where}: input {i}") for i, series in enumerate(inputs)]
             lengths = torch.tensor([len(s) for s in each], dtype=torch.int64, device="cpu")
             x = self._padded([torch.from_numpy(s) for s in each], 0)
-            encoded = _Encoded(x=x, lengths=lengths, pieces=None)
+            encoded = EncodedInputs(x=x, lengths=lengths, pieces=None)
         empty = (encoded.lengths == 0).nonzero().flatten().tolist()
         if empty:
             raise ValueError(
@@ -515,7 +500,7 @@ class Classifier(Model):
         padded = nn.utils.rnn.pad_sequence(list(each), padding_value=value)
         return padded.to(like.device, like.dtype if padded.is_floating_point() else None)
 
-    def _probabilities(self, batch: "_Encoded") -> Tensor:
+    def _probabilities(self, batch: EncodedInputs) -> Tensor:
         """[B, K] float64, of a batch that is time first."""
         axes = (0, 1) if self.batch_first else (0, 0)
         x = batch.x.transpose(*axes)
@@ -593,22 +578,6 @@ class Classifier(Model):
             **layer_options(self.recurrent),
             "dtype": str(self.decoder.weight.dtype).removeprefix("torch."),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Encoded:
-    """Inputs side by side: x [T, B, ...], lengths [B] on the CPU, pieces [T, B, C]."""
-
-    x: Tensor
-    lengths: Tensor
-    pieces: Tensor | None
-
-    def chosen(self, some: Tensor) -> "_Encoded":
-        """These inputs, without the steps that none of them has."""
-        lengths = self.lengths[some]
-        T, at = int(lengths.max()), some.to(self.x.device)
-        pieces = None if self.pieces is None else self.pieces[:T, at]
-        return _Encoded(x=self.x[:T, at], lengths=lengths, pieces=pieces)
 
 
 def _checked_classes(num_classes: int | None) -> int:

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from recurra.models.prediction import Prediction
 from recurra.nn.checks import check_token_ids
 from recurra.nn.plain import evaluating
 
 if TYPE_CHECKING:
-    from recurra.models.classifier import Classifier, Prediction
+    from recurra.models.classifier import Classifier
 
 
 class ClassifierStream:
@@ -64,7 +65,7 @@ class ClassifierStream:
                 pooled = torch.cat([pooled, self._pairs(x[0])], dim=-1)
             return model.decoder(pooled).softmax(dim=-1)
 
-    def read(self, text: str) -> Iterator[tuple[str, "Prediction"]]:
+    def read(self, text: str) -> Iterator[tuple[str, Prediction]]:
         """Each token of a text, and what the model says after it; goes on where it stands."""
         model = self.model
         ids, _, pieces = model.encode([text])

@@ -32,7 +32,7 @@ from recurra.data.records import Records, named
 from recurra.errors import DataError, argument
 from recurra.insight import confusion_png
 from recurra.models import Classifier, Confusion, Names, Scaling
-from recurra.models.classifier import Prediction
+from recurra.models.prediction import Prediction
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
