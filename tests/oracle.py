@@ -65,7 +65,7 @@ def _split(v: Tensor, parts: int, dim: int = 0) -> tuple[Tensor, ...]:
     return v.chunk(parts)
 
 
-IN_TORCH: dict[str, Callable[..., Any]] = {
+IN_TORCH: dict[str, Any] = {
     "sigmoid": _on_tensors(torch.sigmoid),
     "tanh": _on_tensors(torch.tanh),
     "relu": _on_tensors(torch.relu),
@@ -94,6 +94,7 @@ IN_TORCH: dict[str, Callable[..., Any]] = {
     "max": reduction(torch.amax),
     "softmax": reduction(torch.softmax),
     "windows": over_memory.windows,
+    "expand": None,  # of which `Eager` has one with its sizes
     "layer_norm": _layer_norm,
     "concat": _concat,
     "split": _split,
@@ -156,8 +157,12 @@ _CORE = {
 }
 
 
+# what loops are compiled for: all but cells that read a memory
+COMPILED = [name for name in cells.names() if not cells.get(name).memory]
+
+
 def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
-    """Parameters (name, case): every registered cell with every case.
+    """Parameters (name, case): every registered cell whose loops are compiled, with every case.
 
     Cells that are not of the core are tried on the cases of `always`; on the others, slowly.
     """
@@ -168,7 +173,7 @@ def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
             id=f"{name}-{label}",
             marks=() if name in _CORE or label in always else pytest.mark.slow,
         )
-        for name in cells.names()
+        for name in COMPILED
         for label, case in cases.items()
     ]
 
@@ -349,6 +354,8 @@ class Eager:
         # what numpy says in a cell's own lines is said of tensors in those that it prints
         by_its_text = hasattr(cell.function, "names_its_values") or cell.arrays
         self.function = in_torch(written(cell) if by_its_text else cell.function)
+        scope = getattr(self.function, "__globals__", {})
+        scope["expand"] = lambda s, size: torch.full((self.sizes[size],), float(s)).double()
         self.constants = dict(cell.constants)
         self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
 

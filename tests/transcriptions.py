@@ -1,7 +1,7 @@
 """One step of each cell, transcribed from its source with torch's operations alone.
 
-p holds the cell's parameters by name; x is [B, I] and every state [B, H]. No code is shared with
-the cells themselves.
+p holds the cell's parameters by name; x is [B, I], every state [B, H] and a memory m [B, S, K]. No
+code is shared with the cells themselves.
 """
 
 import math
@@ -349,6 +349,89 @@ def step_lmu(p: Parameters, x: Tensor, h: Tensor, m: Tensor) -> States:
     new_m = weigh(over_a_step, m) + u[:, None] * driven
     total = weigh(p["W_x"], x) + weigh(p["W_h"], h) + weigh(p["W_m"], new_m)
     return torch.tanh(total), new_m
+
+
+def attended(scores: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [B, S] and what is read [B, K]."""
+    alpha = torch.softmax(scores, dim=1)
+    return alpha, torch.bmm(alpha.unsqueeze(1), m).squeeze(1)
+
+
+def scored(p: Parameters, query: Tensor, keys: Tensor) -> Tensor:
+    """One score for each position of keys [B, S, A], which a query [B, A] is added to."""
+    return torch.einsum("bsa,a->bs", torch.tanh(query.unsqueeze(1) + keys), p["v"])
+
+
+def gru_of(p: Parameters, x: Tensor, h: Tensor, read: Tensor) -> Tensor:
+    def total(end: str, state: Tensor) -> Tensor:
+        parts = weigh(p[f"W{end}"], x) + weigh(p[f"U{end}"], state) + weigh(p[f"C{end}"], read)
+        return parts + p[f"b{end}"]
+
+    z, r = torch.sigmoid(total("_z", h)), torch.sigmoid(total("_r", h))
+    return torch.lerp(h, torch.tanh(total("", r * h)), z)
+
+
+def step_additive_attention_gru(p: Parameters, x: Tensor, h: Tensor, m: Tensor) -> States:
+    _, read = attended(scored(p, weigh(p["W_a"], h), m @ p["U_a"].T), m)
+    return (gru_of(p, x, h, read),)
+
+
+def lstm_of(p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> States:
+    i, f, o, g = (weigh(p["W"], torch.cat([x, h], 1)) + p["b"]).chunk(4, 1)
+    new_c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(new_c), new_c
+
+
+def fed(p: Parameters, x: Tensor, a: Tensor, h: Tensor, c: Tensor, m: Tensor) -> States:
+    h, c = lstm_of(p, torch.cat([x, a], 1), h, c)
+    query = h @ p["W_a"] if "W_a" in p else h
+    _, read = attended(torch.bmm(m, query.unsqueeze(2)).squeeze(2), m)
+    return torch.tanh(weigh(p["W_c"], torch.cat([read, h], 1))), h, c
+
+
+step_dot_attention_lstm = step_general_attention_lstm = fed
+
+
+def step_scaled_dot_attention_gru(p: Parameters, x: Tensor, h: Tensor, m: Tensor) -> States:
+    query = weigh(p["W_q"], h).unsqueeze(1)
+    read = torch.nn.functional.scaled_dot_product_attention(query, m @ p["W_k"].T, m @ p["W_v"].T)
+    return (gru_of(p, x, h, read.squeeze(1)),)
+
+
+def step_location_attention_gru(
+    p: Parameters, x: Tensor, h: Tensor, alpha: Tensor, m: Tensor
+) -> States:
+    filters = p["F"].unsqueeze(1)
+    found = torch.nn.functional.conv1d(alpha.unsqueeze(1), filters, padding=filters.shape[2] // 2)
+    keys = m @ p["V_a"].T + found.transpose(1, 2) @ p["U_a"].T + p["b_a"]
+    alpha, read = attended(scored(p, weigh(p["W_a"], h), keys), m)
+    return gru_of(p, x, h, read), alpha
+
+
+def step_coverage_gru(p: Parameters, x: Tensor, h: Tensor, cover: Tensor, m: Tensor) -> States:
+    keys = m @ p["U_a"].T + torch.einsum("bs,a->bsa", cover, p["V_a"])
+    alpha, read = attended(scored(p, weigh(p["W_a"], h), keys), m)
+    return gru_of(p, x, h, read), cover + alpha / (2 * torch.sigmoid(m @ p["U_f"]))
+
+
+def step_conditional_gru(p: Parameters, x: Tensor, h: Tensor, m: Tensor) -> States:
+    def moved(read: Tensor, state: Tensor, a: str, b: str, c: str) -> Tensor:
+        z, r = (
+            torch.sigmoid(weigh(p[f"{a}_{g}"], read) + weigh(p[f"{b}_{g}"], state) + p[f"{c}_{g}"])
+            for g in "zr"
+        )
+        new = torch.tanh(weigh(p[a], read) + r * weigh(p[b], state) + p[c])
+        return torch.lerp(new, state, z)
+
+    first = moved(x, h, "W", "U", "b")
+    _, read = attended(scored(p, weigh(p["W_a"], first), m @ p["U_a"].T), m)
+    return (moved(read, first, "C", "V", "d"),)
+
+
+def step_pointer_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor, m: Tensor) -> States:
+    h, c = lstm_of(p, x, h, c)
+    alpha, _ = attended(scored(p, weigh(p["W_2"], h), m @ p["W_1"].T), m)
+    return alpha, h, c
 
 
 STEPS: dict[str, Callable[..., States]] = {

@@ -45,7 +45,7 @@ def moved(found: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
-@pytest.mark.parametrize("name", rc.cells.names())
+@pytest.mark.parametrize("name", [n for n in rc.cells.names() if not rc.cells.get(n).memory])
 def test_registry(name: str, lengths: list[int] | None) -> None:
     reads = rc.cells.get(name).input is not None
     there, here = twins(name, *((IN, H, 2) if reads else (0, H)), dtype=torch.float64)

@@ -204,7 +204,7 @@ EXTRA = [value for value in list(globals().values()) if isinstance(value, Cell)]
 ALL = [cells.get(name) for name in cells.names()] + EXTRA
 each_cell = pytest.mark.parametrize("of", ALL, ids=lambda of: of.name)
 
-SIZES = {**SIZES, "R": 2}
+SIZES = {**SIZES, "R": 2, "K": 4, "A": 2, "Q": 2}
 
 # ---- the chain -----------------------------------------------------------------------------------
 

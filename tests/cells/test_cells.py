@@ -4,6 +4,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from benchmarks.peers import torchrecurrent_layers
 from torch import Tensor
 
 from recurra import cells
-from recurra.backends import load
-from recurra.ir import Dim
+from recurra.backends import load, within_memory
+from recurra.ir import POSITIONS, Dim
 from recurra.lang import Cell
 from transcriptions import STEPS, Parameters, States
 
-SIZES = {"I": 3, "H": 8, "P": 2, "C": 4, "R": 5}
+SIZES = {"I": 3, "H": 8, "P": 2, "C": 4, "R": 5, "K": 6, "A": 4, "Q": 2}
+POSITIONS_HERE = 5
+SIZES |= dict.fromkeys(POSITIONS.names, POSITIONS_HERE)
 TIME, BATCH = 4, 2
 
 
@@ -52,13 +55,26 @@ def draw_further(cell: Cell) -> dict[str, Tensor]:
 
 
 def run(
-    cell: Cell, x: Tensor, states: States, parameters: Parameters, inputs: Sequence[Tensor] = ()
+    cell: Cell,
+    x: Tensor,
+    states: States,
+    parameters: Parameters,
+    inputs: Sequence[Tensor] = (),
+    memory: Sequence[Tensor] = (),
 ) -> States:
     """The output over time, then the final states."""
     arrays = {name: torch.tensor(array) for name, array in cell.arrays.items()}
-    weights = {**parameters, **arrays}
-    y, final = load(cell, backend="reference").run(x, states, weights, inputs=tuple(inputs))
+    runner = load(cell, backend="reference").run
+    if memory:
+        runner = partial(within_memory(cell, runner), memory=tuple(memory))
+    y, final = runner(x, states, {**parameters, **arrays}, inputs=tuple(inputs))
     return (y, *final)
+
+
+def draw_memory(cell: Cell) -> dict[str, Tensor]:
+    """The memories of each sequence, whole, by their names in the equations."""
+    sizes = zip(cell.memory, cell.memory_sizes, strict=True)
+    return {name: random(BATCH, POSITIONS_HERE, d.evaluate(SIZES)) for name, d in sizes}
 
 
 def gradients(results: States, inputs: list[Tensor]) -> tuple[Tensor, ...]:
@@ -121,9 +137,10 @@ def test_a_name_like_no_other_gets_where_all_names_are() -> None:
 def test_one_step_equals_the_transcription(name: str) -> None:
     cell = cells.get(name)
     x, states, parameters = random(1, BATCH, 3), draw_states(cell), draw_parameters(cell)
-    further = draw_further(cell)
-    expected = STEPS[name](parameters, x[0], *states, **further)
-    y, *final = run(cell, x, states, parameters, [each[None] for each in further.values()])
+    further, memory = draw_further(cell), draw_memory(cell)
+    expected = STEPS[name](parameters, x[0], *states, **further, **memory)
+    steps = [each[None] for each in further.values()]
+    y, *final = run(cell, x, states, parameters, steps, tuple(memory.values()))
     torch.testing.assert_close(y[0], expected[0])
     # an output that is no state stands before the states
     torch.testing.assert_close(tuple(final), expected[len(expected) - len(states) :])

@@ -34,7 +34,8 @@ from recurra.lang.symbols import language_names
 def define(body: list[str], like: Cell) -> Cell:
     """A cell with the arguments and options of `like` and these lines as its equations."""
     step = [like.step] if like.step else []
-    names = [*like.inputs, *like.states, *like.context, *step, *like.parameters]
+    given = [*like.inputs, *like.states, *like.context, *like.memory, *step]
+    names = [*given, *like.parameters]
     constants = [f"{name}={value!r}" for name, value in like.constants.items()]
     head = f"def again({', '.join([*names, *constants])}):\n"
     source = head + "\n".join(f"    {line}" for line in body)

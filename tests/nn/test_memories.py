@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import recurra as rc
 from memory_cells import SIZES, additive, everything, located, of_the_input
+from recurra.cells import registry
 from recurra.lang import Cell
 
 T, B, S = 6, 2, 7
@@ -131,6 +132,29 @@ def test_no_steps_and_no_sequences() -> None:
     assert over(x[:0], memory=m)[0].shape == (0, B, S)
     y, (h, a) = layer(x[:, :0], memory=inputs(located)[1][:, :0])
     assert (y.shape, h.shape, a.shape) == ((T, 0, 4), (1, 0, 4), (1, 0, S))
+
+
+@pytest.mark.parametrize("name", registry.FAMILIES["attention"].split())
+def test_registered_cells(name: str) -> None:
+    """Each sequence, with its own memory, is alone what it is in a batch, also cut in two."""
+    torch.manual_seed(0)
+    layer = rc.Recurrent(name, 3, 4, dtype=torch.float64)
+    (size,) = (dim.evaluate(layer.layer_sizes[0]) for dim in layer.cell.memory_sizes)
+    x, m = torch.randn(T, B, 3).double(), torch.randn(S, B, size).double()
+    steps = [6, 4]
+    y, state = layer(x, lengths=steps, memory=m, memory_lengths=LENGTHS)
+    states = state if isinstance(state, tuple) else (state,)
+    for b, (n, k) in enumerate(zip(steps, LENGTHS, strict=True)):
+        own, last = layer(x[:n, b], memory=m[:k, b])
+        torch.testing.assert_close(y[:n, b, : own.shape[1]], own)
+        assert not y[:n, b, own.shape[1] :].any()
+        assert not y[n:, b].any()
+        for whole, one in zip(states, last if isinstance(last, tuple) else (last,), strict=True):
+            torch.testing.assert_close(whole[:, b, : one.shape[1]], one)
+        first, middle = layer(x[:2, b], memory=m[:k, b])
+        second, end = layer(x[2:n, b], middle, memory=m[:k, b])
+        torch.testing.assert_close(torch.cat([first, second]), own)
+        torch.testing.assert_close(end, last)
 
 
 MISTAKES: dict[str, tuple[Callable[[Any, Any, Any], Any], str]] = {

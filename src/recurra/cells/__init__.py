@@ -9,6 +9,16 @@ from recurra.cells import registry
 from recurra.cells.registry import get, names
 
 if TYPE_CHECKING:
+    from recurra.cells.attention import (
+        additive_attention_gru,
+        conditional_gru,
+        coverage_gru,
+        dot_attention_lstm,
+        general_attention_lstm,
+        location_attention_gru,
+        pointer_lstm,
+        scaled_dot_attention_gru,
+    )
     from recurra.cells.bases import lmu
     from recurra.cells.continuous import (
         antisymmetric_rnn,
@@ -113,18 +123,23 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "additive_attention_gru",
     "antisymmetric_rnn",
     "atr",
     "br",
     "cfc",
     "cfn",
+    "conditional_gru",
     "cornn",
+    "coverage_gru",
+    "dot_attention_lstm",
     "driven_system",
     "dsgu",
     "dynamical_system",
     "fastgrnn",
     "fastrnn",
     "gated_antisymmetric_rnn",
+    "general_attention_lstm",
     "get",
     "gru",
     "gru_d",
@@ -136,6 +151,7 @@ __all__ = [
     "lightru",
     "ligru",
     "lmu",
+    "location_attention_gru",
     "lstm",
     "lstm_1997",
     "lstm_cifg",
@@ -165,6 +181,7 @@ __all__ = [
     "nbr",
     "ode_rnn",
     "peephole_lstm",
+    "pointer_lstm",
     "qrnn_fo",
     "qrnn_ifo",
     "ran",
@@ -173,6 +190,7 @@ __all__ = [
     "rhn",
     "rnn",
     "rnn_relu",
+    "scaled_dot_attention_gru",
     "scrn",
     "sgrn",
     "sgu",

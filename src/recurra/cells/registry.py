@@ -23,6 +23,10 @@ FAMILIES = {
         "lstm_cifg lstm_fgr lstm_nfg lstm_niaf lstm_nig lstm_noaf lstm_nog lstm_np vanilla_lstm"
     ),
     "continuous": "antisymmetric_rnn cornn gated_antisymmetric_rnn lem taugru unicornn",
+    "attention": (
+        "additive_attention_gru conditional_gru coverage_gru dot_attention_lstm "
+        "general_attention_lstm location_attention_gru pointer_lstm scaled_dot_attention_gru"
+    ),
     "linear": "mingru minlstm qrnn_fo qrnn_ifo rg_lru sru sru_2018 tgru tlstm trnn",
     "bases": "lmu",
     "timed": "cfc gru_d ltc ode_rnn time_aware_lstm",

@@ -2,6 +2,7 @@
 language in which cells are spelled where a name goes (`recurra.compose.spelling`).
 """
 
+from recurra.compose.attention import attend
 from recurra.compose.composers import (
     highway,
     layer_norm,
@@ -15,6 +16,7 @@ from recurra.compose.composers import (
 )
 
 __all__ = [
+    "attend",
     "highway",
     "layer_norm",
     "peephole",

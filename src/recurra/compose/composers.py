@@ -33,7 +33,7 @@ Arguments = ParamSpec("Arguments")
 _CANDIDATES = ("g", "h_tilde", "z")  # what the registry's cells call what they write
 
 
-def _composer(
+def spelled(
     composer: Callable[Concatenate[Cell, Arguments], Cell],
 ) -> Callable[Concatenate[Cell | str, Arguments], Cell]:
     """The composer, which takes the spelling of a cell as well, and is one that can be spelled."""
@@ -46,7 +46,7 @@ def _composer(
     return named
 
 
-@_composer
+@spelled
 def replace(base: Cell, name: str, doc: str = "", /, **values: Any) -> Cell:
     """`recurra.lang.replace`, which takes the spelling of a cell as well."""
     return made_of_cells.replace(base, name, doc, **values)
@@ -55,7 +55,7 @@ def replace(base: Cell, name: str, doc: str = "", /, **values: Any) -> Cell:
 # ---- normalisation -------------------------------------------------------------------------------
 
 
-@_composer
+@spelled
 def layer_norm(base: Cell, *, each_product: bool = False, memory: bool = True) -> Cell:
     """Layer normalisation of what the matrices give, with a gain for each unit.
 
@@ -94,7 +94,7 @@ def layer_norm(base: Cell, *, each_product: bool = False, memory: bool = True) -
     names = {**{of_gain[n]: n.shape for n in of_gain}, **{of_bias[n]: n.shape for n in of_bias}}
     how = Composition(
         name=f"layer_norm_{base.name}",
-        doc=_doc(base, "layer normalisation (Ba et al., 2016)"),
+        doc=doc_with(base, "layer normalisation (Ba et al., 2016)"),
         composer=layer_norm,
         options={"each_product": each_product, "memory": memory},
         edit=edit,
@@ -161,7 +161,7 @@ def _squashed_memories(base: Cell) -> dict[Node, str]:
 # ---- random masks --------------------------------------------------------------------------------
 
 
-@_composer
+@spelled
 def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> Cell:
     """Zoneout: a unit keeps its state of the step before with probability `p`.
 
@@ -175,7 +175,7 @@ def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> 
             unless the cell has an output of its own.
     """
     chosen = _states(base, "zoneout", p, states)
-    mask_of = {state: _fresh(base, f"zoneout_{state}") for state in chosen}
+    mask_of = {state: fresh(base, f"zoneout_{state}") for state in chosen}
 
     def finish(values: Values, returned: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
         first = len(returned) - len(base.states)
@@ -188,7 +188,7 @@ def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> 
 
     how = Composition(
         name=f"zoneout_{base.name}",
-        doc=_doc(base, f"zoneout of {', '.join(chosen)} (Krueger et al., 2017)"),
+        doc=doc_with(base, f"zoneout of {', '.join(chosen)} (Krueger et al., 2017)"),
         composer=zoneout,
         options={"p": p, "states": list(chosen)},
         finish=finish,
@@ -197,7 +197,7 @@ def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> 
     return composed(base, how)
 
 
-@_composer
+@spelled
 def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cell:
     """Dropout of what is written to the state, and of nothing that is kept in it.
 
@@ -220,14 +220,14 @@ def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cel
             f"recurrent_dropout: expected a value of {base.name} to drop, got "
             f"{of or 'none of ' + ', '.join(_CANDIDATES)}. Give of= one of {', '.join(named)}."
         )
-    node, mask = named[names[0]], _fresh(base, f"drop_{names[0]}")
+    node, mask = named[names[0]], fresh(base, f"drop_{names[0]}")
 
     def edit(at: Node, symbol: Symbol, values: Values) -> Symbol:
         return symbol * values.old(mask) if at is node else symbol
 
     how = Composition(
         name=f"recurrent_dropout_{base.name}",
-        doc=_doc(base, f"dropout of {names[0]} (Semeniuta et al., 2016)"),
+        doc=doc_with(base, f"dropout of {names[0]} (Semeniuta et al., 2016)"),
         composer=recurrent_dropout,
         options={"p": p, "of": names[0]},
         edit=edit,
@@ -236,7 +236,7 @@ def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cel
     return composed(base, how)
 
 
-@_composer
+@spelled
 def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None = None) -> Cell:
     """Dropout of what the matrices read, by one mask for a whole sequence.
 
@@ -258,7 +258,7 @@ def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None =
     if base.input is not None:
         rate_of[base.input] = p if of_input is None else of_input
         _check(base, "variational_dropout", rate_of[base.input])
-    leaves = {n: _fresh(base, f"drop_{n.name}") for n in base.equations.inputs if n.name in rate_of}
+    leaves = {n: fresh(base, f"drop_{n.name}") for n in base.equations.inputs if n.name in rate_of}
     read = _read_by_products(base)
     leaves = {n: mask for n, mask in leaves.items() if n in read and rate_of[n.name] > 0}
     masked: WeakKeyDictionary[Values, dict[Node, Symbol]] = WeakKeyDictionary()
@@ -285,7 +285,7 @@ def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None =
 
     how = Composition(
         name=f"variational_dropout_{base.name}",
-        doc=_doc(base, "dropout by one mask for a sequence (Gal, Ghahramani, 2016)"),
+        doc=doc_with(base, "dropout by one mask for a sequence (Gal, Ghahramani, 2016)"),
         composer=variational_dropout,
         options={"p": p, "of_input": of_input},
         edit=edit,
@@ -316,7 +316,7 @@ def _passes_masks(node: Node) -> bool:
     )
 
 
-@_composer
+@spelled
 def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = None) -> Cell:
     """DropConnect of matrices that read a state: their entries are dropped, once a call.
 
@@ -344,7 +344,7 @@ def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = Non
             f"weight_drop: expected matrices of {base.name}, got {', '.join(unknown) or 'none'}. "
             f"Give some of {', '.join(shapes)}."
         )
-    mask_of = {name: _fresh(base, f"drop_{name}") for name in chosen}
+    mask_of = {name: fresh(base, f"drop_{name}") for name in chosen}
     leaves = {n: mask_of[n.name] for n in base.equations.inputs if n.name in mask_of}
 
     def edit(node: Node, symbol: Symbol, values: Values) -> Symbol:
@@ -356,7 +356,7 @@ def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = Non
 
     how = Composition(
         name=f"weight_drop_{base.name}",
-        doc=_doc(base, f"dropped entries of {', '.join(chosen)} (Merity et al., 2018)"),
+        doc=doc_with(base, f"dropped entries of {', '.join(chosen)} (Merity et al., 2018)"),
         composer=weight_drop,
         options={"p": p, "matrices": list(chosen)},
         edit=edit,
@@ -381,7 +381,7 @@ def _recurrent_matrices(base: Cell) -> list[str]:
 # ---- connections between layers ------------------------------------------------------------------
 
 
-@_composer
+@spelled
 def residual(base: Cell) -> Cell:
     """The input is added to the output, which must have its size.
 
@@ -391,14 +391,14 @@ def residual(base: Cell) -> Cell:
     return _around(base, residual, "a residual connection around it", lambda v, x, y: x + y)
 
 
-@_composer
+@spelled
 def highway(base: Cell) -> Cell:
     """A gate that reads the input mixes it with the output, which must have its size.
 
     Source: Srivastava, Greff, Schmidhuber (2015), "Highway Networks", arXiv:1505.00387, eq. (3);
     the gate's bias starts at -2, as in section 2.2.
     """
-    weight, bias = _fresh(base, "W_gate"), _fresh(base, "b_gate")
+    weight, bias = fresh(base, "W_gate"), fresh(base, "b_gate")
 
     def mixed(values: Values, x: Symbol, y: Symbol) -> Symbol:
         gate = sigmoid(values.old(weight) @ x + values.old(bias))
@@ -433,7 +433,7 @@ def _around(
     shapes = ((size, size), (size,))
     how = Composition(
         name=f"{name}_{base.name}",
-        doc=_doc(base, what),
+        doc=doc_with(base, what),
         composer=composer,
         finish=finish,
         output=True,
@@ -444,7 +444,7 @@ def _around(
     return composed(base, how)
 
 
-@_composer
+@spelled
 def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o")) -> Cell:
     """Gates see the memory: those that make the new memory the old one, the others the new one.
 
@@ -469,7 +469,7 @@ def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o
         )
     new = base.equations.output(memory)
     early = _below(new)
-    weight_of = {named[name]: _fresh(base, f"p_{name}") for name in found}
+    weight_of = {named[name]: fresh(base, f"p_{name}") for name in found}
 
     def edit(node: Node, symbol: Symbol, values: Values) -> Symbol:
         if node not in weight_of:
@@ -480,7 +480,7 @@ def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o
 
     how = Composition(
         name=f"peephole_{base.name}",
-        doc=_doc(base, f"peepholes from {memory} (Gers et al., 2002)"),
+        doc=doc_with(base, f"peepholes from {memory} (Gers et al., 2002)"),
         composer=peephole,
         options={"memory": memory, "gates": list(gates)},
         edit=edit,
@@ -503,7 +503,7 @@ def _below(node: Node) -> set[Node]:
 # ---- what they share -----------------------------------------------------------------------------
 
 
-def _fresh(base: Cell, name: str, others: Iterable[str] = ()) -> str:
+def fresh(base: Cell, name: str, others: Iterable[str] = ()) -> str:
     """The name, or the name with a number that makes it new in the cell and among the others."""
     taken = {node.name for node in base.equations.inputs} | set(base.equations.names.values())
     taken |= set(others)
@@ -517,11 +517,12 @@ def _fresh_for(base: Cell, prefix: str, labels: Mapping[Node, str]) -> dict[Node
     """A new name for each node, also where two have one label."""
     found: dict[Node, str] = {}
     for node, label in labels.items():
-        found[node] = _fresh(base, f"{prefix}_{label}", found.values())
+        found[node] = fresh(base, f"{prefix}_{label}", found.values())
     return found
 
 
-def _doc(base: Cell, what: str) -> str:
+def doc_with(base: Cell, what: str) -> str:
+    """The docstring of a composed cell."""
     return f"{base.name} with {what}.\n\n{base.doc}"
 
 

@@ -137,6 +137,9 @@ class Composition:
         parameters: the shapes of new parameters, by name.
         masks: new random masks, by name.
         memory: new memories, by name.
+        feed: takes all that is given, by name; gives what the base reads in place of some of it.
+        shapes: those of inputs of the base that are not as `sizes` says.
+        default_sizes: of new sizes.
         sizes: sizes of the base that are others here: {"I": H}.
         init: how the new parameters start.
         composer: the function of `recurra.compose` that made it, and
@@ -152,6 +155,9 @@ class Composition:
     parameters: Mapping[str, Shape] = field(default_factory=dict)
     masks: Mapping[str, Mask] = field(default_factory=dict)
     memory: Mapping[str, Shape] = field(default_factory=dict)
+    feed: Callable[[Mapping[str, Symbol]], Mapping[str, Symbol]] = lambda given: {}
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    default_sizes: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, Dim] = field(default_factory=dict)
     init: Mapping[str, float | str] = field(default_factory=dict)
     composer: Callable[..., Cell] | None = None
@@ -207,8 +213,8 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
             )
         trace = trace_of(tuple(given.arguments.values()), how.name)
         known = {key: lift(value, trace) for key, value in numbers.items()}
-        symbols = {key: lift(value, trace) for key, value in given.arguments.items()}
-        values = Values(base, {**symbols, **known}, trace, how.edit)
+        symbols = {key: lift(value, trace) for key, value in given.arguments.items()} | known
+        values = Values(base, {**symbols, **how.feed(symbols)}, trace, how.edit)
         first, *others = how.finish(values, values.returned())
         values.name_open_sizes(how.sizes)
         return (first, *others) if others else first
@@ -235,12 +241,12 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
             inputs=base.inputs,
             memory=(*base.memory, *how.memory),
             arrays={key: array for key, array in base.arrays.items() if key in kept},
-            sizes={key: _sizes(shape, how.sizes) for key, shape in shapes.items()},
+            sizes={**{k: _sizes(shape, how.sizes) for k, shape in shapes.items()}, **how.shapes},
             init={key: rule for key, rule in base.init.items() if key in kept} | dict(how.init),
             output=base.options.output if how.output is None else how.output,
             heads={key: count for key, count in base.options.heads.items() if key in kept},
             masks={key: mask for key, mask in masks.items() if key in shapes},
-            default_sizes=base.options.default_sizes,
+            default_sizes={**base.options.default_sizes, **how.default_sizes},
         ),
     )
 

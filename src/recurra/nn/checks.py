@@ -445,11 +445,13 @@ def check_input_names(
 
 def check_reads_x_alone(where: str, cell: Cell) -> None:
     """The cell is one for a model, which gives it x and nothing else at each step."""
-    if cell.further:
-        given = ", ".join(f"{name}=..." for name in cell.further)
+    more = (*cell.further, *cell.memory)
+    if more:
+        names = (*cell.further, *(["memory"] if cell.memory else []))
+        given = ", ".join(f"{name}=..." for name in names)
         raise ValueError(
             f"{where}: expected a cell that reads x alone at each step, got {cell.name}, which "
-            f"reads {', '.join(cell.further)} too. Use a layer of it: Recurrent(...)(x, {given})."
+            f"reads {', '.join(more)} too. Use a layer of it: Recurrent(...)(x, {given})."
         )
 
 

@@ -147,9 +147,11 @@ def split(
     next_values = [node for name, node in graph.outputs if name in next_names]
     nodes = graph.nodes()
     sums = {node for node in nodes if OPS[node.op].group is Group.ACCUMULATION}
-    # rows of a memory are never there for all steps at once, but for sums of them
+    # rows of a memory are never there for all steps at once, but for sums of them: what is made of
+    # them is made in the loop
     summed = dependents(graph, sums)
-    rows = [node for node in nodes if is_rows(node.shape) and node not in summed]
+    rows = {node for node in nodes if is_rows(node.shape) and node not in summed}
+    rows |= {node for node in nodes if node not in summed and rows.intersection(node.inputs)}
     depends = dependents(graph, {*carried, *rows})
     needed = set(topological([*next_values, *rows], stop=graph.inputs))
     early = {node for node in nodes if node not in depends}
