@@ -18,9 +18,10 @@ from torch.nn import functional as F  # noqa: N812
 
 import recurra.lang
 from compiled import DTYPES, Call
-from oracle import Case
+from oracle import COMPILED, Case
 from recurra import cells, compose
 from recurra.errors import CellError
+from recurra.ir import POSITIONS
 from recurra.lang import Cell
 
 _SQUASH = ("tanh({0})", "sigmoid({0})", "sin({0})", "clamp({0}, -0.917, 0.931)", "torch.tanh({0})")
@@ -80,7 +81,12 @@ def source_of(cell: Cell) -> str:
 
 def random_cell(rng: random.Random) -> Cell:
     """A cell of 1 to 4 states and up to a dozen statements."""
-    writer = _Writer(rng)
+    return written_by(Writer(rng))
+
+
+def written_by(writer: "Writer") -> Cell:
+    """What a writer writes, as a cell."""
+    rng = writer.rng
     writer.write()
     for explicit in (rng.random() < 0.3, True):
         try:
@@ -113,7 +119,7 @@ def random_composition(rng: random.Random) -> Cell:
         of = random_cell(rng)
         source = source_of(of)
     else:
-        name = rng.choice([n for n in cells.names() if n not in _SINGULAR])
+        name = rng.choice([n for n in COMPILED if n not in _SINGULAR])
         of, source = cells.get(name), f"random_cell = cells.{name}\n"
     scope = {"compose": compose, "replace": recurra.lang.replace, "__name__": "random_cells"}
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -227,6 +233,7 @@ def _case(
 def _whole(cell: Cell, sizes: dict[str, int]) -> bool:
     """Whether every size in the cell's graph is a whole number above 0."""
     dims = {dim for n in (*cell.equations.inputs, *cell.equations.nodes()) for dim in n.shape}
+    dims.discard(POSITIONS)
     try:
         return all(dim.evaluate(sizes) > 0 for dim in dims)
     except ValueError:
@@ -248,7 +255,7 @@ def define(source: str) -> Cell:
     return cell
 
 
-class _Writer:
+class Writer:
     """Writes one cell; remembers what has been defined and of which size it is ("1": a scalar)."""
 
     def __init__(self, rng: random.Random) -> None:
@@ -321,7 +328,7 @@ class _Writer:
     def _context_size(self, name: str) -> str:
         return "C" if len(self.contexts) == 1 else f"C_{name}"
 
-    def _statements(self) -> tuple[Callable[[], None], ...]:
+    def _statements(self) -> tuple[Callable[[], object], ...]:
         return (
             self._pointwise,
             self._affine,
