@@ -28,16 +28,15 @@ from recurra.lang.cell import Cell
 from recurra.lang.compose import Values
 from recurra.lang.functions import feature_size, over_memory, windows
 from recurra.lang.masks import KINDS, Mask
+from recurra.lang.products import blocks_product, product
 from recurra.lang.signature import Options
 from recurra.lang.symbols import (
     Symbol,
     as_matrix,
     as_vector,
-    blocks_product,
     elementwise,
     lift,
     over_positions,
-    product,
     trace_of,
 )
 from recurra.lang.trace import Trace

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recurra.ir import POSITIONS, Dim, shape_text
+from recurra.lang.products import product
 from recurra.lang.symbols import (
     FUNCTIONS,
     TORCH_FUNCTIONS,
@@ -18,7 +19,6 @@ from recurra.lang.symbols import (
     elementwise,
     lift,
     over_positions,
-    product,
     trace_of,
 )
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from recurra.lang import functions
-from recurra.lang.symbols import NUMPY_FUNCTIONS, Symbol, elementwise, product
+from recurra.lang.products import product
+from recurra.lang.symbols import NUMPY_FUNCTIONS, Symbol, elementwise
 
 
 def _same(*names: str) -> None:

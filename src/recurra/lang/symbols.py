@@ -108,14 +108,14 @@ class Symbol:
         return elementwise("ne", self, other)
 
     def __matmul__(self, other: object) -> "Symbol":
-        return product(self, other)
+        return OPERATORS["@"](self, other)
 
     @property
     def T(self) -> "Symbol":  # noqa: N802 - the field's notation
         """The transpose of a matrix."""
-        if _has_rows(self):
+        if has_rows(self):
             self._refuse("a matrix", f"The sum of its rows, weighted by a, is a @ {self.text}.")
-        rows, columns = _whole_matrix(self)
+        rows, columns = whole_matrix(self)
         return Symbol(self.trace, "transpose", (self,), {}, (columns, rows))
 
     # -- what the user may not write, and what to write instead
@@ -166,7 +166,7 @@ class Symbol:
                 f"a parameter left of @, got {_kind(other)} there, and on its right",
                 "Make the matrix an argument of the cell.",
             )
-        return product(other, self)
+        return OPERATORS["@"](other, self)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # protocols probe for these
@@ -224,6 +224,7 @@ def language_names() -> list[str]:
 
 
 FUNCTIONS: dict[str, Any] = {}
+OPERATORS: dict[str, Any] = {}  # "@": the product, filled by `products`
 TORCH_FUNCTIONS: dict[Any, Any] = {}
 NUMPY_FUNCTIONS: dict[Any, Any] = {}
 
@@ -274,7 +275,7 @@ def _flatten(values: Any) -> list[Any]:
 # ---- shapes ------------------------------------------------------------------------------------
 
 
-def _set_shape(symbol: Symbol, rank: int) -> Shape:
+def decided_shape(symbol: Symbol, rank: int) -> Shape:
     """The shape of `symbol`, decided now as a matrix or vector if it is still open.
 
     What it was made of is decided with it, the other way round than it was written.
@@ -302,11 +303,12 @@ def over_positions(symbol: Symbol) -> bool:
     return bool(symbol.shape) and symbol.trace.resolve(symbol.shape[0]) == POSITIONS
 
 
-def _has_rows(symbol: Symbol) -> bool:
+def has_rows(symbol: Symbol) -> bool:
+    """Whether it is a row for each position of a memory."""
     return over_positions(symbol) and len(symbol.shape or ()) == 2
 
 
-def _last(symbol: Symbol) -> Dim:
+def last_size(symbol: Symbol) -> Dim:
     """The size of a vector, or of each row."""
     return (symbol.shape or (POSITIONS,))[-1]
 
@@ -319,8 +321,8 @@ def _is_vector(symbol: Symbol) -> bool:
 
 def as_matrix(symbol: Symbol, hint: str = "") -> tuple[Dim, Dim]:
     """The rows and columns of a symbol that is used as a matrix."""
-    shape = _set_shape(symbol, 2)
-    if len(shape) != 2 or _has_rows(symbol):
+    shape = decided_shape(symbol, 2)
+    if len(shape) != 2 or has_rows(symbol):
         used = f"; {symbol.text} was used as a vector at {symbol.where}" if symbol.label else ""
         right = symbol.inputs[1].label if symbol.op == "matvec" else None
         if right in symbol.trace.parameters:
@@ -337,7 +339,7 @@ def as_matrix(symbol: Symbol, hint: str = "") -> tuple[Dim, Dim]:
 
 def as_vector(symbol: Symbol, what: str) -> Dim:
     """The size of a symbol that is used as a vector by `what`."""
-    shape = _set_shape(symbol, 1)
+    shape = decided_shape(symbol, 1)
     if over_positions(symbol):
         symbol.trace.fail(
             f"{what}: expected a vector of features, got {symbol.text} of shape "
@@ -475,16 +477,16 @@ def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
 
 def _common_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     rank = max((len(s.shape) for s in symbols if s.shape is not None), default=1)
-    rank = 1 if any(map(_has_rows, symbols)) else rank  # what is added to each row
+    rank = 1 if any(map(has_rows, symbols)) else rank  # what is added to each row
     for symbol in symbols:
-        _set_shape(symbol, max(rank, 1))
+        decided_shape(symbol, max(rank, 1))
     return _shared_shape(op, symbols)
 
 
 def _shared_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     """That of the vectors or matrices among the symbols, made equal."""
     wide = [symbol for symbol in symbols if symbol.shape]
-    rows = [symbol for symbol in wide if _has_rows(symbol)]
+    rows = [symbol for symbol in wide if has_rows(symbol)]
     if rows:
         return _beside_rows(op, rows[0], wide)
     vectors = [symbol for symbol in wide if not over_positions(symbol) and _is_vector(symbol)]
@@ -497,21 +499,21 @@ def _shared_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
 
 def _beside_rows(op: str, rows: Symbol, wide: list[Symbol]) -> Shape:
     """That of rows: a vector goes with each row, numbers for each position with all of a row."""
-    trace, size = rows.trace, _last(rows)
+    trace, size = rows.trace, last_size(rows)
     for symbol in wide:
         shape = symbol.shape or ()
         if over_positions(symbol) and len(shape) == 1:
             continue
-        if len(shape) == 2 and not _has_rows(symbol):
+        if len(shape) == 2 and not has_rows(symbol):
             trace.fail(
                 f"{SIGNS.get(op, op)}: expected a vector beside the rows {rows.text}, got the "
                 f"matrix {symbol.text}. Write {symbol.text} @ {rows.text}, which multiplies each "
                 f"row."
             )
-        if not trace.unify(_last(symbol), size):
+        if not trace.unify(last_size(symbol), size):
             trace.fail(
                 f"{SIGNS.get(op, op)}: expected vectors of size {trace.resolve(size)} beside the "
-                f"rows {rows.text}, got {symbol.text} of size {trace.resolve(_last(symbol))}. "
+                f"rows {rows.text}, got {symbol.text} of size {trace.resolve(last_size(symbol))}. "
                 f"Multiply one of them by a matrix, or set sizes={{...}} of the cell."
             )
     return rows.shape or ()
@@ -537,105 +539,7 @@ def _unify_shapes(op: str, a: Symbol, b: Symbol) -> None:
     )
 
 
-def product(left: object, right: object) -> Symbol:
-    """Matrix times vector, or matrix times matrix."""
-    trace = trace_of((left, right), "@")
-    matrix, operand = lift(left, trace), lift(right, trace)
-    if over_positions(matrix) or over_positions(operand):
-        return _over_memory(matrix, operand)
-    heads = trace.heads.get(matrix.label or "")
-    if heads is not None:
-        return blocks_product(matrix, operand, heads)
-    rows, columns = as_matrix(matrix, _bracketed(matrix, operand))
-    shape = _set_shape(operand, 1)
-    if not shape:
-        trace.fail(
-            f"@: expected a vector or matrix on the right, got the scalar {operand.text}. Use *."
-        )
-    if len(shape) == 2:
-        _whole_matrix(operand)
-    if not trace.unify(columns, shape[0]):
-        trace.fail(
-            f"@: expected {matrix.text} with {trace.resolve(shape[0])} columns, to multiply "
-            f"{operand.text}, got {trace.resolve(columns)} columns. "
-            f"Use another matrix, or set sizes={{...}} of the cell."
-        )
-    return Symbol(trace, "matvec", (matrix, operand), {}, (rows, *shape[1:]))
-
-
-def _over_memory(left: Symbol, right: Symbol) -> Symbol:
-    """A matrix times each row, each row times a vector, or the sum of rows weighted by numbers."""
-    trace, text = left.trace, f"{left.text} @ {right.text}"
-    if over_positions(left) and not _has_rows(left):  # numbers
-        if not _has_rows(right):
-            trace.fail(
-                f"@: expected rows right of the numbers {left.text}, one for each position, got "
-                f"{right.text}. Write sum({left.text} * {right.text}) for a product of numbers."
-            )
-        return Symbol(trace, "read", (left, right, trace.inside), {}, (right.shape or ())[1:])
-    if _has_rows(left):
-        if len(right.shape or ()) == 2 and not over_positions(right):
-            trace.fail(
-                f"@: expected a vector right of the rows {left.text}, got the matrix {right.text}. "
-                f"Write {right.text}.T @ {left.text}, which multiplies each row."
-            )
-        size, wanted = as_vector(right, "@"), _last(left)
-        made: tuple[str, Shape] = ("rows_dot", (POSITIONS,))
-    else:
-        if not _has_rows(right) or left.label in trace.heads:
-            got = f"the numbers {right.text}, of which a call has as many as its memory"
-            got = f"{left.text}, which has heads" if _has_rows(right) else got
-            trace.fail(
-                f"@: expected a matrix of parameters and rows of a memory, got {got}. "
-                f"Use numbers @ rows, or matrix @ rows."
-            )
-        if left.shape is not None and len(left.shape) == 1:
-            trace.fail(
-                f"@: expected a matrix left of the rows {right.text}, got the vector {left.text}. "
-                f"Write {right.text} @ {left.text}, a number for each row."
-            )
-        rows, size = as_matrix(left)
-        wanted = _last(right)
-        made = ("rows_product", (POSITIONS, rows))
-    if not trace.unify(size, wanted):
-        trace.fail(
-            f"@: expected equal sizes in {text}, got {trace.resolve(size)} and "
-            f"{trace.resolve(wanted)}. Use another matrix, or set sizes={{...}} of the cell."
-        )
-    return Symbol(trace, made[0], (left, right), {}, made[1])
-
-
-def _bracketed(left: Symbol, operand: Symbol) -> str:
-    """What to write for x @ W, and where Python has read z * W @ x as (z * W) @ x."""
-    is_vector = left.label and left.shape and len(left.shape) == 1
-    if is_vector and (operand.shape is None or len(operand.shape) == 2):
-        return f"Vectors are columns: write {operand.text} @ {left.text}."
-    if left.op not in ("mul", "div") or left.shape is None or not left.inputs[1].label:
-        return ""
-    first, matrix = (symbol.text for symbol in left.inputs)
-    sign = SIGNS[left.op]
-    product = f"{matrix} @ {operand.text}"
-    return (
-        f"Python reads {first} {sign} {product} as ({first} {sign} {matrix}) @ {operand.text}: "
-        f"write {first} {sign} ({product}) if {matrix} is a matrix."
-    )
-
-
-def blocks_product(matrix: Symbol, operand: Symbol, heads: int) -> Symbol:
-    """Block-diagonal matrix times vector; of the matrix only its blocks are there, [rows, size]."""
-    trace = matrix.trace
-    rows, block = as_matrix(matrix)
-    size = as_vector(operand, f"{matrix.text} @ (which has {heads} heads)")
-    if not trace.unify(block * heads, size):
-        trace.fail(
-            f"@: expected {matrix.text} with {heads} blocks of {trace.resolve(size / heads)} "
-            f"columns, to multiply {operand.text}, got blocks of {trace.resolve(block)}. "
-            f"Use another matrix, or set sizes={{...}} of the cell."
-        )
-    return Symbol(trace, "blocks_product", (matrix, operand), {"heads": heads}, (rows,))
-
-
-def _whole_matrix(symbol: Symbol) -> tuple[Dim, Dim]:
+def whole_matrix(symbol: Symbol) -> tuple[Dim, Dim]:
     """The rows and columns of a matrix that is not block-diagonal."""
     if symbol.label in symbol.trace.heads:
         symbol.trace.fail(
