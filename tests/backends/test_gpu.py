@@ -68,6 +68,24 @@ def test_registry(name: str, lengths: list[int] | None) -> None:
         there.zero_grad(), here.zero_grad()
 
 
+@pytest.mark.parametrize("name", [n for n in rc.cells.names() if rc.cells.get(n).memory])
+def test_attention(name: str) -> None:
+    there, here = twins(name, IN, H, dtype=torch.float64)
+    width = here.layer_sizes[0].get("K", H)
+    counts = torch.tensor([5, 1, 7, 2])
+    for _ in range(3):
+        x = torch.randn(T, B, IN, dtype=torch.float64)
+        memory = torch.randn(7, B, width, dtype=torch.float64, requires_grad=True)
+        wanted = results(here, x, lengths=LENGTHS, memory=memory, memory_lengths=counts)
+        wanted["memory"], memory.grad = memory.grad, None
+        moved_there = memory.detach().cuda().requires_grad_()
+        given = {"lengths": LENGTHS, "memory": moved_there, "memory_lengths": counts.cuda()}
+        found = results(there, x.cuda(), **given)
+        found["memory"] = moved_there.grad
+        torch.testing.assert_close(moved(found), wanted)
+        there.zero_grad(), here.zero_grad()
+
+
 KINDS = {"LSTM": (rc.LSTM, nn.LSTM), "GRU": (rc.GRU, nn.GRU), "RNN": (rc.RNN, nn.RNN)}
 
 

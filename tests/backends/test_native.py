@@ -54,6 +54,7 @@ def twins(cell: Any, *given: Any, **options: Any) -> tuple[rc.Recurrent, rc.Recu
     return native, reference
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
 @pytest.mark.parametrize("way", ["forward", "reverse", "both"])
 @pytest.mark.parametrize("name", WITH_KERNEL)

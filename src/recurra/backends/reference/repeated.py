@@ -8,6 +8,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from threading import RLock
 from typing import Any
 
@@ -21,6 +22,7 @@ from recurra.ir import Node
 logger = logging.getLogger("recurra")
 
 _MOST_GRAPHS = 16  # of one executor; each holds memory of its own
+_RECORDING = RLock()  # one at a time, on one stream
 _MOST_SEEN = 4096  # shapes that are remembered, where they never repeat
 _LARGEST = 2**31  # bytes of what a call reads, of which a graph has a copy
 
@@ -127,7 +129,8 @@ class RepeatedExecutor(Executor):
         given: Sequence[Tensor | None],
     ) -> "_Recorded | None":
         try:
-            recorded = _Recorded(run, given)
+            with _RECORDING:
+                recorded = _Recorded(run, given)
         except RuntimeError as error:
             self._refused.add(key)
             logger.info("not recorded as a CUDA graph: %s", error)
@@ -180,13 +183,13 @@ class _Recorded:
         )
         with torch.cuda.device(device), outliving(), autocast:
             self._inputs = [None if each is None else each.detach().clone() for each in given]
-            beside = torch.cuda.Stream()
+            beside = _stream_beside(device)
             beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(beside):  # libraries make what they need outside the graph
                 run(self._inputs)
             torch.cuda.current_stream().wait_stream(beside)
-            # other threads, such as autograd's of other devices, may go on meanwhile
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            # other threads may go on meanwhile, on other streams
+            with torch.cuda.graph(self._graph, stream=beside, capture_error_mode="thread_local"):
                 self._outputs = run(self._inputs)
 
     def __call__(self, given: Sequence[Tensor | None]) -> list[Tensor]:
@@ -196,6 +199,13 @@ class _Recorded:
                 own.copy_(tensor)
         self._graph.replay()
         return [output.clone(memory_format=torch.contiguous_format) for output in self._outputs]
+
+
+@cache
+def _stream_beside(device: torch.device) -> torch.cuda.Stream:
+    """The stream that graphs are recorded on. torch hands out the same few streams to all who ask,
+    and who had this one would be refused meanwhile: so it has another priority than theirs."""
+    return torch.cuda.Stream(device, priority=-1)
 
 
 def _settings(call: Call) -> Hashable:
