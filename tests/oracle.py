@@ -54,7 +54,8 @@ def _layer_norm(v: Tensor, gain: Any = None, bias: Any = None, eps: float = 1e-5
 
 
 def _concat(*vectors: Any) -> Tensor:
-    return torch.cat(vectors[0] if isinstance(vectors[0], list | tuple) else vectors)
+    parts = vectors[0] if isinstance(vectors[0], list | tuple) else vectors
+    return torch.cat([part.reshape(-1) for part in _tensors(*parts)])
 
 
 def _split(v: Tensor, parts: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -83,6 +84,8 @@ IN_TORCH: dict[str, Any] = {
     "sin": _on_tensors(torch.sin),
     "cos": _on_tensors(torch.cos),
     "sign": _on_tensors(torch.sign),
+    "floor": _on_tensors(torch.floor),
+    "mod": _on_tensors(torch.remainder),
     "abs": _on_tensors(torch.abs),
     "where": _where,
     "minimum": _on_tensors(torch.minimum),

@@ -37,6 +37,8 @@ _KINKED = (
     "abs({0})",
     "{1} * sign({0} - 0.13721)",
     "{1} * ({0} != 0.23117)",
+    "{1} * floor(2 * {0} + 0.13721)",
+    "mod({0}, 0.73717) * {1}",
     "where({0} == 0.31313, {0}, {1})",
 )
 _SAFE = (
@@ -68,7 +70,10 @@ _REDUCTIONS = (
     "torch.mean({0}, dim=-1)",
     "log(1.1 + sum({0} * {0}))",
 )
-_SCALARS_OF_STEP = ("cos(0.3 * t)", "1.0 / (1.0 + t)", "where(t < 1.5, 0.4, -0.7)")
+_SCALARS_OF_STEP = (
+    *("cos(0.3 * t)", "1.0 / (1.0 + t)", "where(t < 1.5, 0.4, -0.7)"),
+    *("0.5 * (t % 3)", "floor(0.5 * t) / 4"),
+)
 
 _numbers = count()
 _sources: dict[Cell, str] = {}
@@ -525,7 +530,8 @@ class Writer:
             return
         other = self._any()
         if other is not None:
-            self._assign(size, f"mean(concat({a}, {other})) * {a}")
+            extra = f", {self._of_size('1')}" if self.rng.random() < 0.3 else ""
+            self._assign(size, f"mean(concat({a}, {other}{extra})) * {a}")
 
     def _matrix_product(self) -> None:
         """(V @ W.T) @ v: a product of matrices is computed once a call."""

@@ -235,3 +235,18 @@ def test_masks_of_a_sequence_that_is_taken_step_by_step_are_spoken_of(
         for x_t in x[:3]:
             state = layer(x_t[None], state)[1]
     assert caplog.text.count("at each step, the random masks") == 1
+
+
+@pytest.mark.parametrize("every", [3, 7, 49])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_every_so_many_steps(every: int, backend: str) -> None:
+    """A remainder of the index is exact, in float32 and after thousands of steps."""
+
+    @rc.cell(sizes={"x": "H"})
+    def counting(x, h, t, every=1):
+        return h + x * (t % every == 0)
+
+    layer = rc.Recurrent(counting.with_constants(every=every), 2, 2, backend=backend)
+    y, _ = layer(torch.ones(3000, 1, 2))
+    expected = 1 + torch.arange(3000) // every
+    assert torch.equal(y[:, 0, 0], expected.float())

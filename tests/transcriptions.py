@@ -313,6 +313,21 @@ def step_time_aware_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor, dt: Ten
     return o * torch.tanh(new_c), new_c
 
 
+def step_phased_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor, time: Tensor) -> States:
+    period = 1 / torch.nn.functional.softplus(p["rate"])
+    phase = torch.remainder(time + p["shift"] * period, period) / period
+    k = torch.where(phase < 0.05, 2 - 2 * phase / 0.05, 0.001 * phase)
+    k = torch.where(phase < 0.025, 2 * phase / 0.05, k)
+
+    def total(name: str) -> Tensor:
+        return weigh(p[f"W_{name}"], x) + weigh(p[f"U_{name}"], h) + p[f"b_{name}"]
+
+    i, f = (torch.sigmoid(total(name) + p[f"p_{name}"] * c) for name in "if")
+    inner = f * c + i * torch.tanh(total("g"))
+    o = torch.sigmoid(total("o") + p["p_o"] * inner)
+    return torch.lerp(h, o * torch.tanh(inner), k), torch.lerp(c, inner, k)
+
+
 def step_ode_rnn(p: Parameters, x: Tensor, h: Tensor, dt: Tensor) -> States:
     for _ in range(4):
         hidden = torch.tanh(weigh(p["W_1"], h) + p["b_1"])

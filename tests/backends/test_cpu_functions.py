@@ -54,6 +54,7 @@ PAIRS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], float]] =
 EXACT: dict[str, Function] = {
     "abs": np.abs,
     "sign": lambda a: np.where(np.isnan(a), 0.0, np.sign(a)),
+    "floor": np.floor,
     "relu": lambda a: np.where(a < 0, 0.0, a),
 }
 

@@ -83,6 +83,7 @@ EVALUATE: dict[str, Callable[..., Tensor]] = {
     "sin": _plain(torch.sin),
     "cos": _plain(torch.cos),
     "sign": _plain(torch.sign),
+    "floor": _plain(torch.floor),
     "add": _plain(torch.add),
     "sub": _plain(torch.sub),
     "mul": _plain(torch.mul),

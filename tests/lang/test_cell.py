@@ -198,6 +198,7 @@ TORCH = {
     "sin": [torch.sin, np.sin],
     "cos": [torch.cos, np.cos],
     "sign": [torch.sign, np.sign],
+    "floor": [torch.floor, np.floor],
     "abs": [torch.abs, abs, np.abs, np.absolute, np.fabs],
     "softplus": [F.softplus],
     "silu": [F.silu],
@@ -235,6 +236,12 @@ def test_torch_function_means_the_same(name: str) -> None:
         (lambda x, h: h * h / 2, lambda x, h: np.divide(np.multiply(h, h), np.float32(2))),
         (lambda x, h: h**2.0 - h, lambda x, h: np.subtract(np.power(h, 2.0), h)),
         (lambda x, h: h * h, lambda x, h: np.square(h)),
+        (lambda x, h: h % 2, lambda x, h: lang.mod(h, 2)),
+        (lambda x, h: 2 % h, lambda x, h: torch.remainder(2, h)),
+        (lambda x, h: h % 2, lambda x, h: np.mod(h, 2)),
+        (lambda x, h: h // 2, lambda x, h: lang.floor(h / 2)),
+        (lambda x, h: 2 // h, lambda x, h: np.floor_divide(2, h)),
+        (lambda x, h: lang.concat(h, 0.5), lambda x, h: torch.cat([h, lang.expand(0.5, 1)])),
         (lambda x, h: -h, lambda x, h: np.negative(h)),
         (lambda x, h: h * (h >= 0.0), lambda x, h: h * np.greater_equal(h, np.float64(0.0))),
         (lambda x, h: 0.5 * h, lambda x, h: np.float32(0.5) * h),
@@ -281,7 +288,7 @@ def test_torch_operator_means_the_same(ours: Any, theirs: Any) -> None:
 
 
 def test_every_torch_name_in_the_table_is_tried() -> None:
-    by_operators = {"minimum", "maximum", "clamp", "where", "concat", "split"}
+    by_operators = {"minimum", "maximum", "clamp", "where", "concat", "split", "mod"}
     from_torch = {function.__name__ for function in TORCH_FUNCTIONS.values()} & set(FUNCTIONS)
     assert from_torch == set(TORCH) - {"var"} | by_operators
 

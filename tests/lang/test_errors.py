@@ -196,7 +196,7 @@ def test_split_into_parts_that_do_not_divide() -> None:
         u, v, w = split(a, 3)
         return h * sum(u * concat(v, w, 2.0 * x))  # <-
 
-    assert_says(error_of(f, sizes={"a": "9", "x": "1"}), "expected a vector, got")
+    assert_says(error_of(f, sizes={"a": "9", "x": "1"}), "[3] (u)", "[7] (concat(")
 
 
 def test_parts_of_two_splits_clash() -> None:
@@ -343,8 +343,6 @@ def test_method_like_none_inside() -> None:
         lambda h: h & h,
         lambda h: h | True,
         lambda h: ~h,
-        lambda h: h % 2,
-        lambda h: 5 // h,
         lambda h: round(h),
     ],
 )
@@ -368,7 +366,7 @@ def test_function_of_math() -> None:
         (lambda h: np.einsum("i,i->i", h, h), ("numpy's einsum", "@, * and sum")),
         (lambda h: torch.einsum("i,i->i", h, h), ("torch's einsum", "@, * and sum")),
         (lambda h: np.stack([h, h]), ("numpy's stack", "concat(a, b)")),
-        (lambda h: np.floor(h), ("numpy's floor", "no slope")),
+        (lambda h: np.ceil(h), ("numpy's ceil", "-floor(-v)")),
         (lambda h: np.logical_and(h, h), ("numpy's logical_and", "a * b")),
         (lambda h: np.add.reduce(h), ("numpy's add.reduce",)),
         (lambda h: np.sum(h, keepdims=True), ("numpy's sum with others", "keepdims")),
@@ -705,25 +703,11 @@ def test_vector_of_size_one_does_not_spread() -> None:
     assert_says(message, "[H] (h) and [1] (V @ x)", "sum(V @ x) is its number")
 
 
-def test_scalars_are_not_concatenated() -> None:
-    def f(x, h, W):
-        return W @ concat(sum(x), h)  # <-
-
-    assert_says(error_of(f), "expected a vector, got sum(x)", "expand(s, 1)")
-
-
 def test_array_is_told_by_its_shape() -> None:
     def f(x, h, W):
         return tanh(W @ x + np.zeros((8, 8, 8)) * h)  # <-
 
     assert_says(error_of(f), "a vector or a matrix, got ndarray of shape (8, 8, 8)")
-
-
-def test_step_that_is_counted_by_its_remainder() -> None:
-    def f(x, h, t, W):
-        return W @ x + h * (t % 4 == 0)  # <-
-
-    assert_says(error_of(f), "on t.", "cos(2 * pi / n * t) > cos(pi / n)")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ if TYPE_CHECKING:
         gru_d,
         ltc,
         ode_rnn,
+        phased_lstm,
         time_aware_lstm,
     )
     from recurra.cells.torch_notation import (
@@ -181,6 +182,7 @@ __all__ = [
     "nbr",
     "ode_rnn",
     "peephole_lstm",
+    "phased_lstm",
     "pointer_lstm",
     "qrnn_fo",
     "qrnn_ifo",

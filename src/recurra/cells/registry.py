@@ -29,7 +29,7 @@ FAMILIES = {
     ),
     "linear": "mingru minlstm qrnn_fo qrnn_ifo rg_lru sru sru_2018 tgru tlstm trnn",
     "bases": "lmu",
-    "timed": "cfc gru_d ltc ode_rnn time_aware_lstm",
+    "timed": "cfc gru_d ltc ode_rnn phased_lstm time_aware_lstm",
     "torch_notation": (
         "torch_gru torch_gru_no_bias torch_lstm torch_lstm_no_bias torch_lstm_projected "
         "torch_lstm_projected_no_bias torch_rnn_relu torch_rnn_relu_no_bias torch_rnn_tanh "

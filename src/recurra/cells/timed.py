@@ -5,7 +5,7 @@ Letters: x input, dt the time since the step before (one number), h state, c mem
 reads the input and the state, b bias. A layer is called with all of it: `layer(x, dt=gaps)`.
 """
 
-from recurra.lang import cell, concat, exp, log, relu, sigmoid, softplus, tanh, where
+from recurra.lang import cell, concat, exp, floor, log, relu, sigmoid, softplus, tanh, where
 
 
 @cell(state=("h", "last"), inputs=("x", "m", "delta"), sizes={"last": "I"})
@@ -44,6 +44,52 @@ def time_aware_lstm(x, h, c, dt, W_d, b_d, W_f, U_f, b_f, W_i, U_i, b_i, W_o, U_
     o = sigmoid(W_o @ x + U_o @ h + b_o)
     c = f * c + i * tanh(W @ x + U @ h + b)
     return o * tanh(c), c
+
+
+@cell(state=("h", "c"), inputs=("x", "time"), sizes={"time": 1}, init={"rate": "uniform3"})
+def phased_lstm(
+    x,
+    h,
+    c,
+    time,
+    W_i,
+    U_i,
+    p_i,
+    b_i,
+    W_f,
+    U_f,
+    p_f,
+    b_f,
+    W_g,
+    U_g,
+    b_g,
+    W_o,
+    U_o,
+    p_o,
+    b_o,
+    rate,
+    shift,
+    ratio=0.05,
+    leak=0.001,
+):
+    """Phased LSTM: each unit has a clock of its own, and is open for a part of its period only; it
+    reads the time at which x was measured, and not how much has passed.
+
+    Source: Neil, Pfeiffer, Liu (2016), "Phased LSTM: Accelerating Recurrent Network Training for
+    Long or Event-based Sequences", NeurIPS, arXiv:1610.09513, the equations of section 2.
+    Differences: 1 / tau is the softplus of `rate`, and the shift is counted in periods. The leak is
+    there in evaluation too; `with_constants(leak=0.0)` takes it away.
+    """
+    turns = time * softplus(rate) + shift
+    phase = turns - floor(turns)
+    closing = where(phase < ratio, 2 - 2 / ratio * phase, leak * phase)
+    k = where(phase < ratio / 2, 2 / ratio * phase, closing)
+    i = sigmoid(W_i @ x + U_i @ h + p_i * c + b_i)
+    f = sigmoid(W_f @ x + U_f @ h + p_f * c + b_f)
+    c_tilde = f * c + i * tanh(W_g @ x + U_g @ h + b_g)
+    o = sigmoid(W_o @ x + U_o @ h + p_o * c_tilde + b_o)
+    h_tilde = o * tanh(c_tilde)
+    return k * h_tilde + (1 - k) * h, k * c_tilde + (1 - k) * c
 
 
 @cell(state="h", inputs=("x", "dt"), sizes={"dt": 1, "b_1": "R"}, default_sizes={"R": "H"})

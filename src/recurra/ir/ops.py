@@ -271,6 +271,10 @@ def _softplus(a: float) -> float:
     return max(a, 0.0) + math.log1p(math.exp(-abs(a)))
 
 
+def _floor(a: float) -> float:
+    return float(math.floor(a)) if math.isfinite(a) else a
+
+
 def _sign(a: float) -> float:
     return float((a > 0) - (a < 0))
 
@@ -387,6 +391,7 @@ _UNARY = [
     _unary("sin", math.sin, lambda a, y, d: _mul(d, apply("cos", a)), latex=r"\sin({0})"),
     _unary("cos", math.cos, lambda a, y, d: _neg(_mul(d, apply("sin", a))), latex=r"\cos({0})"),
     _unary("sign", _sign, lambda a, y, d: None),
+    _unary("floor", _floor, lambda a, y, d: None, latex=r"\lfloor {0} \rfloor"),
 ]
 
 _BINARY = [

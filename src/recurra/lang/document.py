@@ -50,8 +50,8 @@ MAX_ARRAYS = 1 << 24  # of numbers in base64: a matrix of 1,200 rows and columns
 _MAX_NUMBER = 2**24  # of a size: a factor, a divisor or a number of features
 
 _UNARY = (
-    *("abs", "cos", "exp", "expm1", "gelu", "log", "log1p", "neg", "relu", "sigmoid", "sign"),
-    *("silu", "sin", "softplus", "sqrt", "tanh"),
+    *("abs", "cos", "exp", "expm1", "floor", "gelu", "log", "log1p", "neg", "relu", "sigmoid"),
+    *("sign", "silu", "sin", "softplus", "sqrt", "tanh"),
 )
 _BINARY = (
     *("add", "div", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "mul", "ne", "pow", "sub"),

@@ -69,6 +69,7 @@ sqrt = _unary("sqrt", "The square root.", torch.sqrt, _T.sqrt)
 sin = _unary("sin", "The sine, v in radians.", torch.sin, _T.sin)
 cos = _unary("cos", "The cosine, v in radians.", torch.cos, _T.cos)
 sign = _unary("sign", "-1, 0 or 1; its derivative is 0.", torch.sign, _T.sign)
+floor = _unary("floor", "The whole number below; its derivative is 0.", torch.floor, _T.floor)
 abs = _unary("abs", "The absolute value.", torch.abs, _T.abs)
 softplus = _unary("softplus", "log(1 + exp(v)).", _F.softplus)
 silu = _unary("silu", "v * sigmoid(v).", _F.silu)
@@ -117,6 +118,12 @@ def clamp(v: Any, min: Any = None, max: Any = None) -> Symbol:
     lo = float("-inf") if min is None else _number(v, "clamp", min)
     hi = float("inf") if max is None else _number(v, "clamp", max)
     return elementwise("clamp", v, lo=lo, hi=hi)
+
+
+@_language(torch.remainder, _T.remainder)
+def mod(a: Any, b: Any) -> Symbol:
+    """a - b * floor(a / b): what is left of a after whole steps of b, as Python's % has it."""
+    return a - b * floor(elementwise("div", a, b))
 
 
 # torch's reductions take a dim; over the features of one vector -1 is the only one there is
@@ -235,7 +242,8 @@ def layer_norm(v: Any, gain: Any = None, bias: Any = None, eps: Any = 1e-5) -> S
 
 @_language(torch.cat, torch.concat)
 def concat(*vectors: Any, dim: int = -1) -> Symbol:
-    """The vectors one behind the other; also takes one list of them, as torch.cat does."""
+    """The vectors one behind the other, numbers as vectors of one; also takes one list of them, as
+    torch.cat does."""
     if len(vectors) >= 1 and isinstance(vectors[0], list | tuple):
         dim = vectors[1] if len(vectors) == 2 else dim  # torch.cat([a, b], 0)
         vectors = tuple(vectors[0])
@@ -244,6 +252,10 @@ def concat(*vectors: Any, dim: int = -1) -> Symbol:
         trace.fail(f"concat: expected dim=-1 (the features), got {dim!r}. Leave dim out.")
     symbols = tuple(lift(vector, trace) for vector in vectors)
     total = Dim()
+    one = (Dim.of(1),)
+    symbols = tuple(
+        s if s.shape != () else Symbol(trace, "expand", (s,), {"shape": one}, one) for s in symbols
+    )
     for symbol in symbols:
         total = total + as_vector(symbol, "concat")
     return Symbol(trace, "concat", symbols, {"axis": 0}, (total,))

@@ -34,7 +34,7 @@ def _over_features(function: Callable[..., Symbol], *names: str) -> None:
     NUMPY_FUNCTIONS.update({getattr(np, name): reduction for name in names})
 
 
-_same("tanh", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "sign", "where")
+_same("tanh", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "sign", "floor", "where")
 _elementwise("abs", "absolute", "fabs")
 _elementwise("add", "add")
 _elementwise("sub", "subtract")
@@ -53,6 +53,10 @@ _over_features(functions.sum, "sum")
 _over_features(functions.mean, "mean")
 _over_features(functions.var, "var")
 _over_features(functions.max, "max", "amax")
+
+
+def _floor_divide(a: Any, b: Any) -> Symbol:
+    return functions.floor(elementwise("div", a, b))
 
 
 def _square(v: Any) -> Symbol:
@@ -78,6 +82,8 @@ def _transpose(a: Any) -> Symbol:
 NUMPY_FUNCTIONS.update(
     {
         np.square: _square,
+        np.floor_divide: _floor_divide,
+        np.remainder: functions.mod,
         np.clip: _clip,
         np.concatenate: _concatenate,
         np.hstack: _concatenate,

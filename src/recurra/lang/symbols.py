@@ -151,14 +151,20 @@ class Symbol:
 
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _logic
 
-    def _rounding(self, *_other: object) -> NoReturn:
-        self._refuse_operator(
-            "// % round",
-            "Use /: what rounds has no derivative. For what comes every n steps, t % n == 0, "
-            "compare cos(2 * pi / n * t) > cos(pi / n).",
-        )
+    def __floordiv__(self, other: object) -> "Symbol":
+        return elementwise("floor", elementwise("div", self, other))
 
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __round__ = _rounding
+    def __rfloordiv__(self, other: object) -> "Symbol":
+        return elementwise("floor", elementwise("div", other, self))
+
+    def __mod__(self, other: object) -> "Symbol":
+        return FUNCTIONS["mod"](self, other)
+
+    def __rmod__(self, other: object) -> "Symbol":
+        return FUNCTIONS["mod"](other, self)
+
+    def __round__(self, *_digits: object) -> "Symbol":
+        self._refuse_operator("round", "Use floor(v + 0.5), whose derivative is 0.")
 
     def __rmatmul__(self, other: object) -> "Symbol":
         if not is_array(other):
@@ -201,8 +207,8 @@ class Symbol:
 
     def _refuse_operator(self, operators: str, hint: str) -> NoReturn:
         self.trace.fail(
-            f"expected an operation of the language (+ - * / ** @ < <= > >= == !=), got one of "
-            f"{operators} on {self.text}. {hint}"
+            f"expected an operation of the language (+ - * / // % ** @ < <= > >= == !=), got one "
+            f"of {operators} on {self.text}. {hint}"
         )
 
     @property

@@ -26,7 +26,7 @@ _SPELLING = {
 _BEYOND_FLOAT32 = 2.0**128 - 2.0**103  # what rounds to more than the largest float32
 _FUNCTIONS = (
     *("abs", "exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "relu", "softplus", "erf"),
-    *("sin", "cos", "sign", "pow", "minimum", "maximum"),
+    *("sin", "cos", "sign", "floor", "pow", "minimum", "maximum"),
 )
 _SPELLING.update({name: f"v_{name}({{0}})" for name in _FUNCTIONS})
 _SPELLING.update({name: f"v_{name}({{0}}, {{1}})" for name in ("pow", "minimum", "maximum")})

@@ -95,6 +95,12 @@ INLINE vf v_clamp(vf a, float lo, float hi) {
     return a > splat(hi) ? splat(hi) : a;
 }
 INLINE vf v_sign(vf a) { return from_mask(a > 0) - from_mask(a < 0); }
+INLINE vf v_floor(vf a) {
+    const float most = 8388608.0f;  // what is larger has no fraction
+    const vi cut = __builtin_convertvector(v_clamp(a, -most, most), vi);
+    const vf whole = __builtin_convertvector(cut, vf);
+    return v_abs(a) < splat(most) ? whole - from_mask(whole > a) : a;
+}
 
 // 2^n for integers n in [-126, 127]
 INLINE vf power_of_two(vi n) { return (vf)((n + 127) << 23); }

@@ -122,6 +122,7 @@ _PLAIN: dict[str, Kernel] = {
     "sin": torch.sin,
     "cos": torch.cos,
     "sign": torch.sign,
+    "floor": torch.floor,
     "add": torch.add,
     "sub": torch.sub,
     "mul": torch.mul,
@@ -153,7 +154,7 @@ _PLAIN: dict[str, Kernel] = {
 # operations whose torch function takes `out`
 IN_PLACE = frozenset(
     {"neg", "abs", "exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf"}
-    | {"sin", "cos", "sign"}
+    | {"sin", "cos", "sign", "floor"}
     | {"add", "sub", "mul", "div", "pow", "minimum", "maximum", "concat"}
 )
 
