@@ -237,8 +237,10 @@ class ReferenceBackend:
 
     def _executor(self, values: Values, variant: bool, like: Tensor, blank: bool) -> Executor:
         """The executor for tensors of these shapes; solving for the sizes is not for every call."""
-        shapes = tuple(_own_shape(node, value) for node, value in values.items() if node.shape)
-        if self._inside is not None:
+        if self._inside is None:  # the way of small calls
+            shapes = tuple(v.shape[-len(n.shape) :] for n, v in values.items() if n.shape)
+        else:
+            shapes = tuple(_own_shape(node, v) for node, v in values.items() if node.shape)
             _check_positions(values)
         if blank:  # what it would keep are fake tensors
             executor = self._new_executor(variant, _sizes(values), like)
