@@ -5,13 +5,26 @@ import torch
 
 from compiled import Call, compare
 from oracle import Case, assert_same, fitted, registry, results
-from recurra import cells
+from recurra import cells, compose
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.choose import AutoBackend
 from recurra.backends.cpu import CpuBackend, execute, found_compiler, loops
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.errors import BackendError, BuildError
-from recurra.lang import cell, layer_norm, mean, sigmoid, sin, softmax, split, tanh
+from recurra.lang import (
+    cell,
+    clamp,
+    concat,
+    expm1,
+    layer_norm,
+    mean,
+    sigmoid,
+    sin,
+    softmax,
+    split,
+    tanh,
+    where,
+)
 
 pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 
@@ -240,3 +253,44 @@ def test_output_of_the_context_alone_is_not_taken_for_one_of_all_steps() -> None
 
 def test_number_of_features_is_no_value_to_keep() -> None:
     compare(pooled, Call(case=Case(T=3, B=35, sizes={"I": 6, "H": 7})))
+
+
+@cell(
+    state=("s0", "s1", "s2", "s3"),
+    sizes={"s0": "1", "s1": "1", "s2": "P", "a7": "1"},
+    output=True,
+)
+def divides_after_its_loop(x, s0, s1, s2, s3, W0, b1, b2, W3, W4, W5, W6, a7, W8, b9):
+    """A random cell; with weight drop over layer norm, torch divides by what loops have left."""
+    stack = W0 @ concat(x, s3) + b1
+    u6, u7 = split(stack, 2)
+    u6 = tanh(u6 + b2)
+    u7 = clamp(u7 + b2, -0.917, 0.931)
+    u8 = sigmoid(expm1(0.5 * u7))
+    u9 = sin(W3 @ u8 + W4 @ u7 + s2)
+    u10, u11 = split(u8, 2)
+    u10 = concat(u10, 0.5 * u11)
+    u11 = clamp(W5 @ u10, -0.917, 0.931)
+    u12 = tanh(W6 @ u10)
+    u13 = clamp(where(u9 > -0.49402, u12, s2), -0.917, 0.931)
+    u12 = clamp(-u13, -0.917, 0.931)
+    u14 = tanh(s1 + mean(u6) * s0)
+    u15 = tanh(a7 + mean(x) * s1)
+    u13 = sin(W8 @ u13)
+    u16 = s2 * sigmoid(W8 @ b9) + u13
+    u6 = clamp(W5 @ u7, -0.917, 0.931)
+    u11 = s3 * sigmoid(u10) + u6
+    u17 = clamp(W8 @ u13, -0.917, 0.931) * u16 + u13
+    return u17, u14, u15, u16, u11
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [(4, 2), (2, 4), (5, 0)])
+def test_what_torch_computes_after_a_loop_is_finite_past_the_ends(
+    lengths: tuple[int, int], reverse: bool
+) -> None:
+    """Of sequences that have ended loops leave zeros, and a zero times an infinity is NaN."""
+    composed = compose.weight_drop(compose.layer_norm(divides_after_its_loop), 0.4)
+    sizes = dict.fromkeys("IHP", 16)
+    case = Case(T=5, B=2, sizes=sizes, lengths=lengths, reverse=reverse, nan_padding=True)
+    compare(composed, Call(case=case))

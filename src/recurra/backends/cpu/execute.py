@@ -18,7 +18,7 @@ from recurra.backends.cpu.schedule import Bulk, bulk, resolve
 from recurra.backends.reference.execute import Call, Executor, Values, accumulate
 from recurra.backends.reference.loops import LoopResult
 from recurra.errors import BackendError
-from recurra.ir import Graph, Node, substitute
+from recurra.ir import Graph, Node, substitute, topological
 from recurra.passes import Plan, Section
 from recurra.passes.hoist import section
 
@@ -55,12 +55,14 @@ class _Asked:
         outputs: as of the tail, those that are asked for.
         in_loop: which of them the loop computes.
         by_torch: the graph of the others.
+        primal: what that reads which is no cotangent.
         arrays: what the loop is to give at every step.
     """
 
     outputs: tuple[tuple[Node, Node], ...]
     in_loop: frozenset[Node]
     by_torch: Graph
+    primal: tuple[Node, ...]
     arrays: frozenset[Node]
 
 
@@ -327,9 +329,8 @@ class CpuExecutor(Executor):
             **self._lookup(values, call),
         )
         values.update(looped.records)
-        values.update(
-            self._run(asked.by_torch, self._gathered(values, call, asked.by_torch.inputs))
-        )
+        inputs = self._gathered(values, call, asked.by_torch.inputs)
+        values.update(self._run(asked.by_torch, _with_values_past_ends(inputs, asked, call)))
         found: Values = {}
         for of, node in asked.outputs:
             accumulate(found, {of: values[node]})
@@ -377,9 +378,34 @@ class CpuExecutor(Executor):
                 outputs=tuple(outputs),
                 in_loop=in_loop,
                 by_torch=by_torch,
+                primal=tuple(n for n in by_torch.inputs if not _is_cotangent(n)),
                 arrays=in_loop.union(by_torch.inputs),
             )
         return self._asked_before[key]
+
+
+def _is_cotangent(node: Node) -> bool:
+    """Whether it depends on a cotangent, and so is zero past the end of a sequence."""
+    leaves = (each for each in topological([node]) if each.op == "input")
+    return any(leaf.attr("kind") == "cotangent" for leaf in leaves)
+
+
+def _with_values_past_ends(values: Values, asked: _Asked, call: Call) -> Values:
+    """The values that torch reads after a reverse loop, harmless past the end of a sequence.
+
+    There loops leave zeros, of which a quotient or a logarithm is infinite; and that times a
+    cotangent of zero is NaN. They become what the longest sequence has at its first step.
+    """
+    if call.active is None:
+        return values
+    at = (0, int(call.active.sum(0).argmax()))
+    lead = (call.steps, call.batch)
+    filled = {
+        node: torch.where(call.active, values[node], values[node][at])
+        for node in asked.primal
+        if values[node].dim() == 3 and values[node].shape[:2] == lead
+    }
+    return {**values, **filled}
 
 
 def _is_made_anywhere(node: Node) -> bool:

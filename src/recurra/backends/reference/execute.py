@@ -250,7 +250,10 @@ class Executor:
         values.update(self._run(self._before[keep], values))
         looped = self._loop(keep, values, call)
         values.update(looped.records)
-        values.update(self._run(self._after[keep], values))
+        late = self._run(self._after[keep], values)
+        if looped.cleared:  # of zeros past the ends of sequences it may not be finite there
+            late = {node: self._zero_past_ends(value, call) for node, value in late.items()}
+        values.update(late)
         y = values[self._outputs[keep]]
         # One that does not vary with time or sequence; [B, O] may be as large as [T, B].
         if y.dim() != 3 or y.shape[:2] != (call.steps, call.batch):
@@ -258,6 +261,11 @@ class Executor:
         if call.active is not None and not (looped.cleared and self._is_written(keep)):
             y = torch.where(call.active, y, 0.0)
         return y, looped.carried, values if keep else {}
+
+    @staticmethod
+    def _zero_past_ends(value: Tensor, call: Call) -> Tensor:
+        steps = value.dim() == 3 and value.shape[:2] == (call.steps, call.batch)
+        return torch.where(call.active, value, 0.0) if steps and call.active is not None else value
 
     def uses_table(self, leaves: Mapping[Node, Tensor], call: Call) -> bool:
         """Whether the sequence section runs on the rows of the vocabulary, not on all steps."""
