@@ -460,7 +460,7 @@ class CellStack(nn.Module):
         )
         passes = cpu.measure(
             self.cell.evaluation,
-            torch.randn(steps, batch, width, out=like.new_empty(steps, batch, width)),
+            like.new_empty(steps, batch, width).normal_(),
             tuple(state[0] for state in self.first_states(batch)),
             self.parameters_of(layer),
             memory=self.memory,
