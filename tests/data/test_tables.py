@@ -69,6 +69,14 @@ def test_a_first_row_with_labels_is_no_header(tmp_path: Path) -> None:
     assert pairs(path) == [("question", "neg"), *zip(TEXTS, LABELS, strict=True)]
 
 
+def test_a_known_name_makes_a_header_whatever_the_others_are_called(tmp_path: Path) -> None:
+    rows = "text,label,date of last visit\na good film,1,7\na bad dull film,0,8\n"
+    assert pairs(written(tmp_path, rows, "a.csv")) == [
+        ("a good film", "1"),
+        ("a bad dull film", "0"),
+    ]
+
+
 def test_a_name_above_numbers_is_a_header(tmp_path: Path) -> None:
     assert pairs(written(tmp_path, "Satz\tWert\na b\t1\nc d\t0\n")) == [("a b", "1"), ("c d", "0")]
     bare = written(tmp_path, "a b\t\nc d\t1\ne f\t0\n")  # an example without a label

@@ -460,14 +460,16 @@ def header_of(sample: list[list[str]]) -> list[str] | None:
     """
     first, rest = sample[0], sample[1:]
     names = [cell.strip() for cell in first]
-    if len({*names}) < len(names) or not all(_may_be_name(name) for name in names):
+    if len({*names}) < len(names) or any(map(_is_number, names)):
         return None
     labels = [i for i in range(len(first)) if _may_be_labels(rest, i)]
     if any(cells[i].strip() == names[i] for i in labels for cells in rest):
         return None  # a row like the others
     known = [i for i, name in enumerate(names) if name.lower() in TEXT_NAMES + LABEL_NAMES]
     if known and not any(cells[i].strip() == names[i] for i in known for cells in rest):
-        return first
+        return first  # whatever the others are called
+    if not all(_may_be_name(name) for name in names):
+        return None
     for i, name in enumerate(names):
         if name and rest and all(_is_number(cells[i]) for cells in rest):
             return first
