@@ -59,8 +59,14 @@ def test_explain_runs_and_says_it() -> None:
 
 
 def test_what_is_not_compiled_is_not_measured() -> None:
-    layer = rc.Recurrent("gru", 3, 4, dtype=torch.float64)
+    for backend in ("reference", "native"):
+        assert "not measured" in rc.Recurrent("lstm", 3, 4, backend=backend).explain(measured=True)
+    attention = rc.Recurrent("additive_attention_gru", 3, 4)
+    assert "not measured" in attention.explain(measured=True)
+    assert "not measured" in rc.GRU(3, 4, dtype=torch.float64).explain(measured=True)
+    layer, state = rc.Recurrent("gru", 3, 4, dtype=torch.float64), torch.zeros(2, 4).double()
+    x = torch.zeros(5, 2, 3, dtype=torch.float64)
     with pytest.raises(BackendError, match="expected float32 or bfloat16 on the CPU"):
-        layer.explain(measured=True)
+        cpu.measure(layer.cell, x, (state,), layer.parameters_of(0))
     with pytest.raises(ValueError, match="expected steps >= 1"):
         rc.Recurrent("gru", 3, 4).explain(measured=(0, 4))

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import handle_torch_function, has_torch_function
 
 from recurra import backends
+from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.layout import Layout, arranged
@@ -283,9 +284,6 @@ class Recurrent(CellStack):
             details: the numbers of the plan for layers of each size, not of the first alone.
             measured: also run it, on random numbers, and say what compiled loops spend their time
                 on; True for 100 steps of 32 sequences, or (steps, sequences). Takes a few seconds.
-
-        Raises:
-            BackendError: when what is to be measured does not run compiled.
         """
         device = self.home.device
         backend = backends.load(self.cell, self.backend, device, memory=self.memory)
@@ -300,9 +298,15 @@ class Recurrent(CellStack):
             heading = f"layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}{directions}"
             if details or i == 0:
                 plan = backend.explain(dict(items))
-                if measured:
+                if measured and backend.name != "cpu":
+                    plan += "\n  not measured: only compiled loops count their time"
+                elif measured:
                     shape = _MEASURED if measured is True else measured
-                    plan += "\n" + "\n".join(self.measured_lines(int(layers[0]), *shape))
+                    try:
+                        lines = self.measured_lines(int(layers[0]), *shape)
+                    except BackendError as error:  # of float64, or of a memory
+                        lines = [f"  not measured: {error}"]
+                    plan = "\n".join((plan, *lines))
             else:
                 sizes = ", ".join(f"{name} = {size}" for name, size in items)
                 plan = f"  the same with {sizes}; in numbers: explain(details=True)"
