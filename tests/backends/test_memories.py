@@ -16,6 +16,8 @@ from recurra.ir import is_rows
 from recurra.lang import Cell
 from recurra.passes import plan
 
+pytestmark = pytest.mark.medium
+
 TOLERANCE = 1e-11
 each_cell = pytest.mark.parametrize("of", CELLS, ids=lambda of: of.name)
 CASES = {

@@ -15,6 +15,8 @@ from recurra.backends.native import form_of
 from recurra.errors import BackendError
 from recurra.lang import Cell, sigmoid, tanh
 
+pytestmark = pytest.mark.medium
+
 T, B, IN, H = 5, 4, 3, 6
 LENGTHS = [5, 0, 3, 1]
 WITH_KERNEL = sorted(name for name in rc.cells.names() if form_of(rc.cells.get(name).equations))

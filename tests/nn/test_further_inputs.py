@@ -11,6 +11,8 @@ import recurra as rc
 from recurra.lang import exp, tanh
 from recurra.nn import Bidirectional
 
+pytestmark = pytest.mark.medium
+
 T, B, IN, H, M = 6, 3, 3, 5, 2
 LENGTHS = torch.tensor([6, 2, 4])
 
