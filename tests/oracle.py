@@ -6,6 +6,7 @@ own functions, and Python runs the equations as they are written, unbatched, W @
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,9 +59,13 @@ def _concat(*vectors: Any) -> Tensor:
     return torch.cat([part.reshape(-1) for part in _tensors(*parts)])
 
 
-def _split(v: Tensor, parts: int, dim: int = 0) -> tuple[Tensor, ...]:
+def _split(v: Tensor, parts: Any, dim: int = 0) -> tuple[Tensor, ...]:
     if isinstance(v, Positions):
         return over_memory.split(v, parts)
+    if isinstance(parts, list):  # one of them by its name: the rest
+        known = [size for size in parts if isinstance(size, int)]
+        rest = v.shape[0] - int(np.sum(known))
+        return torch.split(v, [size if isinstance(size, int) else rest for size in parts])
     assert v.shape[0] % parts == 0
     assert dim in (0, -1)
     return v.chunk(parts)
@@ -85,6 +90,7 @@ IN_TORCH: dict[str, Any] = {
     "cos": _on_tensors(torch.cos),
     "sign": _on_tensors(torch.sign),
     "floor": _on_tensors(torch.floor),
+    "detach": lambda v: torch.as_tensor(v).detach(),
     "mod": _on_tensors(torch.remainder),
     "abs": _on_tensors(torch.abs),
     "where": _where,
@@ -135,9 +141,14 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def written(cell: Cell) -> Callable[..., Any]:
+def written(cell: Cell, sizes: Mapping[str, int] | None = None) -> Callable[..., Any]:
     """A function of the lines that the cell prints: for a cell that was made of another."""
+
+    def number(size: re.Match[str]) -> str:
+        return str(Dim.parse(size[1]).evaluate(sizes or {}))
+
     body = str(cell).partition("\n\n")[2]
+    body = re.sub(r"\[[^\[\]]*\]", lambda part: re.sub(r'"([^"]*)"', number, part[0]), body)
     inputs = [node for node in cell.equations.inputs if not is_inside(node)]
     names = [node.name for node in inputs] + list(cell.constants)
     scope: dict[str, Any] = {name: getattr(lang, name) for name in language_names()}
@@ -356,7 +367,7 @@ class Eager:
         self.cell, self.sizes = cell, dict(sizes or {})
         # what numpy says in a cell's own lines is said of tensors in those that it prints
         by_its_text = hasattr(cell.function, "names_its_values") or cell.arrays
-        self.function = in_torch(written(cell) if by_its_text else cell.function)
+        self.function = in_torch(written(cell, self.sizes) if by_its_text else cell.function)
         scope = getattr(self.function, "__globals__", {})
         scope["expand"] = lambda s, size: torch.full((self.sizes[size],), float(s)).double()
         self.constants = dict(cell.constants)

@@ -40,6 +40,8 @@ _KINKED = (
     "{1} * floor(2 * {0} + 0.13721)",
     "mod({0}, 0.73717) * {1}",
     "where({0} == 0.31313, {0}, {1})",
+    "{0} + detach({1} - {0})",
+    "torch.detach({0}) * {1}",
 )
 _SAFE = (
     "log(1.5 + {0} * {0})",
@@ -522,6 +524,9 @@ class Writer:
         if a is None:
             return
         size = self.values[a]
+        if size in ("H", "4") and self.rng.random() < 0.4:
+            self._sliced(a, size)
+            return
         if self.rng.random() < 0.6:
             first, second = (f"u{len(self.values) + i}" for i in range(2))
             self.lines.append(f"{first}, {second} = split({a}, 2)")
@@ -532,6 +537,21 @@ class Writer:
         if other is not None:
             extra = f", {self._of_size('1')}" if self.rng.random() < 0.3 else ""
             self._assign(size, f"mean(concat({a}, {other}{extra})) * {a}")
+
+    def _sliced(self, a: str, size: str) -> None:
+        """Parts of a vector by known bounds, unequal ones, and one number of it."""
+        form = self.rng.choice(
+            (
+                "concat({0}[1:], {0}[:1])",
+                "concat({0}[-1:], {0}[:-1]) * {0}[0]",
+                "{0}[:1] * {1}",
+                "concat(*split({0}, [1, '{2}'])[::-1])",
+                "{0}[-1] + {1}[:1] * {0}",
+            )
+        )
+        rest = "3" if size == "4" else f"{size} - 1"
+        text = form.format(a, self._of_size(size), rest)
+        self._assign(size, self._squashed(text))
 
     def _matrix_product(self) -> None:
         """(V @ W.T) @ v: a product of matrices is computed once a call."""

@@ -22,6 +22,13 @@ LENGTHS = [5, 0, 3, 1]
 WITH_KERNEL = sorted(name for name in rc.cells.names() if form_of(rc.cells.get(name).equations))
 
 
+def test_gru_that_resets_before_the_product_is_told_so() -> None:
+    with pytest.raises(BackendError, match=r"reset gate acts before the product .*'torch_gru'"):
+        rc.Recurrent("gru", IN, H, backend="native")
+    with pytest.raises(BackendError, match=r"got 'mut1'. Use backend='auto'"):
+        rc.Recurrent("mut1", IN, H, backend="native")
+
+
 def test_torch_has_kernels_for_these_cells_of_the_registry() -> None:
     assert {name for name in WITH_KERNEL if not name.startswith("torch_")} == {
         *("driven_system", "irnn", "lstm", "lstm_np", "lstm_stacked", "rnn", "rnn_relu")

@@ -97,7 +97,10 @@ def test_files_are_inputs_and_texts_are(recurra: Any, reviews: Path, tmp_path: P
     words = (tmp_path / "a.csv", "a dull one", tmp_path / "b.jsonl")
     outcome = recurra("predict", reviews, *words)
     assert labels(outcome) == ["0", "1", "0", "1"]
-    assert "a.csv: columns: text 'text' (by the header, 1 other not used)" in outcome.err
+    assert (
+        "a.csv: columns: text 'text' (by the header, 1 other carried to tables of predictions)"
+        in outcome.err
+    )
     (tmp_path / "notes").write_text("a fine film\n")
     missing = recurra("predict", reviews, tmp_path / "c.csv")
     assert (missing.code, missing.out) == (2, "")

@@ -84,6 +84,7 @@ EVALUATE: dict[str, Callable[..., Tensor]] = {
     "cos": _plain(torch.cos),
     "sign": _plain(torch.sign),
     "floor": _plain(torch.floor),
+    "detach": _plain(torch.detach),
     "add": _plain(torch.add),
     "sub": _plain(torch.sub),
     "mul": _plain(torch.mul),

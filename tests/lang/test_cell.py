@@ -199,6 +199,7 @@ TORCH = {
     "cos": [torch.cos, np.cos],
     "sign": [torch.sign, np.sign],
     "floor": [torch.floor, np.floor],
+    "detach": [torch.detach],
     "abs": [torch.abs, abs, np.abs, np.absolute, np.fabs],
     "softplus": [F.softplus],
     "silu": [F.silu],

@@ -3,13 +3,14 @@
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import recurra as rc
 from recurra.compose.spelling import resolved
-from recurra.lang import tanh
+from recurra.lang import sum, tanh
 from recurra.nn import checks
 from recurra.nn.checks import Home, checked_states
 
@@ -88,6 +89,65 @@ def test_size_names_of_the_cell() -> None:
         rc.Recurrent("lstm", IN, H, sizes={"P": 2})
     with pytest.raises(ValueError, match="expected P >= 1, got 0"):
         rc.Recurrent("torch_lstm_projected", IN, H, sizes={"P": 0})
+
+
+def test_sizes_in_those_that_the_layer_has() -> None:
+    layer = rc.Recurrent(low_rank, IN, H, sizes={"R": "H/2", "P": "I + 1"})
+    assert layer.sizes == {"R": H // 2, "P": IN + 1}
+    with pytest.raises(ValueError, match=r"'R' got 'H/4': expected H/4 to be a whole number"):
+        rc.Recurrent(low_rank, IN, H, sizes={"R": "H/4", "P": 2})
+    with pytest.raises(ValueError, match=r"'R' got 'P': expected a size in I and H, got P"):
+        rc.Recurrent(low_rank, IN, H, sizes={"R": "P", "P": 2})
+
+
+def test_size_with_a_default_is_not_asked_for() -> None:
+    with pytest.raises(ValueError, match=r"sizes for K besides .* Pass sizes=\{'K': ...\}"):
+        rc.Recurrent(rc.compose.attend("gru"), IN, H)
+
+
+def test_hidden_size_that_the_cell_fixes() -> None:
+    @rc.cell(sizes={"h": 5})
+    def fixed(x, h, W, U):
+        return tanh(W @ x + U @ h)
+
+    rc.Recurrent(fixed, IN, 5)
+    with pytest.raises(ValueError, match=r"expected hidden_size=5, .* its state h, got 6. Pass"):
+        rc.Recurrent(fixed, IN, H)
+
+
+def test_constants_that_the_dtype_cannot_hold() -> None:
+    @rc.cell
+    def large(x, h, W):
+        return tanh(W @ x + 1e39 * h)
+
+    A = np.array([1.0, -1e39])
+
+    @rc.cell
+    def from_array(x, h, W):
+        return tanh(W @ x + h) * sum(A)
+
+    with pytest.raises(ValueError, match=r"within float32, got the constant 1e\+39, which would"):
+        rc.Recurrent(large, IN, H)
+    with pytest.raises(ValueError, match=r"within float32, got in A 1e\+39, which would"):
+        rc.Recurrent(from_array, IN, H)
+    rc.Recurrent(large, IN, H, dtype=torch.float64)
+
+
+def test_memory_and_context_are_tensors() -> None:
+    home, wrong = rc.Recurrent("rnn", IN, H).home, np.zeros((5, B, 2))
+    for what in ("memory", "context"):  # without the tests' own hook
+        with pytest.raises(TypeError, match=rf"expected {what} to be a tensor, .*got ndarray. Ma"):
+            inspect.unwrap(checks._tensors)(home, what, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cell", ["additive_attention_gru", "gru_d"])
+def test_models_refuse_a_cell_before_they_ask_for_its_sizes(cell: str) -> None:
+    for model in (
+        lambda: rc.Classifier(2, input_size=IN, cell=cell),
+        lambda: rc.LanguageModel(9, cell=cell),
+    ):
+        with pytest.raises(ValueError, match="expected a cell that reads x alone at each step"):
+            model()
 
 
 def test_cell_without_input_stands_alone() -> None:

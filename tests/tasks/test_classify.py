@@ -204,6 +204,7 @@ def test_starts_from_vectors(tmp_path: Path) -> None:
         ({"spelling": "syllables"}, r"spelling: expected one of none, characters, ngrams"),
         ({"longest_ngram": 2}, r"longest_ngram: expected at least shortest_ngram, 3, got 2"),
         ({"ngram_buckets": 0}, r"ngram_buckets: expected .*1.* got 0"),
+        ({"pair_size": 9}, r"pair_size: expected pair_buckets= above 0 beside it"),
         ({"pair_buckets": -1}, r"pair_buckets: expected .*0.* got -1"),
         ({"dropout": 1.0}, r"dropout: expected a number from 0 up to, not including, 1, got 1.0"),
         ({"cell": "gruu"}, r"gruu"),

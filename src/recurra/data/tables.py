@@ -268,7 +268,8 @@ class TableRecords(Records):
         ]
         head = "no header" if self.columns is None else "by the header"
         others = len(self.columns) - len(used) if self.columns is not None else 0
-        more = f", {others} other{'s' * (others > 1)} not used" if others > 0 else ""
+        fate = "carried to tables of predictions" if self.others else "not used"
+        more = f", {others} other{'s' * (others > 1)} {fate}" if others > 0 else ""
         return f"columns: {', '.join(said)} ({head}{more})"
 
 

@@ -392,6 +392,7 @@ _UNARY = [
     _unary("cos", math.cos, lambda a, y, d: _neg(_mul(d, apply("sin", a))), latex=r"\cos({0})"),
     _unary("sign", _sign, lambda a, y, d: None),
     _unary("floor", _floor, lambda a, y, d: None, latex=r"\lfloor {0} \rfloor"),
+    _unary("detach", lambda a: a, lambda a, y, d: None, latex=r"\operatorname{{sg}}({0})"),
 ]
 
 _BINARY = [
@@ -526,8 +527,8 @@ _OTHERS = [
         group=Group.MOVEMENT,
         shape=shapes.slice_of,
         cotangent=_slice_cotangent,
-        text="{0}[{start} : {stop}]",
-        latex="{0}_{{[{start} : {stop}]}}",
+        text="{0}[{bounds}]",
+        latex="{0}[{bounds}]",
     ),
     Op(
         name="pad",

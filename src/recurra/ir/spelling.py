@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from recurra.ir.dims import Dim, Shape
 from recurra.ir.graph import Node
 from recurra.ir.ops import OPS
 
@@ -41,11 +42,14 @@ class TextWriter:
         operands = [self._placed(node, place, template) for place in range(len(node.inputs))]
         attrs = {key: self._attribute(value) for key, value in node.attrs}
         if node.op == "slice":
-            attrs["stop"] = str(node.attr("start") + node.attr("size"))
+            return self._sliced(operands[0], bounds_text(node.inputs[0].shape, **dict(node.attrs)))
         if node.op == "expand":
             sizes = [str(dim) for dim in node.attr("shape")]
             attrs["sizes"] = repr(tuple(sizes) if len(sizes) > 1 else sizes[0])
         return template.format(*operands, all=", ".join(self._all(node, operands)), **attrs)
+
+    def _sliced(self, whole: str, bounds: str) -> str:
+        return f"{whole}[{bounds}]"
 
     def _placed(self, node: Node, place: int, template: str) -> str:
         if _is_delimited(template, place):
@@ -100,6 +104,10 @@ class TextWriter:
 class LatexWriter(TextWriter):
     """Writes expressions as a paper has them: sums and chains of one product stand bare."""
 
+    def _sliced(self, whole: str, bounds: str) -> str:
+        bounds = bounds.replace('"', "").replace(" ", "")
+        return f"{{{whole}}}_{{[{bounds}]}}"  # the whole may have an index of its own
+
     def _template(self, node: Node) -> str:
         if node.op != "mul" or all(child.shape for child in node.inputs):
             return OPS[node.op].latex
@@ -131,6 +139,21 @@ class LatexWriter(TextWriter):
             return mantissa
         power = f"10^{{{int(exponent)}}}"
         return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
+
+
+def bounds_text(whole: Shape, axis: int, start: Dim, size: Dim) -> str:
+    """What stands in the brackets of a slice: `:3`, `"H/2":`, of columns `:, :3`."""
+    first = "" if start.is_zero else _bound(start)
+    last = "" if start + size == whole[axis] else _bound(start + size)
+    colon = " : " if first.startswith('"') and last else ":"
+    own = f"{first}{colon}{last}"
+    if axis == 1:
+        return f":, {own}"
+    return f"{own}, :" if len(whole) == 2 else own
+
+
+def _bound(dim: Dim) -> str:
+    return f'"{dim}"' if dim.terms else str(dim)
 
 
 @lru_cache

@@ -91,12 +91,14 @@ class Values:
                     return factor
         if OPS[node.op].group is Group.ELEMENTWISE:
             return elementwise(node.op, *inputs, **dict(node.attrs))
-        attrs = {
-            key: value.substitute(self._sizes) if isinstance(value, Dim) else value
-            for key, value in node.attrs
-        }
+        attrs = {key: self._attribute(value) for key, value in node.attrs}
         wide = tuple(map(self._widened, inputs, node.inputs))
         return Symbol(self._trace, node.op, wide, attrs, self._here(node.shape))
+
+    def _attribute(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return self._here(value)
+        return value.substitute(self._sizes) if isinstance(value, Dim) else value
 
     def _widened(self, symbol: Symbol, like: Node) -> Symbol:
         """A number that has taken the place of a vector, as a vector."""

@@ -6,7 +6,8 @@ operations and said again in the language, which refuses what a function of equa
 
     leaves   "parameter W_xh H I"         kind, name, and the size of each axis
     steps    "matvec W_xh x"              an operation and what it reads: a leaf, or the step %0
-             "split[4,1] %2"              with numbers or sizes: here part 1 of 4
+             "split[4,1] %2"              with numbers or sizes: here part 1 of 4, and
+             "slice[0,H-3,3] %2"          along axis 0, from H - 3 on, 3 of it
     names    {"f": "%3"}                  what the equations call their values, in their order
     outputs  {"output": "%9", "h": "%9"}  in the order of the graph's
     arrays   {"A": "..."}                 the numbers of constant arrays, if there are any: float64,
@@ -23,13 +24,14 @@ from typing import Any
 import numpy as np
 
 from recurra.errors import CellError
-from recurra.ir import POSITIONS, Dim, Graph, Node, Shape, is_inside
+from recurra.ir import POSITIONS, Dim, Graph, Node, Shape, is_inside, is_rows
 from recurra.lang.cell import Cell
 from recurra.lang.compose import Values
 from recurra.lang.functions import feature_size, over_memory, windows
 from recurra.lang.masks import KINDS, Mask
 from recurra.lang.products import blocks_product, product
 from recurra.lang.signature import Options
+from recurra.lang.slicing import cut
 from recurra.lang.symbols import (
     Symbol,
     as_matrix,
@@ -50,8 +52,8 @@ MAX_ARRAYS = 1 << 24  # of numbers in base64: a matrix of 1,200 rows and columns
 _MAX_NUMBER = 2**24  # of a size: a factor, a divisor or a number of features
 
 _UNARY = (
-    *("abs", "cos", "exp", "expm1", "floor", "gelu", "log", "log1p", "neg", "relu", "sigmoid"),
-    *("sign", "silu", "sin", "softplus", "sqrt", "tanh"),
+    *("abs", "cos", "detach", "exp", "expm1", "floor", "gelu", "log", "log1p", "neg", "relu"),
+    *("sigmoid", "sign", "silu", "sin", "softplus", "sqrt", "tanh"),
 )
 _BINARY = (
     *("add", "div", "eq", "ge", "gt", "le", "lt", "maximum", "minimum", "mul", "ne", "pow", "sub"),
@@ -117,9 +119,14 @@ def _leaf_line(node: Node) -> str:
 
 def _step_line(node: Node, place: Mapping[Node, str]) -> str:
     op, attrs = node.op, dict(node.attrs)
-    if op == "slice":  # always one of the equal parts of a split
+    if op == "slice":
         parts = node.inputs[0].shape[attrs["axis"]].times(attrs["size"])
-        op, said = "split", [str(parts), str(attrs["start"].times(attrs["size"]))]
+        part = attrs["start"].times(attrs["size"])
+        rows = attrs["axis"] == is_rows(node.inputs[0].shape)
+        if rows and parts is not None and part is not None:  # one of the equal parts of a split
+            op, said = "split", [str(parts), str(part)]
+        else:
+            said = [str(attrs["axis"]), *map(_size_text, (attrs["start"], attrs["size"]))]
     elif op == "expand":
         said = [_size_text(dim) for dim in attrs["shape"]]
     elif op == "layer_norm":
@@ -377,7 +384,7 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
     """One operation of the language."""
     if op == "const" and not operands and len(said) == 1:
         return lift(_number(said[0]), trace)
-    count = {"expand": 1, "split": 1, "transpose": 1, "matvec": 2, "blocks_product": 2}
+    count = {"expand": 1, "split": 1, "slice": 1, "transpose": 1, "matvec": 2, "blocks_product": 2}
     count |= dict.fromkeys(_REDUCTIONS, 1) | _OPERANDS
     count |= dict.fromkeys(_OVER_MEMORY, 1) | dict.fromkeys(_ROW_PRODUCTS, 2) | {"neighbours": 1}
     varying = {"concat": len(operands) >= 1, "layer_norm": 1 <= len(operands) <= 3}
@@ -410,6 +417,8 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
             return Symbol(trace, op, tuple(operands), {"axis": 0}, (total,))
         case "split", [parts, part]:
             return _part(operands[0], _whole(int(parts)), int(part))
+        case "slice", [axis, start, size]:
+            return _slice(operands[0], axis, start, _size(size))
         case "expand", [_, *_]:
             return _expanded(operands[0], tuple(map(_size, said)))
         case "layer_norm", [eps, *flags]:
@@ -430,6 +439,13 @@ def _part(whole: Symbol, parts: int, part: int) -> Symbol:
     size = rows / parts
     attrs = {"axis": 0, "start": size * part, "size": size}
     return Symbol(whole.trace, "slice", (whole,), attrs, (size, *columns))
+
+
+def _slice(whole: Symbol, axis: str, start: str, size: Dim) -> Symbol:
+    """A part of a vector, of the rows or columns of a matrix, or of rows over a memory."""
+    if axis not in ("0", "1") or (over_positions(whole) and axis == "0"):
+        raise ValueError(f"graph: expected the axis of a slice, got {axis!r:.80}.")
+    return cut(whole, int(axis), Dim() if start == "0" else _size(start), size)
 
 
 def _expanded(scalar: Symbol, shape: Shape) -> Symbol:

@@ -3,13 +3,14 @@
 `var` and `layer_norm` divide by n, as normalisation does. Comparisons give 0 or 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from recurra.ir import POSITIONS, Dim, shape_text
 from recurra.lang.products import product
+from recurra.lang.slicing import in_sizes
 from recurra.lang.symbols import (
     FUNCTIONS,
     TORCH_FUNCTIONS,
@@ -71,6 +72,7 @@ cos = _unary("cos", "The cosine, v in radians.", torch.cos, _T.cos)
 sign = _unary("sign", "-1, 0 or 1; its derivative is 0.", torch.sign, _T.sign)
 floor = _unary("floor", "The whole number below; its derivative is 0.", torch.floor, _T.floor)
 abs = _unary("abs", "The absolute value.", torch.abs, _T.abs)
+detach = _unary("detach", "v, through which nothing is differentiated.", torch.detach, _T.detach)
 softplus = _unary("softplus", "log(1 + exp(v)).", _F.softplus)
 silu = _unary("silu", "v * sigmoid(v).", _F.silu)
 gelu = _unary("gelu", "v * Phi(v), Phi the normal distribution function.", _F.gelu)
@@ -276,17 +278,25 @@ def expand(s: Any, size: str | int | tuple[str | int, ...]) -> Symbol:
 
 
 @_language(torch.chunk, _T.chunk)
-def split(v: Any, parts: int, dim: int = -1) -> tuple[Symbol, ...]:
-    """A vector cut into `parts` equal vectors; a matrix, with dim=0, into equal blocks of rows."""
+def split(v: Any, parts: int | Sequence[int | str], dim: int = -1) -> tuple[Symbol, ...]:
+    """A vector cut into `parts` equal vectors; a matrix, with dim=0, into equal blocks of rows.
+
+    With a list, into parts of those sizes: `split(v, [3, "H"])`.
+    """
     trace = trace_of((v,), "split")
     symbol = lift(v, trace)
     if over_positions(symbol) and len(symbol.shape or ()) == 2 and dim == -1:
+        if isinstance(parts, list | tuple):
+            return in_sizes(symbol, parts, 1)
         return _split_rows(symbol, parts)
     is_matrix = symbol.shape is not None and len(symbol.shape) == 2
     if dim not in ((0,) if is_matrix else (0, -1)):
         expected = "dim=0 (the rows of a matrix)" if is_matrix else "dim=-1 (the features)"
         trace.fail(f"split: expected {expected}, got {dim!r}. Multiply a matrix by a vector first.")
     whole, *columns = as_matrix(symbol) if is_matrix else (as_vector(symbol, "split"),)
+    if isinstance(parts, list | tuple):
+        return in_sizes(symbol, parts, 0)
+    assert isinstance(parts, int)
     size = _part_of(symbol, whole, parts)
     shape = (size, *columns)
     return tuple(
@@ -299,14 +309,17 @@ def _part_of(symbol: Symbol, whole: Dim, parts: Any) -> Dim:
     """The size of one of the equal parts of `whole`."""
     trace = symbol.trace
     if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:
-        trace.fail(f"split: expected a number of parts >= 1, got {parts!r}. Give a whole number.")
+        trace.fail(
+            f"split: expected a number of parts >= 1, or a list of their sizes, got {parts!r}. "
+            f"Give a whole number, or [3, 'H']."
+        )
     size = trace.unknown(f"the parts of split({symbol.text}, {parts})")
     if not trace.unify(whole, size * parts):
         trace.fail(f"split: {trace.resolve(whole)} cannot be cut into {parts} equal parts.")
     return size
 
 
-def _split_rows(symbol: Symbol, parts: int) -> tuple[Symbol, ...]:
+def _split_rows(symbol: Symbol, parts: Any) -> tuple[Symbol, ...]:
     """The features of each row cut into equal parts."""
     size = _part_of(symbol, _features(symbol), parts)
     each = [{"axis": 1, "start": size * i, "size": size} for i in range(parts)]

@@ -1,6 +1,6 @@
 """Products: of matrices with vectors, matrices and the rows of a memory, and of rows with both."""
 
-from recurra.ir import POSITIONS, Shape
+from recurra.ir import POSITIONS, Dim, Shape
 from recurra.lang.symbols import (
     OPERATORS,
     Symbol,
@@ -28,6 +28,9 @@ def product(left: object, right: object) -> Symbol:
         return blocks_product(matrix, operand, heads)
     rows, columns = as_matrix(matrix, _bracketed(matrix, operand))
     shape = decided_shape(operand, 1)
+    if not shape and operand.op == "input":  # a state or an input of one number
+        shape = (Dim.of(1),)
+        operand = Symbol(trace, "expand", (operand,), {"shape": shape}, shape)
     if not shape:
         trace.fail(
             f"@: expected a vector or matrix on the right, got the scalar {operand.text}. Use *."

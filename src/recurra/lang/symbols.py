@@ -136,15 +136,15 @@ class Symbol:
     def __iter__(self) -> NoReturn:
         self._refuse(
             "a sequence",
-            "Use split(v, n) to cut a vector into n equal parts, and sum(v), max(v) of "
-            "recurra.lang over its features.",
+            "Use split(v, n) to cut a vector into n equal parts, v[:3] for some of it, and sum(v), "
+            "max(v) of recurra.lang over its features.",
         )
 
     def __len__(self) -> int:
         self._refuse("a sequence", "Sizes are symbolic while a cell is being defined.")
 
     def __getitem__(self, index: object) -> "Symbol":
-        self._refuse("a sequence", "Use split(v, n) to cut a vector into n equal parts.")
+        return OPERATORS["[]"](self, index)
 
     def _logic(self, *_other: object) -> NoReturn:
         self._refuse_operator("& | ^ ~", "Use a * b for and, maximum(a, b) for or, 1 - a for not.")
@@ -230,7 +230,7 @@ def language_names() -> list[str]:
 
 
 FUNCTIONS: dict[str, Any] = {}
-OPERATORS: dict[str, Any] = {}  # "@": the product, filled by `products`
+OPERATORS: dict[str, Any] = {}  # "@" and "[]", filled by `products` and `slicing`
 TORCH_FUNCTIONS: dict[Any, Any] = {}
 NUMPY_FUNCTIONS: dict[Any, Any] = {}
 
@@ -473,12 +473,31 @@ def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
     trace = trace_of(values, op)
     symbols = tuple(lift(value, trace) for value in values)
     is_open = any(s.shape is None for s in symbols) and not any(s.shape for s in symbols)
+    if not is_open:
+        symbols = _spread(symbols)
     shape = None if is_open else _common_shape(op, symbols)
     neutral = _NEUTRAL_NUMBERS.get(op)
     for number, other in (symbols, symbols[::-1]) if neutral is not None else ():
         if number.op == "const" and number.attrs["value"] == neutral:
             return other  # a constant that a cell leaves at 1 or 0 is not worth a line
     return Symbol(trace, op, symbols, attrs, shape)
+
+
+def _spread(symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    """The symbols with vectors of one number as that number, where others are longer."""
+    if any(map(over_positions, symbols)):
+        return symbols  # to which a vector is one for each position
+    sizes = [s.trace.resolve(s.shape[0]) for s in symbols if s.shape and len(s.shape) == 1]
+    is_longer = any(size != Dim.of(1) and not size.unknowns for size in sizes)
+    is_longer |= any(len(s.shape or ()) == 2 for s in symbols)
+    return tuple(map(number_of, symbols)) if is_longer else symbols
+
+
+def number_of(symbol: Symbol) -> Symbol:
+    """A vector of one number as that number; any other symbol as it is."""
+    if symbol.shape and symbol.trace.resolve_shape(symbol.shape) == (Dim.of(1),):
+        return Symbol(symbol.trace, "sum", (symbol,), {}, ())
+    return symbol
 
 
 def _common_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
@@ -536,9 +555,6 @@ def _unify_shapes(op: str, a: Symbol, b: Symbol) -> None:
     if not same_rank:
         matrix, vector = (a, b) if len(shape_a) == 2 else (b, a)
         hint = f"A matrix multiplies by @: {vector.text} * ({matrix.text} @ v)."
-    elif len(shape_a) == 1 and any(shape == (Dim.of(1),) for shape in resolved):
-        one = a if resolved[0] == (Dim.of(1),) else b
-        hint = f"A vector of size 1 does not spread: sum({one.text}) is its number, which does."
     a.trace.fail(
         f"{SIGNS.get(op, op)}: expected equal sizes, got {text_a} ({a.text}) and {text_b} "
         f"({b.text}). {hint}"

@@ -17,6 +17,7 @@ from recurra.lang.symbols import (
     is_array,
     language_names,
     lift,
+    number_of,
     over_positions,
 )
 from recurra.lang.trace import ACTIVE, Trace
@@ -141,6 +142,10 @@ def _outputs(
         symbol = lift(value, trace)
         if symbol.shape is None and symbol.inputs:
             as_vector(symbol, f"the new {name}")
+        shape = symbol.shape
+        if name != "output" and leaves[name].shape == () and shape and len(shape) == 1:
+            trace.unify(shape[0], Dim.of(1))
+            symbol = number_of(symbol)
         if name == "output":
             if symbol.shape is None or len(symbol.shape) > 1:
                 trace.fail(f"expected a vector as output, got {symbol.text}.", where)
@@ -215,7 +220,13 @@ def _check_positions(
             trace.fail(
                 f"expected sizes that a layer has, got {name} of shape {shape_text(shape)}: S is "
                 f"the number of vectors in the memory of a call, which states alone can have "
-                f"beside memories, by sizes={{'state': 'S'}}.",
+                f"beside memories, by sizes={{'state': 'S'}}. "
+                + (
+                    f"A vector for each position, beside numbers, has a size of its own: "
+                    f"sizes={{{name!r}: 'A'}}."
+                    if name in trace.parameters
+                    else f"Give {name} another size."
+                ),
                 symbol.where if name not in options.states else where,
             )
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from recurra.ir import Node, intern, leaf
-from recurra.ir.spelling import TextWriter
+from recurra.ir import Node, intern, is_rows, leaf
+from recurra.ir.spelling import TextWriter, bounds_text
 
 if TYPE_CHECKING:
     from recurra.lang.symbols import Symbol
@@ -55,15 +55,13 @@ class _Expression:
         return intern(symbol.op, inputs, tuple(symbol.attrs.items()), symbol.shape or ())
 
     def _part(self, symbol: "Symbol", depth: int) -> str:
-        """One of the equal parts of a split."""
+        """A slice, as one of the equal parts of a split where it is one."""
         resolve, (whole,) = symbol.trace.resolve, symbol.inputs
-        size = resolve(symbol.attrs["size"])
-        name, coefficient = size.terms[0] if size.terms else ("", size.constant)
-
-        def times(dim: object) -> object:
-            known = resolve(dim)  # type: ignore[arg-type]
-            return (dict(known.terms).get(name, 0) if name else known.constant) / coefficient
-
-        parts = times((whole.shape or (size,))[symbol.attrs["axis"]])
-        text = TextWriter(self._labels).operand(self._node(whole, depth - 1))
-        return f"split({text}, {parts})[{times(symbol.attrs['start'])}]"
+        start, size = resolve(symbol.attrs["start"]), resolve(symbol.attrs["size"])
+        shape, axis = symbol.trace.resolve_shape(whole.shape or (size,)), symbol.attrs["axis"]
+        parts, part = shape[axis].times(size), start.times(size)
+        written = self._node(whole, depth - 1)
+        if parts is not None and part is not None and axis == is_rows(shape):
+            return f"split({TextWriter(self._labels).operand(written)}, {parts})[{part}]"
+        bounds = bounds_text(shape, axis, start, size)
+        return f"{TextWriter(self._labels).operand(written, 4)}[{bounds}]"

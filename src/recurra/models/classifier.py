@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.compose.spelling import resolved
 from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
@@ -109,7 +110,7 @@ class Classifier(Model):
         hidden_size: int = 128,
         num_layers: int = 1,
         cell: Cell | str = "lstm",
-        sizes: Mapping[str, int] | None = None,
+        sizes: Mapping[str, int | str] | None = None,
         bidirectional: bool = False,
         pooling: str = "max+mean",
         attention_size: int | None = None,
@@ -161,6 +162,8 @@ class Classifier(Model):
                 )
                 input_size += subword_size
         assert input_size is not None
+        cell = resolved("Classifier", cell)
+        check_reads_x_alone("Classifier", cell)
         self.recurrent = Recurrent(
             cell,
             input_size,
@@ -175,7 +178,6 @@ class Classifier(Model):
             learned_state=learned_state,
             **options,
         )
-        check_reads_x_alone("Classifier", self.recurrent.cell)
         self.pooling = Pooling(
             pooling,
             self.recurrent.output_size,

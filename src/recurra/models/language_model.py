@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.compose.spelling import resolved
 from recurra.decoding import (
     Continuation,
     Sampler,
@@ -99,7 +100,7 @@ class LanguageModel(Model):
         hidden_size: int = 256,
         num_layers: int = 1,
         cell: Cell | str = "lstm",
-        sizes: Mapping[str, int] | None = None,
+        sizes: Mapping[str, int | str] | None = None,
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         tied: bool = False,
@@ -130,6 +131,8 @@ class LanguageModel(Model):
         self.embedding_dropout = embedding_dropout
         self.tied = tied
         self.batch_first = batch_first
+        cell = resolved("LanguageModel", cell)
+        check_reads_x_alone("LanguageModel", cell)
         self.recurrent = Recurrent(
             cell,
             embedding_size,
@@ -144,7 +147,6 @@ class LanguageModel(Model):
             init=init,
             learned_state=learned_state,
         )
-        check_reads_x_alone("LanguageModel", self.recurrent.cell)
         output_size = self.recurrent.output_size
         if tied and embedding_size != output_size:
             raise ValueError(

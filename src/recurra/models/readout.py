@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.compose.spelling import resolved
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
 from recurra.models.saving import Model
@@ -44,7 +45,7 @@ class Readout(Model):
         cell: Cell | str = "lstm",
         hidden_size: int = 128,
         num_layers: int = 1,
-        sizes: Mapping[str, int] | None = None,
+        sizes: Mapping[str, int | str] | None = None,
         dropout: float = 0.0,
         init: Mapping[str, Rule] | None = None,
         learned_state: bool = False,
@@ -59,6 +60,8 @@ class Readout(Model):
         check_dropout("Readout", "dropout", dropout)
         self.at_each_step = at_each_step
         self.dropout = dropout
+        cell = resolved("Readout", cell)
+        check_reads_x_alone("Readout", cell)
         self.recurrent = Recurrent(
             cell,
             input_size,
@@ -73,7 +76,6 @@ class Readout(Model):
             dtype=dtype,
             device=device,
         )
-        check_reads_x_alone("Readout", self.recurrent.cell)
         self.decoder = nn.Linear(
             self.recurrent.output_size, output_size, dtype=dtype, device=device
         )

@@ -77,38 +77,6 @@ def check_flags(where: str, **flags: object) -> None:
             )
 
 
-def check_size_names(where: str, cell: Cell, given: Mapping[str, int]) -> None:
-    """`given` names sizes of `cell` besides I and H, and all that have no default."""
-    own = sorted(set(cell.size_names) - {"I", "H"})
-    missing = [name for name in own if name not in {**cell.default_sizes, **given}]
-    unknown = [name for name in given if name not in own]
-    if missing or unknown:
-        example = ", ".join(f"{name!r}: {given.get(name, '...')}" for name in own)
-        raise ValueError(
-            f"{where}: expected sizes for {', '.join(own) or 'nothing'} besides I and H, got "
-            f"{', '.join(map(repr, unknown or given)) or 'none'}. "
-            + (f"Pass sizes={{{example}}}." if own else "Leave sizes out for this cell.")
-        )
-    check_sizes(where, **given)
-
-
-def check_heads(where: str, cell: Cell, sizes: Mapping[str, int]) -> None:
-    """Block-diagonal matrices have a whole number of columns in each of their blocks."""
-    for name, blocks in cell.heads.items():
-        size = cell.parameters[name][1] * blocks
-        if any(other not in sizes for other in size.names):
-            continue  # said where all sizes are
-        number = size.evaluate(sizes)
-        if number % blocks:
-            fewer = max(count for count in range(1, blocks) if number % count == 0)
-            constant = cell.options.heads[name]
-            hint = f", or fewer blocks: {constant}={fewer}" if isinstance(constant, str) else ""
-            raise ValueError(
-                f"{where}: expected {size} to divide into the {blocks} blocks of {name}, got "
-                f"{size} = {number}. Choose another size{hint}."
-            )
-
-
 def check_init_names(where: str, cell: Cell, given: Mapping[str, object]) -> None:
     """`given` names parameters of `cell`."""
     for name in given:
@@ -316,7 +284,7 @@ def _check_within(lengths: Tensor, T: int, where: str, name: str) -> None:
             + (
                 f"x has {T} steps; a sequence of length 0 is empty, its state stays the first one."
                 if name == "lengths"
-                else f"The memory has {T} positions; a softmax over none is no number."
+                else f"The memory has {T} positions; a softmax over none has no value."
             )
         )
 
@@ -367,11 +335,7 @@ def checked_context(
     shapes: tuple[tuple[int, ...], ...],
 ) -> tuple[Tensor, ...]:
     """The caller's context as a tuple, each of its shape, dtype and device."""
-    given: tuple[Tensor, ...]
-    if context is None:
-        given = ()
-    else:
-        given = (context,) if isinstance(context, Tensor) else tuple(context)
+    given = _tensors(home, "context", context)
     if len(given) != len(names):
         wanted = f"{len(names)} context tensors ({', '.join(names)})" if names else "no context"
         raise TensorError(
@@ -388,6 +352,20 @@ def checked_context(
     return given
 
 
+def _tensors(home: Home, what: str, given: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
+    """One tensor, a tuple of them or none, as a tuple."""
+    if given is None or isinstance(given, Tensor):
+        return () if given is None else (given,)
+    several = isinstance(given, list | tuple)
+    wrong = [each for each in (given if several else [given]) if not isinstance(each, Tensor)]
+    if wrong:
+        raise TypeError(
+            f"{home.where}: expected {what} to be a tensor, or a tuple of them, got "
+            f"{type(wrong[0]).__name__}. Make a tensor of it with torch.as_tensor."
+        )
+    return tuple(given)
+
+
 def checked_memory(
     home: Home,
     memory: Tensor | Sequence[Tensor] | None,
@@ -400,7 +378,7 @@ def checked_memory(
     Args:
         lead: what stands before the size, None for S.
     """
-    given = () if memory is None else (memory,) if isinstance(memory, Tensor) else tuple(memory)
+    given = _tensors(home, "memory", memory)
     if len(given) != len(names):
         wanted = f"{len(names)} memory tensors ({', '.join(names)})" if names else "no memory"
         wanted = f"the memory {names[0]}" if len(names) == 1 else wanted

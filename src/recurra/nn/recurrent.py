@@ -44,7 +44,8 @@ class Recurrent(CellStack):
         backend: "auto", or the name of one; a backend asked for by name is never swapped.
         memory: "low" keeps only the states for the backward pass and computes the rest again, which
             takes about a third longer.
-        sizes: the cell's size names besides I and H, such as {"P": 32} for a projection.
+        sizes: the cell's size names besides I and H, such as {"P": 32} for a projection, in
+            numbers or in I and H: {"P": "H/2"}.
         init: how parameters start, by the cell's names, in place of the cell's own rules: a number,
             "orthogonal", "identity", or a function of `recurra.nn.initial`.
         learned_state: sequences start from parameters, `first_<state>_l<layer>`, that begin at
@@ -70,7 +71,7 @@ class Recurrent(CellStack):
         memory: str = "normal",
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        sizes: Mapping[str, int] | None = None,
+        sizes: Mapping[str, int | str] | None = None,
         init: Mapping[str, initial.Rule] | None = None,
         learned_state: bool = False,
         reverse: bool = False,

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from recurra.errors import BackendError
 from recurra.ir import POSITIONS, shape_text
 from recurra.lang import Cell
 from recurra.nn import checks, initial
+from recurra.nn import sizes as sizing
 from recurra.nn.checks import Home
 from recurra.nn.dropout import chosen, dropout
 from recurra.nn.ragged import LongestFirst
@@ -45,7 +47,7 @@ class CellStack(nn.Module):
         memory: str = "normal",
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        sizes: Mapping[str, int] | None = None,
+        sizes: Mapping[str, int | str] | None = None,
         init: Mapping[str, initial.Rule] | None = None,
         learned_state: bool = False,
         reverse: bool = False,
@@ -59,7 +61,7 @@ class CellStack(nn.Module):
         self.dropout = dropout
         self.backend = backend
         self.memory = memory
-        self.sizes = dict(sizes or {})
+        self.sizes: dict[str, Any] = dict(sizes or {})
         self.init = dict(init or {})
         self.learned_state = learned_state
         self.reverse = reverse
@@ -84,8 +86,10 @@ class CellStack(nn.Module):
                 f"got input_size={self.input_size}, num_layers={self.num_layers}. "
                 f"Layers of such a cell cannot be connected."
             )
-        checks.check_size_names(where, self.cell, self.sizes)
-        self.sizes = {**self.cell.own_sizes(self.input_size, self.hidden_size), **self.sizes}
+        sizes = sizing.numbers_of_sizes(where, self.sizes, self.input_size, self.hidden_size)
+        sizing.check_size_names(where, self.cell, sizes)
+        sizing.check_state_is_hidden(where, self.cell, self.hidden_size)
+        self.sizes = {**self.cell.own_sizes(self.input_size, self.hidden_size), **sizes}
         checks.check_init_names(where, self.cell, self.init)
         checks.check_dropout(where, "dropout", self.dropout)
         checks.check_flags(
@@ -100,6 +104,7 @@ class CellStack(nn.Module):
                 f"A bidirectional layer reads both ways already."
             )
         checks.check_dtype(where, dtype)
+        sizing.check_numbers(where, self.cell, dtype or torch.get_default_dtype())
         if self.dropout > 0 and self.num_layers == 1:
             warnings.warn(
                 f"{where}: dropout={self.dropout} does nothing with num_layers=1, because it "
@@ -119,7 +124,8 @@ class CellStack(nn.Module):
                         f"{leaf.shape[0].evaluate(sizes)} features, as the cell says, got "
                         f"{input_size}. Choose sizes that agree."
                     )
-            checks.check_heads(self.where, self.cell, sizes)
+            sizing.check_heads(self.where, self.cell, sizes)
+            sizing.check_slices(self.where, self.cell, sizes)
             yield sizes
             output = self.cell.output_size
             if output != POSITIONS:  # which no layer reads

@@ -15,7 +15,7 @@ _FUNCTIONS_WORTH_IT = 1
 _ARITHMETIC = frozenset(
     (
         *("add", "sub", "mul", "div", "neg", "lt", "le", "gt", "ge", "eq", "ne", "where"),
-        *("minimum", "maximum", "clamp", "abs", "relu", "sign", "floor"),
+        *("minimum", "maximum", "clamp", "abs", "relu", "sign", "floor", "detach"),
     )
 )
 

@@ -150,6 +150,8 @@ def _expand(node: Node) -> Node | None:
 
 def _sum(node: Node) -> Node | None:
     (a,) = node.inputs
+    if a.op == "expand" and a.shape == (Dim.of(1),) and not a.inputs[0].shape:
+        return a.inputs[0]
     return a if not a.shape else None
 
 

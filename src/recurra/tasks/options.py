@@ -324,6 +324,9 @@ class LabelledSettings(Settings):
             )
 
 
+_PAIR_SIZE = 20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierSettings(RecurrentSettings):
     """The sizes of a classifier, as `Classifier` takes them."""
@@ -360,7 +363,7 @@ class ClassifierSettings(RecurrentSettings):
         least=0,
         most=MAX_SIZE,
     )
-    pair_size: int = setting(20, "Features of the mean of the pairs.", MODEL, most=MAX_SIZE)
+    pair_size: int = setting(_PAIR_SIZE, "Features of the mean of the pairs.", MODEL, most=MAX_SIZE)
     dropout: float = setting(
         0.5, "Share of the layers' output dropped in training, 0 to 1.", MODEL, check=fraction
     )
@@ -371,6 +374,14 @@ class ClassifierSettings(RecurrentSettings):
         check=fraction,
     )
     word_dropout: float = setting(0.0, "Share of words dropped in training.", MODEL, check=fraction)
+
+    def check(self) -> None:
+        """Vectors of pairs have a size where there are any."""
+        if self.pair_size != _PAIR_SIZE and not self.pair_buckets:
+            raise ValueError(
+                f"pair_size: expected {argument('pair_buckets=')} above 0 beside it, got no pairs "
+                f"to read. Give their number, or leave {argument('pair_size=')} out."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ _SPELLING = {
     "mul": "{0} * {1}",
     "div": "{0} / {1}",
     "neg": "-{0}",
+    "detach": "{0}",
     "lt": "from_mask({0} < {1})",
     "le": "from_mask({0} <= {1})",
     "gt": "from_mask({0} > {1})",

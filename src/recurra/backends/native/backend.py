@@ -13,7 +13,7 @@ from torch._VF import gru, lstm, rnn_relu, rnn_tanh  # pyright: ignore[reportAtt
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from recurra.backends.native.form import Form, form_of
+from recurra.backends.native.form import Form, form_of, resets_before_product
 from recurra.backends.reference.apart import Apart
 from recurra.backends.reference.padding import padded
 from recurra.backends.reference.program import Program
@@ -51,9 +51,15 @@ class NativeBackend:
     def __init__(self, cell: Cell, *, memory: str = "normal") -> None:
         form = form_of(cell.equations)
         if form is None:
+            auto = "Use backend='auto', which runs any cell."
+            if resets_before_product(cell.equations):
+                auto = (
+                    "Its reset gate acts before the product with the state, that of torch's GRU "
+                    "after it: use the cell 'torch_gru', or backend='auto', which runs any cell."
+                )
             raise BackendError(
                 f"backend 'native': expected a cell with the equations of torch.nn's RNN, LSTM or "
-                f"GRU, got {cell.name!r}. Use backend='auto', which runs any cell."
+                f"GRU, got {cell.name!r}. {auto}"
             )
         if memory != "normal":
             raise BackendError(

@@ -229,6 +229,31 @@ def _gru(read: _Reader) -> Form | None:
     return None
 
 
+def resets_before_product(equations: Graph) -> bool:
+    """Whether it is a GRU as of Cho et al. (2014), whose matrix multiplies the state behind r."""
+    graph = simplify(separate(simplify(decompose(equations))))
+    leaves = {kind: [n for n in graph.inputs if n.attr("kind") == kind] for kind in _KINDS}
+    if len(leaves["input"]) != 1 or len(leaves["state"]) != 1:
+        return False
+    (h,) = leaves["state"]
+    read = _Reader(graph, leaves["input"][0], leaves["state"])
+    mixed: list[Pattern] = [
+        ("add", ("mul", keep, kept), ("mul", let, "n"))
+        for keep, kept, let in (
+            (("sigmoid", "z"), h, _one_minus(("sigmoid", "z"))),
+            (_one_minus(("sigmoid", "z")), h, ("sigmoid", "z")),
+        )
+    ]
+    found = _first(mixed, read.new(h))
+    behind = ("matvec", "U", ("mul", ("sigmoid", "r"), h))
+    gates = [found["z"]] if found else []
+    for node in graph.nodes():
+        reset = _first([behind], node)
+        gates += [reset["r"]] if reset else []
+    known = [read.affine(gate, h) for gate in gates]
+    return len(known) == 2 and all(gate and gate.of_x and gate.of_h for gate in known)
+
+
 def _rnn(read: _Reader) -> Form | None:
     """h = tanh(W_x @ x + W_h @ h + b), or relu of it."""
     if len(read.states) != 1:

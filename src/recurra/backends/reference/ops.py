@@ -123,6 +123,7 @@ _PLAIN: dict[str, Kernel] = {
     "cos": torch.cos,
     "sign": torch.sign,
     "floor": torch.floor,
+    "detach": lambda v: v.detach().clone(),  # a value of its own, as those of others are
     "add": torch.add,
     "sub": torch.sub,
     "mul": torch.mul,

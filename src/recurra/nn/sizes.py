@@ -1,0 +1,126 @@
+"""What a layer demands of its sizes, and of the numbers that its cell's equations hold.
+
+Letters: I input, H hidden. Every message reads `<where>: expected <what>, got <value>. <what to
+do>.`
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from recurra.ir import Dim
+from recurra.lang import Cell
+from recurra.nn.checks import check_sizes
+
+
+def check_size_names(where: str, cell: Cell, given: Mapping[str, int]) -> None:
+    """`given` names sizes of `cell` besides I and H, and all that have no default."""
+    own = sorted(set(cell.size_names) - {"I", "H"})
+    missing = [name for name in own if name not in {**cell.default_sizes, **given}]
+    unknown = [name for name in given if name not in own]
+    if missing or unknown:
+        named = own if unknown else [n for n in own if n in given or n in missing]
+        example = ", ".join(f"{name!r}: {given.get(name, '...')}" for name in named)
+        raise ValueError(
+            f"{where}: expected sizes for {', '.join(named) or 'nothing'} besides I and H, got "
+            f"{', '.join(map(repr, unknown or given)) or 'none'}. "
+            + (f"Pass sizes={{{example}}}." if own else "Leave sizes out for this cell.")
+        )
+    check_sizes(where, **given)
+
+
+def numbers_of_sizes(
+    where: str, given: Mapping[str, int | str], input_size: int, hidden_size: int
+) -> dict[str, int]:
+    """Sizes as numbers: one may be written as sizes are printed, "H/4", in I and H.
+
+    Raises:
+        ValueError: when a size is no such sum, or no whole number.
+    """
+    known, found = {"I": input_size, "H": hidden_size}, {}
+    for name, size in given.items():
+        if not isinstance(size, str):
+            found[name] = size
+            continue
+        try:
+            dim = Dim.parse(size)
+            if set(dim.names) - set(known):
+                raise ValueError(f"expected a size in I and H, got {dim}. Write it so: 'H/2'.")
+            found[name] = dim.evaluate(known)
+        except ValueError as error:
+            said = str(error).removeprefix("sizes: ")
+            raise ValueError(f"{where}: sizes: {name!r} got {size!r}: {said}") from None
+    return found
+
+
+def check_state_is_hidden(where: str, cell: Cell, hidden_size: int) -> None:
+    """A cell that fixes the size of its first state, and uses H nowhere, is of that size."""
+    leaves = cell.equations.inputs
+    uses_H = any("H" in dim.names for leaf in leaves for dim in leaf.shape)
+    size = cell.state_sizes[0]
+    defaults = {name for dim in cell.default_sizes.values() for name in dim.names}
+    if not uses_H and "H" not in defaults and not size.terms and size.constant != hidden_size:
+        raise ValueError(
+            f"{where}: expected hidden_size={size}, the size that the cell gives its state "
+            f"{cell.states[0]}, got {hidden_size}. Pass hidden_size={size}, or leave "
+            f"{cell.states[0]} out of sizes= of the cell."
+        )
+
+
+def check_slices(where: str, cell: Cell, sizes: Mapping[str, int]) -> None:
+    """What the equations cut out of a vector or a matrix is there."""
+    for node in cell.equations.nodes():
+        if node.op != "slice":
+            continue
+        whole = node.inputs[0].shape[node.attr("axis")]
+        start, size = node.attr("start"), node.attr("size")
+        try:
+            parts = [_number(dim, sizes) for dim in (start, size, whole - start - size)]
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        if min(parts) < 0:
+            given = {name: sizes[name] for dim in (whole, start, size) for name in dim.names}
+            numbers = ", ".join(f"{name} = {value}" for name, value in given.items())
+            raise ValueError(
+                f"{where}: expected {start} to {start + size} to lie within {whole}, where the "
+                f"equations cut a part out, got {numbers}. Choose larger sizes."
+            )
+
+
+def _number(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """A whole number, which may be below 0."""
+    value = dim.constant + sum(c * sizes[name] for name, c in dim.terms)
+    return int(value) if value < 0 else dim.evaluate(sizes)
+
+
+def check_numbers(where: str, cell: Cell, dtype: torch.dtype) -> None:
+    """Constants of the equations that are finite are so in the layer's dtype."""
+    largest = torch.finfo(dtype).max
+    numbers_of = [n.attr("value") for n in cell.equations.nodes() if n.op == "const"]
+    found = [(value, "the constant") for value in numbers_of if math.isfinite(value)]
+    found += [(float(abs(a).max()), f"in {name}") for name, a in cell.arrays.items()]
+    for value, what in found:
+        if abs(value) > largest and dtype is not torch.float16:
+            raise ValueError(
+                f"{where}: expected numbers within {str(dtype).removeprefix('torch.')}, got "
+                f"{what} {value:g}, which would be infinite. Use a smaller one, or "
+                f"dtype=torch.float64."
+            )
+
+
+def check_heads(where: str, cell: Cell, sizes: Mapping[str, int]) -> None:
+    """Block-diagonal matrices have a whole number of columns in each of their blocks."""
+    for name, blocks in cell.heads.items():
+        size = cell.parameters[name][1] * blocks
+        if any(other not in sizes for other in size.names):
+            continue  # said where all sizes are
+        number = size.evaluate(sizes)
+        if number % blocks:
+            fewer = max(count for count in range(1, blocks) if number % count == 0)
+            constant = cell.options.heads[name]
+            hint = f", or fewer blocks: {constant}={fewer}" if isinstance(constant, str) else ""
+            raise ValueError(
+                f"{where}: expected {size} to divide into the {blocks} blocks of {name}, got "
+                f"{size} = {number}. Choose another size{hint}."
+            )
