@@ -149,3 +149,15 @@ def test_nothing_is_differentiated_through_detach() -> None:
         d_a = (d_h + 1) * (1 - states[t] ** 2)
         torch.testing.assert_close(x.grad[t], d_a @ W)
         d_h = d_a @ U
+
+
+def test_one_number_decides_no_size() -> None:
+    @cell
+    def f(x, h, W, U, V, b):
+        level = V @ h + b
+        return tanh(level * (W @ x) + h[:1] * (U @ h) + h)
+
+    g = cell(sizes={"V": (1, "H")})(f.function)
+    assert [str(size) for size in g.parameters["W"]] == ["H", "I"]
+    assert [str(size) for size in g.parameters["U"]] == ["H", "H"]
+    assert [str(size) for size in g.parameters["b"]] == ["1"]

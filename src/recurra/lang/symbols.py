@@ -472,9 +472,9 @@ def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
     """An operation applied element by element; scalars broadcast."""
     trace = trace_of(values, op)
     symbols = tuple(lift(value, trace) for value in values)
+    if any(s.shape for s in symbols):
+        symbols = _spread(op, symbols)
     is_open = any(s.shape is None for s in symbols) and not any(s.shape for s in symbols)
-    if not is_open:
-        symbols = _spread(symbols)
     shape = None if is_open else _common_shape(op, symbols)
     neutral = _NEUTRAL_NUMBERS.get(op)
     for number, other in (symbols, symbols[::-1]) if neutral is not None else ():
@@ -483,19 +483,29 @@ def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
     return Symbol(trace, op, symbols, attrs, shape)
 
 
-def _spread(symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
-    """The symbols with vectors of one number as that number, where others are longer."""
-    if any(map(over_positions, symbols)):
-        return symbols  # to which a vector is one for each position
-    sizes = [s.trace.resolve(s.shape[0]) for s in symbols if s.shape and len(s.shape) == 1]
-    is_longer = any(size != Dim.of(1) and not size.unknowns for size in sizes)
-    is_longer |= any(len(s.shape or ()) == 2 for s in symbols)
-    return tuple(map(number_of, symbols)) if is_longer else symbols
+def _spread(op: str, symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    """The symbols with vectors of one number as that number, unless all are.
+
+    A size that is still open is not 1 for it, but that of a bias.
+    """
+    others = [s for s in symbols if s.shape != () and not _is_one(s)]
+    if not any(map(_is_one, symbols)) or not others or any(map(over_positions, others)):
+        return symbols  # to a number for each position a vector of one is a row
+    sizes = [dim for s in others for dim in s.trace.resolve_shape(s.shape or ())]
+    is_open = all(dim.unknowns for dim in sizes)
+    if op in ("add", "sub") and is_open and all(s.op == "input" for s in others):
+        return symbols
+    return tuple(map(number_of, symbols))
+
+
+def _is_one(symbol: Symbol) -> bool:
+    shape = symbol.shape
+    return bool(shape) and symbol.trace.resolve_shape(shape or ()) == (Dim.of(1),)
 
 
 def number_of(symbol: Symbol) -> Symbol:
     """A vector of one number as that number; any other symbol as it is."""
-    if symbol.shape and symbol.trace.resolve_shape(symbol.shape) == (Dim.of(1),):
+    if _is_one(symbol):
         return Symbol(symbol.trace, "sum", (symbol,), {}, ())
     return symbol
 
