@@ -24,7 +24,8 @@ from torch.nn import functional as F  # noqa: N812
 import over_memory
 from over_memory import Positions, over, plain, reduction
 from recurra import cells, lang
-from recurra.backends.reference import ReferenceBackend, backend, execute, within_memory
+from recurra.backends import ReferenceBackend, within_memory
+from recurra.backends.reference import engine
 from recurra.ir import POSITIONS, Dim, is_inside
 from recurra.lang import Cell
 from recurra.lang.symbols import language_names
@@ -517,8 +518,8 @@ def reference_results(cell: Cell, case: Case) -> Iterator[tuple[str, Results]]:
     """
     for gradients, lean in product(("autograd", "adjoint"), (False, True)):
         with (
-            mock.patch.object(backend, "_LEAN_ABOVE", -1 if lean else 2**62),
-            mock.patch.multiple(execute, _CHUNK=0, _MIN_CHUNK=2),  # several chunks of few steps
+            mock.patch.object(engine, "_LEAN_ABOVE", -1 if lean else 2**62),
+            mock.patch.multiple(engine, _CHUNK=0, _MIN_CHUNK=2),  # several chunks of few steps
         ):
             found = results(ReferenceBackend(cell, gradients=gradients), case.tensors(cell))
         yield f"{gradients}{', lean' * lean}", found

@@ -18,6 +18,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "interrupts", "settings", "terminal"}),
     frozenset({"files", "parallel", "views"}),
     frozenset({"ir"}),
+    frozenset({"show"}),
     frozenset({"lang"}),
     frozenset({"passes", "compose"}),
     frozenset({"backends"}),
@@ -119,6 +120,25 @@ def violations(source: Path) -> list[str]:
 
 def test_imports_run_one_way() -> None:
     assert violations(SOURCE) == []
+
+
+# what runs a plan's loops, or a whole cell; none needs another, and what they share needs none
+ENGINES = ("cpu", "native", "reference")
+
+
+def test_engines_are_apart() -> None:
+    found = []
+    for file in sorted((SOURCE / "backends").rglob("*.py")):
+        path = file.relative_to(SOURCE / "backends")
+        own = path.parts[0]
+        if own not in (*ENGINES, "runtime"):
+            continue
+        module = ".".join(("recurra", "backends", *path.with_suffix("").parts))
+        for line, name in imports(ast.parse(file.read_text()), module, file.stem == "__init__"):
+            part = name.removeprefix("recurra.backends.").split(".")[0]
+            if part in ENGINES and part != own:
+                found.append(f"backends/{path}:{line} imports {name}")
+    assert found == []
 
 
 def test_every_part_has_its_place() -> None:

@@ -16,7 +16,7 @@ from oracle import COMPILED, slow_beyond_the_core
 from recurra import cells
 from recurra.backends import ReferenceBackend
 from recurra.backends.cpu import CpuBackend, found_compiler
-from recurra.backends.reference.apart import Apart
+from recurra.backends.runtime.apart import Apart
 from recurra.ir import Dim
 from recurra.lang import Cell
 

@@ -23,9 +23,10 @@ from oracle import Case, assert_same, results
 from recurra import backends, cells
 from recurra.backends import ReferenceBackend
 from recurra.backends.choose import AutoBackend
-from recurra.backends.cpu import CpuBackend, attempts, found_compiler, loops
+from recurra.backends.cpu import CpuBackend, found_compiler, loops
 from recurra.backends.cpu import cache as kept
 from recurra.backends.cpu import compiler as compiling
+from recurra.backends.runtime import attempts
 from recurra.errors import BackendError, BuildError
 from recurra.nn.machine import _cpu, vector_unit
 

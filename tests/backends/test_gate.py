@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import recurra as rc
 from recurra.backends import cpu
-from recurra.backends.cpu import compiler, gate, loops
+from recurra.backends.cpu import abi, compiler, gate, loops
 from recurra.decoding import Sampler, generate
 from recurra.errors import BackendError, BuildError
 
@@ -83,10 +83,10 @@ def test_gate_makes_what_is_lazy_real() -> None:
 def test_structs_and_constants_that_differ_are_a_build_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(loops._FACTS, "BLOCK_ROWS", 193)
+    monkeypatch.setitem(abi.FACTS, "BLOCK_ROWS", 193)
     with pytest.raises(BuildError, match=r"expected BLOCK_ROWS = 193 in C\+\+ as in Python, got"):
-        loops._kernels()
-    library = compiler.load_library(loops._KERNELS.read_text())
+        abi.kernels()
+    library = compiler.load_library(abi._KERNELS.read_text())
     with pytest.raises(BuildError, match=r"expected sizeof\(Matrix\) = None in C\+\+"):
         gate.check_facts(library, {"sizeof(Array)": 40})
 

@@ -6,7 +6,7 @@ import torch
 import recurra as rc
 from recurra.backends import cpu
 from recurra.backends.cpu import found_compiler
-from recurra.backends.cpu.loops import PARTS
+from recurra.backends.cpu.abi import PARTS
 from recurra.errors import BackendError
 
 pytestmark = [

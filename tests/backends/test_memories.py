@@ -8,9 +8,8 @@ import torch
 from memory_cells import CELLS, SIZES, additive, afterwards, everything, located, of_the_input
 from oracle import Case, Eager, assert_same, reference_results, results
 from recurra import compose
-from recurra.backends import load
+from recurra.backends import ReferenceBackend, load, within_memory
 from recurra.backends.cpu import NO_MEMORIES, CpuBackend
-from recurra.backends.reference import ReferenceBackend, within_memory
 from recurra.errors import BackendError
 from recurra.ir import is_rows
 from recurra.lang import Cell

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from oracle import COMPILED, Case, Inputs, Results, fitted, results, slow_beyond_the_core
 from recurra import Recurrent, cells, lang
 from recurra.backends import ReferenceBackend, load
-from recurra.backends.reference import ops
+from recurra.backends.runtime import ops
 from recurra.lang import Cell, cell
 
 SIZES = {"I": 3, "H": 8, "P": 2, "C": 4, "R": 4}

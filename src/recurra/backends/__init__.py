@@ -7,8 +7,9 @@ from recurra.backends.choose import AutoBackend, Backend, load, names, traced_ke
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.memory import keep_freed_memory
 from recurra.backends.native import NativeBackend
-from recurra.backends.reference import ReferenceBackend, within_memory
-from recurra.backends.reference.fingerprint import fingerprint
+from recurra.backends.reference import ReferenceBackend
+from recurra.backends.runtime.fingerprint import fingerprint
+from recurra.backends.runtime.memories import within_memory
 from recurra.backends.traced import constant_result
 from recurra.backends.watching import has_values, is_followed, refuse_recording
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from recurra.backends.cpu import NO_MEMORIES, CpuBackend, found_compiler, unsuitable
 from recurra.backends.native import NativeBackend, form_of
-from recurra.backends.reference import ReferenceBackend, operators
+from recurra.backends.reference import ReferenceBackend, ReferenceEngine
+from recurra.backends.runtime import operators
+from recurra.backends.runtime.backend import PlannedBackend
 from recurra.backends.traced import constant_result
 from recurra.backends.watching import GRADIENTS, is_watched, transform
 from recurra.errors import BackendError
@@ -26,7 +28,7 @@ _NATIVE_ON_CPU = (torch.float32, torch.bfloat16)
 
 @runtime_checkable
 class Backend(Protocol):
-    """What runs a cell over sequences. See `ReferenceBackend.run` for shapes."""
+    """What runs a cell over sequences. See `PlannedBackend.run` for shapes."""
 
     @property
     def name(self) -> str:
@@ -66,7 +68,8 @@ class AutoBackend:
         self._device = device
         self._never = NO_MEMORIES if cell.memory else _why_never(device)
         compiles = not self._never
-        self._cpu = CpuBackend(cell, memory=memory, or_else=self.announce) if compiles else None
+        instead = (ReferenceEngine(), self.announce)
+        self._cpu = CpuBackend(cell, memory=memory, instead=instead) if compiles else None
         has_kernel = memory == "normal" and form_of(cell.equations) is not None
         self._native = NativeBackend(cell) if has_kernel else None
 
@@ -83,7 +86,7 @@ class AutoBackend:
         return self._never if self._cpu is None else self._cpu.attempts.why_not
 
     @property
-    def runners(self) -> tuple[ReferenceBackend, ReferenceBackend]:
+    def runners(self) -> tuple[PlannedBackend, PlannedBackend]:
         """What runs a call that suits it, and any other, where Python is traced."""
         return self._cpu or self._reference, self._reference
 
@@ -94,7 +97,7 @@ class AutoBackend:
         parameters: Mapping[str, Tensor],
         **options: Any,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run the cell over a batch of sequences; see `ReferenceBackend.run`."""
+        """Run the cell over a batch of sequences; see `PlannedBackend.run`."""
         reason = unsuitable(x, states[0], parameters.values())
         if self._compiles(x, reason) and self._cpu is not None:
             return self._cpu.run(x, states, parameters, **options)
@@ -246,7 +249,7 @@ def traced_keys(cell: Cell, backend: str, memory: str = "normal") -> str:
     if isinstance(loaded, AutoBackend):
         loaded.announce()
         runners = loaded.runners
-    elif isinstance(loaded, ReferenceBackend):
+    elif isinstance(loaded, PlannedBackend):
         runners = (loaded, loaded)
     else:
         raise BackendError(
@@ -268,7 +271,7 @@ def traced_run(
     Args:
         keys: from `traced_keys`.
         parameters: in the order of the cell.
-        options: as for `ReferenceBackend.run`.
+        options: as for `PlannedBackend.run`.
     """
     best, other = keys.split("|")
     if best != other:

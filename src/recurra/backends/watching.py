@@ -1,7 +1,7 @@
 """What watches or transforms torch's operations, and what that asks of a call.
 
 A loop that C++ runs is no operation that torch knows: who follows each operation would not see it.
-torch.compile, torch.export and dispatch modes get operators (`reference/operators.py`). Gradients
+torch.compile, torch.export and dispatch modes get operators (`runtime/operators.py`). Gradients
 by torch.func get a function that torch can compose. All else that torch transforms takes plain
 operations, one after the other; and what records them for other inputs is refused.
 """

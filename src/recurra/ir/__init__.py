@@ -1,4 +1,4 @@
-"""The graph that cells are traced to: one node type, one table of operations, verify, show."""
+"""The graph that cells are traced to: one node type, one table of operations, verify."""
 
 from recurra.ir.dims import (
     POSITIONS,

@@ -17,7 +17,7 @@ from recurra.lang.symbols import is_array
 from recurra.lang.tracing import trace_equations
 
 if TYPE_CHECKING:
-    from recurra.ir import picture
+    from recurra.show import picture
 
 
 class Cell:
@@ -173,13 +173,13 @@ class Cell:
 
     def latex(self) -> str:
         """The equations as a paper sets them, for a LaTeX align environment."""
-        from recurra.ir import show
+        from recurra import show
 
         return show.latex(self.name, self.equations)
 
     def graph(self) -> "picture.Picture":
         """The equations as a picture: `.save("cell.svg")`, or shown by a notebook."""
-        from recurra.ir import picture
+        from recurra.show import picture
 
         return picture.draw(self.name, self.equations)
 
@@ -194,7 +194,7 @@ class Cell:
         return page.html(self)
 
     def __str__(self) -> str:
-        from recurra.ir import show
+        from recurra import show
 
         return show.text(self.name, self.equations)
 

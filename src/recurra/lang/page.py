@@ -3,7 +3,7 @@
 from html import escape
 from typing import TYPE_CHECKING
 
-from recurra.ir import show
+from recurra import show
 from recurra.lang.document import rules_in_words
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from recurra.ir import Node, intern, is_rows, leaf
-from recurra.ir.spelling import TextWriter, bounds_text
+from recurra.show.spelling import TextWriter, bounds_text
 
 if TYPE_CHECKING:
     from recurra.lang.symbols import Symbol

@@ -1,4 +1,4 @@
-"""The cpu backend: the loops of a plan as compiled C++, everything outside them as in reference."""
+"""The cpu engine: the loops of a plan as compiled C++; everything outside them runs by torch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -6,58 +6,61 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu.attempts import Attempts
-from recurra.backends.cpu.execute import CpuExecutor
+from recurra.backends.cpu.execute import CpuLoops
 from recurra.backends.cpu.loops import CACHE_BYTES
-from recurra.backends.reference.backend import ReferenceBackend
-from recurra.backends.reference.execute import Executor
 from recurra.backends.report import describe_threads
+from recurra.backends.runtime.attempts import Attempts
+from recurra.backends.runtime.backend import PlannedBackend
+from recurra.backends.runtime.engine import Engine
+from recurra.backends.runtime.parts import Parts
+from recurra.backends.runtime.program import Programs
 from recurra.backends.watching import GRADIENTS, transform
 from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.passes import Plan, plan
 
 
-class CpuBackend(ReferenceBackend):
-    """Runs a cell's time loops, forward and reverse, as C++ that is printed from its plan.
-
-    float32 and bfloat16 on the CPU, first derivatives. For bfloat16, and under autocast to it, the
-    operands of products are rounded; states, sums and all else are float32. The first call with a
-    new cell compiles, in a second or two; sizes, lengths and numbers of steps are not compiled in.
+class CpuEngine:
+    """Time loops, forward and reverse, as C++ that is printed from a plan: float32 and bfloat16 on
+    the CPU, first derivatives.
 
     Args:
-        memory: "low" to keep states alone for the backward pass and compute the rest again.
-        or_else: called with the reason where a call is run by torch, because it cannot be compiled;
-            None where that is an error.
+        attempts: what becomes of loops that cannot be built.
+        counted: loops count what their threads spend their time on, and are put in here.
     """
 
     name = "cpu"
-    _composes = True
+    derivatives: float = 1
+    composes = True
+    writes_output = True
+    in_float32 = True
 
-    def __init__(
-        self,
-        cell: Cell,
-        *,
-        memory: str = "normal",
-        or_else: Callable[[str], None] | None = None,
-    ) -> None:
-        if cell.memory:
-            raise BackendError(
-                f"backend 'cpu': expected a cell without memory, got {cell.name}: {NO_MEMORIES}. "
-                f"Use backend='reference', or 'auto'."
-            )
-        super().__init__(cell, memory=memory)
-        self.plan = _plan(cell, low=memory == "low")
-        self.attempts = Attempts(or_else)
-        self._may_fail = or_else is not None
+    def __init__(self, attempts: Attempts, counted: list[CpuLoops] | None = None) -> None:
+        self._attempts, self._counted = attempts, counted
 
-    @property
-    def key(self) -> str:
-        """See `ReferenceBackend.key`; what may run otherwise is another backend."""
-        return f"{super().key}-or-else" if self._may_fail else super().key
+    def plan(self, cell: Cell, *, variant: bool, low: bool) -> Plan:
+        """See `Engine.plan`; both variants have the same."""
+        return _plan(cell, low=low)
 
-    def _rounds_index(self, dtype: torch.dtype) -> bool:
-        return False  # all but the operands of products is float32
+    def variant(self, x: Tensor, states: tuple[Tensor, ...]) -> bool:
+        """Whether the operands of products are rounded to bfloat16."""
+        return states[0].dtype is torch.bfloat16 or torch.is_autocast_enabled("cpu")
+
+    def loops(
+        self, parts: Parts, programs: Programs, sizes: Mapping[str, int], *, variant: bool
+    ) -> CpuLoops:
+        """See `Engine.loops`."""
+        loops = CpuLoops(
+            parts,
+            programs,
+            sizes,
+            products=torch.bfloat16 if variant else torch.float32,
+            attempts=self._attempts,
+            measured=self._counted is not None,
+        )
+        if self._counted is not None:
+            self._counted.append(loops)
+        return loops
 
     def check(self, x: Tensor, state: Tensor) -> None:
         """Raise BackendError where nothing is compiled for such an input and state."""
@@ -76,35 +79,48 @@ class CpuBackend(ReferenceBackend):
                 f"operation, got {transformed}. Use backend='reference', or 'auto'."
             )
 
-    def explain(self, sizes: Mapping[str, int]) -> str:
-        """The plan in words, and how threads share the work."""
-        threads = describe_threads(
-            self.plan, sizes, threads=torch.get_num_threads(), cache_bytes=CACHE_BYTES
-        )
-        few = (
-            "  what is too little to share runs on one thread"
-            if torch.get_num_threads() > 1
-            else ""
-        )
-        return "\n".join(part for part in (super().explain(sizes), threads, few) if part)
+    def explain(self, plan: Plan, sizes: Mapping[str, int]) -> list[str]:
+        """How threads share the work."""
+        count = torch.get_num_threads()
+        threads = describe_threads(plan, sizes, threads=count, cache_bytes=CACHE_BYTES)
+        few = ["  what is too little to share runs on one thread"] if count > 1 else []
+        return [threads, *few]
 
-    def _variant(self, x: Tensor, states: tuple[Tensor, ...]) -> bool:
-        """Whether the operands of products are rounded to bfloat16."""
-        return states[0].dtype is torch.bfloat16 or torch.is_autocast_enabled("cpu")
 
-    def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        return self._executor_of(variant, sizes, like)
+class CpuBackend(PlannedBackend):
+    """Runs a cell's time loops, forward and reverse, as C++ that is printed from its plan.
 
-    def _executor_of(
-        self, variant: bool, sizes: Mapping[str, int], like: Tensor, *, measured: bool = False
-    ) -> CpuExecutor:
-        return CpuExecutor(
-            self.plan,
-            sizes,
-            like.float(),
-            products=torch.bfloat16 if variant else torch.float32,
-            attempts=self.attempts,
-            measured=measured,
+    float32 and bfloat16 on the CPU, first derivatives. For bfloat16, and under autocast to it, the
+    operands of products are rounded; states, sums and all else are float32. The first call with a
+    new cell compiles, in a second or two; sizes, lengths and numbers of steps are not compiled in.
+
+    Args:
+        memory: "low" to keep states alone for the backward pass and compute the rest again.
+        instead: the engine that runs a call that cannot be compiled, and what is called with the
+            reason; None where that is an error.
+        counted: see `CpuEngine`.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        memory: str = "normal",
+        instead: tuple[Engine, Callable[[str], None]] | None = None,
+        counted: list[CpuLoops] | None = None,
+    ) -> None:
+        if cell.memory:
+            raise BackendError(
+                f"backend 'cpu': expected a cell without memory, got {cell.name}: {NO_MEMORIES}. "
+                f"Use backend='reference', or 'auto'."
+            )
+        engine, or_else = instead or (None, None)
+        self.attempts = Attempts(or_else)
+        super().__init__(
+            cell,
+            CpuEngine(self.attempts, counted),
+            low=memory == "low",
+            instead=None if engine is None else (engine, self.attempts),
         )
 
 

@@ -1,4 +1,4 @@
-"""Running a plan with compiled loops: what the loops do not take over runs by torch.
+"""A plan's loops, compiled, with what they take over of what is around them.
 
 A loop takes over, for some steps at a time, the products of the input before its steps and the
 sums that are the parameters' gradients after them, so that what is between stays in the cache.
@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recurra.backends.cpu.attempts import Attempts
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.backends.cpu.schedule import Bulk, bulk, resolve
-from recurra.backends.reference.execute import Call, Executor, Values, accumulate
-from recurra.backends.reference.loops import LoopResult
+from recurra.backends.runtime.attempts import Attempts
+from recurra.backends.runtime.call import Call, LoopResult, Values
+from recurra.backends.runtime.execute import accumulate
+from recurra.backends.runtime.parts import Parts
+from recurra.backends.runtime.program import Programs
 from recurra.errors import BackendError
 from recurra.ir import Graph, Node, substitute, topological
-from recurra.passes import Plan, Section
+from recurra.passes import Section
 from recurra.passes.hoist import section
 
 _Nodes = tuple[Node, ...]
@@ -66,43 +68,46 @@ class _Asked:
     arrays: frozenset[Node]
 
 
-class CpuExecutor(Executor):
-    """Sections by torch, loops compiled; float32 whatever the dtype of the leaves is.
+class CpuLoops:
+    """Both loops of a plan as compiled code; see `Loops`.
 
     Args:
+        programs: runs what the loops leave over.
         products: bfloat16 to round the operands of products to it.
         attempts: what becomes of a loop that cannot be built.
         measured: loops count what their threads spend their time on.
-    """
 
-    writes_output = True
+    Attributes:
+        heads: what the forward loop computes for some steps at a time, of the sequence section.
+    """
 
     def __init__(
         self,
-        plan: Plan,
+        parts: Parts,
+        programs: Programs,
         sizes: Mapping[str, int],
-        like: Tensor,
         *,
         products: torch.dtype = torch.float32,
         attempts: Attempts | None = None,
         measured: bool = False,
     ) -> None:
-        super().__init__(plan, sizes, like)
-        self._products = products
-        self._measured = measured
+        self._parts, self._programs, self._sizes = parts, programs, sizes
+        self._products, self._measured = products, measured
+        self.widens = products is not torch.float32
         self._attempts = attempts or Attempts()
-        self._by_torch: Executor | None = None
-        self._reads = set(self.backward_reads())
+        self._plan = plan = parts.plan
+        self._reads = set(parts.reads)
         # what the backward pass finds kept, and does not compute again
         self._keeps = self._reads.difference(plan.sequence.graph.output_nodes if plan.low else ())
-        self._heads = self._products_of_input()
-        self._rest = {keep: self._rest_of_sequence(keep) for keep in (False, True)}
+        self.heads = self._products_of_input()
+        at_every_step = {*self._keeps, *plan.loop.before.inputs, *plan.loop.after.inputs}
+        self.looked_up = frozenset(plan.sequence.graph.output_nodes) - at_every_step
         self._whole_body, self._reverse_heads = self._reverse_parts()
         self._tails = {table: self._tail(table) for table in (False, True)}
         self._whole_body = self._with_operands_of_tails()
         self._compiled: dict[tuple[Graph, _Nodes, _Nodes], CompiledLoop] = {}
         self._asked_before: dict[tuple[bool, frozenset[Node]], _Asked] = {}
-        fixed = self._early_fixed.nodes()
+        fixed = parts.early_fixed.nodes()
         self._only_transposes = all(node.op == "transpose" for node in fixed)
 
     @property
@@ -110,97 +115,38 @@ class CpuExecutor(Executor):
         """Those that were run so far."""
         return tuple(self._compiled.values())
 
-    def check_second_derivative(self) -> None:
-        """Compiled loops have first derivatives only."""
-        raise BackendError(
-            "backend 'cpu': expected a first derivative, got create_graph=True. "
-            "Use backend='reference' for second derivatives."
-        )
-
     # ---- forward -------------------------------------------------------------------------------
 
-    def forward(
-        self, leaves: Values, call: Call, keep: bool = False
-    ) -> tuple[Tensor, list[Tensor], Values]:
-        """See `Executor.forward`; y and the states are in the dtype of the leaves."""
-        if self._products is torch.float32:
-            return self._forward(leaves, call, keep)
-        dtype = leaves[self.plan.states[0]].dtype
-        with torch.autocast("cpu", enabled=False):
-            y, finals, values = self._forward(_as_float32(leaves), call, keep)
-        return y.to(dtype), [final.to(dtype) for final in finals], values
-
-    def _forward(
-        self, leaves: Values, call: Call, keep: bool
-    ) -> tuple[Tensor, list[Tensor], Values]:
-        if not self._attempts.waiting:
-            try:
-                return super().forward(leaves, call, keep)
-            except BackendError as error:
-                self._attempts.excused(error)
-        return self._instead().forward(leaves, call, keep)
-
-    def _instead(self) -> Executor:
-        """The same plan, run by torch: what it keeps is what compiled loops keep."""
-        if self._by_torch is None:
-            with torch.inference_mode(False):
-                self._by_torch = Executor(self.plan, self._sizes, self._like)
-        return self._by_torch
-
     def _products_of_input(self) -> dict[Node, Bulk]:
-        """What the forward loop computes for some steps at a time, of the sequence section."""
-        plan, graph = self.plan, self.plan.sequence.graph
+        plan, graph = self._plan, self._plan.sequence.graph
         elsewhere = {*plan.loop.before.inputs, *plan.loop.after.inputs}
         elsewhere |= {child for node in graph.nodes() for child in node.inputs}
         given = set(graph.inputs)
         found = {n: bulk(n, given) for n in graph.output_nodes if n not in elsewhere}
         return {node: item for node, item in found.items() if item is not None}
 
-    def _rest_of_sequence(self, keep: bool) -> Graph:
-        """What is left of the sequence section, with what `keep` wants of its inner values."""
-        graph = self._extended[self.plan.sequence, keep]
-        rest = [node for node in graph.output_nodes if node not in self._heads]
-        return section(rest, known=graph.inputs)
-
-    def _run_sequence(self, values: Values, leaves: Values, call: Call, keep: bool) -> Values:
-        if self.blank:
-            return super()._run_sequence(values, leaves, call, keep)
-        if not self.uses_table(leaves, call):
-            return self._run(self._rest[keep], values)
-        graph, plan = self.plan.sequence.graph, self.plan
-        table = self._run(graph, self._table_values(graph, values, leaves, call), call.one_hot)
-        assert call.ids is not None
-        at_every_step = {*self._keeps, *plan.loop.before.inputs, *plan.loop.after.inputs}
-        return {
-            node: F.embedding(call.ids, rows) if node in at_every_step else rows
-            for node, rows in table.items()
-        }
-
-    def _loop(self, keep: bool, values: Values, call: Call) -> LoopResult:
-        if self.blank:
-            return super()._loop(keep, values, call)
-        states = self.plan.states
-        body, history = self._body_and_history(keep)
+    def forward(self, values: Values, call: Call, keep: bool) -> LoopResult:
+        """See `Loops.forward`."""
+        states, body = self._plan.states, self._parts.bodies[keep]
         # what has no value yet is computed in the loop; a table has rows and no time
-        heads = [item for node, item in self._heads.items() if node not in values]
+        heads = [item for node, item in self.heads.items() if node not in values]
         loop = self._compiled_loop(body, states, skip=False, before=heads)
         wanted = body.output_nodes[len(states) :]
         if keep:
             wanted = (*wanted, *(item.node for item in heads if item.node in self._keeps))
-        looped = loop.run(
+        return loop.run(
             values,
             [values[state] for state in states],
             call.order,
-            history=history,
+            history=self._parts.history(keep),
             active=call.active,
             arrays=wanted,
             **self._lookup(values, call),
         )
-        return self._only_made(looped, keep, self._heads)
 
     def _lookup(self, values: Values, call: Call) -> dict[str, Any]:
         """Arguments of a loop's run: which values are tables, without time, and of what ids."""
-        sequence = self.plan.sequence.graph.output_nodes
+        sequence = self._plan.sequence.graph.output_nodes
         tables = {node for node in sequence if node in values and values[node].dim() == 2}
         return {"ids": call.ids if tables else None, "tables": tables}
 
@@ -227,7 +173,7 @@ class CpuExecutor(Executor):
                 self._compiled[key] = CompiledLoop(
                     body,
                     carried,
-                    self._stepped,
+                    self._parts.stepped,
                     self._sizes,
                     skip=skip,
                     before=before,
@@ -243,39 +189,12 @@ class CpuExecutor(Executor):
 
     # ---- backward ------------------------------------------------------------------------------
 
-    def backward(
-        self,
-        leaves: Values,
-        kept: Values,
-        call: Call,
-        d_y: Tensor,
-        d_finals: Sequence[Tensor],
-        wanted: set[Node],
-    ) -> Values:
-        """See `Executor.backward`; each cotangent is in the dtype of its leaf."""
-        if self._products is torch.float32:
-            return self._backward(leaves, kept, call, d_y, d_finals, wanted)
-        finals = [d.float() for d in d_finals]
-        with torch.autocast("cpu", enabled=False):
-            found = self._backward(
-                _as_float32(leaves), _as_float32(kept), call, d_y.float(), finals, wanted
-            )
-        return {node: d.to(leaves[node].dtype) for node, d in found.items()}
-
-    def _backward(self, leaves: Values, kept: Values, *call: Any) -> Values:
-        if not self._attempts.waiting:
-            try:
-                return super().backward(leaves, kept, *call)
-            except BackendError as error:
-                self._attempts.excused(error)
-        return self._instead().backward(leaves, kept, *call)
-
     def _tail(self, table: bool) -> _Tail:
         """What follows the steps of the reverse loop, the sequence section's part included.
 
         With a token table that part is not: it runs on the table's rows.
         """
-        plan = self.plan
+        plan = self._plan
         after = {plan.step.wanted[int(name)]: n for name, n in plan.reverse.after.outputs}
         outputs = list(after.items())
         sequence = plan.sequence
@@ -286,7 +205,7 @@ class CpuExecutor(Executor):
             linked = substitute(sequence.adjoint, seeds)
             outputs = [(of, node) for of, node in outputs if of not in made]
             outputs += [(sequence.wanted[int(name)], node) for name, node in linked.outputs]
-        given = {*_in_memory(self._whole_body), *self._reads, *self.plan.inputs}
+        given = {*_in_memory(self._whole_body), *self._reads, *self._plan.inputs}
         found = {node: bulk(node, given) for _, node in outputs}
         return _Tail(
             outputs=tuple(outputs),
@@ -294,7 +213,7 @@ class CpuExecutor(Executor):
             chained=chained,
         )
 
-    def _step_cotangents(
+    def reverse(
         self,
         values: Values,
         call: Call,
@@ -302,15 +221,14 @@ class CpuExecutor(Executor):
         needed: frozenset[Node],
         with_table: bool,
     ) -> tuple[Values, tuple[Section, ...]]:
-        if self.blank:
-            return super()._step_cotangents(values, call, d_finals, needed, with_table)
-        plan, tail = self.plan, self._tails[with_table]
+        """See `Loops.reverse`."""
+        plan, tail = self._plan, self._tails[with_table]
         if not self._only_transposes:
-            values.update(self._run(self._early_fixed, values))
+            values.update(self._programs.run(self._parts.early_fixed, values))
         asked = self._asked(tail, needed)
         body = self._whole_body
         read = {*body.inputs, *asked.by_torch.inputs}
-        heads = [item for n, item in self._heads.items() if n in read and n not in values]
+        heads = [item for n, item in self.heads.items() if n in read and n not in values]
         loop = self._compiled_loop(
             body,
             plan.step.seeds[1:],
@@ -330,7 +248,8 @@ class CpuExecutor(Executor):
         )
         values.update(looped.records)
         inputs = self._gathered(values, call, asked.by_torch.inputs)
-        values.update(self._run(asked.by_torch, _with_values_past_ends(inputs, asked, call)))
+        given = _with_values_past_ends(inputs, asked, call)
+        values.update(self._programs.run(asked.by_torch, given))
         found: Values = {}
         for of, node in asked.outputs:
             accumulate(found, {of: values[node]})
@@ -341,10 +260,10 @@ class CpuExecutor(Executor):
     def _reverse_parts(self) -> tuple[Graph, list[Bulk]]:
         """The reverse loop's body with all that could run before it for every step, but for the
         products, which do so for some steps at a time."""
-        body, early = self._reverse_body, self._early_stepped
+        body, early = self._parts.reverse_body, self._parts.early_stepped
         known = {*body.inputs, *early.inputs}.difference(early.output_nodes)
         whole = section(body.output_nodes, known=known, names=body.outputs)
-        given = set(whole.inputs).difference(self.plan.step.seeds[1:])
+        given = set(whole.inputs).difference(self._plan.step.seeds[1:])
         found = [bulk(node, given) for node in whole.nodes() if node.op == "matvec"]
         heads = [item for item in found if item is not None]
         known |= {item.node for item in heads}
@@ -370,9 +289,9 @@ class CpuExecutor(Executor):
             in_loop = frozenset(node for _, node in outputs if node in tail.in_loop)
             rest = dict.fromkeys(node for _, node in outputs if node not in in_loop)
             body = self._whole_body
-            known = {*body.inputs, *body.output_nodes, *self._reads, *self.plan.inputs}
+            known = {*body.inputs, *body.output_nodes, *self._reads, *self._plan.inputs}
             known = {node for node in known if not _is_made_anywhere(node)}
-            known.add(self.plan.step.seeds[0])
+            known.add(self._plan.step.seeds[0])
             by_torch = section(rest, known=known)
             self._asked_before[key] = _Asked(
                 outputs=tuple(outputs),
@@ -418,7 +337,3 @@ def _is_made_anywhere(node: Node) -> bool:
 def _in_memory(body: Graph) -> set[Node]:
     """What a loop's body reads or may record; slices are views of it."""
     return {*body.inputs, *(node for node in body.nodes() if node.op != "slice")}
-
-
-def _as_float32(values: Mapping[Node, Tensor]) -> Values:
-    return {n: v.float() if v.dtype is torch.bfloat16 else v for n, v in values.items()}

@@ -7,89 +7,43 @@ import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu import gate
+from recurra.backends.cpu import abi, gate
+from recurra.backends.cpu.abi import (
+    BLOCK_ROWS,
+    LARGE_SUM,
+    LONG,
+    LONG_BYTES,
+    MAX_DEPTH,
+    PANEL,
+    PARTS,
+    POINTER,
+    TILE,
+    Call,
+)
 from recurra.backends.cpu.compiler import load_library
 from recurra.backends.cpu.printer import print_loop
 from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule
 from recurra.backends.forks import settle_after_fork
-from recurra.backends.reference.loops import LoopResult
+from recurra.backends.runtime.call import LoopResult
 from recurra.errors import BackendError
 from recurra.ir import Dim, Graph, Node
 
-_LONG = ctypes.c_long
-_POINTER = ctypes.c_void_p
 CACHE_BYTES = 1 << 20
-# what a thread's time goes to, in the order of the enum `Part` of runtime.hpp
-PARTS = ("packing", "products before steps", "products", "elementwise", "waiting", "after steps")
-_PANEL = 64  # rows are rounded up to this many numbers, whatever the target's panels
 # Sequences times steps of a chunk. What a chunk computes should stay in the L2; sums that do not
 # fit there go through memory once a chunk, which larger ones make rarer.
 _CHUNK_ROWS, _CHUNK_ROWS_OF_LARGE = 256, 1024
-_LARGE_SUM = 2 << 20  # LARGE_SUM of float32.hpp
 # Of multiplications: from which threads share a step, meeting in it, or the steps of a chunk; and
 # how many an elementwise result counts for.
 _SHARED_STEP, _SHARED_CHUNK, _ELEMENTWISE = 1 << 15, 1 << 18, 8
 _MOST_LAYOUTS = 1024  # of shapes of calls; what is forgotten is found again
-_MAX_DEPTH = 1024  # rows that are packed at once, at most
-_BLOCK_ROWS = 192  # BLOCK_ROWS of kernels.cpp
-_TILE = 32  # what bfloat16.hpp rounds the depth of products up to
-_NUMBER_BYTES, _LONG_BYTES = 4, ctypes.sizeof(_LONG)
+_NUMBER_BYTES = 4
 _MOST_ROWS = 2**62
 _WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
-_KERNELS = Path(__file__).with_name("kernels.cpp")
-_SYMBOLS = ("float32", "bfloat16", "facts", "first_outside")
 _TABLES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-
-
-class Call(ctypes.Structure):
-    """The struct `Call` of runtime.hpp."""
-
-    _fields_ = (
-        ("steps", _LONG),
-        ("batch", _LONG),
-        ("first", _LONG),
-        ("direction", _LONG),
-        ("chunk", _LONG),
-        ("sizes", _POINTER),
-        ("arrays", _POINTER),
-        ("matrices", _POINTER),
-        ("biases", _POINTER),
-        ("carried", _POINTER),
-        ("sums", _POINTER),
-        ("scratch", _POINTER),
-        ("space", _POINTER),
-        ("space_size", _LONG),
-        ("ids", _POINTER),
-        ("lengths", _POINTER),
-        ("live", _POINTER),
-        ("threads", _LONG),
-        ("by_panel", _LONG),
-        ("packed_already", _LONG),
-        ("spent", _POINTER),
-        ("kernels", _POINTER),
-    )
-
-
-_FACTS = {
-    "sizeof(Array)": 5 * _LONG_BYTES,
-    "sizeof(Matrix)": 4 * _LONG_BYTES,
-    "sizeof(Carried)": 2 * _LONG_BYTES,
-    "sizeof(Call)": ctypes.sizeof(Call),
-    "offsetof(Call, kernels)": Call.kernels.offset,
-    "NUM_PARTS": len(PARTS),
-    f"{_PANEL} % PW": 0,
-    f"BLOCK_COLUMNS <= {_PANEL}": 1,
-    "BLOCK_ROWS": _BLOCK_ROWS,
-    "LARGE_SUM": _LARGE_SUM,
-    f"Float32::depth(1, LARGE_SUM + 1) <= {_MAX_DEPTH}": 1,
-    "BFloat16::depth(1, 1)": _MAX_DEPTH,
-    "in_tiles(1)": _TILE,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,11 +148,11 @@ class CompiledLoop:
         self._stepped = stepped
         self._size_names = _size_names(body, before, after)
         self.source = print_loop("run", self.plan, self._size_names, skip=skip)
-        self._kernels = _kernels()
-        self._table = ctypes.addressof(_LONG.in_dll(self._kernels, _TABLES[products]))
+        self._kernels = abi.kernels()
+        self._table = ctypes.addressof(LONG.in_dll(self._kernels, _TABLES[products]))
         self._first_outside = self._kernels["first_outside"]
-        self._first_outside.restype = _LONG
-        self._first_outside.argtypes = (_POINTER, _LONG, _LONG)
+        self._first_outside.restype = LONG
+        self._first_outside.argtypes = (POINTER, LONG, LONG)
         head = "#define MEASURED\n" * measured + '#include "runtime.hpp"\n'
         self._function = load_library(head + self.source, ("run",))["run"]
         self._function.restype = None
@@ -214,7 +168,7 @@ class CompiledLoop:
             node: tuple(dim.evaluate(sizes) for dim in node.shape) for node in plan.sums
         }
         self._scratch = sum(_padded(dim.evaluate(sizes)) for dim in plan.scratch)
-        self._numbers = (_LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
+        self._numbers = (LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
         shapes = [tuple(dim.evaluate(sizes) for dim in matrix.shape) for matrix in plan.matrices]
         self._halved = products is torch.bfloat16
         self._matrix_shapes = shapes
@@ -233,7 +187,7 @@ class CompiledLoop:
         self._step_work = elementwise + sum(math.prod(shapes[i]) for i in in_step)
         self._row_work = elementwise + sum(math.prod(shape) for shape in shapes)
         self._largest = max((4 * math.prod(shapes[i]) for i in in_step), default=0)
-        large = any(math.prod(shape) > _LARGE_SUM for shape in self._sum_shapes.values())
+        large = any(math.prod(shape) > LARGE_SUM for shape in self._sum_shapes.values())
         self._chunk_rows = _CHUNK_ROWS_OF_LARGE if large or self._halved else _CHUNK_ROWS
         self._widest = max((shape[0] for shape in self._sum_shapes.values()), default=0)
         unit = 0 if plan.unit is None else plan.unit.evaluate(sizes)
@@ -399,7 +353,7 @@ class CompiledLoop:
                 self._check_ids(ids_at, ids, (steps, batch), rows)
         parts = (numbers, matrices, biases, places, targets)
         block = array("q", itertools.chain(*parts, (0,)))
-        sizes = (_LONG_BYTES * len(part) for part in parts[:-1])
+        sizes = (LONG_BYTES * len(part) for part in parts[:-1])
         arrays_at, matrices_at, biases_at, carried_at, sums_at = itertools.accumulate(
             sizes, initial=block.buffer_info()[0]
         )
@@ -490,18 +444,18 @@ class CompiledLoop:
             scratch=taken(batch * self._scratch),
             space=taken(space_size),
             space_size=space_size,
-            size=at // _NUMBER_BYTES + _PANEL,
+            size=at // _NUMBER_BYTES + PANEL,
         )
 
     def _space(self, rows: int, batch: int, threads: int, *, by_panel: bool, summed: bool) -> int:
         """Numbers that each thread of a team takes for packing, for chunks of so many rows."""
         size = 0
         if summed:
-            columns = _padded(-(-self._widest // threads)) + (self._parts + 1) * _PANEL
-            size = columns * self._stored(min(rows, _MAX_DEPTH))
+            columns = _padded(-(-self._widest // threads)) + (self._parts + 1) * PANEL
+            size = columns * self._stored(min(rows, MAX_DEPTH))
         if self._halved:  # operands of products are rounded there
             own = batch if by_panel else -(-batch // threads)
-            own = max(own, _BLOCK_ROWS if self._bulk else 0)
+            own = max(own, BLOCK_ROWS if self._bulk else 0)
             size = max(size, _padded(own) * self._deepest)
         return _padded(size)
 
@@ -522,7 +476,7 @@ class CompiledLoop:
 
     def _stored(self, depth: int) -> int:
         """The room for so many numbers that a product sums over, in numbers of float32."""
-        return -(-depth // _TILE) * _TILE // 2 if self._halved else depth
+        return -(-depth // TILE) * TILE // 2 if self._halved else depth
 
     def _useful_threads(self, steps: int, batch: int, threads: int) -> int:
         """One where there is so little to do between two meetings of the threads that waiting for
@@ -583,19 +537,12 @@ def _misfit(node: Node, value: Tensor, shape: Sequence[int]) -> BackendError:
     )
 
 
-def _kernels() -> ctypes.CDLL:
-    """The products, which agree with this module on all that stands in both."""
-    library = load_library(_KERNELS.read_text(), _SYMBOLS)
-    gate.check_facts(library, _FACTS)
-    return library
-
-
 def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
     return values[node] if node in values else values[node.inputs[0]].t()
 
 
 def _padded(width: int) -> int:
-    return -(-width // _PANEL) * _PANEL
+    return -(-width // PANEL) * PANEL
 
 
 def _size_names(body: Graph, before: Sequence[Bulk], after: Sequence[Bulk]) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurra.backends.cpu.abi import PARTS
 from recurra.backends.cpu.backend import CpuBackend
-from recurra.backends.cpu.execute import CpuExecutor
-from recurra.backends.cpu.loops import PARTS, CompiledLoop
-from recurra.backends.reference.execute import Executor
+from recurra.backends.cpu.execute import CpuLoops
+from recurra.backends.cpu.loops import CompiledLoop
 
 _WARM_UP, _ROUNDS, _LEAST_S = 3, 5, 0.3
 
@@ -38,23 +38,6 @@ class Spent:
         return f"{self.ms:.3g} ms: {', '.join(named)}; outside the loop {100 * self.outside:.0f} %"
 
 
-class _Counting(CpuBackend):
-    """A backend whose loops count; they are other libraries than those of any layer."""
-
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
-        self.made: list[CpuExecutor] = []
-
-    def _new_executor(self, variant: bool, sizes: Mapping[str, int], like: Tensor) -> Executor:
-        executor = self._executor_of(variant, sizes, like, measured=True)
-        self.made.append(executor)
-        return executor
-
-    def loops(self, *, reverse: bool) -> list[CompiledLoop]:
-        """The forward loops, or the reverse ones."""
-        return [loop for each in self.made for loop in each.loops if loop.skip is reverse]
-
-
 def measure(
     cell: Any,
     x: Tensor,
@@ -67,7 +50,7 @@ def measure(
     """The forward and the backward pass of a call, by what takes their time.
 
     Args:
-        cell, x, states, parameters, options: as `ReferenceBackend.run` takes them.
+        cell, x, states, parameters, options: as `PlannedBackend.run` takes them.
         memory: as of the layer.
 
     Cost: a second or two, and as much for building the loops the first time.
@@ -75,9 +58,13 @@ def measure(
     Raises:
         BackendError: where the call cannot be compiled.
     """
-    backend = _Counting(cell, memory=memory)
+    made: list[CpuLoops] = []  # other libraries than those of any layer
+    backend = CpuBackend(cell, memory=memory, counted=made)
     leaves = [parameter.detach().clone().requires_grad_() for parameter in parameters.values()]
     own = dict(zip(parameters, leaves, strict=True))
+
+    def loops(*, reverse: bool) -> list[CompiledLoop]:
+        return [loop for each in made for loop in each.loops if loop.skip is reverse]
 
     def forward() -> Tensor:
         y, finals = backend.run(x, states, own, **options)
@@ -85,7 +72,7 @@ def measure(
 
     for _ in range(_WARM_UP):
         torch.autograd.grad(forward(), leaves, allow_unused=True)
-    for loop in (*backend.loops(reverse=False), *backend.loops(reverse=True)):
+    for loop in (*loops(reverse=False), *loops(reverse=True)):
         loop.launched_s = 0.0
         if loop.spent is not None:
             loop.spent.zero_()
@@ -100,8 +87,8 @@ def measure(
         for seconds, first, second in zip(taken, times[:-1], times[1:], strict=True):
             seconds.append(second - first)
     return (
-        _spent(taken[0], backend.loops(reverse=False)),
-        _spent(taken[1], backend.loops(reverse=True)),
+        _spent(taken[0], loops(reverse=False)),
+        _spent(taken[1], loops(reverse=True)),
     )
 
 

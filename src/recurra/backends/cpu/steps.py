@@ -18,7 +18,7 @@ from recurra.backends.cpu import gate
 from recurra.backends.cpu.compiler import found_compiler, load_library
 from recurra.backends.cpu.loops import CompiledLoop, Prepared, Wanted
 from recurra.backends.cpu.snapshot import WATCH, Watch, WatchedStruct, WatchStruct
-from recurra.backends.reference.program import Program
+from recurra.backends.runtime.program import Program
 from recurra.ir import Graph, Node
 from recurra.lang import Cell, cell
 from recurra.passes import Step, whole_step

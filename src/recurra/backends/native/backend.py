@@ -14,10 +14,10 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from recurra.backends.native.form import Form, form_of, resets_before_product
-from recurra.backends.reference.apart import Apart
-from recurra.backends.reference.padding import padded
-from recurra.backends.reference.program import Program
-from recurra.backends.reference.sizes import solve
+from recurra.backends.runtime.apart import Apart
+from recurra.backends.runtime.padding import padded
+from recurra.backends.runtime.program import Program
+from recurra.backends.runtime.sizes import solve
 from recurra.backends.watching import GRADIENTS, is_watched, outliving, transform
 from recurra.errors import BackendError
 from recurra.lang import Cell
@@ -85,7 +85,7 @@ class NativeBackend:
         reverse: bool = False,
         start: int = 0,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run the cell over a batch of sequences; see `ReferenceBackend.run`."""
+        """Run the cell over a batch of sequences; see `PlannedBackend.run`."""
         y, finals = self.run_layers(
             x,
             tuple(state.unsqueeze(0) for state in states),

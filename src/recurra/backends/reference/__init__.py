@@ -1,6 +1,6 @@
-"""Plans run with torch operations: the oracle that other backends are tested against."""
+"""Plans run with torch operations: the oracle that other engines are tested against."""
 
 from recurra.backends.reference.backend import ReferenceBackend
-from recurra.backends.reference.memories import within_memory
+from recurra.backends.reference.engine import ReferenceEngine
 
-__all__ = ["ReferenceBackend", "within_memory"]
+__all__ = ["ReferenceBackend", "ReferenceEngine"]

@@ -5,33 +5,17 @@ as straight lines instead of being interpreted node by node.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recurra.backends.reference.ops import IN_PLACE, kernel, outer
-from recurra.backends.reference.program import fused_products, number
-from recurra.ir import POSITIONS, Graph, Node, has_positions, is_rows, topological
+from recurra.backends.runtime.call import LoopResult, shape_of
+from recurra.backends.runtime.ops import IN_PLACE, kernel, outer
+from recurra.backends.runtime.program import fused_products, number
+from recurra.ir import Graph, Node, has_positions, is_rows, topological
 from recurra.passes import FIXED_KINDS
 from recurra.passes.hoist import is_summed_in_loop
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopResult:
-    """What a loop gave.
-
-    Attributes:
-        carried: the values after the last step.
-        records: what was recorded, [T, B, size], by node; of rows of a memory [T, B, S, size], and
-            of a sum of them over time the sum.
-        cleared: what was recorded of steps past a sequence's end is zero.
-    """
-
-    carried: list[Tensor]
-    records: dict[Node, Tensor]
-    cleared: bool = False
 
 
 class Record:
@@ -166,12 +150,6 @@ class TimeLoop:
                 records[node] = record.stacked(1 - ahead, steps)
                 records[history[node]] = record.stacked(ahead, steps)
         return LoopResult(carried=carried, records=records)
-
-
-def shape_of(node: Node, sizes: Mapping[str, int], positions: int) -> tuple[int, ...]:
-    """The shape of a node's value, without time and batch, where a memory has so many positions."""
-    shape = tuple(positions if d == POSITIONS else d.evaluate(sizes) for d in node.shape)
-    return shape or (1,)
 
 
 def _chunks(order: range, size: int) -> list[range]:

@@ -11,9 +11,7 @@ from itertools import count
 
 import networkx as nx
 
-from recurra.ir.dims import Dim, is_rows
-from recurra.ir.graph import Graph, Node, use_counts
-from recurra.ir.ops import OPS, Group
+from recurra.ir import OPS, Dim, Graph, Group, Node, is_rows, use_counts
 
 _LONG = 2  # operations; a nameless value of more than that is not written twice
 _DEEP = 40  # a nameless value in more brackets than that is a statement too

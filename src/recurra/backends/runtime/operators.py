@@ -17,18 +17,18 @@ import torch
 from torch import Tensor, library
 from torch.utils.flop_counter import register_flop_formula
 
-from recurra.backends.reference.apart import Apart
-from recurra.backends.reference.execute import Bound
-from recurra.backends.reference.flops import backward_flops, forward_flops
-from recurra.backends.reference.gradients import adjoint, replayed
-from recurra.backends.reference.padding import padded
+from recurra.backends.runtime.apart import Apart
+from recurra.backends.runtime.execute import Bound
+from recurra.backends.runtime.flops import backward_flops, forward_flops
+from recurra.backends.runtime.gradients import adjoint, replayed
+from recurra.backends.runtime.padding import padded
 from recurra.errors import BackendError
 from recurra.lang import Cell
 
 
 @runtime_checkable
 class Runner(Protocol):
-    """What an operator needs of a backend; see `ReferenceBackend`."""
+    """What an operator needs of a backend; see `PlannedBackend`."""
 
     cell: Cell
 
@@ -105,7 +105,7 @@ class _Asked:
     """The arguments that say what to run.
 
     Attributes:
-        leaves: x ([T, B, I] or int64 [T, B]), the states and so on, as `ReferenceBackend.bound`
+        leaves: x ([T, B, I] or int64 [T, B]), the states and so on, as `PlannedBackend.bound`
             takes them.
         active: [T, B, 1] bool, the steps inside their sequence; None means all.
         autocast: the dtype of products where autocast was on: a traced graph runs without it.

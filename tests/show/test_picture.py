@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from recurra import cells
-from recurra.ir.diagram import Kind, make_diagram
-from recurra.ir.layout import arrange
-from recurra.ir.names import plain_symbol
 from recurra.lang import cell, split, tanh, where
+from recurra.show.diagram import Kind, make_diagram
+from recurra.show.layout import arrange
+from recurra.show.names import plain_symbol
 
 
 @cell(state="h")

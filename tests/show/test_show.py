@@ -7,10 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import recurra.lang
-from recurra import cells
-from recurra.ir import Graph, apply, leaf, show
+from recurra import cells, show
+from recurra.ir import Graph, apply, leaf
 from recurra.ir.dims import Dim
-from recurra.ir.names import latex_symbol, plain_symbol
 from recurra.lang import (
     Cell,
     abs,
@@ -29,6 +28,7 @@ from recurra.lang import (
     where,
 )
 from recurra.lang.symbols import language_names
+from recurra.show.names import latex_symbol, plain_symbol
 
 
 def define(body: list[str], like: Cell) -> Cell:

@@ -1,13 +1,16 @@
 """A graph as a straight list of torch calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recurra.backends.reference.ops import Kernel, Sizes, kernel
+from recurra.backends.runtime.call import Values
+from recurra.backends.runtime.ops import Kernel, Sizes, kernel
+from recurra.backends.watching import outliving
 from recurra.ir import Graph, Node, use_counts
+from recurra.passes.hoist import section
 
 
 class Program:
@@ -59,6 +62,60 @@ class Program:
         for step, operands in self._steps:
             slots.append(step(*[slots[i] for i in operands]))
         return [slots[i] for i in self._outputs]
+
+
+class Programs:
+    """Runs the graphs of a plan at given sizes, dtype and device; each becomes a program when it
+    first runs.
+
+    Threads may share it: what it keeps is made whole before it is kept, and made twice at worst.
+
+    Args:
+        like: a tensor of the dtype and device to compute with.
+        x: the cell's input, which may stand for all one-hot vectors.
+    """
+
+    def __init__(self, sizes: Sizes, like: Tensor, x: Node | None) -> None:
+        self.like = like
+        self._sizes, self._x = sizes, x
+        self._programs: dict[tuple[Graph, bool], Program] = {}
+        self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
+
+    def run(self, graph: Graph, values: Mapping[Node, Tensor], identity: bool = False) -> Values:
+        """The outputs of `graph`, by node.
+
+        Args:
+            identity: x is the identity matrix; see `Program`.
+        """
+        if not graph.outputs:
+            return {}
+        key = (graph, identity)
+        if key not in self._programs:
+            x = self._x if identity else None
+            with outliving():
+                self._programs[key] = Program(graph, self._sizes, self.like, x)
+        found = self._programs[key]([values[node] for node in graph.inputs])
+        return dict(zip(graph.output_nodes, found, strict=True))
+
+    def run_adjoint(
+        self,
+        part: Graph,
+        wanted: Sequence[Node],
+        values: Values,
+        needed: frozenset[Node],
+        identity: bool = False,
+    ) -> Values:
+        """The cotangents that an adjoint gives of the inputs `wanted`, those in `needed` only."""
+        names = frozenset(name for name, _ in part.outputs if wanted[int(name)] in needed)
+        key = (part, names)
+        if key not in self._restricted:
+            outputs = [(name, node) for name, node in part.outputs if name in names]
+            self._restricted[key] = section(
+                [node for _, node in outputs], known=part.inputs, names=outputs
+            )
+        chosen = self._restricted[key]
+        found = self.run(chosen, values, identity)
+        return {wanted[int(name)]: found[node] for name, node in chosen.outputs}
 
 
 def _add_product(other: Tensor, vector: Tensor, matrix: Tensor) -> Tensor:

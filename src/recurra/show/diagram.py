@@ -7,11 +7,9 @@ number stands in the box of the operation that reads it. Values keep the names t
 from dataclasses import dataclass, field
 from enum import Enum
 
-from recurra.ir.graph import Graph, Node, use_counts
-from recurra.ir.names import plain_symbol
-from recurra.ir.ops import OPS, Group, const
-from recurra.ir.positions import is_inside
-from recurra.ir.spelling import TextWriter
+from recurra.ir import OPS, Graph, Group, Node, const, is_inside, use_counts
+from recurra.show.names import plain_symbol
+from recurra.show.spelling import TextWriter
 
 # What an operation is called in its box, where that is not its name.
 _SIGNS = {

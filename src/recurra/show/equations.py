@@ -1,12 +1,9 @@
 """A graph for reading: as text, in the language it was written in, or as a paper's LaTeX."""
 
-from recurra.ir.dims import is_matrix, shape_text
-from recurra.ir.graph import Graph, Node
-from recurra.ir.listing import make_listing
-from recurra.ir.names import latex_symbol
-from recurra.ir.ops import OPS, Group
-from recurra.ir.positions import is_inside
-from recurra.ir.spelling import LatexWriter, TextWriter
+from recurra.ir import OPS, Graph, Group, Node, is_inside, is_matrix, shape_text
+from recurra.show.listing import make_listing
+from recurra.show.names import latex_symbol
+from recurra.show.spelling import LatexWriter, TextWriter
 
 _HEADINGS = {
     "input": "input",

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from recurra.ir.dims import Dim, Shape
-from recurra.ir.graph import Node
-from recurra.ir.ops import OPS
+from recurra.ir import OPS, Dim, Node, Shape
 
 
 class TextWriter:

@@ -3,7 +3,7 @@ multiplied and added. All that is not a product counts as nothing, as in torch."
 
 import math
 
-from recurra.backends.reference.execute import Bound
+from recurra.backends.runtime.execute import Bound
 from recurra.ir import Graph, Node
 from recurra.passes import Section
 from recurra.passes.hoist import section
@@ -21,7 +21,7 @@ def forward_flops(bound: Bound) -> int:
 def backward_flops(bound: Bound, wanted: set[Node]) -> int:
     """The products of the backward pass that gives the cotangents of the leaves in `wanted`."""
     executor = bound.executor
-    plan, needed = executor.plan, executor.on_the_way(wanted)
+    plan, needed = executor.plan, executor.parts.on_the_way(wanted)
     total = 0
     for part in (plan.once, plan.context, plan.sequence, plan.step):
         carried = plan.states if part is plan.step else ()

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.backends.reference.execute import Call, Executor, Values
+from recurra.backends.runtime.call import Call, Values
+from recurra.backends.runtime.execute import Executor
 from recurra.backends.watching import is_watched, outliving, transform
 from recurra.ir import Node
 
@@ -102,7 +103,7 @@ class RepeatedExecutor(Executor):
         names: Sequence[Node] = (),
     ) -> "_Results | None":
         """What `run` gives on these tensors, by a graph; None where there is none yet."""
-        if call.plain or self.blank or not _can_record(given):
+        if call.plain or not _can_record(given):
             return None
         key = self._key(what, given)
         with self._turn:

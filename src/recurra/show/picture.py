@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from recurra.ir.diagram import Arrow, Box, Diagram, Kind, Label, make_diagram
-from recurra.ir.graph import Graph
-from recurra.ir.layout import Layout, arrange
+from recurra.ir import Graph
+from recurra.show.diagram import Arrow, Box, Diagram, Kind, Label, make_diagram
+from recurra.show.layout import Layout, arrange
 
 # Fill and edge of a box. Fills are light and letters on them dark, whatever the page's colour.
 _COLOURS = {

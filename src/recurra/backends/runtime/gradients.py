@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 
-from recurra.backends.reference.apart import Apart
-from recurra.backends.reference.execute import Call, Executor, Values
+from recurra.backends.runtime.apart import Apart
+from recurra.backends.runtime.call import Call, Values
+from recurra.backends.runtime.execute import Executor
 from recurra.ir import Node
 
 
