@@ -196,7 +196,9 @@ def test_kernels_compile_for_neon(
 def test_kernels_run_on_the_threads_asked_for() -> None:
     source = (
         '#include "runtime.hpp"\nextern "C" int team(long n) {\n    std::atomic<int> seen{0};\n'
-        "    on_threads(n, [&](int threads, int me) { seen += threads * 10 + me; });\n"
+        "    Crowding none;\n"
+        "    on_threads(n, none, [&](Barrier &, int threads, int me) {\n"
+        "        seen += threads * 10 + me;\n    });\n"
         "    return seen;\n}\n"
     )
     team = compiling.load_library(source)["team"]

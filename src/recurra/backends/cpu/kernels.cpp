@@ -118,10 +118,13 @@ static void one_product(const float *a, long a_stride, const void *packed, long 
     Products::product(a, a_stride, packed, K, rows, columns, descending, c, c_stride, space, nullptr);
 }
 
+Crowding crowding;  // one for all loops of the process
+
 template <typename Products>
-constexpr Kernels table = {Products::enter,         Products::leave,
-                           Products::pack,          one_product<Products>,
-                           bulk_product<Products>,  bulk_sums<Products>};
+constexpr Kernels table = {Products::enter,        Products::leave,
+                           Products::pack,         one_product<Products>,
+                           bulk_product<Products>, bulk_sums<Products>,
+                           &crowding};
 
 }  // namespace
 

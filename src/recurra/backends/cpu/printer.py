@@ -94,8 +94,8 @@ class _Printer:
             self.line(f"const long ld{i} = panels({dim(size)}) * PW;")
             self.line(f"float *const scratch{i} = c.scratch + {offset};")
             offset = f"(scratch{i} - c.scratch) + B * ld{i}"
-        self.line("Barrier barrier;")
-        self.open("on_threads(c.threads, [&](const int threads, const int me) {")
+        team = "Barrier &barrier, const int threads, const int me"
+        self.open(f"on_threads(c.threads, *c.kernels->crowding, [&]({team}) {{")
         unit = "0" if self.plan.unit is None else dim(self.plan.unit)
         self.line(f"const long unit = c.by_panel && {unit} % VL == 0 ? {unit} : 0;")
         self.line("const Share share = {me, threads, c.by_panel != 0, unit};")

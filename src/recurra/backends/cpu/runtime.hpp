@@ -3,28 +3,17 @@
 //
 // Letters: R rows (sequences of the batch), K columns of a matrix, N its rows, VL lanes of a
 // vector, PW rows of a packed panel. GCC/Clang vector extensions, and few of a target's intrinsics.
-#include <atomic>
+#include "threads.hpp"
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <ctime>
 #include <limits>
-#include <sched.h>
-#include <unistd.h>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #elif defined(__SSE__)
 #include <xmmintrin.h>
 #endif
-
-// of the OpenMP library that torch has loaded: declared here, because not every compiler brings
-// omp.h, and called by name, because what Clang makes of a pragma only LLVM's own library has
-extern "C" {
-void GOMP_parallel(void (*function)(void *), void *data, unsigned threads, unsigned flags);
-int omp_get_num_threads(void);
-int omp_get_thread_num(void);
-}
 
 namespace {
 
@@ -389,38 +378,6 @@ struct Share {
     }
 };
 
-// ---- threads -----------------------------------------------------------------------------------
-
-// body(threads, me) on each thread of a team
-template <typename F> static void on_threads(long threads, F body) {
-    struct Team {
-        static void enter(void *body) { (*(F *)body)(omp_get_num_threads(), omp_get_thread_num()); }
-    };
-    GOMP_parallel(Team::enter, &body, (unsigned)threads, 0);
-}
-
-struct Barrier {
-    std::atomic<int> waiting{0};
-    std::atomic<int> round{0};
-
-    void wait(int threads) {
-        if (threads == 1) return;
-        const int mine = round.load(std::memory_order_relaxed);
-        if (waiting.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
-            waiting.store(0, std::memory_order_relaxed);
-            round.store(mine + 1, std::memory_order_release);
-            return;
-        }
-        for (int spins = 0; round.load(std::memory_order_acquire) == mine; ++spins) {
-            if (spins > 22000) usleep(50);  // whoever we wait for has no core
-            else if (spins > 20000) sched_yield();  // somebody else needs this one
-#if defined(__x86_64__) || defined(__i386__)
-            else __builtin_ia32_pause();
-#endif
-        }
-    }
-};
-
 }  // namespace
 
 // ---- what a generated loop is called with ------------------------------------------------------
@@ -516,6 +473,7 @@ struct Kernels {
     // out = (out if add) + the sum of left right^T [N, K], for each of some sums with the same left
     void (*bulk_sums)(const Chunk &chunk, const Array &left, long shift, long N, const Sum *sums,
                       long num_sums, bool add, float *space);
+    Crowding *crowding;
 };
 
 // While it lives, its thread counts subnormal numbers (below 1.2e-38) as zero. A gradient that

@@ -1,0 +1,193 @@
+// A team of threads, how they meet, and what becomes of them where the cores are taken.
+//
+// Threads that meet wait for the last of them. Where another program runs on its core, that takes a
+// turn of the scheduler, milliseconds, at every meeting. So a team that was kept waiting goes on as
+// one thread for a while, whose members take turns: each does what it would do on a thread of its
+// own, so the numbers are the same bits.
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <ctime>
+#include <sched.h>
+#include <unistd.h>
+#if defined(__GLIBC__) && !defined(NO_TURNS)
+#include <ucontext.h>
+#define TURNS
+#endif
+
+// of the OpenMP library that torch has loaded: declared here, because not every compiler brings
+// omp.h, and called by name, because what Clang makes of a pragma only LLVM's own library has
+extern "C" {
+void GOMP_parallel(void (*function)(void *), void *data, unsigned threads, unsigned flags);
+int omp_get_num_threads(void);
+int omp_get_thread_num(void);
+}
+
+namespace {
+
+// Members of a team on one thread: each runs until it meets the others, then the next one does.
+class Turns {
+    const long count;
+    void (*const run)(const void *, int);
+    const void *const member;
+    long now = 0;
+#if defined(TURNS)
+    static constexpr long STACK = 1 << 18;
+    ucontext_t outside;
+    ucontext_t *places = nullptr;  // where each goes on
+
+    static void enter(unsigned high, unsigned low) {
+        Turns &self = *(Turns *)((uintptr_t)high << 32 | low);
+        self.run(self.member, (int)self.now);
+        self.now += 1;  // who has met for the last time ends, and so does the next one
+    }
+#endif
+
+  public:
+    template <typename F>
+    Turns(long count, const F &member)
+        : count(count), run([](const void *f, int me) { (*(const F *)f)(me); }), member(&member) {}
+
+    // run member(0), member(1), ...; false where there is no room for their stacks
+    bool take() {
+#if defined(TURNS)
+        char *const stacks = (char *)std::malloc(count * STACK);
+        places = (ucontext_t *)std::malloc(count * sizeof(ucontext_t));
+        if (stacks && places) {
+            const uint64_t self = (uint64_t)this;
+            for (long i = 0; i < count; ++i) {
+                getcontext(&places[i]);
+                places[i].uc_stack.ss_sp = stacks + i * STACK;
+                places[i].uc_stack.ss_size = STACK;
+                places[i].uc_link = i + 1 < count ? &places[i + 1] : &outside;
+                makecontext(&places[i], (void (*)())enter, 2, (unsigned)(self >> 32), (unsigned)self);
+            }
+            swapcontext(&outside, &places[0]);
+        }
+        const bool taken = stacks && places;
+        std::free(stacks);
+        std::free(places);
+        return taken;
+#else
+        return false;
+#endif
+    }
+
+    // let the others come to the same place
+    void meet() {
+#if defined(TURNS)
+        ucontext_t &mine = places[now];
+        now = (now + 1) % count;
+        swapcontext(&mine, &places[now]);
+#endif
+    }
+};
+
+inline long nanoseconds(clockid_t clock) {
+    timespec time;
+    clock_gettime(clock, &time);
+    return time.tv_sec * 1000000000L + time.tv_nsec;
+}
+
+// Time that a thread could have run and did not.
+class Idle {
+    long since = now();
+    static long now() { return nanoseconds(CLOCK_MONOTONIC) - nanoseconds(CLOCK_THREAD_CPUTIME_ID); }
+
+  public:
+    void again() { since = now(); }
+    long ns() const { return now() - since; }
+};
+
+// Where the members of a team meet: what they share of it.
+struct Meeting {
+    std::atomic<int> waiting{0}, round{0};
+    std::atomic<bool> kept_waiting{false};
+    std::atomic<bool> stalled{false};  // for a member whose core something else had
+    Turns *turns = nullptr;            // where the members are on one thread
+};
+
+// A member's own side of it.
+class Barrier {
+    static constexpr int PATIENCE = 20000;  // looks, 0.2 ms or more
+    static constexpr long LOST = 300000;    // ns
+    Meeting &meeting;
+    Idle idle;
+
+  public:
+    explicit Barrier(Meeting &meeting) : meeting(meeting) {}
+
+    void wait(int threads) {
+        if (threads == 1) return;
+        if (meeting.turns) return meeting.turns->meet();
+        const int mine = meeting.round.load(std::memory_order_relaxed);
+        if (meeting.waiting.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
+            // a long wait alone may be for one who has more to do
+            if (meeting.kept_waiting.load(std::memory_order_relaxed) && idle.ns() > LOST)
+                meeting.stalled.store(true, std::memory_order_relaxed);
+            meeting.waiting.store(0, std::memory_order_relaxed);
+            meeting.round.store(mine + 1, std::memory_order_release);
+            return;
+        }
+        int looks = 0;
+        for (; meeting.round.load(std::memory_order_acquire) == mine; ++looks) {
+            if (looks == PATIENCE) meeting.kept_waiting.store(true, std::memory_order_relaxed);
+            if (looks > PATIENCE + 2000) usleep(50);
+            else if (looks > PATIENCE) sched_yield();
+#if defined(__x86_64__) || defined(__i386__)
+            else __builtin_ia32_pause();
+#endif
+        }
+        if (looks > PATIENCE) idle.again();
+    }
+};
+
+// Whether the cores are fewer than they seem, as teams have found; of the whole process.
+class Crowding {
+    static constexpr long FIRST = 5000000, MOST = 2000000000;  // ns
+    std::atomic<long> until{0}, pause{0};
+
+    static long now() { return nanoseconds(CLOCK_MONOTONIC); }
+
+  public:
+    bool lasts() const {
+        const long end = until.load(std::memory_order_relaxed);
+        return end && now() < end;
+    }
+    // a team has met to its end: try again after a pause, which is longer each time in a row
+    void met(bool stalled) {
+        const long before = pause.load(std::memory_order_relaxed);
+        if (!stalled && !before) return;
+        const long next = !stalled ? 0 : before < FIRST ? FIRST : 2 * before > MOST ? MOST : 2 * before;
+        pause.store(next, std::memory_order_relaxed);
+        until.store(next ? now() + next : 0, std::memory_order_relaxed);
+    }
+};
+
+// body(barrier, threads, me) for each of a team
+template <typename F> static void on_threads(long threads, Crowding &crowding, F body) {
+    struct Team {
+        F &body;
+        Meeting meeting;
+
+        void member(int threads, int me) {
+            Barrier barrier(meeting);
+            body(barrier, threads, me);
+            barrier.wait(threads);  // which sees who is late; the one of OpenMP does not
+        }
+        static void enter(void *team) {
+            ((Team *)team)->member(omp_get_num_threads(), omp_get_thread_num());
+        }
+    } team = {body, {}};
+    if (threads > 1 && crowding.lasts()) {
+        const auto member = [&](int me) { team.member((int)threads, me); };
+        Turns turns(threads, member);
+        team.meeting.turns = &turns;
+        if (turns.take()) return;
+        team.meeting.turns = nullptr;
+    }
+    GOMP_parallel(Team::enter, &team, (unsigned)threads, 0);
+    if (threads > 1) crowding.met(team.meeting.stalled.load(std::memory_order_relaxed));
+}
+
+}  // namespace

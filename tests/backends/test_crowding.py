@@ -1,0 +1,119 @@
+"""Teams of threads whose cores are taken by other programs: on one thread, with the same bits."""
+
+import ctypes
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from oracle import Case, results
+from recurra import cells, compose
+from recurra.backends.cpu import CpuBackend, abi, found_compiler, loops
+from recurra.backends.cpu.compiler import load_library
+from recurra.lang import Cell
+
+SOURCE = """
+#include "runtime.hpp"
+
+// each of a team notes itself, three times, and who runs it
+extern "C" void meet(long threads, bool crowded, long *noted, long *runs_on) {
+    Crowding crowding;
+    for (int i = 0; crowded && i < 10; ++i) crowding.met(true);
+    std::atomic<long> count{0};
+    on_threads(threads, crowding, [&](Barrier &barrier, int threads, int me) {
+        for (int i = 0; i < 3; ++i) {
+            noted[count++] = me;
+            runs_on[me] = omp_in_parallel();
+            barrier.wait(threads);
+        }
+    });
+}
+
+// whether a team is found to be short of cores, of whose members one works or sleeps
+extern "C" bool is_stalled(long ns, bool sleeps) {
+    Crowding crowding;
+    on_threads(2, crowding, [&](Barrier &barrier, int threads, int me) {
+        if (me && sleeps) usleep(ns / 1000);
+        const long start = nanoseconds(CLOCK_MONOTONIC);
+        while (me && nanoseconds(CLOCK_MONOTONIC) - start < ns) {}
+        barrier.wait(threads);
+    });
+    return crowding.lasts();
+}
+
+extern "C" void crowd(const Kernels *kernels, bool stalled) {
+    for (int i = 0; i < (stalled ? 10 : 1); ++i) kernels->crowding->met(stalled);
+}
+extern "C" bool is_crowded(const Kernels *kernels) { return kernels->crowding->lasts(); }
+""".replace(
+    '#include "runtime.hpp"', '#include "runtime.hpp"\nextern "C" int omp_in_parallel();', 1
+)
+CELLS = (cells.gru, compose.layer_norm(cells.lstm))
+SHAPES = {
+    "sequences of its own": (9, 12, {"I": 24, "H": 40}, None),
+    "columns of its own": (9, 3, {"I": 64, "H": 160}, None),
+    "lengths": (9, 12, {"I": 24, "H": 40}, (9, 9, 8, 8, 7, 5, 5, 4, 2, 2, 1, 1)),
+}
+
+pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
+
+
+@pytest.fixture(scope="module")
+def library() -> ctypes.CDLL:
+    return load_library(SOURCE, ("meet", "is_stalled", "crowd", "is_crowded"))
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_members_take_turns_on_one_thread(library: ctypes.CDLL) -> None:
+    noted, parallel = (ctypes.c_long * 9)(), (ctypes.c_long * 3)()
+    library["meet"](ctypes.c_long(3), True, noted, parallel)
+    assert list(noted) == [0, 1, 2] * 3
+    assert list(parallel) == [0, 0, 0]
+    library["meet"](ctypes.c_long(3), False, noted, parallel)
+    assert [sorted(noted[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2]] * 3
+    assert list(parallel) == [1, 1, 1]
+
+
+def test_who_has_more_to_do_is_no_lack_of_cores(library: ctypes.CDLL) -> None:
+    is_stalled = library["is_stalled"]
+    is_stalled.restype = ctypes.c_bool
+    assert is_stalled(ctypes.c_long(20_000_000), True)
+    # on a machine with other work a member may truly lose its core: once of many times it does not
+    assert any(not is_stalled(ctypes.c_long(2_000_000), False) for _ in range(50))
+
+
+@pytest.mark.parametrize("of", CELLS, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_turns_give_the_same_bits(
+    of: Cell,
+    shape: str,
+    library: ctypes.CDLL,
+    two_threads: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loops, "_SHARED_STEP", 0)
+    monkeypatch.setattr(loops, "_SHARED_CHUNK", 0)
+    steps, batch, sizes, lengths = SHAPES[shape]
+    case = Case(T=steps, B=batch, sizes=sizes, lengths=lengths)
+    inputs = case.tensors(of, torch.float32)
+    backend = CpuBackend(of)
+    table = ctypes.c_void_p.in_dll(abi.kernels(), "float32")
+    crowd, is_crowded = library["crowd"], library["is_crowded"]
+    is_crowded.restype = ctypes.c_bool
+    apart = results(backend, inputs)
+    crowd(ctypes.byref(table), True)
+    try:
+        in_turn = results(backend, inputs)
+        assert is_crowded(ctypes.byref(table))
+    finally:
+        crowd(ctypes.byref(table), False)
+    assert not is_crowded(ctypes.byref(table))
+    assert apart.keys() == in_turn.keys()
+    assert all(torch.equal(apart[name], in_turn[name]) for name in apart)
