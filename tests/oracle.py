@@ -172,12 +172,12 @@ _CORE = {
 }
 
 
-# what loops are compiled for: all but cells that read a memory
-COMPILED = [name for name in cells.names() if not cells.get(name).memory]
+# of whose tests the cases have no memory
+WITHOUT_MEMORY = [name for name in cells.names() if not cells.get(name).memory]
 
 
 def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
-    """Parameters (name, case): every registered cell whose loops are compiled, with every case.
+    """Parameters (name, case): every registered cell with every case.
 
     Cells that are not of the core are tried on the cases of `always`; on the others, slowly.
     """
@@ -188,7 +188,7 @@ def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
             id=f"{name}-{label}",
             marks=() if name in _CORE or label in always else pytest.mark.slow,
         )
-        for name in COMPILED
+        for name in cells.names()
         for label, case in cases.items()
     ]
 

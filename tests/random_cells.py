@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import recurra.lang
 from compiled import DTYPES, Call
-from oracle import COMPILED, Case
+from oracle import Case
 from recurra import cells, compose
 from recurra.errors import CellError
 from recurra.ir import POSITIONS
@@ -126,7 +126,7 @@ def random_composition(rng: random.Random) -> Cell:
         of = random_cell(rng)
         source = source_of(of)
     else:
-        name = rng.choice([n for n in COMPILED if n not in _SINGULAR])
+        name = rng.choice([n for n in cells.names() if n not in _SINGULAR])
         of, source = cells.get(name), f"random_cell = cells.{name}\n"
     scope = {"compose": compose, "replace": recurra.lang.replace, "__name__": "random_cells"}
     for _ in range(rng.choice((1, 1, 2, 3))):

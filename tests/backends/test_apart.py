@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import recurra as rc
-from oracle import COMPILED, slow_beyond_the_core
+from oracle import WITHOUT_MEMORY, slow_beyond_the_core
 from recurra import cells
 from recurra.backends import ReferenceBackend
 from recurra.backends.cpu import CpuBackend, found_compiler
@@ -119,7 +119,7 @@ def check_cell(cell: Cell, runner: str) -> None:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", slow_beyond_the_core(COMPILED))
+@pytest.mark.parametrize("name", slow_beyond_the_core(WITHOUT_MEMORY))
 @compiled
 def test_results_of_compiled_loops_are_their_own(name: str) -> None:
     check_cell(cells.get(name), "cpu")

@@ -20,7 +20,7 @@ def test_shares_are_of_a_whole_and_belong_to_their_pass(memory: str) -> None:
     layer = rc.Recurrent("gru", 64, 64, memory=memory)
     x, state = torch.randn(50, 16, 64), layer.initial_state(16)
     assert isinstance(state, torch.Tensor)
-    passes = cpu.measure(layer.cell, x, (state[0],), layer.parameters_of(0), memory=memory)
+    passes = cpu.measure(layer.cell, x, (state[0],), layer.parameters_of(0), low=memory == "low")
     for spent in passes:
         assert tuple(spent.parts) == PARTS
         assert sum(spent.parts.values()) == pytest.approx(1)
@@ -58,11 +58,16 @@ def test_explain_runs_and_says_it() -> None:
     assert all(parameter.grad is None for parameter in layer.parameters())
 
 
+@pytest.mark.medium
+@pytest.mark.parametrize("name", ["additive_attention_gru", "coverage_gru"])
+def test_a_cell_that_reads_a_memory_is_measured_with_one(name: str) -> None:
+    said = rc.Recurrent(name, 3, 4).explain(measured=(6, 2))
+    assert said.count("outside the loop") == 2
+
+
 def test_what_is_not_compiled_is_not_measured() -> None:
     for backend in ("reference", "native"):
         assert "not measured" in rc.Recurrent("lstm", 3, 4, backend=backend).explain(measured=True)
-    attention = rc.Recurrent("additive_attention_gru", 3, 4)
-    assert "not measured" in attention.explain(measured=True)
     assert "not measured" in rc.GRU(3, 4, dtype=torch.float64).explain(measured=True)
     layer, state = rc.Recurrent("gru", 3, 4, dtype=torch.float64), torch.zeros(2, 4).double()
     x = torch.zeros(5, 2, 3, dtype=torch.float64)

@@ -1,16 +1,12 @@
 """Cells with memories on the reference backend, against the eager oracle, in float64."""
 
-from unittest import mock
-
 import pytest
 import torch
 
-from memory_cells import CELLS, SIZES, additive, afterwards, everything, located, of_the_input
+from memory_cells import CELLS, SIZES, additive, afterwards, everything, located
 from oracle import Case, Eager, assert_same, reference_results, results
 from recurra import compose
-from recurra.backends import ReferenceBackend, load, within_memory
-from recurra.backends.cpu import NO_MEMORIES, CpuBackend
-from recurra.errors import BackendError
+from recurra.backends import ReferenceBackend, within_memory
 from recurra.ir import is_rows
 from recurra.lang import Cell
 from recurra.passes import plan
@@ -124,24 +120,6 @@ def test_the_gradient_of_a_memory_that_is_read_is_one_product() -> None:
 def test_a_softmax_is_not_masked_twice() -> None:
     body = plan(additive.equations).loop.body
     assert sum(node.op == "where" for node in body.nodes()) == 1
-
-
-# ---- which backend -------------------------------------------------------------------------------
-
-
-def test_auto_runs_the_reference_and_says_so() -> None:
-    new = of_the_input.with_init(b=0.5)  # of which nothing was said yet
-    with mock.patch("recurra.backends.choose.logger.warning") as warning:
-        backend = load(new)
-        case = Case(sizes=SIZES)
-        for _ in range(2):
-            case.tensors(new).run(backend)
-    assert warning.call_count == 1
-    assert warning.call_args.args[-1] == NO_MEMORIES
-    sizes = {name: SIZES[name] for name in of_the_input.size_names}
-    assert f"not compiled: {NO_MEMORIES}" in backend.explain(sizes)
-    with pytest.raises(BackendError, match="expected a cell without memory, got of_the_input"):
-        CpuBackend(of_the_input)
 
 
 def test_memories_must_be_of_one_length() -> None:

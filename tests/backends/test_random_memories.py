@@ -1,12 +1,17 @@
-"""Random cells that read a memory, through the oracle chain of the reference."""
+"""Random cells that read a memory, through the oracle chain, and compiled."""
 
 import random
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from compiled import compare
 from oracle import Eager, assert_same, reference_results, results
-from random_cells import source_of
+from random_cells import random_call, source_of
 from random_memories import random_memory_case, random_memory_cell
+from recurra.backends.cpu import compiler as compiling
+from recurra.backends.cpu import found_compiler
 from recurra.ir import positions
 from recurra.lang.document import cell_of_document, document_of, same_equations
 
@@ -41,6 +46,38 @@ def test_random_cells(first: int) -> None:
 def test_many_random_cells(first: int) -> None:
     for seed in range(first, first + 100):
         check(seed, cases=2)
+
+
+# ---- compiled against the reference --------------------------------------------------------------
+
+needs_compiler = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
+
+
+def check_compiled(seed: int) -> None:
+    rng = random.Random(seed)
+    of = random_memory_cell(rng)
+    call = replace(random_call(of, rng), case=random_memory_case(of, rng))
+    compare(of, call, f"seed {seed}\n{source_of(of)}", strict=False)
+
+
+@needs_compiler
+@pytest.mark.medium
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first", range(0, 20, 5))
+def test_compiled_cells(first: int) -> None:
+    for seed in range(first, first + 5):
+        check_compiled(seed)
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(20_000, 21_000, 50))
+def test_many_compiled_cells(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))  # nobody will ask for these again
+    for seed in range(first, first + 50):
+        check_compiled(seed)
+    compiling._loaded.cache_clear()
 
 
 @pytest.mark.medium

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from oracle import COMPILED, Case, Inputs, Results, fitted, results, slow_beyond_the_core
+from oracle import WITHOUT_MEMORY, Case, Inputs, Results, fitted, results, slow_beyond_the_core
 from recurra import Recurrent, cells, lang
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.runtime import ops
@@ -145,7 +145,7 @@ def assert_what_the_equations_give(of: Cell, label: str, found: Results, expecte
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", slow_beyond_the_core(COMPILED))
+@pytest.mark.parametrize("name", slow_beyond_the_core(WITHOUT_MEMORY))
 def test_far_out(name: str) -> None:
     of = fitted(cells.get(name), SIZES)
     reference, compiled = (load(of, backend=backend) for backend in BACKENDS)

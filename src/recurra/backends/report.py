@@ -29,7 +29,7 @@ _SINGULARS = {
     "matvec": "a product with a matrix",
 }
 _EXAMPLE = (100, 32)  # steps, sequences
-_EXAMPLE_POSITIONS = 32  # of a memory
+EXAMPLE_POSITIONS = 32  # of a memory
 _NUMBER_BYTES = 4
 _RATE_SIZE = 768
 
@@ -38,8 +38,8 @@ def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
     """What a plan does, section by section, with the sizes put in."""
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
     if cell.memory:
-        sizes = {**sizes, **dict.fromkeys(POSITIONS.names, _EXAMPLE_POSITIONS)}
-        lines.append(f"  numbers are those of memories of {_EXAMPLE_POSITIONS} vectors")
+        sizes = {**sizes, **dict.fromkeys(POSITIONS.names, EXAMPLE_POSITIONS)}
+        lines.append(f"  numbers are those of memories of {EXAMPLE_POSITIONS} vectors")
     if is_linear(cell.equations):
         lines.append(
             "  linear in the state, unit by unit: given the input, its steps are a scan over time"
@@ -204,7 +204,7 @@ def _flops(graphs: Iterable[Graph], sizes: Mapping[str, int]) -> int:
             if node.op in ("rows_dot", "weighted_sum", "outer_time"):
                 total += 2 * _count(rows[0] if rows else node, sizes)
             else:  # of each row
-                total += 2 * _count(matrix, sizes) * (_EXAMPLE_POSITIONS if rows else 1)
+                total += 2 * _count(matrix, sizes) * (EXAMPLE_POSITIONS if rows else 1)
     return total
 
 

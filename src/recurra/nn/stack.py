@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from recurra import backends
 from recurra.backends import cpu
+from recurra.backends.report import EXAMPLE_POSITIONS
 from recurra.compose.spelling import resolved
 from recurra.errors import BackendError
 from recurra.ir import POSITIONS, shape_text
@@ -464,12 +465,15 @@ class CellStack(nn.Module):
             ),
             0,
         )
+        S = EXAMPLE_POSITIONS if self.cell.memory else 0
+        memory = [like.new_ones(batch, S, size.evaluate(sizes)) for size in self.cell.memory_sizes]
         passes = cpu.measure(
             self.cell.evaluation,
             like.new_empty(steps, batch, width).normal_(),
-            tuple(state[0] for state in self.first_states(batch)),
+            tuple(state[0] for state in self.first_states(batch, S)),
             self.parameters_of(layer),
-            memory=self.memory,
+            low=self.memory == "low",
+            memory=(*memory, like.new_ones(batch, S)) if memory else (),
             inputs=tuple(
                 like.new_ones(steps, batch, *(n or (1,))) for n in self.further_sizes.values()
             ),

@@ -1,12 +1,13 @@
 """residuals: which values of the forward pass are kept for the backward pass, which made again.
 
 A value that is kept goes through memory twice and stays there meanwhile. One that follows from what
-is kept anyway by a little arithmetic is cheaper made again where it is needed.
+is kept anyway by a little arithmetic is cheaper made again where it is needed. Rows of a memory,
+S vectors a step, are never kept: what they are made of is.
 """
 
 from collections.abc import Collection, Iterable
 
-from recurra.ir import OPS, Graph, Group, Node
+from recurra.ir import OPS, Graph, Group, Node, is_rows
 from recurra.passes.adjoint import is_residual
 from recurra.passes.hoist import section
 
@@ -36,11 +37,14 @@ def recompute(step: Graph, adjoint: Graph, late: Collection[Node], *, low: bool)
     have = inputs | states if low else (inputs | states).difference(late)
     have |= inputs.intersection(adjoint.inputs)
     reads = set(adjoint.inputs)
+    for node in reversed(step.nodes()):
+        if node in reads and node not in have and is_rows(node.shape):
+            reads.update(child for child in node.inputs if OPS[child.op].group is not Group.LEAF)
     made_again = set()
     for node in step.nodes():
         if node not in reads or node in have:
             continue
-        if low or _functions(node, have) <= _FUNCTIONS_WORTH_IT:
+        if low or is_rows(node.shape) or _functions(node, have) <= _FUNCTIONS_WORTH_IT:
             made_again.add(node)
         else:
             have.add(node)

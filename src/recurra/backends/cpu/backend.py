@@ -109,11 +109,6 @@ class CpuBackend(PlannedBackend):
         instead: tuple[Engine, Callable[[str], None]] | None = None,
         counted: list[CpuLoops] | None = None,
     ) -> None:
-        if cell.memory:
-            raise BackendError(
-                f"backend 'cpu': expected a cell without memory, got {cell.name}: {NO_MEMORIES}. "
-                f"Use backend='reference', or 'auto'."
-            )
         engine, or_else = instead or (None, None)
         self.attempts = Attempts(or_else)
         super().__init__(

@@ -20,7 +20,7 @@ from recurra.backends.runtime.execute import accumulate
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.program import Programs
 from recurra.errors import BackendError
-from recurra.ir import Graph, Node, substitute, topological
+from recurra.ir import POSITIONS, Graph, Node, substitute, topological
 from recurra.passes import Section
 from recurra.passes.hoist import section
 
@@ -36,11 +36,13 @@ class _Tail:
     Attributes:
         outputs: pairs of a value and its cotangent; a value may have several, which add up.
         in_loop: the cotangents that the loop itself computes, and how.
+        rows: other sums over rows that the loop computes, for what torch makes of them.
         chained: whether the sequence section's part is in it.
     """
 
     outputs: tuple[tuple[Node, Node], ...]
     in_loop: dict[Node, Bulk]
+    rows: tuple[Bulk, ...]
     chained: bool
 
     @property
@@ -56,6 +58,7 @@ class _Asked:
     Attributes:
         outputs: as of the tail, those that are asked for.
         in_loop: which of them the loop computes.
+        sums: those, and what else it is to sum up.
         by_torch: the graph of the others.
         primal: what that reads which is no cotangent.
         arrays: what the loop is to give at every step.
@@ -63,6 +66,7 @@ class _Asked:
 
     outputs: tuple[tuple[Node, Node], ...]
     in_loop: frozenset[Node]
+    sums: frozenset[Node]
     by_torch: Graph
     primal: tuple[Node, ...]
     arrays: frozenset[Node]
@@ -105,7 +109,7 @@ class CpuLoops:
         self._whole_body, self._reverse_heads = self._reverse_parts()
         self._tails = {table: self._tail(table) for table in (False, True)}
         self._whole_body = self._with_operands_of_tails()
-        self._compiled: dict[tuple[Graph, _Nodes, _Nodes], CompiledLoop] = {}
+        self._compiled: dict[tuple[Graph, _Nodes, _Nodes, int], CompiledLoop] = {}
         self._asked_before: dict[tuple[bool, frozenset[Node]], _Asked] = {}
         fixed = parts.early_fixed.nodes()
         self._only_transposes = all(node.op == "transpose" for node in fixed)
@@ -130,7 +134,7 @@ class CpuLoops:
         states, body = self._plan.states, self._parts.bodies[keep]
         # what has no value yet is computed in the loop; a table has rows and no time
         heads = [item for node, item in self.heads.items() if node not in values]
-        loop = self._compiled_loop(body, states, skip=False, before=heads)
+        loop = self._compiled_loop(body, states, call, skip=False, before=heads)
         wanted = body.output_nodes[len(states) :]
         if keep:
             wanted = (*wanted, *(item.node for item in heads if item.node in self._keeps))
@@ -162,19 +166,21 @@ class CpuLoops:
         self,
         body: Graph,
         carried: Sequence[Node],
+        call: Call,
         *,
         skip: bool,
         before: Sequence[Bulk] = (),
         after: Sequence[Bulk] = (),
     ) -> CompiledLoop:
-        key = (body, tuple(item.node for item in before), tuple(item.node for item in after))
+        made = (tuple(item.node for item in before), tuple(item.node for item in after))
+        key = (body, *made, call.positions)
         if key not in self._compiled:
             try:
                 self._compiled[key] = CompiledLoop(
                     body,
                     carried,
                     self._parts.stepped,
-                    self._sizes,
+                    {**self._sizes, **dict.fromkeys(POSITIONS.names, call.positions)},
                     skip=skip,
                     before=before,
                     after=after,
@@ -207,9 +213,13 @@ class CpuLoops:
             outputs += [(sequence.wanted[int(name)], node) for name, node in linked.outputs]
         given = {*_in_memory(self._whole_body), *self._reads, *self._plan.inputs}
         found = {node: bulk(node, given) for _, node in outputs}
+        in_loop = {node: item for node, item in found.items() if item is not None}
+        sums = [n for n in self._whole_body.output_nodes if n.op == "outer" and n not in in_loop]
+        rows = (bulk(node, given) for node in sums)
         return _Tail(
             outputs=tuple(outputs),
-            in_loop={node: item for node, item in found.items() if item is not None},
+            in_loop=in_loop,
+            rows=tuple(item for item in rows if item is not None),
             chained=chained,
         )
 
@@ -232,9 +242,10 @@ class CpuLoops:
         loop = self._compiled_loop(
             body,
             plan.step.seeds[1:],
+            call,
             skip=True,
             before=(*heads, *self._reverse_heads),
-            after=tail.after,
+            after=(*tail.after, *tail.rows),
         )
         looped = loop.run(
             values,
@@ -243,7 +254,7 @@ class CpuLoops:
             history={},
             active=call.active,
             arrays=asked.arrays,
-            sums=asked.in_loop,
+            sums=asked.sums,
             **self._lookup(values, call),
         )
         values.update(looped.records)
@@ -273,13 +284,14 @@ class CpuLoops:
         """The reverse loop's body, recording also what is summed after its steps."""
         body = self._whole_body
         known = _in_memory(body)
-        items = [item for tail in self._tails.values() for item in tail.in_loop.values()]
+        items = [b for tail in self._tails.values() for b in (*tail.in_loop.values(), *tail.rows)]
         read = [node for item in items for node in (item.operand, item.right) if node is not None]
         bases = dict.fromkeys(resolve(node, known)[0] for node in read)
         computed = set(body.nodes()).difference(body.output_nodes)
         missing = [node for node in bases if node in computed]
         more = ((f"operand{i}", node) for i, node in enumerate(missing))
-        return Graph(inputs=body.inputs, outputs=(*body.outputs, *more))
+        own = [(name, node) for name, node in body.outputs if node.op != "outer"]
+        return Graph(inputs=body.inputs, outputs=(*own, *more))
 
     def _asked(self, tail: _Tail, needed: frozenset[Node]) -> _Asked:
         """What of a tail the needed cotangents take."""
@@ -292,10 +304,12 @@ class CpuLoops:
             known = {*body.inputs, *body.output_nodes, *self._reads, *self._plan.inputs}
             known = {node for node in known if not _is_made_anywhere(node)}
             known.add(self._plan.step.seeds[0])
-            by_torch = section(rest, known=known)
+            sums = {item.node for item in tail.rows}
+            by_torch = section(rest, known=known | sums)
             self._asked_before[key] = _Asked(
                 outputs=tuple(outputs),
                 in_loop=in_loop,
+                sums=in_loop | sums.intersection(by_torch.inputs),
                 by_torch=by_torch,
                 primal=tuple(n for n in by_torch.inputs if not _is_cotangent(n)),
                 arrays=in_loop.union(by_torch.inputs),

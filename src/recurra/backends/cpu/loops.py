@@ -7,6 +7,7 @@ import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.runtime.call import LoopResult
 from recurra.errors import BackendError
-from recurra.ir import Dim, Graph, Node
+from recurra.ir import Dim, Graph, Node, has_positions, is_rows
+from recurra.ir.dims import Shape
 
 CACHE_BYTES = 1 << 20
 # Sequences times steps of a chunk. What a chunk computes should stay in the L2; sums that do not
@@ -144,10 +146,10 @@ class CompiledLoop:
         self.skip = skip
         self._measured = measured
         self._spent_at = 0
-        self.plan: Schedule = schedule(body, carried, len(carried), before=before, after=after)
         self._stepped = stepped
-        self._size_names = _size_names(body, before, after)
-        self.source = print_loop("run", self.plan, self._size_names, skip=skip)
+        self.plan, self._size_names, self.source = _printed(
+            body, tuple(carried), tuple(before), tuple(after), skip=skip
+        )
         self._kernels = abi.kernels()
         self._table = ctypes.addressof(LONG.in_dll(self._kernels, _TABLES[products]))
         self._first_outside = self._kernels["first_outside"]
@@ -164,15 +166,17 @@ class CompiledLoop:
         self._flat = {item.operand for item in (*before, *after)}
         self._flat |= {item.right for item in after if item.right is not None}
         self._flat = {resolve(node, set(plan.arrays))[0] for node in self._flat}
-        self._sum_shapes = {
-            node: tuple(dim.evaluate(sizes) for dim in node.shape) for node in plan.sums
-        }
-        self._scratch = sum(_padded(dim.evaluate(sizes)) for dim in plan.scratch)
+        self._counts = [_count(node, sizes) for node in self._made]
+        self._sum_shapes = {node: _shape(node, sizes) for node in plan.sums}
+        self._total_shapes = {node: _shape(node, sizes) for node in plan.totals}
+        self._scratch = sum(
+            count.evaluate(sizes) * _padded(size.evaluate(sizes)) for count, size in plan.scratch
+        )
         self._numbers = (LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
-        shapes = [tuple(dim.evaluate(sizes) for dim in matrix.shape) for matrix in plan.matrices]
+        shapes = [_shape(matrix, sizes) for matrix in plan.matrices]
         self._halved = products is torch.bfloat16
         self._matrix_shapes = shapes
-        self._input_widths = [_width(node, sizes) for node in plan.inputs]
+        self._input_shapes = [_shape(node, sizes) or (1,) for node in plan.inputs]
         self._carried_widths = [_width(node, sizes) for node in plan.carried]
         self._bias_widths = [_width(node, sizes) for node in plan.biases]
         self._packed = [_padded(rows) * self._stored(columns) for rows, columns in shapes]
@@ -183,7 +187,13 @@ class CompiledLoop:
         }
         for i in (*in_step, *(plan.matrices.index(b.matrix) for b in before if b.matrix)):
             self._unless_wanted.pop(i, None)
-        elementwise = _ELEMENTWISE * sum((*self._widths, *self._carried_widths))
+        rows = sum(math.prod(_dims(shape, sizes)) for p in plan.phases for shape in p.rows)
+        # the rows of a sequence that a product takes at most
+        self._most_rows = max(
+            (_count(p.node, sizes) for phase in plan.phases for p in phase.products), default=1
+        )
+        self._summed_rows = max((_count(b.operand, sizes) for b in after if b.is_sum), default=1)
+        elementwise = _ELEMENTWISE * (sum((*self._widths, *self._carried_widths)) + rows)
         self._step_work = elementwise + sum(math.prod(shapes[i]) for i in in_step)
         self._row_work = elementwise + sum(math.prod(shape) for shape in shapes)
         self._largest = max((4 * math.prod(shapes[i]) for i in in_step), default=0)
@@ -285,23 +295,31 @@ class CompiledLoop:
         rows = _MOST_ROWS  # of the smallest table
         alive: list[object] = [work, values]
         numbers: list[int] = []
-        for node, width in zip(plan.inputs, self._input_widths, strict=True):
+        for node, shape in zip(plan.inputs, self._input_shapes, strict=True):
             value = values[node]
+            if has_positions(node.shape):
+                value = _over_all_rows(node, value, shape)
             if node in tables:
                 rows = min(rows, value.shape[0])
-            elif value.shape != (steps, batch, width):
-                _check_fits(node, value, (steps, batch, width))
-            numbers += self._input(node, value, steps, batch, node in tables, alive)
+            elif value.shape != (steps, batch, *shape):
+                _check_fits(node, value, (steps, batch, *shape))
+            if len(shape) == 1:
+                numbers += self._input(node, value, steps, batch, node in tables, alive)
+            else:
+                numbers += self._input_rows(node, value, steps, batch, alive)
         arrays: dict[Node, Tensor] = {}
-        for node, width, place in zip(self._made, self._widths, layout.arrays, strict=True):
+        for node, width, count, place in zip(
+            self._made, self._widths, self._counts, layout.arrays, strict=True
+        ):
             if place == _WANTED:
-                arrays[node], data = gate.fresh(steps, batch, width)
-                numbers += (data, batch * width, width, 0, 0)
+                lead = (count,) if is_rows(node.shape) else ()
+                arrays[node], data = gate.fresh(steps, batch, *lead, width)
+                numbers += (data, batch * count * width, width, 0, 0)
             elif place == _UNWANTED:
                 numbers += (0, 0, 0, 0, 0)
             else:
                 row = _padded(width)
-                numbers += (base + place, batch * row, row, 1, 0)
+                numbers += (base + place, batch * count * row, row, 1, 0)
         carried = []
         start = order.start if order.step < 0 else order.start - 1
         places: list[int] = []
@@ -338,6 +356,10 @@ class CompiledLoop:
             place = 0
             if node in wanted.sums:
                 sums[node], place = gate.fresh(*shape)
+            targets.append(place)
+        for node, shape in self._total_shapes.items():
+            sums[node], place = gate.fresh(batch, *shape)
+            sums[node].zero_()
             targets.append(place)
         lengths_at = live_at = ids_at = None
         if lengths is not None:
@@ -420,13 +442,13 @@ class CompiledLoop:
 
         late = {item.node for item in plan.after}
         arrays: list[int] = []
-        for node, width in zip(self._made, self._widths, strict=True):
+        for node, width, count in zip(self._made, self._widths, self._counts, strict=True):
             if node in wanted:
                 arrays.append(_WANTED)
             elif node in late:
                 arrays.append(_UNWANTED)
             else:
-                arrays.append(taken(chunk * batch * _padded(width)))
+                arrays.append(taken(chunk * batch * count * _padded(width)))
         packed = [
             _UNWANTED if self._unless_wanted.get(i, node) not in (*wanted, node) else taken(size)
             for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
@@ -452,9 +474,9 @@ class CompiledLoop:
         size = 0
         if summed:
             columns = _padded(-(-self._widest // threads)) + (self._parts + 1) * PANEL
-            size = columns * self._stored(min(rows, MAX_DEPTH))
+            size = columns * self._stored(min(rows * self._summed_rows, MAX_DEPTH))
         if self._halved:  # operands of products are rounded there
-            own = batch if by_panel else -(-batch // threads)
+            own = (batch if by_panel else -(-batch // threads)) * self._most_rows
             own = max(own, BLOCK_ROWS if self._bulk else 0)
             size = max(size, _padded(own) * self._deepest)
         return _padded(size)
@@ -518,13 +540,30 @@ class CompiledLoop:
             step = batch * row
         return place, step, row, 0, 0
 
+    def _input_rows(
+        self, node: Node, value: Tensor, steps: int, batch: int, alive: list[object]
+    ) -> tuple[int, int, int, int, int]:
+        """An input that has rows, as the struct `Array`, whose rows those of a sequence are."""
+        lead = (steps, batch) if node in self._flat or value.dim() == 4 else (batch,)
+        value = value.expand(*lead, *value.shape[-2:]).contiguous()
+        value, place = gate.bound(value, node)
+        alive.append(value)
+        step = math.prod(value.shape[1:]) if len(lead) == 2 else 0
+        return place, step, value.shape[-1], 0, 0
 
-def _check_fits(node: Node, value: Tensor, shape: tuple[int, int, int]) -> None:
+
+def _over_all_rows(node: Node, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A value over positions, one for each of them where it was the same for all."""
+    at = value.dim() - len(shape)
+    return value.expand(*value.shape[:at], shape[0], *value.shape[at + 1 :])
+
+
+def _check_fits(node: Node, value: Tensor, shape: tuple[int, ...]) -> None:
     """Raise BackendError unless a value is one for every step and sequence, once broadcast."""
-    lead = value.shape[:-1]
+    lead, own = value.shape[: 2 - len(shape)], shape[2:]
     if (
-        not 0 < value.dim() <= 3
-        or value.shape[-1] != shape[2]
+        not len(own) <= value.dim() <= len(shape)
+        or value.shape[value.dim() - len(own) :] != own
         or any(n not in (1, count) for n, count in zip(lead[::-1], shape[1::-1], strict=False))
     ):
         raise _misfit(node, value, shape)
@@ -535,6 +574,21 @@ def _misfit(node: Node, value: Tensor, shape: Sequence[int]) -> BackendError:
         f"compiled code: expected {node} of shape {tuple(shape)}, got {tuple(value.shape)}. "
         f"Pass tensors of the sizes that the cell was bound to."
     )
+
+
+@lru_cache(maxsize=1024)
+def _printed(
+    body: Graph,
+    carried: tuple[Node, ...],
+    before: tuple[Bulk, ...],
+    after: tuple[Bulk, ...],
+    *,
+    skip: bool,
+) -> tuple[Schedule, tuple[str, ...], str]:
+    """The schedule of a loop, the names of its sizes and its source, which are for any sizes."""
+    plan = schedule(body, carried, len(carried), before=before, after=after)
+    names = _size_names(body, before, after)
+    return plan, names, print_loop("run", plan, names, skip=skip)
 
 
 def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
@@ -557,5 +611,19 @@ def _size_names(body: Graph, before: Sequence[Bulk], after: Sequence[Bulk]) -> t
     return tuple(sorted({name for dim in dims for name in dim.names}))
 
 
+def _dims(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(dim.evaluate(sizes) for dim in shape)
+
+
+def _shape(node: Node, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return _dims(node.shape, sizes)
+
+
+def _count(node: Node, sizes: Mapping[str, int]) -> int:
+    """How many rows a sequence has of a value."""
+    return node.shape[0].evaluate(sizes) if is_rows(node.shape) else 1
+
+
 def _width(node: Node, sizes: Mapping[str, int]) -> int:
-    return node.shape[0].evaluate(sizes) if node.shape else 1
+    """The size of a value, or of each of its rows."""
+    return node.shape[-1].evaluate(sizes) if node.shape else 1

@@ -44,14 +44,14 @@ def measure(
     states: tuple[Tensor, ...],
     parameters: Mapping[str, Tensor],
     *,
-    memory: str = "normal",
+    low: bool = False,
     **options: Any,
 ) -> tuple[Spent, Spent]:
     """The forward and the backward pass of a call, by what takes their time.
 
     Args:
         cell, x, states, parameters, options: as `PlannedBackend.run` takes them.
-        memory: as of the layer.
+        low: keep states alone for the backward pass, as a layer with memory="low".
 
     Cost: a second or two, and as much for building the loops the first time.
 
@@ -59,7 +59,7 @@ def measure(
         BackendError: where the call cannot be compiled.
     """
     made: list[CpuLoops] = []  # other libraries than those of any layer
-    backend = CpuBackend(cell, memory=memory, counted=made)
+    backend = CpuBackend(cell, memory="low" if low else "normal", counted=made)
     leaves = [parameter.detach().clone().requires_grad_() for parameter in parameters.values()]
     own = dict(zip(parameters, leaves, strict=True))
 

@@ -1,36 +1,12 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from recurra.backends.cpu.rows import RowGroup
 from recurra.backends.cpu.schedule import Bulk, Phase, Place, Product, Schedule, resolve
-from recurra.ir import Dim, Node
-
-_SPELLING = {
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "neg": "-{0}",
-    "detach": "{0}",
-    "lt": "from_mask({0} < {1})",
-    "le": "from_mask({0} <= {1})",
-    "gt": "from_mask({0} > {1})",
-    "ge": "from_mask({0} >= {1})",
-    "eq": "from_mask({0} == {1})",
-    "ne": "from_mask({0} != {1})",
-    "where": "where({0}, {1}, {2})",
-    "expand": "{0}",
-    "clamp": "v_clamp({0}, {lo}, {hi})",
-}
-_BEYOND_FLOAT32 = 2.0**128 - 2.0**103  # what rounds to more than the largest float32
-_FUNCTIONS = (
-    *("abs", "exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "relu", "softplus", "erf"),
-    *("sin", "cos", "sign", "floor", "pow", "minimum", "maximum"),
-)
-_SPELLING.update({name: f"v_{name}({{0}})" for name in _FUNCTIONS})
-_SPELLING.update({name: f"v_{name}({{0}}, {{1}})" for name in ("pow", "minimum", "maximum")})
+from recurra.backends.cpu.spelling import dim, number_text, size_text, spelled
+from recurra.ir import Dim, Node, is_rows
 
 
 def print_loop(name: str, plan: Schedule, size_names: tuple[str, ...], *, skip: bool) -> str:
@@ -88,12 +64,13 @@ class _Printer:
         self.line("const Call c = *call;")
         self.line("const long B = c.batch;")
         for i, name in enumerate(self.size_names):
-            self.line(f"const long n_{name} = c.sizes[{i}];")
+            self.line(f"const long {size_text(name)} = c.sizes[{i}];")
         offset = "0"
-        for i, size in enumerate(self.plan.scratch):
+        for i, (count, size) in enumerate(self.plan.scratch):
             self.line(f"const long ld{i} = panels({dim(size)}) * PW;")
             self.line(f"float *const scratch{i} = c.scratch + {offset};")
-            offset = f"(scratch{i} - c.scratch) + B * ld{i}"
+            rows = "B" if count == Dim.of(1) else f"B * {dim(count)}"
+            offset = f"(scratch{i} - c.scratch) + {rows} * ld{i}"
         team = "Barrier &barrier, const int threads, const int me"
         self.open(f"on_threads(c.threads, *c.kernels->crowding, [&]({team}) {{")
         unit = "0" if self.plan.unit is None else dim(self.plan.unit)
@@ -177,8 +154,12 @@ class _Printer:
             out = f"c.sums[{self.plan.sums.index(item.node)}]"
             self.line(f"{{{right}, {shift}, {columns}, {out}}},")
         self.close("};")
+        chunk = "chunk"
+        if is_rows(operand.shape):  # rows of the sequences are as more sequences
+            count = dim(operand.shape[0])
+            chunk = f"Chunk{{t0, t0 + k1 - k0, B * {count}, live * {count}, share}}"
         self.line(
-            f"c.kernels->bulk_sums(chunk, {left}, {left_shift}, {_size(operand)}, sums, "
+            f"c.kernels->bulk_sums({chunk}, {left}, {left_shift}, {_size(operand)}, sums, "
             f"{len(items)}, k0 > 0, space);"
         )
         self.close()
@@ -237,7 +218,8 @@ class _Printer:
             self.close()
         if count:
             self.line("meter.in(ELEMENTWISE);")
-        if not (phase.groups or phase.gathers or phase.reductions or phase.copies):
+        others = (phase.groups, phase.rows, phase.gathers, phase.reductions, phase.copies)
+        if not any(others):
             self.line("if (c.by_panel) meter.wait(barrier, threads);")
             return
         if phase.products:
@@ -246,8 +228,21 @@ class _Printer:
             self.open("for (long r = rows.first; r < rows.last; ++r) {")
         else:
             self.open("for (long r = unit ? 0 : rows.first; r < (unit ? R : rows.last); ++r) {")
+        if any(node in self.plan.totals for nodes in phase.rows.values() for node in nodes):
+            self.line("if (c.lengths && t >= c.lengths[r]) continue;")
         for size, nodes in phase.groups.items():
             self._print_group(size, nodes)
+        for shape, nodes in phase.rows.items():
+            group = RowGroup(
+                shape,
+                nodes,
+                self.plan,
+                row=self._row,
+                apart=lambda place: self._base(place)[1],
+                number_of=self._number_of,
+            )
+            for line in group.lines():
+                self.line(line)
         for node, place in phase.gathers:
             self._print_copy(node, place)
         for node in phase.reductions:
@@ -264,10 +259,13 @@ class _Printer:
         base, stride = self._base(self.plan.places[operand])
         shift = "" if start.is_zero else f" + {dim(start)}"
         target, target_stride = self._base(self.plan.places[product.node])
+        each = "all_or_own"
+        if is_rows(product.node.shape):
+            each = f"all_or_own.times({dim(product.node.shape[0])})"
         self.line(f"// {rows} x {columns}")
         self.line(
             f"c.kernels->product({base}{shift}, {stride}, "
-            f"c.matrices[{product.matrix}].packed, {columns}, {rows}, all_or_own, "
+            f"c.matrices[{product.matrix}].packed, {columns}, {rows}, {each}, "
             f"share.columns({rows}), descending, {target}, {target_stride}, space);"
         )
 
@@ -279,8 +277,7 @@ class _Printer:
         body: list[str] = []
         for node, name in group.inside.items():
             operands = [self._operand(child, group) for child in node.inputs]
-            attrs = {key: _number(value) for key, value in node.attrs if isinstance(value, float)}
-            body.append(f"const vf {name} = {_SPELLING[node.op].format(*operands, **attrs)};")
+            body.append(f"const vf {name} = {spelled(node, operands)};")
             body += [
                 f"put<TAIL>({group.pointer(self._row(place))} + j, {name}, n - j);"
                 for place in self.plan.stores.get(node, ())
@@ -326,17 +323,22 @@ class _Printer:
 
     def _number_of(self, node: Node) -> str | None:
         if node.op == "const":
-            return _number(node.attr("value"))
+            return number_text(node.attr("value"))
         return f"(float)({dim(node.attr('dim'))})" if node.op == "size" else None
 
     def _print_reduction(self, node: Node) -> None:
         base, start = resolve(node.inputs[0], self.given)
         shift = "" if start.is_zero else f" + {dim(start)}"
         target = self._row(self.plan.places[node])
-        size = dim(node.inputs[0].shape[0])
+        size = dim(node.inputs[0].shape[-1])
         if base.op == "expand" and base not in self.plan.places:
             raise AssertionError(f"{node}: a reduction of a number should have been folded")
         source = self._row(self.plan.places[base])
+        if node.op == "overlaps":
+            apart = self._base(self.plan.places[base])[1]
+            count = dim(node.shape[0])
+            self.line(f"overlaps_of({source}{shift}, {apart}, {count}, {size}, {target});")
+            return
         self.line(f"*({target}) = {node.op}_over({source}{shift}, {size});")
 
     def _print_copy(self, node: Node, place: Place) -> None:
@@ -345,12 +347,24 @@ class _Printer:
         number = self._number_of(base)
         if base.op == "expand" and base not in self.plan.places:
             number = self._number_of(base.inputs[0])
+        if place.count is not None:
+            self.open(f"for (long s = 0; s < {dim(place.count)}; ++s) {{")
+            target = f"{target} + s * {self._base(place)[1]}"
         if number is not None:
             self.line(f"for (long j = 0; j < {size}; ++j) ({target})[j] = {number};")
-            return
-        shift = "" if start.is_zero else f" + {dim(start)}"
-        source = self._row(self.plan.places[base])
-        self.line(f"std::memcpy({target}, {source}{shift}, {size} * sizeof(float));")
+        elif node.op == "windows" and self.plan.places[node] == place:
+            numbers, begin = resolve(node.inputs[0], self.given)
+            source = self._row(self.plan.places[numbers].shifted(begin))
+            width = node.attr("width")
+            self.line(f"window_of({source}, {dim(node.shape[0])}, s, {width}, {target});")
+        else:
+            source_place = self.plan.places[base].shifted(start)
+            source = self._row(source_place)
+            if place.count is not None:
+                source = f"{source} + s * {self._base(source_place)[1]}"
+            self.line(f"std::memcpy({target}, {source}, {size} * sizeof(float));")
+        if place.count is not None:
+            self.close()
 
     def _print_masking(self) -> None:
         # rows are masked whole, whoever has computed which features of them
@@ -368,11 +382,14 @@ class _Printer:
         # Records of steps that are left out have no value of their own; sums read those of a chunk.
         self.open("const auto clear = [&]([[maybe_unused]] long r, [[maybe_unused]] bool summed) {")
         first = len(self.plan.inputs) + len(self.plan.before)
-        for i, node in enumerate(self._records(), start=first):
-            row = self._row(Place("array", i))
+        for i, node in enumerate(self.plan.records, start=first):
+            place = Place("array", i, count=node.shape[0] if is_rows(node.shape) else None)
+            size = _size(node)
+            if place.count is not None:
+                size = f"{dim(place.count)} * {self._base(place)[1]}"
             self.line(
                 f"if (summed || !c.arrays[{i}].local) "
-                f"std::memset({row}, 0, {_size(node)} * sizeof(float));"
+                f"std::memset({self._row(place)}, 0, {size} * sizeof(float));"
             )
         self.close("};")
         self.open("if (c.lengths) {")
@@ -386,9 +403,6 @@ class _Printer:
         self.close()
         self.close()
         self.line(f"if (c.lengths && {apart}) meter.wait(barrier, threads);")
-
-    def _records(self) -> tuple[Node, ...]:
-        return self.plan.graph.output_nodes[len(self.plan.carried) :]
 
     # ---- memory
 
@@ -406,35 +420,14 @@ class _Printer:
     def _row(self, place: Place) -> str:
         """Where row r of a value lies at this step."""
         base, stride = self._base(place)
+        if place.count is not None:
+            return f"{base} + r * {dim(place.count)} * {stride}"
         if place.kind == "array" and place.index < len(self.plan.inputs):
             shift = "" if place.offset.is_zero else f" + {dim(place.offset)}"
             return f"row_of(c.arrays[{place.index}], array{place.index}, ids, r){shift}"
         return f"{base} + r * {stride}"
 
 
-def dim(size: Dim) -> str:
-    """A symbolic size as a C++ expression."""
-    parts = []
-    for name, coefficient in size.terms:
-        text = f"n_{name}"
-        if coefficient.numerator != 1:
-            text = f"{coefficient.numerator} * {text}"
-        if coefficient.denominator != 1:
-            text = f"{text} / {coefficient.denominator}"
-        parts.append(text)
-    if size.constant or not parts:
-        parts.append(str(size.constant))
-    return f"({' + '.join(parts)})"
-
-
 def _size(node: Node) -> str:
-    return dim(node.shape[0]) if node.shape else "1"
-
-
-def _number(value: float) -> str:
-    """A number as a float32 literal; what is beyond float32's range is infinite."""
-    if math.isnan(value):
-        return "std::numeric_limits<float>::quiet_NaN()"
-    if abs(value) >= _BEYOND_FLOAT32:
-        return f"{'-' if value < 0 else ''}std::numeric_limits<float>::infinity()"
-    return f"{float(value)!r}f"
+    """The size of a value, or of each of its rows."""
+    return dim(node.shape[-1]) if node.shape else "1"

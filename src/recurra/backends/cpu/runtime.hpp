@@ -323,6 +323,8 @@ INLINE float max_over(const float *p, long n) {
     return largest;
 }
 
+#include "rows.hpp"
+
 // A matrix [N, K] is packed into panels of PW rows, the last one filled up with zeros.
 constexpr int NV = VL >= 8 ? (VL == 16 ? 4 : 2) : 4;
 constexpr int PW = NV * VL;
@@ -337,6 +339,7 @@ struct Range {  // [first, last)
     Range part(long i, long parts) const {
         return {first + size() * i / parts, first + size() * (i + 1) / parts};
     }
+    Range times(long factor) const { return {first * factor, last * factor}; }
     Range within(long low, long high) const {
         return {first > low ? first : low, last < high ? last : high};
     }

@@ -1,9 +1,14 @@
 """schedule: the order of work inside one step of a loop, for a target with vectors and threads.
 
 A step is a list of phases. A phase runs its products, then for each sequence its elementwise
-groups (all nodes of one size, fused in one pass over the features), what completes its
-concatenations, its reductions, and copies to the outputs.
+groups (all nodes of one size, fused in one pass over the features), its groups over rows, what
+completes its concatenations, its reductions, and copies to the outputs.
 A value lives in registers unless something outside its group reads it.
+
+Rows are a value of two sizes, [N, K]: a vector for each of N rows of a sequence, such as the
+positions of its memory. A group over rows is all that has or reads rows of one shape, fused in one
+pass over them, row by row; what leaves them (a number for each row, a sum of them) is complete
+after it.
 
 Steps run in chunks. Before the steps of a chunk come products for all of them at once, after them
 products and sums over all of them (of what a chunk computes, only what somebody wants leaves it).
@@ -12,22 +17,33 @@ products and sums over all of them (of what a chunk computes, only what somebody
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from recurra.ir import OPS, Dim, Graph, Group, Node
+from recurra.ir import OPS, Dim, Graph, Group, Node, apply, is_matrix, is_rows
+from recurra.ir.dims import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a row of a value lies, from an offset on: in an "array" (one value at every step), in
-    "scratch", or in what is carried from the "previous" step to the "next"."""
+    "scratch", or in what is carried from the "previous" step to the "next".
+
+    Attributes:
+        count: how many rows each sequence has there, one after the other, of a value that has rows;
+            `offset` is then in each of them.
+    """
 
     kind: str
     index: int
     offset: Dim = field(default_factory=Dim)
+    count: Dim | None = None
+
+    def shifted(self, by: Dim) -> "Place":
+        """The place from `by` on."""
+        return replace(self, offset=self.offset + by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """matrix @ operand into a scratch buffer."""
+    """matrix @ operand, or @ each row of it, into a scratch buffer."""
 
     node: Node
     matrix: int
@@ -39,7 +55,7 @@ class Bulk:
     """What is computed for all steps of a chunk at once, from values that are in memory.
 
     With a matrix: matrix @ operand + bias, into an array. Else a sum over all steps and sequences,
-    of operand right^T or, without `right`, of the operand.
+    and over the rows that they have, of operand right^T or, without `right`, of the operand.
     """
 
     node: Node
@@ -60,6 +76,7 @@ class Phase:
 
     products: list[Product] = field(default_factory=list)
     groups: dict[Dim, list[Node]] = field(default_factory=dict)
+    rows: dict[Shape, list[Node]] = field(default_factory=dict)
     gathers: list[tuple[Node, Place]] = field(default_factory=list)
     reductions: list[Node] = field(default_factory=list)
     copies: list[tuple[Node, Place]] = field(default_factory=list)
@@ -76,8 +93,10 @@ class Schedule:
         matrices: matrices of the products, inputs of the graph or transposes of them.
         biases: vectors that products before the steps add.
         sums: what `after` adds up.
+        records: what a step records, among the arrays.
+        totals: sums over time of rows, which each step adds to.
         places: where each value that is in memory lies; a value may be stored to several places.
-        scratch: the size of each scratch buffer's rows.
+        scratch: of each scratch buffer how many rows a sequence has, and their size.
         unit: the one size of all elementwise work, where every product is made of parts of that
             size that are read as such: then features can be shared out, each with all that
             is computed of it. None where they cannot.
@@ -92,9 +111,11 @@ class Schedule:
     before: tuple[Bulk, ...]
     phases: tuple[Phase, ...]
     after: tuple[Bulk, ...]
+    records: tuple[Node, ...]
+    totals: tuple[Node, ...]
     places: dict[Node, Place]
     stores: dict[Node, tuple[Place, ...]]
-    scratch: tuple[Dim, ...]
+    scratch: tuple[tuple[Dim, Dim], ...]
     unit: Dim | None
 
     @property
@@ -136,14 +157,15 @@ def bulk(node: Node, given: Collection[Node]) -> Bulk | None:
         base = matrix.inputs[0] if matrix.op == "transpose" and matrix not in given else matrix
         known = base in given and resolve(operand, given)[0] in given
         return Bulk(node=node, matrix=matrix, operand=operand) if known else None
-    if node.op in ("outer", "total") and all(_is_vector(child, given) for child in node.inputs):
+    if node.op in ("outer", "total") and all(_is_summable(child, given) for child in node.inputs):
         operand, *right = node.inputs
         return Bulk(node=node, operand=operand, right=right[0] if right else None)
     return None
 
 
-def _is_vector(node: Node, given: Collection[Node]) -> bool:
-    return len(node.shape) == 1 and resolve(node, given)[0] in given
+def _is_summable(node: Node, given: Collection[Node]) -> bool:
+    is_vector = len(node.shape) == 1 or is_rows(node.shape)
+    return is_vector and resolve(node, given)[0] in given
 
 
 def resolve(node: Node, given: Collection[Node]) -> tuple[Node, Dim]:
@@ -157,6 +179,24 @@ def resolve(node: Node, given: Collection[Node]) -> tuple[Node, Dim]:
 
 # views, numbers, and transposes, which are a way to read a matrix
 _NOTHING_TO_DO = ("slice", "const", "size", "transpose")
+_PRODUCTS = ("matvec", "rows_product")
+_PUT_TOGETHER = ("concat", "pad", "windows")
+
+
+def rows_shape(node: Node) -> Shape | None:
+    """The shape of the rows that a group over rows computes or reads for `node`; None without."""
+    if OPS[node.op].group is Group.ELEMENTWISE or node.op == "expand":
+        return node.shape if is_rows(node.shape) else None
+    if node.op in ("rows_dot", "weighted_sum", "sum_rows", "max_rows", "sum", "max", "total_time"):
+        return next((child.shape for child in node.inputs if is_rows(child.shape)), None)
+    return None
+
+
+def _is_reduction(node: Node) -> bool:
+    """Whether it is read whole and gives fewer numbers, outside of groups."""
+    return node.op == "overlaps" or (
+        OPS[node.op].group is Group.REDUCTION and rows_shape(node) is None
+    )
 
 
 class _Scheduler:
@@ -172,7 +212,7 @@ class _Scheduler:
         self.nodes = [node for node in graph.nodes() if node.op not in _NOTHING_TO_DO]
         self.given = set(graph.inputs)
         self.phase: dict[Node, int] = {}
-        self.scratch: list[Dim] = []
+        self.scratch: list[tuple[Dim, Dim]] = []
         self.places: dict[Node, Place] = {}
         self.stores: dict[Node, list[Place]] = {}
         self.matrices: list[Node] = []
@@ -183,27 +223,31 @@ class _Scheduler:
         read += [item.right for item in after if item.right is not None]
         given = {*graph.inputs, *(node for node in steps if node.op != "slice")}
         bases = (resolve(node, given)[0] for node in read)
-        inputs = (node for node in (*graph.inputs, *bases) if len(node.shape) < 2)
+        inputs = (node for node in (*graph.inputs, *bases) if not is_matrix(node.shape))
         self.inputs = tuple(n for n in dict.fromkeys(inputs) if n not in steps and n not in carried)
-        recorded = graph.output_nodes[num_next:]
+        extra = graph.output_nodes[num_next:]
+        self.records = tuple(node for node in extra if node.op != "total_time")
+        self.totals = tuple(node for node in extra if node.op == "total_time")
         products = (item.node for item in after if not item.is_sum)
-        self.arrays = (*self.inputs, *made, *recorded, *products)
+        self.arrays = (*self.inputs, *made, *self.records, *products)
         for item in (*before, *after):
             if item.matrix is not None:
                 self._matrix(item.matrix)
         for i, node in enumerate(carried):
-            self.places[node] = Place("previous", i)
+            self.places[node] = _placed("previous", i, node)
         for i, node in enumerate((*self.inputs, *made)):
-            self.places[node] = Place("array", i)
-        first = len(self.inputs) + len(made)
+            self.places[node] = _placed("array", i, node)
+        nexts = enumerate(graph.output_nodes[:num_next])
+        records = enumerate(self.records, start=len(self.inputs) + len(made))
         self.targets = [
-            (node, Place("next", i) if i < num_next else Place("array", first + i - num_next))
-            for i, node in enumerate(graph.output_nodes)
+            *((node, _placed("next", i, node)) for i, node in nexts),
+            *((node, _placed("array", i, node)) for i, node in records),
         ]
 
     def result(self) -> Schedule:
         for node in self.nodes:
             self.phase[node] = self._phase(node)
+        self._put_off_rows()
         self._place_outputs()
         self._place_operands()
         phases = [Phase() for _ in range(max(self.phase.values(), default=-1) + 1)] or [Phase()]
@@ -220,6 +264,8 @@ class _Scheduler:
             after=self.after,
             matrices=tuple(self.matrices),
             phases=tuple(phases),
+            records=self.records,
+            totals=self.totals,
             places=self.places,
             stores={node: tuple(places) for node, places in self.stores.items()},
             scratch=tuple(self.scratch),
@@ -228,7 +274,7 @@ class _Scheduler:
 
     def _unit(self, phases: Sequence[Phase]) -> Dim | None:
         sizes = {size for phase in phases for size in phase.groups}
-        whole_rows = any(p.reductions or p.gathers or p.copies for p in phases)
+        whole_rows = any(p.rows or p.reductions or p.gathers or p.copies for p in phases)
         if len(sizes) != 1 or whole_rows:
             return None
         (unit,) = sizes
@@ -245,13 +291,25 @@ class _Scheduler:
     # ---- when
 
     def _phase(self, node: Node) -> int:
-        if node.op == "matvec":
+        if node.op in _PRODUCTS:
             return self._after(node.inputs[1], 1)
-        if node.op in ("concat", "pad"):
-            return max(self._after(child, 0) for child in node.inputs)
-        if OPS[node.op].group is Group.REDUCTION:
-            return max(self._after(node.inputs[0], 0), 0)
+        if node.op in _PUT_TOGETHER:
+            return max(self._after(child, _is_reduction(child)) for child in node.inputs)
+        if _is_reduction(node):
+            return self._after(node.inputs[0], 0)
         return max((self._reading_phase(node, child) for child in node.inputs), default=0)
+
+    def _put_off_rows(self) -> None:
+        """Rows are computed in the group that reads them first, and so need not be in memory."""
+        last: dict[Node, int] = {}
+        for node in reversed(self.nodes):
+            if node in last and self._is_elementwise(node) and rows_shape(node) is not None:
+                self.phase[node] = last[node]
+            for child in node.inputs:
+                base, _ = resolve(child, self.given)
+                together = self._is_alike(node, child) or node.op in _PUT_TOGETHER
+                latest = self.phase[node] - (not (together or _is_reduction(node)))
+                last[base] = min(latest, last.get(base, latest))
 
     def _after(self, child: Node, gap: int) -> int:
         """The phase from which `child` is complete in memory, plus `gap`."""
@@ -261,22 +319,33 @@ class _Scheduler:
         return 0
 
     def _reading_phase(self, node: Node, child: Node) -> int:
-        base, start = resolve(child, self.given)
+        base, _ = resolve(child, self.given)
         if base not in self.phase:
             return 0
-        in_register = self._is_elementwise(base) and start.is_zero and base.shape == node.shape
-        ready = in_register or base.op == "matvec"
+        ready = self._is_alike(node, child) or base.op in _PRODUCTS
+        if rows_shape(node) is not None:  # groups over rows come after the others
+            ready |= self._is_elementwise(base) and rows_shape(base) is None
         return self.phase[base] + (0 if ready else 1)
+
+    def _is_alike(self, node: Node, child: Node) -> bool:
+        """Whether `node` can read `child` in a register, if both are in one group."""
+        base, start = resolve(child, self.given)
+        wanted = node.shape if rows_shape(node) is None else rows_shape(node)
+        return self._is_elementwise(base) and start.is_zero and base.shape == wanted
 
     def _is_elementwise(self, node: Node) -> bool:
         group = OPS[node.op].group
         return group is Group.ELEMENTWISE or node.op == "expand"
 
+    def _is_in_group(self, node: Node) -> bool:
+        return self._is_elementwise(node) or rows_shape(node) is not None
+
     # ---- where
 
     def _new_scratch(self, node: Node) -> Place:
-        self.scratch.append(_width(node))
-        return Place("scratch", len(self.scratch) - 1)
+        count = node.shape[0] if is_rows(node.shape) else Dim.of(1)
+        self.scratch.append((count, _width(node)))
+        return _placed("scratch", len(self.scratch) - 1, node)
 
     def _store(self, node: Node, place: Place) -> None:
         self.stores.setdefault(node, []).append(place)
@@ -294,21 +363,20 @@ class _Scheduler:
         """Give scratch memory to what is read from outside its group."""
         following = {node: place for node, place in reversed(self.targets) if place.kind == "next"}
         for node in self.nodes:
-            if node.op == "matvec":
+            if node.op in _PRODUCTS:
                 self.places[node] = following.get(node) or self._new_scratch(node)
-            elif OPS[node.op].group is Group.REDUCTION:
+            elif node.op not in (*_PUT_TOGETHER, "total_time") and not self._is_elementwise(node):
                 self.places[node] = self._new_scratch(node)
         for node in reversed(self.nodes):  # a concatenation before its parts
-            if node.op in ("concat", "pad"):
+            if node.op in _PUT_TOGETHER:
                 self._place_concat(node)
         for node in self.nodes:
             for child in node.inputs:
-                base, start = resolve(child, self.given)
+                base, _ = resolve(child, self.given)
                 if base not in self.phase or base in self.places:
                     continue
-                same = start.is_zero and base.shape == node.shape
-                together = self._is_elementwise(node) and self.phase[base] == self.phase[node]
-                if not (same and together):
+                together = self._is_in_group(node) and self.phase[base] == self.phase[node]
+                if not (together and self._is_alike(node, child)):
                     self._store(base, self._new_scratch(base))
         for node, _ in self.targets:
             base, _ = resolve(node, self.given)
@@ -321,12 +389,13 @@ class _Scheduler:
             record = next((p for n, p in self.targets if n is node and p.kind == "array"), None)
             whole = record or self._new_scratch(node)
             self.places[node] = whole
-        at = whole.offset if node.op == "concat" else whole.offset + node.attr("before")
+        if node.op == "windows":
+            return
+        at = Dim() if node.op == "concat" else node.attr("before")
         for part in node.inputs:
-            size = part.shape[0]
             if part in self.phase and self._is_elementwise(part):
-                self._store(part, Place(whole.kind, whole.index, at))
-            at = at + size
+                self._store(part, whole.shifted(at))
+            at = at + _width(part)
 
     # ---- what
 
@@ -336,51 +405,47 @@ class _Scheduler:
         return self.matrices.index(matrix)
 
     def _put(self, node: Node, phase: Phase) -> None:
-        if node.op == "matvec":
+        shape = rows_shape(node)
+        if node.op in _PRODUCTS:
             matrix, operand = node.inputs
             index = self._matrix(matrix)
             phase.products.append(Product(node=node, matrix=index, operand=operand))
-        elif OPS[node.op].group is Group.REDUCTION:
+        elif shape is not None:
+            phase.rows.setdefault(shape, []).append(node)
+        elif _is_reduction(node):
             phase.reductions.append(node)
-        elif node.op not in ("concat", "pad"):
+        elif node.op not in _PUT_TOGETHER:
             phase.groups.setdefault(_width(node), []).append(node)
 
     def _put_copies(self, phases: list[Phase]) -> None:
         """What lies elsewhere than it is wanted: inputs and products in a concatenation, outputs
         that no group stored."""
         for node in self.nodes:
-            if node.op not in ("concat", "pad"):
+            if node.op not in _PUT_TOGETHER:
                 continue
-            whole, at = self.places[node], self.places[node].offset
+            whole, at = self.places[node], Dim()
             phase = phases[self.phase[node]]
+            if node.op == "windows":
+                phase.gathers.append((node, whole))
+                continue
             zeros = [(Dim(), node.attr("before"))] if node.op == "pad" else []
             if node.op == "pad":
-                at = at + node.attr("before")
-                after = node.inputs[0].shape[0] + node.attr("before")
+                at = node.attr("before")
+                after = _width(node.inputs[0]) + node.attr("before")
                 zeros.append((after, node.attr("after")))
             for start, size in zeros:
-                blank = _Zeros.of(size)
+                blank = apply("expand", 0.0, shape=(*node.shape[:-1], size))
                 if not size.is_zero:
-                    phase.gathers.append(
-                        (blank, Place(whole.kind, whole.index, whole.offset + start))
-                    )
+                    phase.gathers.append((blank, whole.shifted(start)))
             for part in node.inputs:
                 if not (part in self.phase and self._is_elementwise(part)):
-                    phase.gathers.append((part, Place(whole.kind, whole.index, at)))
-                at = at + part.shape[0]
+                    phase.gathers.append((part, whole.shifted(at)))
+                at = at + _width(part)
         for node, place in self.targets:
             base, start = resolve(node, self.given)
             stored = place in self.stores.get(base, []) and start.is_zero
             if not stored and self.places.get(node) != place:
                 phases[-1].copies.append((node, place))
-
-
-class _Zeros:
-    @staticmethod
-    def of(size: Dim) -> Node:
-        from recurra.ir import apply
-
-        return apply("expand", 0.0, shape=(size,))
 
 
 def _is_multiple(size: Dim, unit: Dim) -> bool:
@@ -392,5 +457,10 @@ def _is_multiple(size: Dim, unit: Dim) -> bool:
     return factor.denominator == 1 and unit * factor == size
 
 
+def _placed(kind: str, index: int, node: Node) -> Place:
+    return Place(kind, index, count=node.shape[0] if is_rows(node.shape) else None)
+
+
 def _width(node: Node) -> Dim:
-    return node.shape[0] if node.shape else Dim.of(1)
+    """The size of a value, or of each of its rows."""
+    return node.shape[-1] if node.shape else Dim.of(1)

@@ -1,0 +1,55 @@
+"""Compiled loops of cells that read a memory, against the reference in float64."""
+
+import pytest
+import torch
+
+from compiled import Call, compare
+from memory_cells import CELLS, SIZES, everything
+from oracle import Case, fitted
+from recurra import cells
+from recurra.backends.cpu import found_compiler
+from recurra.cells import registry
+from recurra.lang import Cell
+
+pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
+
+WIDE = {"I": 19, "H": 35, "K": 33, "A": 50, "F": 17, "K_u": 33, "C": 33}
+CALLS = {
+    "plain": Call(case=Case(sizes=SIZES)),
+    "whole memories": Call(case=Case(sizes=SIZES, whole_memories=True), inference=True),
+    "ragged": Call(case=Case(sizes=SIZES, T=5, B=4, lengths=(4, 1, 5, 2))),
+    "longest first": Call(case=Case(sizes=SIZES, T=5, B=4, lengths=(5, 4, 2, 1))),
+    "ragged, reverse": Call(case=Case(sizes=SIZES, lengths=(1, 4, 2), reverse=True)),
+    "one of each": Call(case=Case(sizes=SIZES, T=1, B=1, positions=1)),
+    "one sequence, two threads": Call(case=Case(sizes=WIDE, T=5, B=1, positions=9), threads=2),
+    "many sequences": Call(case=Case(sizes=WIDE, T=3, B=9, positions=5), threads=2, chunk_rows=18),
+    "shared columns": Call(
+        case=Case(sizes=WIDE, T=4, B=7, positions=3, lengths=(4, 3, 3, 1, 4, 2, 4)),
+        threads=2,
+        cache_bytes=0,
+        chunk_rows=9,
+    ),
+    "ids": Call(case=Case(sizes=SIZES, ids="embedding", lengths=(2, 4, 1)), inference=True),
+    "all sizes equal": Call(case=Case(T=4, B=4, positions=4, sizes=dict.fromkeys(SIZES, 4))),
+    "low memory": Call(case=Case(sizes=SIZES, lengths=(4, 1, 2)), memory="low"),
+    "bfloat16": Call(case=Case(sizes=WIDE, B=5, lengths=(4, 1, 2, 3, 4)), dtype=torch.bfloat16),
+    "frozen memory": Call(case=Case(sizes=SIZES), frozen=("memory 0", "memory 1")),
+}
+each_cell = pytest.mark.parametrize("of", CELLS, ids=lambda of: of.name)
+
+
+@pytest.mark.medium
+@each_cell
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_equals_the_reference(of: Cell, call: Call) -> None:
+    # that normalises rows of two numbers, which magnifies what is rounded
+    compare(of, call, strict=of is not everything)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", registry.FAMILIES["attention"].split())
+def test_attention_of_the_registry(name: str) -> None:
+    of = cells.get(name)
+    sizes = {**dict.fromkeys(of.size_names, 6), "I": 7, "H": 20}
+    case = Case(T=5, B=3, sizes=sizes, positions=9, lengths=(5, 2, 4))
+    compare(fitted(of, sizes), Call(case=case, threads=2))
