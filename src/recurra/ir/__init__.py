@@ -4,7 +4,9 @@ from recurra.ir.dims import (
     POSITIONS,
     Dim,
     Shape,
+    blocks_of,
     has_positions,
+    has_rows,
     is_matrix,
     is_rows,
     shape_text,
@@ -18,6 +20,7 @@ from recurra.ir.graph import (
     topological,
     use_counts,
 )
+from recurra.ir.matrices import has_own_rows, is_transparent
 from recurra.ir.ops import OPS, Group, Op, apply, const, cotangents, leaf
 from recurra.ir.positions import inside, is_inside
 from recurra.ir.verify import Stage, verify
@@ -33,14 +36,18 @@ __all__ = [
     "Shape",
     "Stage",
     "apply",
+    "blocks_of",
     "const",
     "cotangents",
+    "has_own_rows",
     "has_positions",
+    "has_rows",
     "inside",
     "intern",
     "is_inside",
     "is_matrix",
     "is_rows",
+    "is_transparent",
     "leaf",
     "rebuild",
     "shape_text",

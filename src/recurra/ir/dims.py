@@ -5,7 +5,7 @@ Names that begin with "?" are unknowns, which exist only while a cell is being t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 _NAME = r"[^\W\d]\w*"
@@ -15,10 +15,15 @@ _TERM = re.compile(rf"(?:{_FACTOR})? *(?P<size>\d+|{_NAME})(?: */ *(?P<divisor>\
 
 @dataclass(frozen=True, slots=True)
 class Dim:
-    """A size: `constant` plus the sum of coefficient * name over `terms` (sorted by name)."""
+    """A size: `constant` plus the sum of coefficient * name over `terms` (sorted by name).
+
+    `blocks` is 0, but for the number of rows of a matrix that each sequence has of its own: there
+    it says in how many blocks they lie one below the other. Sums and parts of it are plain sizes.
+    """
 
     terms: tuple[tuple[str, Fraction], ...] = ()
     constant: Fraction = Fraction(0)
+    blocks: int = 0
 
     @staticmethod
     def named(name: str) -> "Dim":
@@ -84,6 +89,10 @@ class Dim:
     def __truediv__(self, divisor: int | Fraction) -> "Dim":
         return self * (Fraction(1) / divisor)
 
+    def in_blocks(self, blocks: int) -> "Dim":
+        """The same number of rows, in so many blocks."""
+        return replace(self, blocks=blocks)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The size names that occur."""
@@ -111,7 +120,7 @@ class Dim:
         total = Dim(constant=self.constant)
         for name, coefficient in self.terms:
             total = total + known.get(name, Dim.named(name)) * coefficient
-        return total
+        return total.in_blocks(self.blocks) if self.blocks else total
 
     def evaluate(self, sizes: Mapping[str, int]) -> int:
         """The number this size is for the given `sizes`.
@@ -172,8 +181,14 @@ POSITIONS = Dim.named("S of the call's memory")
 
 
 def is_rows(shape: Shape) -> bool:
-    """Whether it is that of one vector for each position of a memory, [S, K]."""
-    return len(shape) == 2 and shape[0] == POSITIONS
+    """Whether it is that of rows that each sequence has of its own: one vector for each position of
+    a memory, [S, K], or those of a matrix state, [P, Q]."""
+    return len(shape) == 2 and has_rows(shape)
+
+
+def has_rows(shape: Shape) -> bool:
+    """Whether it is that of such rows, or of a number for each of them, [S] or [P]."""
+    return bool(shape) and (shape[0].blocks > 0 or shape[0] == POSITIONS)
 
 
 def has_positions(shape: Shape) -> bool:
@@ -182,8 +197,13 @@ def has_positions(shape: Shape) -> bool:
 
 
 def is_matrix(shape: Shape) -> bool:
-    """Whether it is that of a matrix, which parameters are."""
-    return len(shape) == 2 and shape[0] != POSITIONS
+    """Whether it is that of a matrix which all sequences share, as parameters are."""
+    return len(shape) == 2 and not has_rows(shape)
+
+
+def blocks_of(shape: Shape) -> int:
+    """In how many blocks rows lie, each beside its own part of a vector; those of a memory in 1."""
+    return shape[0].blocks or 1
 
 
 def shape_text(shape: Shape) -> str:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from recurra.ir import shapes
-from recurra.ir.dims import Dim, Shape, has_positions, is_matrix, is_rows
+from recurra.ir.dims import Dim, Shape, has_rows, is_matrix, is_rows
 from recurra.ir.graph import Node, intern
 
 
@@ -93,11 +93,11 @@ def cotangents(node: Node, d: Node) -> tuple[Node | None, ...]:
 
 
 def _unbroadcast(d: Node, shape: Shape) -> Node:
-    """`d` summed over what a value of `shape` was spread over: features, or rows of a memory."""
+    """`d` summed over what a value of `shape` was spread over: features, or rows."""
     if len(d.shape) <= len(shape) or (is_matrix(d.shape) and shape):
         return d
     if is_rows(d.shape) and len(shape) == 1:
-        return apply("sum" if has_positions(shape) else "sum_rows", d)
+        return apply("sum" if has_rows(shape) else "sum_rows", d)
     total = apply("sum", d)
     return apply("sum", total) if total.shape else total
 

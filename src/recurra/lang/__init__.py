@@ -51,6 +51,7 @@ from recurra.lang.functions import (
 from recurra.lang.functions import (
     sum as sum,
 )
+from recurra.lang.matrices import flatten, outer, rows
 
 __all__ = [
     "Cell",
@@ -65,6 +66,7 @@ __all__ = [
     "exp",
     "expand",
     "expm1",
+    "flatten",
     "floor",
     "gelu",
     "layer_norm",
@@ -76,8 +78,10 @@ __all__ = [
     "mean",
     "minimum",
     "mod",
+    "outer",
     "relu",
     "replace",
+    "rows",
     "sigmoid",
     "sign",
     "silu",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 from recurra.errors import CellError
 from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, verify
 from recurra.lang import numpy_names as numpy_names  # what numpy's functions mean on symbols
+from recurra.lang.arrays import is_array
 from recurra.lang.signature import Heads, Options, Signature, Sizes
-from recurra.lang.symbols import is_array
 from recurra.lang.tracing import trace_equations
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Cell:
         parameters: symbolic shape by name, in the order of the signature: () is a learned scalar.
         constants: the arguments with a default value that is no array.
         arrays: vectors and matrices that are not learned, by name, float64.
-        heads: the number of blocks of each block-diagonal matrix.
+        state_shapes: symbolic shape of each state: one size, or the rows and columns of a matrix.
+        heads: the number of blocks of each block-diagonal matrix, and of matrix states.
         masks: the random masks that a layer draws in training, by name.
         evaluation: the cell with each random mask at its mean; itself, if it has none.
         init: how parameters start, by name: a number, a rule in one word, or a function.
@@ -67,7 +68,10 @@ class Cell:
         traced, self.arrays = trace_equations(self.name, function, signature, options)
         self.equations = verify(traced, Stage.CELL)
         self.parameters = {node.name: node.shape for node in _leaves(self.equations, "parameter")}
-        self.state_sizes = tuple(_size(node) for node in _leaves(self.equations, "state"))
+        self.state_shapes = tuple(
+            node.shape or (Dim.of(1),) for node in _leaves(self.equations, "state")
+        )
+        self.state_sizes = tuple(shape[0] for shape in self.state_shapes)
         self.context_sizes = tuple(_size(node) for node in _leaves(self.equations, "context"))
         self.further_shapes = {node.name: node.shape for node in _leaves(self.equations, "further")}
         self.memory_sizes = tuple(node.shape[1] for node in _leaves(self.equations, "memory"))

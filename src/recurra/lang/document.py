@@ -29,6 +29,7 @@ from recurra.lang.cell import Cell
 from recurra.lang.compose import Values
 from recurra.lang.functions import feature_size, over_memory, windows
 from recurra.lang.masks import KINDS, Mask
+from recurra.lang.matrices import as_vector_of_rows, flatten, outer, over_matrix, rows
 from recurra.lang.products import blocks_product, product
 from recurra.lang.signature import Options
 from recurra.lang.slicing import cut
@@ -37,8 +38,12 @@ from recurra.lang.symbols import (
     as_matrix,
     as_vector,
     elementwise,
+    has_rows,
+    last_size,
     lift,
     over_positions,
+    over_rows,
+    shared_rows,
     trace_of,
 )
 from recurra.lang.trace import Trace
@@ -62,7 +67,10 @@ _NUMBER_OF = {"leaky_relu": ("slope",), "elu": ("alpha",), "clamp": ("lo", "hi")
 _OPERANDS = dict.fromkeys(_UNARY, 1) | dict.fromkeys(_BINARY, 2) | {"where": 3}
 _OPERANDS |= dict.fromkeys(_NUMBER_OF, 1)
 _OVER_MEMORY = {f"positions_{op}": op for op in ("max", "mean", "softmax", "sum")}
+_OF_MATRICES = ("column", "vector", "rows", "flatten", "matrix_rows")
+_OF_MATRICES = (*_OF_MATRICES, "max_rows", "mean_rows", "sum_rows")
 _ROW_PRODUCTS = ("rows_product", "rows_dot", "read")
+_OVER_ROWS = {f"{op}_rows": op for op in ("max", "mean", "sum")}
 _REDUCTIONS = ("max", "mean", "softmax", "sum", "var")
 _LINE = re.compile(r"([a-z_0-9]+)(?:\[([^\[\]\s]*)\])?((?: [^\s\[\]]+)*)")
 _ENTRIES = {
@@ -141,7 +149,8 @@ def _step_line(node: Node, place: Mapping[Node, str]) -> str:
 
 
 def _size_text(dim: Dim) -> str:
-    return str(dim).replace(" ", "")
+    """As a size is written, and of rows behind a ' in how many blocks."""
+    return str(dim).replace(" ", "") + (f"'{dim.blocks}" if dim.blocks else "")
 
 
 def plain_values(constants: Mapping[str, Any]) -> dict[str, Any]:
@@ -386,6 +395,8 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
         return lift(_number(said[0]), trace)
     count = {"expand": 1, "split": 1, "slice": 1, "transpose": 1, "matvec": 2, "blocks_product": 2}
     count |= dict.fromkeys(_REDUCTIONS, 1) | _OPERANDS
+    count |= dict.fromkeys(_OF_MATRICES, 1) | {"outer_vectors": 2}
+    count |= {"columns_read": 2, "times_matrix": 2}
     count |= dict.fromkeys(_OVER_MEMORY, 1) | dict.fromkeys(_ROW_PRODUCTS, 2) | {"neighbours": 1}
     varying = {"concat": len(operands) >= 1, "layer_norm": 1 <= len(operands) <= 3}
     if not varying.get(op, count.get(op) == len(operands)):
@@ -395,7 +406,12 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
         numbers = map(_number, said)
         return elementwise(op, *operands, **dict(zip(keys, numbers, strict=True)))
     match op, said:
-        case (("matvec" | "rows_product" | "rows_dot" | "read"), []):
+        case "rows_dot", [] if over_rows(operands[0]) and not over_positions(operands[0]):
+            return product(*operands).inputs[0]
+        case (
+            ("matvec" | "rows_product" | "rows_dot" | "read" | "columns_read" | "times_matrix"),
+            [],
+        ):
             return product(*operands)
         case "neighbours", [width]:
             return windows(operands[0], _whole(int(width)))
@@ -403,6 +419,22 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
             return over_memory(_OVER_MEMORY[op], operands[0], 0)
         case _, [] if op in _REDUCTIONS and over_positions(operands[0]):
             return over_memory(op, operands[0], -1)
+        case _, [] if op in _REDUCTIONS and over_rows(operands[0]):
+            return _of_rows(op, operands[0])
+        case _, [] if op in _OVER_ROWS:
+            return over_matrix(_OVER_ROWS[op], operands[0], 0)
+        case "column", [blocks]:
+            return outer(operands[0], 1, _whole(int(blocks)))
+        case "outer_vectors", [blocks]:
+            return outer(*operands, _whole(int(blocks)))
+        case "rows", [parts]:
+            return rows(operands[0], _whole(int(parts)))
+        case "flatten", []:
+            return flatten(operands[0])
+        case "vector", [] if operands[0].op in (*_REDUCTIONS, "rows_dot"):
+            return as_vector_of_rows(operands[0])
+        case "matrix_rows", [blocks]:
+            return shared_rows(operands[0], _whole(int(blocks)))
         case "blocks_product", [heads]:
             return blocks_product(operands[0], operands[1], _whole(int(heads)))
         case "transpose", []:
@@ -426,14 +458,21 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
     raise ValueError(f"graph: expected an operation of the language, got {op!r:.80}.")
 
 
+def _of_rows(op: str, symbol: Symbol) -> Symbol:
+    """A reduction over columns: of numbers a scalar, of rows numbers, which `vector` reads."""
+    found = over_matrix(op, symbol, -1)
+    return found.inputs[0] if found.op == "vector" else found
+
+
 def _part(whole: Symbol, parts: int, part: int) -> Symbol:
     """One of the equal parts of a vector, of the rows of a matrix, or of rows over a memory."""
     if not 0 <= part < parts:
         raise ValueError(f"graph: expected one of {parts} parts, got part {part}.")
-    if over_positions(whole):
-        size = feature_size(whole, "split") / parts
+    if has_rows(whole):
+        size = last_size(whole) / parts
         rows_attrs = {"axis": 1, "start": size * part, "size": size}
-        return Symbol(whole.trace, "slice", (whole,), rows_attrs, (POSITIONS, size))
+        shape = ((whole.shape or ())[0], size)
+        return Symbol(whole.trace, "slice", (whole,), rows_attrs, shape)
     is_matrix = len(whole.shape or ()) == 2
     rows, *columns = as_matrix(whole) if is_matrix else (as_vector(whole, "split"),)
     size = rows / parts
@@ -504,9 +543,10 @@ def _decoded(text: str, shape: Shape) -> np.ndarray:
 def _size(text: str) -> Dim:
     if len(text) > 200:
         raise ValueError(f"graph: expected a size, got {text!r:.80}.")
+    text, mark, blocks = text.partition("'")
     dim = Dim.parse(text)
     numbers = [dim.constant, *(coefficient for _, coefficient in dim.terms)]
     largest = max(max(abs(n.numerator), n.denominator) for n in numbers)
     if largest > _MAX_NUMBER or not dim.may_be_positive:
         raise ValueError(f"graph: expected a size, got {text!r:.80}.")
-    return dim
+    return dim.in_blocks(_whole(int(blocks))) if mark else dim

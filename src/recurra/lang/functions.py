@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from recurra.ir import POSITIONS, Dim, shape_text
+from recurra.ir import POSITIONS, Dim, blocks_of, shape_text
+from recurra.lang.matrices import over_matrix, repeated
 from recurra.lang.products import product
 from recurra.lang.slicing import in_sizes
 from recurra.lang.symbols import (
@@ -18,8 +19,11 @@ from recurra.lang.symbols import (
     as_matrix,
     as_vector,
     elementwise,
+    has_rows,
+    last_size,
     lift,
     over_positions,
+    over_rows,
     trace_of,
 )
 
@@ -134,6 +138,8 @@ def _reduction(op: str, v: Any, dim: int) -> Symbol:
     symbol = lift(v, trace)
     if over_positions(symbol):
         return over_memory(op, symbol, dim)
+    if over_rows(symbol):
+        return over_matrix(op, symbol, dim)
     if dim != -1:
         trace.fail(f"{op}: expected dim=-1 (the features), got {dim}. Leave dim out.")
     size = as_vector(symbol, op)
@@ -177,14 +183,10 @@ def windows(v: Any, width: Any) -> Symbol:
     return Symbol(trace, "neighbours", (symbol, trace.inside), {"width": width}, shape)
 
 
-def _features(rows: Symbol) -> Dim:
-    return (rows.shape or (POSITIONS,))[-1]
-
-
 def feature_size(symbol: Symbol, what: str) -> Dim:
-    """The size of a vector, or of each row over a memory."""
-    if over_positions(symbol) and len(symbol.shape or ()) == 2:
-        return _features(symbol)
+    """The size of a vector that goes with one, or with each row of a block of rows."""
+    if has_rows(symbol):
+        return last_size(symbol) * blocks_of(symbol.shape or ())
     return as_vector(symbol, what)
 
 
@@ -265,15 +267,20 @@ def concat(*vectors: Any, dim: int = -1) -> Symbol:
 
 @_language()
 def expand(s: Any, size: str | int | tuple[str | int, ...]) -> Symbol:
-    """A scalar as a vector of a size, "H" or 1, or as a matrix of two, ("H", "I")."""
+    """A scalar as a vector of a size, "H" or 1, or as a matrix of two, ("H", "I").
+
+    Of a vector of n numbers, n being a number, each stands H / n times in a vector of size H.
+    """
     trace = trace_of((s,), "expand")
     symbol = lift(s, trace)
-    if symbol.shape != ():
-        trace.fail(f"expand: expected a scalar, got {symbol.text}. A vector has its size already.")
     try:
         shape = tuple(map(Dim.parse, map(str, size if isinstance(size, tuple) else (size,))))
     except ValueError as error:
         trace.fail(f"expand: {error} Name a size of the cell.")
+    if symbol.shape != ():
+        if len(shape) != 1:
+            trace.fail(f"expand: expected a scalar, got {symbol.text}. Give one size for a vector.")
+        return repeated(symbol, shape[0])
     return Symbol(trace, "expand", (symbol,), {"shape": shape}, shape)
 
 
@@ -285,7 +292,12 @@ def split(v: Any, parts: int | Sequence[int | str], dim: int = -1) -> tuple[Symb
     """
     trace = trace_of((v,), "split")
     symbol = lift(v, trace)
-    if over_positions(symbol) and len(symbol.shape or ()) == 2 and dim == -1:
+    if has_rows(symbol):
+        if dim != -1:
+            trace.fail(
+                f"split: expected dim=-1 (the columns) for {symbol.text}, of which each sequence "
+                f"has its own rows, got {dim!r}. Leave dim out."
+            )
         if isinstance(parts, list | tuple):
             return in_sizes(symbol, parts, 1)
         return _split_rows(symbol, parts)
@@ -321,9 +333,9 @@ def _part_of(symbol: Symbol, whole: Dim, parts: Any) -> Dim:
 
 def _split_rows(symbol: Symbol, parts: Any) -> tuple[Symbol, ...]:
     """The features of each row cut into equal parts."""
-    size = _part_of(symbol, _features(symbol), parts)
+    size = _part_of(symbol, last_size(symbol), parts)
     each = [{"axis": 1, "start": size * i, "size": size} for i in range(parts)]
-    shape = (POSITIONS, size)
+    shape = ((symbol.shape or ())[0], size)
     return tuple(Symbol(symbol.trace, "slice", (symbol,), attrs, shape) for attrs in each)
 
 

@@ -1,6 +1,7 @@
 """Products: of matrices with vectors, matrices and the rows of a memory, and of rows with both."""
 
 from recurra.ir import POSITIONS, Dim, Shape
+from recurra.lang.matrices import is_of_rows, matrix_product
 from recurra.lang.symbols import (
     OPERATORS,
     Symbol,
@@ -21,6 +22,8 @@ def product(left: object, right: object) -> Symbol:
     """Matrix times vector, or matrix times matrix."""
     trace = trace_of((left, right), "@")
     matrix, operand = lift(left, trace), lift(right, trace)
+    if is_of_rows(matrix) or is_of_rows(operand):
+        return matrix_product(matrix, operand)
     if over_positions(matrix) or over_positions(operand):
         return _over_memory(matrix, operand)
     heads = trace.heads.get(matrix.label or "")

@@ -82,9 +82,12 @@ class Signature:
         self._check_options("sizes", options.sizes, known)
         self.init = {**options.init, **options.rules}
         self._check_options("init", self.init, set(self.parameters))
-        self._check_options("heads", options.heads, set(self.parameters))
-        self.sizes = {name: self._size(name, size) for name, size in options.sizes.items()}
+        self._check_options("heads", options.heads, {*self.parameters, *options.states})
         self.heads = {name: self._heads(name, given) for name, given in options.heads.items()}
+        self.sizes = {name: self._size(name, size) for name, size in options.sizes.items()}
+        for state in options.states:
+            if state in self.heads and state not in self.sizes:
+                self.sizes[state] = self._of_state(state, (Dim.named("H"), self._part(state)))
         for name, rule in self.init.items():
             self._check_rule(name, rule)
         self.default_sizes = {
@@ -151,20 +154,38 @@ class Signature:
     def _size(self, name: str, size: Any) -> tuple[Dim, ...]:
         """The shape that `sizes` gives an argument; "1" is a scalar's."""
         if hasattr(self.function, "names_its_values"):  # the shape itself, of a cell that was made
-            return size
+            return self._of_state(name, size)
         parts = size if isinstance(size, tuple) else (size,)
-        matrices = (*self.parameters, *self.options.masks)
+        matrices = (*self.parameters, *self.options.masks, *self.options.states)
         if len(parts) not in ((1, 2) if name in matrices else (1,)):
             self.fail(
-                f"sizes: {name!r} got {size!r}: expected one size, or two for a parameter that is "
-                f"a matrix. Write sizes as 'P' or '4 * H'."
+                f"sizes: {name!r} got {size!r}: expected one size, or two for a parameter or "
+                f"a state that is a matrix. Write sizes as 'P' or '4 * H'."
             )
         dims = tuple(self._dim("sizes", name, part, size) for part in parts)
         if self.options.memory:
             dims = tuple(dim.substitute({"S": POSITIONS}) for dim in dims)
         if name in self.options.memory:
             return (POSITIONS, *dims)
-        return () if dims == (Dim.of(1),) else dims
+        return () if dims == (Dim.of(1),) else self._of_state(name, dims)
+
+    def _of_state(self, name: str, shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
+        """The shape of an argument; a state of two sizes has rows, in as many blocks as heads."""
+        if name not in self.options.states:
+            return shape
+        if len(shape) == 2:
+            return (shape[0].in_blocks(self.heads.get(name, 1)), shape[1])
+        if name in self.heads:
+            self.fail(
+                f"heads: expected a matrix state for {name!r}, got one of size "
+                f"{shape[0] if shape else 1}. Name rows and columns: "
+                f"sizes={{{name!r}: ('H', '{self._part(name)}')}}."
+            )
+        return shape
+
+    def _part(self, name: str) -> Dim:
+        """The size of one head of H."""
+        return Dim.named("H") / self.heads[name]
 
     def _dim(self, option: str, name: str, size: Any, given: Any) -> Dim:
         """A size as it is written: "P", "4 * H", "H/2", 8."""

@@ -15,6 +15,7 @@ from recurra.lang.symbols import (
     decided_shape,
     has_rows,
     over_positions,
+    over_rows,
     whole_matrix,
 )
 
@@ -27,18 +28,21 @@ def sliced(symbol: Symbol, index: object) -> Symbol:
     indices = index if isinstance(index, tuple) else (index,)
     shape = decided_shape(symbol, len(indices))
     wanted = "one index of a vector, one or two of a matrix"
-    if not 1 <= len(indices) <= len(shape) or (over_positions(symbol) and len(indices) == 1):
+    if not 1 <= len(indices) <= len(shape) or (over_rows(symbol) and len(indices) == 1):
         where = " over the positions of a memory" if over_positions(symbol) else ""
-        hint = "Write m[:, :3] for features of each row." if has_rows(symbol) else _FORMS
+        rows = f"Write {symbol.text}[:, :3] for features of each row."
+        hint = rows if has_rows(symbol) else _FORMS
         symbol.trace.fail(
             f"[ ]: expected {wanted}, got {len(indices)} of {symbol.text}, which is "
             f"{'a vector' if len(shape) == 1 else 'a matrix' if shape else 'a scalar'}{where}. "
             f"{hint}"
         )
     if has_rows(symbol) and not _is_whole(indices[0]):
+        of_memory = over_positions(symbol)
+        why = "How many there are each call says anew" if of_memory else "Rows stay together"
         symbol.trace.fail(
-            f"[ ]: expected all positions of {symbol.text}, got {_written(indices[0])}. How many "
-            f"there are each call says anew: write {symbol.text}[:, ...] for features of each."
+            f"[ ]: expected all {'positions' if of_memory else 'rows'} of {symbol.text}, got "
+            f"{_written(indices[0])}. {why}: write {symbol.text}[:, ...] for features of each."
         )
     found = symbol
     for axis, each in enumerate(indices):
@@ -73,7 +77,7 @@ def _along(symbol: Symbol, axis: int, index: object) -> Symbol:
 
 
 def _whole(symbol: Symbol, axis: int) -> Dim:
-    if len(symbol.shape or ()) == 2 and not over_positions(symbol):
+    if len(symbol.shape or ()) == 2 and not over_rows(symbol):
         return whole_matrix(symbol)[axis]
     return (symbol.shape or ())[axis]
 

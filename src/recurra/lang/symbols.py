@@ -7,14 +7,15 @@ matrix (left of @) or a vector (beside a vector).
 
 import difflib
 import inspect
-import math
 from numbers import Real
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
-from recurra.ir import POSITIONS, Dim, Shape, shape_text
+from recurra.ir import POSITIONS, Dim, Shape, blocks_of, has_own_rows, shape_text
+from recurra.lang.arrays import constant_of, is_array, kind_of, numbers_of
+from recurra.lang.beside import HINTS_BESIDE, refuse_rows
 from recurra.lang.instead import INSTEAD
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Where, here
@@ -113,6 +114,8 @@ class Symbol:
     @property
     def T(self) -> "Symbol":  # noqa: N802 - the field's notation
         """The transpose of a matrix."""
+        if has_own_rows(self.shape or ()):
+            return OPERATORS[".T"](self)
         if has_rows(self):
             self._refuse("a matrix", f"The sum of its rows, weighted by a, is a @ {self.text}.")
         rows, columns = whole_matrix(self)
@@ -169,7 +172,7 @@ class Symbol:
     def __rmatmul__(self, other: object) -> "Symbol":
         if not is_array(other):
             self._refuse(
-                f"a parameter left of @, got {_kind(other)} there, and on its right",
+                f"a parameter left of @, got {kind_of(other)} there, and on its right",
                 "Make the matrix an argument of the cell.",
             )
         return OPERATORS["@"](other, self)
@@ -230,7 +233,7 @@ def language_names() -> list[str]:
 
 
 FUNCTIONS: dict[str, Any] = {}
-OPERATORS: dict[str, Any] = {}  # "@" and "[]", filled by `products` and `slicing`
+OPERATORS: dict[str, Any] = {}  # "@", "[]" and ".T", filled by `products`, `slicing`, `matrices`
 TORCH_FUNCTIONS: dict[Any, Any] = {}
 NUMPY_FUNCTIONS: dict[Any, Any] = {}
 
@@ -309,9 +312,14 @@ def over_positions(symbol: Symbol) -> bool:
     return bool(symbol.shape) and symbol.trace.resolve(symbol.shape[0]) == POSITIONS
 
 
+def over_rows(symbol: Symbol) -> bool:
+    """Whether it is rows, of a memory or of a matrix state, or a number for each."""
+    return has_own_rows(symbol.shape or ()) or over_positions(symbol)
+
+
 def has_rows(symbol: Symbol) -> bool:
-    """Whether it is a row for each position of a memory."""
-    return over_positions(symbol) and len(symbol.shape or ()) == 2
+    """Whether it is a row for each position of a memory, or those of a matrix state."""
+    return over_rows(symbol) and len(symbol.shape or ()) == 2
 
 
 def last_size(symbol: Symbol) -> Dim:
@@ -346,6 +354,12 @@ def as_matrix(symbol: Symbol, hint: str = "") -> tuple[Dim, Dim]:
 def as_vector(symbol: Symbol, what: str) -> Dim:
     """The size of a symbol that is used as a vector by `what`."""
     shape = decided_shape(symbol, 1)
+    if has_own_rows(shape):
+        symbol.trace.fail(
+            f"{what}: expected a vector, got {symbol.text} of shape "
+            f"{shape_text(symbol.trace.resolve_shape(shape))}, of rows that each sequence has of "
+            f"its own. Multiply it by a vector, or sum it over rows or columns."
+        )
     if over_positions(symbol):
         symbol.trace.fail(
             f"{what}: expected a vector of features, got {symbol.text} of shape "
@@ -380,71 +394,32 @@ def lift(value: object, trace: Trace) -> Symbol:
     if is_array(value):
         return _array_symbol(value, trace)
     if isinstance(value, Real):
-        return Symbol(trace, "const", (), {"value": _constant(value, trace)}, ())
+        return Symbol(trace, "const", (), {"value": constant_of(value, trace)}, ())
     return trace.fail(
-        f"expected a symbol, a number or an array, got {_kind(value)}. "
+        f"expected a symbol, a number or an array, got {kind_of(value)}. "
         f"Make it an argument of the cell, or a plain number."
     )
-
-
-def is_array(value: object) -> TypeGuard[np.ndarray | torch.Tensor]:
-    """Whether a value is numpy's or torch's array, and not a single number."""
-    return isinstance(value, np.ndarray | torch.Tensor) and value.ndim > 0
 
 
 def _array_symbol(value: np.ndarray | torch.Tensor, trace: Trace) -> Symbol:
     """A constant array: a vector or a matrix that is not learned."""
     if isinstance(value, torch.Tensor) and value.requires_grad:
         trace.fail(
-            f"expected an array that is not learned, got a {_kind(value)} that requires a "
+            f"expected an array that is not learned, got a {kind_of(value)} that requires a "
             f"gradient. Make it an argument of the cell, or take value.detach()."
         )
     array = numbers_of(value)
     if array is None or array.ndim > 2 or not array.size:
         trace.fail(
-            f"expected an array of real numbers, a vector or a matrix, got {_kind(value)} of "
+            f"expected an array of real numbers, a vector or a matrix, got {kind_of(value)} of "
             f"{value.dtype}. Use another."
         )
     if not np.isfinite(array).all():
-        trace.fail(f"expected an array of finite numbers, got nan or inf in {_kind(value)}.")
+        trace.fail(f"expected an array of finite numbers, got nan or inf in {kind_of(value)}.")
     shape = tuple(map(Dim.of, array.shape))
     return trace.named_array(
         value, array, lambda name: Symbol(trace, "input", (), {}, shape, label=name)
     )
-
-
-def numbers_of(value: object) -> np.ndarray | None:
-    """An array as one of its own of float64, which nobody writes to; None of what is no number."""
-    if isinstance(value, torch.Tensor):
-        plain = value.detach().cpu()
-        value = (plain.double() if plain.is_floating_point() else plain).numpy()
-    found = np.array(value)
-    if found.dtype.kind not in "biuf":
-        return None
-    found = found.astype(np.float64)
-    found.setflags(write=False)
-    return found
-
-
-def _kind(value: object) -> str:
-    """A value that is no symbol, in a few words: of an array its shape, not its numbers."""
-    name, shape = type(value).__name__, getattr(value, "shape", None)
-    if isinstance(shape, tuple):
-        return f"{name} of shape {tuple(map(int, shape))}"
-    text = repr(value)
-    return f"{name} {text if len(text) <= 60 else text[:57] + '...'}"
-
-
-def _constant(value: Real, trace: Trace) -> float:
-    """The number that was meant: 1 - 0.95 is 0.05, whatever its last bit is."""
-    try:
-        number = float(value)
-    except OverflowError:
-        trace.fail("expected a number below 1e308, got a larger one. Use a smaller one.")
-    if math.isnan(number):
-        trace.fail("expected a number, got nan. Equations cannot hold nan.")
-    short = float(f"{number:.12g}")
-    return short if short == float(f"{number:.15g}") else number
 
 
 def trace_of(values: tuple[object, ...], function: str) -> Trace:
@@ -471,7 +446,7 @@ _NEUTRAL_NUMBERS = {"mul": 1.0, "add": 0.0}
 def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
     """An operation applied element by element; scalars broadcast."""
     trace = trace_of(values, op)
-    symbols = tuple(lift(value, trace) for value in values)
+    symbols = _beside_own_rows(tuple(lift(value, trace) for value in values))
     if any(s.shape for s in symbols):
         symbols = _spread(op, symbols)
     is_open = any(s.shape is None for s in symbols) and not any(s.shape for s in symbols)
@@ -489,8 +464,8 @@ def _spread(op: str, symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
     A size that is still open is not 1 for it, but that of a bias.
     """
     others = [s for s in symbols if s.shape != () and not _is_one(s)]
-    if not any(map(_is_one, symbols)) or not others or any(map(over_positions, others)):
-        return symbols  # to a number for each position a vector of one is a row
+    if not any(map(_is_one, symbols)) or not others or any(map(over_rows, others)):
+        return symbols  # to a number for each row a vector of one is a row
     sizes = [dim for s in others for dim in s.trace.resolve_shape(s.shape or ())]
     is_open = all(dim.unknowns for dim in sizes)
     if op in ("add", "sub") and is_open and all(s.op == "input" for s in others):
@@ -510,6 +485,28 @@ def number_of(symbol: Symbol) -> Symbol:
     return symbol
 
 
+def _beside_own_rows(symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    """A matrix of parameters beside a matrix state: the same for each sequence."""
+    own = next((s for s in symbols if has_own_rows(s.shape or ()) and has_rows(s)), None)
+    if own is None:
+        return symbols
+    return tuple(as_rows(s, own) if len(s.shape or ()) == 2 else s for s in symbols)
+
+
+def as_rows(symbol: Symbol, like: Symbol) -> Symbol:
+    """A matrix that all sequences share, as the rows that each has of `like`."""
+    if has_rows(symbol):
+        return symbol
+    return shared_rows(symbol, blocks_of(like.shape or ()))
+
+
+def shared_rows(symbol: Symbol, blocks: int) -> Symbol:
+    """A matrix that all sequences share, as rows in so many blocks."""
+    rows, columns = whole_matrix(symbol)
+    shape = (rows.in_blocks(blocks), columns)
+    return Symbol(symbol.trace, "matrix_rows", (symbol,), {"blocks": blocks}, shape)
+
+
 def _common_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     rank = max((len(s.shape) for s in symbols if s.shape is not None), default=1)
     rank = 1 if any(map(has_rows, symbols)) else rank  # what is added to each row
@@ -524,21 +521,26 @@ def _shared_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     rows = [symbol for symbol in wide if has_rows(symbol)]
     if rows:
         return _beside_rows(op, rows[0], wide)
-    vectors = [symbol for symbol in wide if not over_positions(symbol) and _is_vector(symbol)]
-    if op == "mul" and vectors and any(map(over_positions, wide)):  # each number times the vector
-        return (POSITIONS, *(vectors[0].shape or ()))
+    vectors = [symbol for symbol in wide if not over_rows(symbol) and _is_vector(symbol)]
+    numbers = [symbol.shape[:1] for symbol in wide if symbol.shape and over_rows(symbol)]
+    if op == "mul" and vectors and numbers:  # each number times the vector
+        return (*numbers[0], last_size(vectors[0]) / blocks_of(numbers[0]))
     for symbol in wide[1:]:
         _unify_shapes(op, wide[0], symbol)
     return wide[0].shape or () if wide else ()
 
 
 def _beside_rows(op: str, rows: Symbol, wide: list[Symbol]) -> Shape:
-    """That of rows: a vector goes with each row, numbers for each position with all of a row."""
-    trace, size = rows.trace, last_size(rows)
+    """That of rows: a vector goes with each row, numbers for each row with all of it."""
+    trace, whole = rows.trace, rows.shape or ()
     for symbol in wide:
-        shape = symbol.shape or ()
-        if over_positions(symbol) and len(shape) == 1:
+        shape, size = symbol.shape or (), last_size(rows)
+        if over_rows(symbol) and not trace.unify(shape[0], whole[0]):
+            refuse_rows(op, rows, symbol)
+        if over_rows(symbol) and len(shape) == 1:
             continue
+        if not over_rows(symbol):
+            size = size * blocks_of(whole)
         if len(shape) == 2 and not has_rows(symbol):
             trace.fail(
                 f"{SIGNS.get(op, op)}: expected a vector beside the rows {rows.text}, got the "
@@ -549,9 +551,9 @@ def _beside_rows(op: str, rows: Symbol, wide: list[Symbol]) -> Shape:
             trace.fail(
                 f"{SIGNS.get(op, op)}: expected vectors of size {trace.resolve(size)} beside the "
                 f"rows {rows.text}, got {symbol.text} of size {trace.resolve(last_size(symbol))}. "
-                f"Multiply one of them by a matrix, or set sizes={{...}} of the cell."
+                + HINTS_BESIDE[has_own_rows(whole)].format(symbol.text)
             )
-    return rows.shape or ()
+    return whole
 
 
 def _unify_shapes(op: str, a: Symbol, b: Symbol) -> None:

@@ -71,6 +71,8 @@ class Trace:
 
     def unify(self, a: Dim, b: Dim) -> bool:
         """Make the two sizes equal; False if they cannot be."""
+        if a.blocks != b.blocks:
+            return False
         difference = self.resolve(a) - self.resolve(b)
         for name, coefficient in difference.terms:
             if name.startswith("?"):

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from recurra.ir import POSITIONS, Dim, Graph, Node, inside, intern, leaf, shape_text
+from recurra.ir import POSITIONS, Dim, Graph, Node, has_own_rows, inside, intern, leaf, shape_text
+from recurra.lang.arrays import is_array
 from recurra.lang.masks import KINDS
 from recurra.lang.signature import Options, Signature, code_of
 from recurra.lang.symbols import (
     Symbol,
     as_vector,
-    is_array,
     language_names,
     lift,
     number_of,
-    over_positions,
+    over_rows,
 )
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Frames, Where
@@ -34,7 +34,8 @@ def trace_equations(
     name: str, function: Callable[..., Any], signature: Signature, options: Options
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """The graph of a cell's equations, every size in it resolved, and the arrays that it reads."""
-    trace = Trace(name, signature.heads)
+    matrices = {n: count for n, count in signature.heads.items() if n in signature.parameters}
+    trace = Trace(name, matrices)
     arguments, constants = inspect.signature(function).parameters, signature.constants
     trace.taken = {name for name in arguments if not is_array(constants.get(name))}
     trace.parameters = signature.parameters
@@ -72,7 +73,7 @@ def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[
     shapes.update({state: (Dim.named("H"),) for state in options.states})
     shapes.update({name: (trace.unknown(f"context {name}"),) for name in options.context})
     shapes.update({name: (POSITIONS, trace.unknown(f"memory {name}")) for name in options.memory})
-    for name in signature.heads:  # whatever it stands left of, a matrix
+    for name in trace.heads:  # whatever it stands left of, a matrix
         shapes[name] = (trace.unknown(f"the rows of {name}"), trace.unknown(f"a block of {name}"))
     shapes.update(signature.sizes)
     shapes.update({n: tuple(map(Dim.of, array.shape)) for n, array in options.arrays.items()})
@@ -353,16 +354,21 @@ def _resolved(value: Any, trace: Trace) -> Any:
     return trace.resolve_shape(value) if isinstance(value, tuple) else value
 
 
+_OF_THE_VECTOR = "Multiply the vector instead: s * (W @ v)."
+
+
 def _check_matrices(ordered: list[Symbol], varying_leaves: list[Symbol], trace: Trace) -> None:
     """A matrix is made of parameters: time and batch are for vectors and scalars."""
     varying = set(varying_leaves)
     for symbol in ordered:
         if any(child in varying for child in symbol.inputs):
             varying.add(symbol)
-            if len(symbol.shape or ()) > 1 and not over_positions(symbol):
+            if len(symbol.shape or ()) > 1 and not over_rows(symbol):
+                own = has_own_rows(symbol.inputs[0].shape or ())
                 trace.fail(
                     f"expected matrices made of parameters alone, got {symbol.text} of what "
-                    f"changes from step to step. Multiply the vector instead: s * (W @ v).",
+                    f"changes from step to step. "
+                    + ("Put it beside @: S.T @ v." if own else _OF_THE_VECTOR),
                     symbol.where,
                 )
 

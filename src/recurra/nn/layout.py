@@ -30,12 +30,12 @@ class Layout:
         """B; 1 for a sequence without a batch dimension."""
         return self.x.shape[1]
 
-    def outside_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape that the caller gives a tensor which is `shape`, [..., B, S], in here."""
-        return (*shape[:-2], shape[-1]) if self.unbatched else shape
+    def outside_shape(self, shape: tuple[int, ...], batch_dim: int) -> tuple[int, ...]:
+        """The shape that the caller gives a tensor which is `shape` in here."""
+        return (*shape[:batch_dim], *shape[batch_dim + 1 :]) if self.unbatched else shape
 
     def to_internal(self, tensor: Tensor, batch_dim: int) -> Tensor:
-        """A state [L*D, B, S] or context [B, C] of the caller, in the order of `x`."""
+        """A state [L*D, B, ...] or context [B, C] of the caller, in the order of `x`."""
         if self.unbatched:
             return tensor.unsqueeze(batch_dim)
         return self.in_order(tensor, batch_dim)
@@ -85,7 +85,7 @@ class Layout:
         return tensor.transpose(0, 1) if self.batch_first else tensor
 
     def handed_back(self, state: Tensor) -> Tensor:
-        """A final state [L*D, B, S], in the caller's order and with the caller's dimensions."""
+        """A final state [L*D, B, ...], in the caller's order and with the caller's dimensions."""
         if self.unbatched:
             return state.squeeze(1)
         if self.packed is not None and self.packed.unsorted_indices is not None:

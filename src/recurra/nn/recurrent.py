@@ -39,7 +39,8 @@ class Recurrent(CellStack):
         hidden_size: H.
         num_layers: L.
         bidirectional: a second set of cells reads each sequence from its end.
-        batch_first: x and y are [B, T, ...]; states stay [L*D, B, H], as in torch.nn.
+        batch_first: x and y are [B, T, ...]; states stay [L*D, B, H], as in torch.nn, or
+            [L*D, B, P, Q] where one is a matrix.
         dropout: probability of dropping an output feature of all layers but the last, in training.
         backend: "auto", or the name of one; a backend asked for by name is never swapped.
         memory: "low" keeps only the states for the backward pass and computes the rest again, which
@@ -123,7 +124,8 @@ class Recurrent(CellStack):
             x: [T, B, I] features or [T, B] int64 token ids; [B, T, ...] with batch_first; without B
                 for one sequence; or a PackedSequence of either.
             state: [L*D, B, H], ordered layer 0 forward, layer 0 reverse, layer 1 forward and so on;
-                a tuple of them for a cell of several states; None means zeros, or what is learned.
+                [L*D, B, P, Q] of a matrix state; a tuple of them for a cell of several states; None
+                means zeros, or what is learned.
             lengths: [B] integers in 0..T, true steps of each sequence; None means all T. What x
                 holds past them is not looked at, token ids of -100 or NaN included. A sequence
                 of length 0 ends in the state that it starts from.
@@ -204,7 +206,7 @@ class Recurrent(CellStack):
         B = layout.batch_size
         if state is None:
             return self.first_states(B, positions)
-        shapes = tuple(layout.outside_shape(shape) for shape in self.state_shapes(B, positions))
+        shapes = tuple(layout.outside_shape(s, 1) for s in self.state_shapes(B, positions))
         states = checks.checked_states(self.home, state, self.cell.states, shapes)
         return tuple(layout.to_internal(tensor, 1) for tensor in states)
 
@@ -213,7 +215,7 @@ class Recurrent(CellStack):
     ) -> tuple[Tensor, ...]:
         """The caller's context, checked, with a batch dimension and in the order of the batch."""
         B = layout.batch_size
-        shapes = tuple(layout.outside_shape((B, size)) for size in self.context_sizes)
+        shapes = tuple(layout.outside_shape((B, size), 0) for size in self.context_sizes)
         contexts = checks.checked_context(self.home, context, self.cell.context, shapes)
         return tuple(layout.to_internal(tensor, 0) for tensor in contexts)
 

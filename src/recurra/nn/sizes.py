@@ -112,7 +112,8 @@ def check_numbers(where: str, cell: Cell, dtype: torch.dtype) -> None:
 def check_heads(where: str, cell: Cell, sizes: Mapping[str, int]) -> None:
     """Block-diagonal matrices have a whole number of columns in each of their blocks."""
     for name, blocks in cell.heads.items():
-        size = cell.parameters[name][1] * blocks
+        of_states = dict(zip(cell.states, cell.state_shapes, strict=True))
+        size = {**of_states, **cell.parameters}[name][1] * blocks
         if any(other not in sizes for other in size.names):
             continue  # said where all sizes are
         number = size.evaluate(sizes)

@@ -133,7 +133,7 @@ class CellStack(nn.Module):
                 input_size = self.num_directions * output.evaluate(sizes)
 
     def _check_state_sizes(self) -> None:
-        sizes = [size for size in self.cell.state_sizes if size != POSITIONS]
+        sizes = [size for shape in self.cell.state_shapes for size in shape if size != POSITIONS]
         each = [tuple(size.evaluate(s) for size in sizes) for s in self.layer_sizes]
         if POSITIONS in self.cell.state_sizes and self.learned_state:
             raise ValueError(
@@ -192,8 +192,8 @@ class CellStack(nn.Module):
                     parameter = nn.Parameter(torch.empty(numbers, dtype=dtype, device=device))
                     self.register_parameter(_full_name(name, layer, direction), parameter)
                 if self.learned_state:
-                    for name, size in zip(self.cell.states, self.state_sizes(), strict=True):
-                        first = nn.Parameter(torch.zeros(size, dtype=dtype, device=device))
+                    for name, shape in zip(self.cell.states, self.own_shapes(), strict=True):
+                        first = nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
                         self.register_parameter(_first_name(name, layer, direction), first)
 
     def reset_parameters(self) -> None:
@@ -307,19 +307,22 @@ class CellStack(nn.Module):
                 raise checks.wrong_parameter(home, full, parameter, shapes[name])
         return {**parameters, **arrays} if arrays else parameters
 
-    def state_sizes(self, positions: int = 0) -> tuple[int, ...]:
-        """The size of each of the cell's states, where a memory has so many positions."""
+    def own_shapes(self, positions: int = 0) -> tuple[tuple[int, ...], ...]:
+        """The shape of each of the cell's states in one sequence, [S], or [P, Q] of a matrix, where
+        a memory has so many positions."""
         sizes = {**self.layer_sizes[0], **dict.fromkeys(POSITIONS.names, positions)}
-        return tuple(size.evaluate(sizes) for size in self.cell.state_sizes)
+        return tuple(
+            tuple(size.evaluate(sizes) for size in shape) for shape in self.cell.state_shapes
+        )
 
     def state_shapes(self, batch_size: int, positions: int = 0) -> tuple[tuple[int, ...], ...]:
-        """The shape [L*D, B, S] of each of the cell's states."""
+        """The shape of each of the cell's states: [L*D, B, S], or [L*D, B, P, Q] of a matrix."""
         count = self.num_layers * self.num_directions
-        return tuple((count, batch_size, size) for size in self.state_sizes(positions))
+        return tuple((count, batch_size, *shape) for shape in self.own_shapes(positions))
 
     def initial_state(self, batch_size: int = 1, positions: int | None = None) -> State:
-        """The state that sequences start from, zeros or learned: one tensor [L*D, B, H], or a tuple
-        of them for several states.
+        """The state that sequences start from, zeros or learned: one tensor [L*D, B, H], or
+        [L*D, B, P, Q] of a matrix state, or a tuple of them for several states.
 
         Args:
             batch_size: B.
@@ -341,7 +344,9 @@ class CellStack(nn.Module):
                 torch.stack([getattr(self, _first_name(name, *place)) for place in self.places])
                 for name in self.cell.states
             )
-            return tuple(row[:, None].repeat(1, batch_size, 1) for row in rows)
+            return tuple(
+                row[:, None].repeat(1, batch_size, *(1 for _ in row.shape[1:])) for row in rows
+            )
         home = self.home
         return tuple(
             torch.zeros(shape, dtype=home.dtype, device=home.device)

@@ -8,7 +8,7 @@ g * i * (1 - i), into one factor.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from recurra.ir import Dim, Graph, Node, apply, has_positions, is_rows, rebuild, use_counts
+from recurra.ir import Dim, Graph, Node, apply, has_rows, is_rows, rebuild, use_counts
 from recurra.passes.rates import Rate, rates
 from recurra.passes.simplify import cut, join, simplest, zeros
 
@@ -53,7 +53,7 @@ def spread(graph: Graph) -> Graph:
     def rule(node: Node, inputs: tuple[Node, ...]) -> Node:
         if node.op == "mul":
             for whole, other in (inputs, inputs[::-1]):
-                is_vector = len(whole.shape) == 1 and not has_positions(other.shape)
+                is_vector = len(whole.shape) == 1 and not has_rows(other.shape)
                 if whole.op == "concat" and is_vector:
                     return _spread(whole, other)
         return simplest(apply(node.op, *inputs, **dict(node.attrs))) if inputs else node

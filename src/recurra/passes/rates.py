@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import IntEnum
 
-from recurra.ir import Graph, Node, has_positions
+from recurra.ir import Graph, Node, has_own_rows, has_positions
 
 
 class Rate(IntEnum):
@@ -46,11 +46,13 @@ def leaf_rates(graph: Graph) -> dict[Node, Rate]:
 def rates(graph: Graph, given: Mapping[Node, Rate]) -> dict[Node, Rate]:
     """The rate of every node: that of its most frequent input; `given` holds the graph's inputs.
 
-    What the input makes of a memory belongs to the step, which has no rows for all steps at once.
+    What the input makes of a memory belongs to the step, which has no rows for all steps at once;
+    so do the rows of matrices that each sequence has of its own, whatever they are made of.
     """
     found = dict(given)
     for node in graph.nodes():
         rate = max((found[child] for child in node.inputs), default=Rate.ONCE)
         in_loop = rate is Rate.SEQUENCE and has_positions(node.shape)
+        in_loop = in_loop or has_own_rows(node.shape)
         found[node] = Rate.STEP if in_loop else rate
     return found

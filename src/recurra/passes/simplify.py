@@ -5,7 +5,7 @@ Common subexpressions need no rule: nodes are interned, so equal ones are one no
 
 from collections.abc import Callable
 
-from recurra.ir import OPS, Dim, Graph, Group, Node, apply, const, has_positions, rebuild
+from recurra.ir import OPS, Dim, Graph, Group, Node, apply, const, has_rows, rebuild
 
 Rule = Callable[[Node], Node | None]
 
@@ -164,7 +164,7 @@ def _slice(node: Node) -> Node | None:
         return cut(a.inputs[0], axis, a.attr("start") + start, size)
     if a.op == "concat" and a.attr("axis") == axis:
         return _slice_of_concat(a, axis, start, size)
-    if a.op == "expand" and (not a.inputs[0].shape or has_positions(a.inputs[0].shape)):
+    if a.op == "expand" and (not a.inputs[0].shape or has_rows(a.inputs[0].shape)):
         return apply("expand", a.inputs[0], shape=node.shape)
     return None
 
@@ -238,6 +238,15 @@ def _pad(node: Node) -> Node | None:
     return zeros(node.shape) if is_zeros(a) else None
 
 
+_BACK = {"vector": "column", "column": "vector", "flatten": "rows", "rows": "flatten"}
+
+
+def _there_and_back(node: Node) -> Node | None:
+    """The same numbers seen as something else and again as what they were."""
+    (a,) = node.inputs
+    return _shaped(a.inputs[0], node) if a.op == _BACK[node.op] else None
+
+
 _RULES: dict[str, Rule] = {
     "add": _add,
     "sub": _sub,
@@ -252,4 +261,5 @@ _RULES: dict[str, Rule] = {
     "slice": _slice,
     "concat": _concat,
     "pad": _pad,
+    **dict.fromkeys(_BACK, _there_and_back),
 }

@@ -7,7 +7,7 @@ number stands in the box of the operation that reads it. Values keep the names t
 from dataclasses import dataclass, field
 from enum import Enum
 
-from recurra.ir import OPS, Graph, Group, Node, const, is_inside, use_counts
+from recurra.ir import OPS, Graph, Group, Node, const, is_inside, is_transparent, use_counts
 from recurra.show.names import plain_symbol
 from recurra.show.spelling import TextWriter
 
@@ -22,6 +22,9 @@ _SIGNS = {
     "sigmoid": "σ",
     "matvec": "@",
     **dict.fromkeys(("blocks_product", "rows_product", "rows_dot", "weighted_sum", "read"), "@"),
+    "columns_read": "@",
+    "outer_vectors": "⊗",
+    "column": "⊗ 1",
     **{f"positions_{name}": name for name in ("softmax", "sum", "max", "mean")},
     "neighbours": "windows",
     "transpose": "ᵀ",
@@ -90,13 +93,16 @@ class Diagram:
 
 def make_diagram(graph: Graph) -> Diagram:
     """The boxes and arrows of a graph."""
-    diagram, places = Diagram(), dict[Node, int]()
+    diagram, places, graph = Diagram(), dict[Node, int](), _named_through(graph)
     inputs, merged = set(graph.inputs), _merged(graph)
     for node in graph.inputs:
         if not _is_parameter(node) and not is_inside(node):
             places[node] = diagram.add(_input_box(node, graph))
     for node in graph.nodes():
         if node in merged or OPS[node.op].group is Group.LEAF:
+            continue
+        if is_transparent(node):
+            places[node] = _place(node.inputs[0], places, diagram)
             continue
         read = [n for n in _operands(node, merged) if n in inputs or n.op != "const"]
         arrows = [_place(operand, places, diagram) for operand in read]
@@ -111,6 +117,15 @@ def make_diagram(graph: Graph) -> Diagram:
         stop = diagram.add(Box(kind=Kind.OUTPUT, label=label))
         diagram.arrows.append(Arrow(start=start, stop=stop))
     return diagram
+
+
+def _named_through(graph: Graph) -> Graph:
+    """The graph with names of what is no box of its own at what it reads."""
+    names = dict(graph.names)
+    for node, name in graph.names.items():
+        if is_transparent(node) and node not in graph.output_nodes:
+            names.setdefault(node.inputs[0], name)
+    return Graph(inputs=graph.inputs, outputs=graph.outputs, names=names)
 
 
 def _results(graph: Graph) -> tuple[tuple[str, Node], ...]:

@@ -1,6 +1,6 @@
 """A graph for reading: as text, in the language it was written in, or as a paper's LaTeX."""
 
-from recurra.ir import OPS, Graph, Group, Node, is_inside, is_matrix, shape_text
+from recurra.ir import OPS, Graph, Group, Node, blocks_of, is_inside, is_matrix, is_rows, shape_text
 from recurra.show.listing import make_listing
 from recurra.show.names import latex_symbol
 from recurra.show.spelling import LatexWriter, TextWriter
@@ -83,6 +83,8 @@ def inputs_by_kind(graph: Graph) -> list[tuple[str, str, list[str]]]:
         size = shape_text(node.shape)
         if node in blocks:
             size += f" ({blocks[node]} blocks)"
+        elif is_rows(node.shape) and blocks_of(node.shape) > 1:
+            size += f" ({blocks_of(node.shape)} blocks)"
         names.setdefault((_HEADINGS.get(kind, kind), size), []).append(label)
     return [(kind, size, labels) for (kind, size), labels in names.items()]
 

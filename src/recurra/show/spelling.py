@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from recurra.ir import OPS, Dim, Node, Shape
+from recurra.ir import OPS, Dim, Node, Shape, is_transparent
 
 
 class TextWriter:
@@ -27,6 +27,8 @@ class TextWriter:
         """`node` where it is read, in parentheses if it binds less than `needed`."""
         if node in self.labels:
             return self.labels[node]
+        if is_transparent(node):
+            return self.operand(node.inputs[0], needed)
         written = self.value(node)
         return f"({written})" if self._precedence(node) < needed else written
 
@@ -36,6 +38,8 @@ class TextWriter:
             return self._number(node.attr("value"))
         if node.op == "size":
             return str(node.attr("dim"))
+        if is_transparent(node):
+            return self.operand(node.inputs[0])
         template = self._template(node)
         operands = [self._placed(node, place, template) for place in range(len(node.inputs))]
         attrs = {key: self._attribute(value) for key, value in node.attrs}
@@ -89,6 +93,9 @@ class TextWriter:
         if node.op == "clamp":
             bounds = {"min": attrs["lo"], "max": attrs["hi"]}
             return operands + [f"{key}={v!r}" for key, v in bounds.items() if math.isfinite(v)]
+        if node.op in ("column", "outer_vectors"):
+            operands = [*operands, "1"] if node.op == "column" else operands
+            return [*operands, str(attrs["blocks"])] if attrs["blocks"] > 1 else operands
         if node.op == "layer_norm":
             only_bias = attrs["bias"] and not attrs["gain"]
             operands = [operands[0], f"bias={operands[1]}"] if only_bias else operands
@@ -116,7 +123,7 @@ class LatexWriter(TextWriter):
 
     def _precedence(self, node: Node) -> int:
         # a fraction holds together by itself; what a sum sign reaches over is unclear
-        special = {"div": 4, "sum": 0}
+        special = {"div": 4, "sum": 0, "column": 2, "outer_vectors": 2}
         return special[node.op] if node.op in special else super()._precedence(node)
 
     def _needed(self, node: Node, place: int) -> int:

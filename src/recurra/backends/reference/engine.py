@@ -37,7 +37,7 @@ class ReferenceEngine:
 
     def variant(self, x: Tensor, states: tuple[Tensor, ...]) -> bool:
         """Whether the lean plan suits a call."""
-        width = max(state.shape[-1] for state in states)
+        width = max(prod(state.shape[1:]) for state in states)
         return bool(x.shape[0] * x.shape[1] * width > _LEAN_ABOVE)  # symbolic, in a trace
 
     def loops(
@@ -101,7 +101,7 @@ class TorchLoops:
     def _reverse(self, values: Values, call: Call, d_finals: Sequence[Tensor]) -> LoopResult:
         """The loop itself: the cotangents of the first states, and what comes after reads."""
         early_stepped, stepped = self._parts.early_stepped, self._parts.stepped
-        width = max(d.shape[-1] for d in d_finals)
+        width = max(prod(d.shape[1:]) for d in d_finals)
 
         def early(steps: slice) -> Values:
             inputs = early_stepped.inputs

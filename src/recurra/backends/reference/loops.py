@@ -13,7 +13,7 @@ from torch import Tensor
 from recurra.backends.runtime.call import LoopResult, shape_of
 from recurra.backends.runtime.ops import IN_PLACE, kernel, outer
 from recurra.backends.runtime.program import fused_products, number
-from recurra.ir import Graph, Node, has_positions, is_rows, topological
+from recurra.ir import Graph, Node, has_rows, is_rows, topological
 from recurra.passes import FIXED_KINDS
 from recurra.passes.hoist import is_summed_in_loop
 
@@ -235,7 +235,7 @@ class _Printer:
         for i in range(len(self._carried)):
             lines.append(f"    h{i} = c{i}")
             if self._skip:
-                lines.append(f"    c{i} = where(a, c{i}, 0.0)")
+                lines.append(f"    c{i} = where({_mask(self._carried[i])}, c{i}, 0.0)")
         return lines
 
     def _operations(self) -> list[str]:
@@ -266,7 +266,7 @@ class _Printer:
                 self._names[node] = name
                 continue
             in_place = node in places and node.op in IN_PLACE and _has_batch(node)
-            in_place = in_place and not has_positions(node.shape)
+            in_place = in_place and not has_rows(node.shape)
             lines.append(f"{name} = {call}{f', out={places[node]}' if in_place else ''})")
             self._names[node] = name
         return lines
@@ -281,6 +281,8 @@ class _Printer:
             lines.append("if active is not None:")
             lines += [f"    {g} = where({_mask(child)}, {g}, 0.0)" for g, child in pairs]
         call = f"outer({', '.join(own)})" if node.op == "outer" else own[0]
+        if node.op == "total_rows" and _has_batch(node.inputs[0]):
+            call = f"{call}.sum(0)"
         return [*lines, f"{name} = {call}"]
 
     def _turned(self, matrix: Node) -> str:
@@ -312,7 +314,9 @@ class _Printer:
             spread = "" if _has_batch(node) else f".expand_as(c{i})"
             lines.append(f"x{i} = {self._names[node]}{spread}")
         lines.append("if active is not None:")
-        lines += [f"    x{i} = where(a, x{i}, h{i})" for i in range(count)]
+        lines += [
+            f"    x{i} = where({_mask(node)}, x{i}, h{i})" for i, node in enumerate(self._carried)
+        ]
         lines += [f"c{i} = p{i}[t + ahead] = put(p{i}[t + ahead], x{i})" for i in range(count)]
         return lines
 

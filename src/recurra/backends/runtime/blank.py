@@ -76,7 +76,7 @@ class BlankLoops:
         }
         for node, value in zip(states, first, strict=True):
             if node in history:
-                each = (steps, batch, value.shape[-1])
+                each = (steps, batch, *value.shape[1:])
                 records[node] = like.new_empty(each)
                 records[history[node]] = like.new_empty(each)
         carried = [value.new_empty(value.shape) for value in first]

@@ -2,7 +2,8 @@
 
 Values carry time and batch in front: a vector of size H is [H], [B, H] or [T, B, H], a scalar is
 [1], [B, 1] or [T, B, 1], a matrix is [R, C]. Leading dimensions broadcast. Over a memory, numbers
-are [..., S] and rows [..., S, K]; where S is 1 it stands for all positions.
+are [..., S] and rows [..., S, K]; where S is 1 it stands for all positions. The rows of matrices
+that each sequence has of its own are in `blocks`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recurra.ir import OPS, POSITIONS, Group, Node, has_positions, is_rows
+from recurra.backends.runtime import blocks
+from recurra.ir import OPS, Group, Node, blocks_of, has_positions, has_rows, is_rows
 
 Kernel = Callable[..., Tensor]
 Sizes = Mapping[str, int]
@@ -19,16 +21,18 @@ Sizes = Mapping[str, int]
 
 def kernel(node: Node, sizes: Sizes) -> Kernel:
     """The torch function that computes `node` from the values of its inputs."""
-    maker = _MAKERS.get(node.op)
+    maker = blocks.maker(node) or _MAKERS.get(node.op)
     function = maker(node, sizes) if maker is not None else _PLAIN[node.op]
     is_wide = is_rows(node.shape) and OPS[node.op].group is Group.ELEMENTWISE
+    if is_wide and blocks_of(node.shape) > 1:
+        return blocks.on_rows(function, node)
     return _on_rows(function, node) if is_wide else function
 
 
 def _on_rows(function: Kernel, node: Node) -> Kernel:
     """An elementwise function where some operands have no positions, or no features."""
     axes = tuple(
-        None if is_rows(child.shape) else -1 if child.shape in ((), (POSITIONS,)) else -2
+        None if is_rows(child.shape) else -2 if len(child.shape) > has_rows(child.shape) else -1
         for child in node.inputs
     )
 
@@ -105,6 +109,10 @@ def _total(v: Tensor) -> Tensor:
     return v.reshape(-1, v.shape[-1]).sum(0) if v.dim() > 1 else v
 
 
+def _same(v: Tensor) -> Tensor:
+    return v
+
+
 _PLAIN: dict[str, Kernel] = {
     "neg": torch.neg,
     "abs": torch.abs,
@@ -147,6 +155,11 @@ _PLAIN: dict[str, Kernel] = {
     "outer_time": _outer_time,
     "overlaps": _overlaps,
     "outer": outer,
+    "column": _same,
+    "vector": _same,
+    "matrix_rows": _same,
+    "flatten": lambda rows: rows.flatten(-2),
+    "total_rows": lambda rows: rows.reshape(-1, *rows.shape[-2:]).sum(0),
     "total": _total,
     "total_time": lambda v: v.sum(0),
 }
@@ -186,7 +199,7 @@ def _make_max(node: Node, _sizes: Sizes) -> Kernel:
 
 
 def _make_expand(node: Node, sizes: Sizes) -> Kernel:
-    if has_positions(node.shape):
+    if has_rows(node.shape):
         return _spread(node, sizes)
     shape = tuple(dim.evaluate(sizes) for dim in node.shape)
     if len(shape) == 2:
@@ -197,17 +210,24 @@ def _make_expand(node: Node, sizes: Sizes) -> Kernel:
 def _spread(node: Node, sizes: Sizes) -> Kernel:
     """Over positions, and features too, of which there is one; S stays 1."""
     own = node.inputs[0].shape
+    count = 1 if has_positions(node.shape) else node.shape[0].evaluate(sizes)
     if not is_rows(node.shape):
-        return lambda v: v
-    if own and not has_positions(own):
-        return lambda v: v.unsqueeze(-2)
+        return lambda v: v.expand(*v.shape[:-1], count)
+    if own and not has_rows(own):
+        return lambda v: v.unsqueeze(-2).expand(*v.shape[:-1], count, -1)
     size = node.shape[1].evaluate(sizes)
-    return lambda v: v.unsqueeze(-1).expand(*v.shape, size)
+    wide = (lambda v: v.expand(*v.shape[:-1], count)) if not own else (lambda v: v)
+    return lambda v: wide(v).unsqueeze(-1).expand(*wide(v).shape, size)
 
 
 def _make_windows(node: Node, _sizes: Sizes) -> Kernel:
     width = node.attr("width")
     return lambda v: F.pad(v, (width // 2, width // 2)).unfold(-1, width, 1)
+
+
+def _make_rows(node: Node, _sizes: Sizes) -> Kernel:
+    parts = node.attr("parts")
+    return lambda v: v.unflatten(-1, (parts, -1))
 
 
 def _dim(node: Node) -> int:
@@ -258,4 +278,5 @@ _MAKERS: dict[str, Callable[[Node, Sizes], Kernel]] = {
     "slice": _make_slice,
     "windows": _make_windows,
     "pad": _make_pad,
+    "rows": _make_rows,
 }
