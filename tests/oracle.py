@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import over_memory
+import own_rows
 from over_memory import Positions, over, plain, reduction
+from own_rows import Own, own
 from recurra import cells, lang
 from recurra.backends import ReferenceBackend, within_memory
 from recurra.backends.reference import engine
-from recurra.ir import POSITIONS, Dim, is_inside
+from recurra.ir import POSITIONS, Dim, has_own_rows, is_inside
 from recurra.lang import Cell
 from recurra.lang.symbols import language_names
 
@@ -51,6 +53,8 @@ def _where(condition: Tensor, a: Any, b: Any) -> Tensor:
 
 
 def _layer_norm(v: Tensor, gain: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    if isinstance(v, Own):
+        return own_rows.layer_norm(v, gain, bias, eps)
     found = F.layer_norm(plain(v), v.shape[-1:], gain, bias, eps)
     return over(found) if isinstance(v, Positions) else found
 
@@ -63,6 +67,8 @@ def _concat(*vectors: Any) -> Tensor:
 def _split(v: Tensor, parts: Any, dim: int = 0) -> tuple[Tensor, ...]:
     if isinstance(v, Positions):
         return over_memory.split(v, parts)
+    if isinstance(v, Own):
+        return own_rows.split(v, parts)
     if isinstance(parts, list):  # one of them by its name: the rest
         known = [size for size in parts if isinstance(size, int)]
         rest = v.shape[0] - int(np.sum(known))
@@ -104,6 +110,9 @@ IN_TORCH: dict[str, Any] = {
     "max": reduction(torch.amax),
     "softmax": reduction(torch.softmax),
     "windows": over_memory.windows,
+    "outer": own_rows.outer,
+    "rows": own_rows.rows,
+    "flatten": own_rows.flatten,
     "expand": None,  # of which `Eager` has one with its sizes
     "layer_norm": _layer_norm,
     "concat": _concat,
@@ -302,7 +311,7 @@ class Case:
         for name, dims in cell.parameters.items():
             scale = 0.6 if len(dims) < 2 else 1.2 / max(1, shape(dims)[1]) ** 0.5
             parameters[name] = draw(scale, *shape(dims))
-        states = tuple(draw(0.7, self.B, *shape((dim,))) for dim in cell.state_sizes)
+        states = tuple(draw(0.7, self.B, *shape(dims)) for dims in cell.state_shapes)
         context = tuple(draw(0.8, self.B, *shape((dim,))) for dim in cell.context_sizes)
         S = self.positions
         memory = tuple(draw(0.8, self.B, S, *shape((dim,))) for dim in cell.memory_sizes)
@@ -370,9 +379,16 @@ class Eager:
         by_its_text = hasattr(cell.function, "names_its_values") or cell.arrays
         self.function = in_torch(written(cell, self.sizes) if by_its_text else cell.function)
         scope = getattr(self.function, "__globals__", {})
-        scope["expand"] = lambda s, size: torch.full((self.sizes[size],), float(s)).double()
+        scope["expand"] = self._expanded
         self.constants = dict(cell.constants)
         self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
+
+    def _expanded(self, s: Any, size: str) -> Tensor:
+        """A number as a vector, or each of a vector's as often as makes one of the size."""
+        count = Dim.parse(str(size)).evaluate(self.sizes)
+        if isinstance(s, Tensor) and s.dim() == 1:
+            return s.repeat_interleave(count // len(s))
+        return torch.full((count,), float(s)).double()
 
     def run(
         self,
@@ -446,12 +462,11 @@ class Eager:
         index: list[int],
         steps: Any,
     ) -> tuple[dict[int, Tensor], list[Tensor]]:
-        cell, outputs = self.cell, {}
+        cell, outputs, forms = self.cell, {}, [state.shape for state in states]
         for t in steps:
             values: dict[str, Any] = {**self.constants, **fixed}
-            sized = zip(states, cell.state_sizes, strict=True)
-            own = [over(s) if size == POSITIONS else s for s, size in sized]
-            values.update(zip(cell.states, own, strict=True))
+            sized = zip(cell.states, states, cell.state_shapes, strict=True)
+            values |= {n: _as_state(s, shape) for n, s, shape in sized}
             for name, mask in cell.masks.items():
                 if mask.each == "step":
                     values[name] = values[name][t]
@@ -463,16 +478,22 @@ class Eager:
                 values[cell.step] = torch.tensor(float(index[t]), dtype=states[0].dtype)
             for name, heads in cell.heads.items():
                 for each in (name, f"drop_{name}"):  # a mask of its entries too
-                    if each in values:
+                    if each in values and name not in cell.states:
                         values[each] = torch.block_diag(*values[each].chunk(heads))
             for name in self.scalars:
                 values[name] = values[name].reshape(())
             returned = self.function(**values)
             returned = list(returned) if isinstance(returned, tuple | list) else [returned]
-            returned = [plain(value).reshape(-1) for value in _like(returned, states[0])]
-            outputs[t] = returned[0]
-            states = returned[-len(states) :]
+            flat = [own_rows.plain(plain(v)).reshape(-1) for v in _like(returned, states[0])]
+            outputs[t], states = flat[0], flat[-len(states) :]
+            states = [s.reshape(form) for s, form in zip(states, forms, strict=True)]
         return outputs, states
+
+
+def _as_state(state: Tensor, shape: tuple[Dim, ...]) -> Tensor:
+    if has_own_rows(shape):
+        return own(state.reshape(shape[0].blocks, -1, state.shape[-1]))
+    return over(state) if shape[0] == POSITIONS else state
 
 
 def _like(values: list[Any], tensor: Tensor) -> list[Tensor]:

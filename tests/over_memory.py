@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+import own_rows
+from own_rows import Own
+
 _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__)
 
 
@@ -76,6 +79,8 @@ def reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """torch's reduction, over the features of a vector or of each row, or over positions."""
 
     def reduced(v: Tensor, dim: int = -1) -> Tensor:
+        if isinstance(v, Own):
+            return own_rows.reduced(function, v, dim)
         if not isinstance(v, Positions):
             return function(v, dim)
         found = function(plain(v), dim)

@@ -197,7 +197,7 @@ def reproduction(cell: Cell, call: Call) -> str:
 
 def _sizes(cell: Cell, rng: random.Random, choices: tuple[int, ...]) -> dict[str, int]:
     """A number for every size name of the cell, for which all sizes in it are whole."""
-    if re.search(r"split\((?!stack)\w+, 2\)|heads=", source_of(cell)):
+    if re.search(r"split\((?!stack)\w+, 2\)|heads=|rows\(", source_of(cell)):
         choices = tuple(n for n in choices if n % 2 == 0)
     for _ in range(20):
         sizes = {name: rng.choice(choices) for name in cell.size_names}
@@ -271,6 +271,7 @@ class Writer:
         self.parameters: dict[str, tuple[str, ...]] = {}
         self.constants: dict[str, float] = {}
         self.heads: dict[str, int] = {}
+        self.sized: set[str] = set()  # parameters whose sizes are always named
         self.values: dict[str, str] = {}
         self.step = rng.random() < 0.25
         self.output = rng.random() < 0.3
@@ -311,7 +312,7 @@ class Writer:
         """The cell as Python; `explicit` names every size instead of leaving it to inference."""
         sizes = {s: size for s, size in self.state_sizes.items() if size != "H"}
         for name, size in self.parameters.items():
-            if size == ("1",) or (explicit and size):
+            if size == ("1",) or name in self.sized or (explicit and size):
                 sizes[name] = size if len(size) == 2 else size[0]
         sizes |= {name: size for name, size in self.further.items() if size == "1"}
         if explicit:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+import matrix_transcriptions
+
 Parameters = dict[str, Tensor]
 States = tuple[Tensor, ...]
 
@@ -452,3 +454,4 @@ def step_pointer_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor, m: Tensor)
 STEPS: dict[str, Callable[..., States]] = {
     name.removeprefix("step_"): step for name, step in globals().items() if name.startswith("step_")
 }
+STEPS |= matrix_transcriptions.STEPS

@@ -39,7 +39,8 @@ def draw_parameters(cell: Cell) -> Parameters:
 
 
 def draw_states(cell: Cell) -> States:
-    return tuple(random(BATCH, dim.evaluate(SIZES)) for dim in cell.state_sizes)
+    shapes = cell.state_shapes
+    return tuple(random(BATCH, *(dim.evaluate(SIZES) for dim in shape)) for shape in shapes)
 
 
 def draw_further(cell: Cell) -> dict[str, Tensor]:

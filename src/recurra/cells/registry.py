@@ -28,6 +28,9 @@ FAMILIES = {
         "general_attention_lstm location_attention_gru pointer_lstm scaled_dot_attention_gru"
     ),
     "linear": "mingru minlstm qrnn_fo qrnn_ifo rg_lru sru sru_2018 tgru tlstm trnn",
+    "matrices": (
+        "delta_net fast_weights gated_delta_net gla hgrn2 linear_transformer mamba mlstm ntm retnet"
+    ),
     "bases": "lmu",
     "timed": "cfc gru_d ltc ode_rnn phased_lstm time_aware_lstm",
     "torch_notation": (

@@ -49,6 +49,13 @@ def _expand_mean_rows(y: Node) -> Node:
     return apply("div", apply("sum_rows", rows), count)
 
 
+def _expand_repeat(y: Node) -> Node:
+    (v,) = y.inputs
+    numbers = column(v, 1)
+    each = (*numbers.shape, y.attr("shape")[0] / v.shape[0].constant)
+    return apply("flatten", apply("expand", numbers, shape=each))
+
+
 def _expand_columns_read(y: Node) -> Node:
     v, rows = y.inputs
     return apply("weighted_sum", column(v, rows.shape[0].blocks), rows)
@@ -127,6 +134,14 @@ TABLE = [
         text="{0} @ {1}",
         latex="{0} {1}",
         precedence=2,
+    ),
+    Op(
+        name="repeat",  # each of the numbers of a vector, as often as makes one of a size
+        group=Group.COMPOSITE,
+        shape=shapes.given,
+        expand=_expand_repeat,
+        text="expand({0}, {sizes})",
+        latex=r"{0} \otimes \mathbf{{1}}",
     ),
     Op(
         name="mean_rows",  # over the rows of each block

@@ -29,7 +29,7 @@ from recurra.lang.cell import Cell
 from recurra.lang.compose import Values
 from recurra.lang.functions import feature_size, over_memory, windows
 from recurra.lang.masks import KINDS, Mask
-from recurra.lang.matrices import as_vector_of_rows, flatten, outer, over_matrix, rows
+from recurra.lang.matrices import as_vector_of_rows, flatten, outer, over_matrix, repeated, rows
 from recurra.lang.products import blocks_product, product
 from recurra.lang.signature import Options
 from recurra.lang.slicing import cut
@@ -67,7 +67,7 @@ _NUMBER_OF = {"leaky_relu": ("slope",), "elu": ("alpha",), "clamp": ("lo", "hi")
 _OPERANDS = dict.fromkeys(_UNARY, 1) | dict.fromkeys(_BINARY, 2) | {"where": 3}
 _OPERANDS |= dict.fromkeys(_NUMBER_OF, 1)
 _OVER_MEMORY = {f"positions_{op}": op for op in ("max", "mean", "softmax", "sum")}
-_OF_MATRICES = ("column", "vector", "rows", "flatten", "matrix_rows")
+_OF_MATRICES = ("column", "vector", "rows", "flatten", "matrix_rows", "repeat")
 _OF_MATRICES = (*_OF_MATRICES, "max_rows", "mean_rows", "sum_rows")
 _ROW_PRODUCTS = ("rows_product", "rows_dot", "read")
 _OVER_ROWS = {f"{op}_rows": op for op in ("max", "mean", "sum")}
@@ -135,7 +135,7 @@ def _step_line(node: Node, place: Mapping[Node, str]) -> str:
             op, said = "split", [str(parts), str(part)]
         else:
             said = [str(attrs["axis"]), *map(_size_text, (attrs["start"], attrs["size"]))]
-    elif op == "expand":
+    elif op in ("expand", "repeat"):
         said = [_size_text(dim) for dim in attrs["shape"]]
     elif op == "layer_norm":
         said = [repr(attrs["eps"]), *(key for key in ("gain", "bias") if attrs[key])]
@@ -451,6 +451,8 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
             return _part(operands[0], _whole(int(parts)), int(part))
         case "slice", [axis, start, size]:
             return _slice(operands[0], axis, start, _size(size))
+        case "repeat", [size]:
+            return repeated(operands[0], _size(size))
         case "expand", [_, *_]:
             return _expanded(operands[0], tuple(map(_size, said)))
         case "layer_norm", [eps, *flags]:

@@ -74,11 +74,15 @@ def repeated(v: Symbol, size: Dim) -> Symbol:
     if count.names:
         v.trace.fail(
             f"expand: expected a scalar, or a vector of a number of parts, got {v.text} of size "
-            f"{count}. A vector has its size already."
+            f"{count}. " + _HINTS[bool(count.unknowns)]
         )
-    ones = (size / count.constant,)
-    one = Symbol(v.trace, "expand", (lift(1.0, v.trace),), {"shape": ones}, ones)
-    return flatten(outer(v, one))
+    return Symbol(v.trace, "repeat", (v,), {"shape": (size,)}, (size,))
+
+
+_HINTS = {
+    True: "Say of how many parts: sizes={'b': 4}.",
+    False: "A vector has its size already.",
+}
 
 
 def transposed(symbol: Symbol) -> Symbol:

@@ -487,7 +487,7 @@ def number_of(symbol: Symbol) -> Symbol:
 
 def _beside_own_rows(symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
     """A matrix of parameters beside a matrix state: the same for each sequence."""
-    own = next((s for s in symbols if has_own_rows(s.shape or ()) and has_rows(s)), None)
+    own = next((s for s in symbols if has_own_rows(s.shape or ())), None)
     if own is None:
         return symbols
     return tuple(as_rows(s, own) if len(s.shape or ()) == 2 else s for s in symbols)
@@ -521,8 +521,10 @@ def _shared_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     rows = [symbol for symbol in wide if has_rows(symbol)]
     if rows:
         return _beside_rows(op, rows[0], wide)
-    vectors = [symbol for symbol in wide if not over_rows(symbol) and _is_vector(symbol)]
     numbers = [symbol.shape[:1] for symbol in wide if symbol.shape and over_rows(symbol)]
+    own = any(map(has_own_rows, numbers))  # what is no number of rows is a vector then
+    vectors = [s for s in wide if not over_rows(s) and len(s.shape or ()) == 1]
+    vectors = [symbol for symbol in vectors if own or _is_vector(symbol)]
     if op == "mul" and vectors and numbers:  # each number times the vector
         return (*numbers[0], last_size(vectors[0]) / blocks_of(numbers[0]))
     for symbol in wide[1:]:

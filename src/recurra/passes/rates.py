@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import IntEnum
 
-from recurra.ir import Graph, Node, has_own_rows, has_positions
+from recurra.ir import Graph, Node, has_own_rows, has_positions, is_rows
 
 
 class Rate(IntEnum):
@@ -53,6 +53,6 @@ def rates(graph: Graph, given: Mapping[Node, Rate]) -> dict[Node, Rate]:
     for node in graph.nodes():
         rate = max((found[child] for child in node.inputs), default=Rate.ONCE)
         in_loop = rate is Rate.SEQUENCE and has_positions(node.shape)
-        in_loop = in_loop or has_own_rows(node.shape)
+        in_loop = in_loop or (is_rows(node.shape) and has_own_rows(node.shape))
         found[node] = Rate.STEP if in_loop else rate
     return found

@@ -25,6 +25,7 @@ _SIGNS = {
     "columns_read": "@",
     "outer_vectors": "⊗",
     "column": "⊗ 1",
+    "repeat": "⊗ 1",
     **{f"positions_{name}": name for name in ("softmax", "sum", "max", "mean")},
     "neighbours": "windows",
     "transpose": "ᵀ",

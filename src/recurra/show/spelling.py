@@ -45,7 +45,7 @@ class TextWriter:
         attrs = {key: self._attribute(value) for key, value in node.attrs}
         if node.op == "slice":
             return self._sliced(operands[0], bounds_text(node.inputs[0].shape, **dict(node.attrs)))
-        if node.op == "expand":
+        if node.op in ("expand", "repeat"):
             sizes = [str(dim) for dim in node.attr("shape")]
             attrs["sizes"] = repr(tuple(sizes) if len(sizes) > 1 else sizes[0])
         return template.format(*operands, all=", ".join(self._all(node, operands)), **attrs)
@@ -123,7 +123,7 @@ class LatexWriter(TextWriter):
 
     def _precedence(self, node: Node) -> int:
         # a fraction holds together by itself; what a sum sign reaches over is unclear
-        special = {"div": 4, "sum": 0, "column": 2, "outer_vectors": 2}
+        special = {"div": 4, "sum": 0, "column": 2, "outer_vectors": 2, "repeat": 2}
         return special[node.op] if node.op in special else super()._precedence(node)
 
     def _needed(self, node: Node, place: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import inf
+from math import inf, prod
 
 from torch import Tensor
 
