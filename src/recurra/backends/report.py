@@ -204,14 +204,15 @@ def _flops(graphs: Iterable[Graph], sizes: Mapping[str, int]) -> int:
             if node.op in ("rows_dot", "weighted_sum", "outer_time"):
                 total += 2 * _count(rows[0] if rows else node, sizes)
             else:  # of each row
-                total += 2 * _count(matrix, sizes) * (EXAMPLE_POSITIONS if rows else 1)
+                each = rows[0].shape[0].evaluate(sizes) if rows else 1
+                total += 2 * _count(matrix, sizes) * each
     return total
 
 
 def _product(node: Node, sizes: Mapping[str, int], backward: bool) -> str:
     if node.op == "outer":
         is_sum = any(is_rows(child.shape) for child in node.inputs)
-        how = "of all positions, step by step" if is_sum else "one product over all steps"
+        how = "of all rows, step by step" if is_sum else "one product over all steps"
         return f"weight gradient {_shape(node, sizes)}, {how}"
     matrix, operand = node.inputs
     if node.op == "outer_time":

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recurra.backends.cpu.execute import CpuLoops
 from recurra.backends.cpu.loops import CACHE_BYTES
+from recurra.backends.cpu.never import why_never
 from recurra.backends.report import describe_threads
 from recurra.backends.runtime.attempts import Attempts
 from recurra.backends.runtime.backend import PlannedBackend
@@ -109,6 +110,12 @@ class CpuBackend(PlannedBackend):
         instead: tuple[Engine, Callable[[str], None]] | None = None,
         counted: list[CpuLoops] | None = None,
     ) -> None:
+        reason = why_never(cell)
+        if reason:
+            raise BackendError(
+                f"backend 'cpu': expected a cell whose loops are compiled, got {cell.name}: "
+                f"{reason}. Use backend='reference', or 'auto'."
+            )
         engine, or_else = instead or (None, None)
         self.attempts = Attempts(or_else)
         super().__init__(
@@ -118,8 +125,6 @@ class CpuBackend(PlannedBackend):
             instead=None if engine is None else (engine, self.attempts),
         )
 
-
-NO_MEMORIES = "loops of cells that read a memory are not compiled yet"
 
 _DTYPES = (torch.float32, torch.bfloat16)
 
