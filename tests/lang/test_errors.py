@@ -542,10 +542,12 @@ def test_size_that_is_no_size(size: Any) -> None:
 
 
 def test_matrix_size_for_a_state() -> None:
+    """Of two sizes a state is a matrix, which is no output."""
+
     def f(x, h, W):
         return tanh(W @ x + h)
 
-    assert_says(error_of(f, sizes={"h": ("H", "H")}), "expected one size, or two for a parameter")
+    assert_says(error_of(f, sizes={"h": ("H", "H")}), "expected a vector as output")
 
 
 def test_no_state() -> None:

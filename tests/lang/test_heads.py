@@ -57,8 +57,11 @@ def test_blocks_that_do_not_fit() -> None:
 
 
 def test_heads_of_a_state() -> None:
-    with pytest.raises(CellError, match="heads: expected one of R, W, got 'h'"):
+    """It is a matrix then, [H, H / 4]; an input has no heads."""
+    with pytest.raises(CellError, match=r"expected the new state h of shape \[H, H/4\], got \[H\]"):
         defined(blocks, heads={"h": 4})
+    with pytest.raises(CellError, match="heads: expected one of R, W, h, got 'x'"):
+        defined(blocks, heads={"x": 4})
 
 
 def test_a_matrix_is_cut_by_rows() -> None:

@@ -72,11 +72,12 @@ def test_pictures_have_no_box_for_what_is_only_seen_otherwise(of: Cell) -> None:
 def test_torchs_names_mean_the_same() -> None:
     @cell(**MATRIX)
     def in_torch(x, S, W):
-        return torch.matmul(S, W @ x), S + torch.outer(sum(S), W @ x)
+        read = torch.flatten(rows(torch.matmul(S, W @ x), 1))
+        return read, S + torch.outer(sum(S), W @ x)
 
     @cell(**MATRIX)
     def in_ours(x, S, W):
-        return S @ (W @ x), S + outer(sum(S), W @ x)
+        return flatten(rows(S @ (W @ x), 1)), S + outer(sum(S), W @ x)
 
     assert in_torch.equations.outputs == in_ours.equations.outputs
 

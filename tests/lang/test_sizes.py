@@ -389,7 +389,7 @@ def test_a_scalar_may_be_spread(size: Any) -> None:
 def test_a_scalar_is_spread_over_sizes_that_there_are() -> None:
     with pytest.raises(CellError, match="expected sizes that an input, state or parameter has"):
         cell(lambda x, h, W: W @ x + h * sum(expand(1.0, "Q")))
-    with pytest.raises(CellError, match="expand: expected a scalar, got h"):
+    with pytest.raises(CellError, match="expand: expected a scalar, or a vector of a number"):
         cell(lambda x, h, W: W @ x + expand(h, "H"))
     with pytest.raises(CellError, match="expand: expected a size such as 'P'"):
         cell(lambda x, h, W: W @ x + expand(1.0, "H H"))

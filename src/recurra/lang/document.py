@@ -43,6 +43,7 @@ from recurra.lang.symbols import (
     lift,
     over_positions,
     over_rows,
+    row_count,
     shared_rows,
     trace_of,
 )
@@ -426,7 +427,7 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
         case "column", [blocks]:
             return outer(operands[0], 1, _whole(int(blocks)))
         case "outer_vectors", [blocks]:
-            return outer(*operands, _whole(int(blocks)))
+            return outer(operands[0], operands[1], _whole(int(blocks)))
         case "rows", [parts]:
             return rows(operands[0], _whole(int(parts)))
         case "flatten", []:
@@ -473,7 +474,7 @@ def _part(whole: Symbol, parts: int, part: int) -> Symbol:
     if has_rows(whole):
         size = last_size(whole) / parts
         rows_attrs = {"axis": 1, "start": size * part, "size": size}
-        shape = ((whole.shape or ())[0], size)
+        shape = (row_count(whole), size)
         return Symbol(whole.trace, "slice", (whole,), rows_attrs, shape)
     is_matrix = len(whole.shape or ()) == 2
     rows, *columns = as_matrix(whole) if is_matrix else (as_vector(whole, "split"),)

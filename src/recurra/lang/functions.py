@@ -24,6 +24,7 @@ from recurra.lang.symbols import (
     lift,
     over_positions,
     over_rows,
+    row_count,
     trace_of,
 )
 
@@ -335,7 +336,7 @@ def _split_rows(symbol: Symbol, parts: Any) -> tuple[Symbol, ...]:
     """The features of each row cut into equal parts."""
     size = _part_of(symbol, last_size(symbol), parts)
     each = [{"axis": 1, "start": size * i, "size": size} for i in range(parts)]
-    shape = ((symbol.shape or ())[0], size)
+    shape = (row_count(symbol), size)
     return tuple(Symbol(symbol.trace, "slice", (symbol,), attrs, shape) for attrs in each)
 
 

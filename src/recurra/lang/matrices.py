@@ -15,6 +15,7 @@ from recurra.lang.symbols import (
     decided_shape,
     last_size,
     lift,
+    row_count,
     trace_of,
 )
 
@@ -101,8 +102,8 @@ def trace_shape(symbol: Symbol) -> Shape:
 
 def as_vector_of_rows(numbers: Symbol) -> Symbol:
     """A number for each row, as the vector that it is for all else."""
-    shape = (numbers.shape or ())[0].in_blocks(0)
-    return Symbol(numbers.trace, "vector", (numbers,), {}, (shape,))
+    size = row_count(numbers).in_blocks(0)
+    return Symbol(numbers.trace, "vector", (numbers,), {}, (size,))
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def _times_matrix(left: Symbol, right: Symbol) -> Symbol:
             f"@: expected {right.text} with {trace.resolve(size)} rows, right of {left.text}, got "
             f"{trace.resolve(rows_of_right)}. Use another matrix, or set sizes={{...}} of the cell."
         )
-    return Symbol(trace, "times_matrix", (left, right), {}, ((left.shape or ())[0], columns))
+    return Symbol(trace, "times_matrix", (left, right), {}, (row_count(left), columns))
 
 
 # ---- sums ----------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ def over_matrix(op: str, symbol: Symbol, dim: int) -> Symbol:
             f"{op}: expected dim=-1, over the columns of each row of {symbol.text}, got dim=0. "
             f"Write it out with sum and max."
         )
-    columns = (shape[1] * blocks_of(shape),)
+    columns = (last_size(symbol) * blocks_of(shape),)
     return Symbol(trace, f"{op}_rows", (symbol,), {}, columns)
 
 

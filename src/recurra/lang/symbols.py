@@ -327,6 +327,11 @@ def last_size(symbol: Symbol) -> Dim:
     return (symbol.shape or (POSITIONS,))[-1]
 
 
+def row_count(symbol: Symbol) -> Dim:
+    """How many rows it has, or numbers of them."""
+    return (symbol.shape or (POSITIONS,))[0]
+
+
 def _is_vector(symbol: Symbol) -> bool:
     """Whether it has a size of its own, which is not open."""
     shape = symbol.trace.resolve_shape(symbol.shape or ())
@@ -537,7 +542,7 @@ def _beside_rows(op: str, rows: Symbol, wide: list[Symbol]) -> Shape:
     trace, whole = rows.trace, rows.shape or ()
     for symbol in wide:
         shape, size = symbol.shape or (), last_size(rows)
-        if over_rows(symbol) and not trace.unify(shape[0], whole[0]):
+        if over_rows(symbol) and not trace.unify(row_count(symbol), row_count(rows)):
             refuse_rows(op, rows, symbol)
         if over_rows(symbol) and len(shape) == 1:
             continue

@@ -147,11 +147,13 @@ def _outputs(
         if name != "output" and leaves[name].shape == () and shape and len(shape) == 1:
             trace.unify(shape[0], Dim.of(1))
             symbol = number_of(symbol)
-        if name == "output":
-            if symbol.shape is None or len(symbol.shape) > 1:
-                trace.fail(f"expected a vector as output, got {symbol.text}.", where)
-        else:
+        if name != "output":
             _match_state(name, symbol, leaves[name], trace, where)
+        if name == names[0] and (symbol.shape is None or len(symbol.shape) > 1):
+            hint = "Multiply by a vector."
+            if name != "output":
+                hint = "Return an output before the states: output=True."
+            trace.fail(f"expected a vector as output, got {symbol.text}. {hint}", where)
         outputs.append((name, symbol))
     return outputs if options.output else [("output", outputs[0][1]), *outputs]
 

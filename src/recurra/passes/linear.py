@@ -6,14 +6,19 @@ its products leave the loop. States may follow one another: once the values of o
 steps, they count as input for the next.
 """
 
-from recurra.ir import Graph, Node
+from recurra.ir import Graph, Node, has_own_rows
 
 _INDEPENDENT, _LINEAR, _OTHERWISE = range(3)
 
 
 def is_linear(graph: Graph) -> bool:
-    """Whether every state of a cell follows from the input by scans over time."""
+    """Whether every state of a cell follows from the input by scans over time.
+
+    A matrix state does not: a scan would hold a matrix for each step.
+    """
     states = {node.name: node for node in graph.inputs if _is_state(node)}
+    if any(has_own_rows(node.shape) for node in states.values()):
+        return False
     known: set[Node] = set()
     while len(known) < len(states):
         found = {
