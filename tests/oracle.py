@@ -182,7 +182,7 @@ _CORE = {
 }
 
 
-# of whose tests the cases have no memory: all cells whose loops are compiled but those that read one
+# all cells whose loops are compiled but those that read a memory, of which cases have none
 WITHOUT_MEMORY = [
     name for name in cells.names() if not (cells.get(name).memory or why_never(cells.get(name)))
 ]

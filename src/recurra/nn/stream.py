@@ -491,6 +491,8 @@ class Stream:
             return f"backend={self.layer.backend!r} was asked for"
         if self._failure is not None:
             return self._failure
+        if self._memory:
+            return cpu.NO_MEMORIES
         if cpu.why_never(self.layer.cell):
             return cpu.why_never(self.layer.cell)
         for reason in map(what_else, self._called):
