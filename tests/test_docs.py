@@ -4,6 +4,7 @@ import re
 import shlex
 import tomllib
 from glob import glob
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ def test_snippets_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         input_text()
         invoke("train lm --data input.txt --out runs/first")
     run(text, file)
+
+
+def test_what_the_page_on_the_compiler_shows_is_what_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    blocks = re.findall(
+        r"```(python|text)\n(.*?)```", (ROOT / "docs/compiler.md").read_text(), re.S
+    )
+    scope: dict[str, object] = {}
+    for (kind, source), (after, shown) in pairwise(blocks):
+        if kind == "python":
+            exec(source, scope)
+            assert (after, capsys.readouterr().out) == ("text", shown)
 
 
 def test_the_three_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

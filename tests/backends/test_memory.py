@@ -10,7 +10,7 @@ from compiled import Call, compare
 from oracle import Case, assert_same, fitted, registry, results
 from recurra import cells
 from recurra.backends import ReferenceBackend, load
-from recurra.backends.cpu import found_compiler
+from recurra.backends.cpu import TARGET, found_compiler
 from recurra.passes import plan
 
 CASES = {
@@ -45,13 +45,13 @@ def test_the_reference_agrees_with_itself(name: str, ids: str | None) -> None:
 
 @pytest.mark.parametrize("name", cells.names())
 def test_only_states_are_kept(name: str) -> None:
-    program = plan(cells.get(name).equations, wide=False, fused=True, low=True)
+    program = plan(cells.get(name).equations, TARGET, low=True)
     states = {*program.states, *(node for _, node in program.step.graph.outputs)}
     assert set(program.residuals) <= states
 
 
 def test_what_follows_from_little_arithmetic_is_not_kept() -> None:
-    program = plan(cells.lstm.equations, wide=False, fused=True)
+    program = plan(cells.lstm.equations, TARGET)
     kept = [node.op for node in program.residuals]
     assert sorted(kept) == ["add", "input", "input", "sigmoid", "sigmoid", "sigmoid", "tanh"]
 

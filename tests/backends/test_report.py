@@ -8,6 +8,7 @@ from oracle import fitted
 from random_cells import random_call, random_cell
 from recurra import cells
 from recurra.backends import report
+from recurra.backends.cpu import TARGET
 from recurra.lang import Cell
 from recurra.passes import Plan, plan
 
@@ -20,7 +21,7 @@ def _known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(of: Cell) -> Plan:
-    return plan(of.equations, wide=False, fused=True)
+    return plan(of.equations, TARGET)
 
 
 def test_gru_in_words() -> None:

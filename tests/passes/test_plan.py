@@ -1,4 +1,4 @@
-"""hoist, split, adjoint and the plan: what left the loop, and what the loop carries."""
+"""place, cut, adjoint and the plan: what left the loop, and what the loop carries."""
 
 import random
 from collections.abc import Iterable
@@ -13,7 +13,8 @@ from recurra.ir import OPS, Dim, Graph, Group, Node, Stage, apply, leaf, topolog
 from recurra.lang import Cell, cell, concat, cos, layer_norm, sigmoid, tanh
 from recurra.passes import Loop, Plan, forward_graph, plan
 from recurra.passes.adjoint import adjoint, cotangent_of, is_residual, reads
-from recurra.passes.hoist import dependents, hoist, is_summed_in_loop, section, split
+from recurra.passes.cut import Sections, cut, cut_loop, section
+from recurra.passes.place import Target, dependents, is_summed_in_loop, place, place_loop
 from recurra.passes.rates import leaf_rates
 
 H, I = Dim.named("H"), Dim.named("I")  # noqa: E741 - the input size
@@ -21,13 +22,18 @@ X, STATE = leaf("input", "x", (I,)), leaf("state", "h", (H,))
 W, U = leaf("parameter", "W", (H, I)), leaf("parameter", "U", (H, H))
 B = leaf("parameter", "b", (H,))
 
+FUSED = Target(fuses=True, pays_per_operation=False)
 ALL = pytest.mark.parametrize("name", cells.names())
 LEAN = pytest.mark.parametrize("lean", [False, True], ids=["", "lean"])
 
 
 @cache
 def planned(name: str, lean: bool = False) -> Plan:
-    return plan(cells.get(name).equations, lean=lean)
+    return plan(cells.get(name).equations, Target(spares_memory=lean))
+
+
+def sections_of(graph: Graph) -> Sections:
+    return cut(graph, place(graph, leaf_rates(graph), Target()))
 
 
 def products(graph: Graph) -> list[Node]:
@@ -44,7 +50,7 @@ def read_by(products: Iterable[Node]) -> list[str]:
     return [node.name if node.op == "input" else node.op for node in operands]
 
 
-# ---- hoist ---------------------------------------------------------------------------------------
+# ---- cut by rate ---------------------------------------------------------------------------------
 
 
 @pytest.mark.medium
@@ -56,7 +62,7 @@ def test_cell_is_cut_by_rate() -> None:
         return tanh(early + W @ x * cos(t) + U @ h)
 
     graph = forward_graph(f.equations)
-    found = hoist(graph, leaf_rates(graph))
+    found = sections_of(graph)
     V, v = leaf("parameter", "V", (H, Dim.named("C"))), leaf("context", "v", (Dim.named("C"),))
     once = apply("tanh", B)
     early = apply("add", once, apply("matvec", V, v))
@@ -76,7 +82,7 @@ def test_numbers_and_transposes_are_not_carried_between_sections() -> None:
     def f(x, h, W, U):
         return 0.5 * tanh(W @ x) + layer_norm(U.T @ h)
 
-    sections = hoist(graph := forward_graph(f.equations), leaf_rates(graph))
+    sections = sections_of(forward_graph(f.equations))
     assert sections.once.outputs == ()
     assert [node.op for node in sections.sequence.output_nodes] == ["mul"]
     # the size H, the eps and the transpose are at hand in the step itself
@@ -183,11 +189,13 @@ def test_table_needs_the_input_alone() -> None:
     ]
 
 
-# ---- split ---------------------------------------------------------------------------------------
+# ---- loops ---------------------------------------------------------------------------------------
 
 
-def loop_of(graph: Graph, **options: Any) -> Loop:
-    return split(graph, {STATE: "h"}, **options)
+def loop_of(graph: Graph, target: Target | None = None, **options: Any) -> Loop:
+    """A loop that carries the state h."""
+    where = place_loop(graph, [STATE], [graph.output("h")], target or Target(), **options)
+    return cut_loop(graph, {STATE: "h"}, where)
 
 
 @pytest.mark.medium
@@ -210,7 +218,7 @@ def test_lean_split_keeps_elementwise_work_inside() -> None:
     new = apply("mul", factor, apply("add", STATE, apply("matvec", U, seen)))
     graph = Graph(inputs=(STATE, U, B, seen), outputs=(("h", new),))
     assert set(loop_of(graph).before.output_nodes) == {factor, apply("matvec", U, seen)}
-    lean = loop_of(graph, fixed={U, B})
+    lean = loop_of(graph, Target(spares_memory=True), fixed={U, B})
     assert set(lean.before.output_nodes) == {apply("matvec", U, seen), apply("tanh", B)}
 
 
@@ -390,7 +398,7 @@ def test_residuals_are_values_of_the_step(name: str, lean: bool) -> None:
 def check(of: Cell) -> None:
     verify(forward_graph(of.equations), Stage.PRIMITIVE)
     verify(forward_graph(of.equations, wide=False), Stage.PRIMITIVE)
-    for found in (plan(of.equations), plan(of.equations, wide=False, lean=True)):
+    for found in (plan(of.equations), plan(of.equations, FUSED)):
         for part in (found.once, found.context, found.sequence, found.step):
             verify(part.graph, Stage.PRIMITIVE)
             verify(part.adjoint, Stage.BACKWARD)

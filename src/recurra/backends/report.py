@@ -32,10 +32,13 @@ _EXAMPLE = (100, 32)  # steps, sequences
 EXAMPLE_POSITIONS = 32  # of a memory
 _NUMBER_BYTES = 4
 _RATE_SIZE = 768
+_MOST_LINES = 100  # of the table of a plan; unrolled cells have thousands
 
 
 def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
     """What a plan does, section by section, with the sizes put in."""
+    from recurra.backends.table import table  # which loads networkx; nothing else here needs it
+
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
     if cell.memory:
         sizes = {**sizes, **dict.fromkeys(POSITIONS.names, EXAMPLE_POSITIONS)}
@@ -58,6 +61,11 @@ def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
         if entries:
             lines.append(f"  {title}:")
             lines.extend(f"    {entry}" for entry in entries)
+    placed = table(plan)
+    lines.append("  where every value is computed:")
+    lines.extend(f"    {line}" for line in placed[:_MOST_LINES])
+    if len(placed) > _MOST_LINES:
+        lines.append(f"    and {len(placed) - _MOST_LINES} more lines")
     return "\n".join(lines)
 
 

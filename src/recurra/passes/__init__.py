@@ -1,7 +1,8 @@
 """Graph -> graph -> plan: named, pure passes, each checked before and after."""
 
-from recurra.passes.hoist import Loop
+from recurra.passes.cut import Loop, section
 from recurra.passes.linear import is_linear
+from recurra.passes.place import Target, When
 from recurra.passes.plan import Plan, Section, forward_graph, plan
 from recurra.passes.rates import FIXED_KINDS, MASK_KINDS, Rate
 from recurra.passes.step import Step, whole_step
@@ -14,8 +15,11 @@ __all__ = [
     "Rate",
     "Section",
     "Step",
+    "Target",
+    "When",
     "forward_graph",
     "is_linear",
     "plan",
+    "section",
     "whole_step",
 ]

@@ -19,7 +19,7 @@ from recurra.ir import (
     is_rows,
     leaf,
 )
-from recurra.passes.hoist import section
+from recurra.passes.cut import section
 
 Accumulate = Mapping[Node, str | None]
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from recurra.ir import Graph, Node, Stage, leaf, substitute, verify
 from recurra.passes.adjoint import adjoint, cotangent_of, reads
 from recurra.passes.arrange import arrange, spread
+from recurra.passes.cut import Loop, Sections, cut, cut_loop
 from recurra.passes.decompose import decompose
-from recurra.passes.hoist import Loop, Sections, hoist, split
 from recurra.passes.narrow import narrow
+from recurra.passes.place import Target, When, place, place_heads, place_loop, place_tail
 from recurra.passes.products import merge, separate
 from recurra.passes.rates import CONSTANT_KINDS, FIXED_KINDS, LEAF_RATES, Rate, leaf_rates
 from recurra.passes.residuals import recompute
@@ -41,9 +42,12 @@ class Plan:
     """What a backend runs for one cell, whatever the sizes are.
 
     `loop` and `reverse` are the forward and the reverse time loop, each with what runs before and
-    after it for all steps at once. `residuals` are the values of the step that the reverse loop
-    reads. `table`: for token ids the sequence section can run on the vocabulary instead. `low`: the
-    sequence section runs again in the backward pass, so that its values need not be kept.
+    after it; `forward_when` and `backward_when` say when each value is computed. `tail`: for a
+    target that computes in chunks, what follows the steps of the reverse loop through the sequence
+    section, as pairs of a value and its cotangent; None where that section is not reached.
+    `residuals` are the values of the step that the reverse loop reads, `names` what the user called
+    values. `table`: for token ids the sequence section can run on the vocabulary instead. `low`:
+    the sequence section runs again in the backward pass, so that its values need not be kept.
     """
 
     inputs: tuple[Node, ...]
@@ -55,7 +59,11 @@ class Plan:
     step: Section
     loop: Loop
     reverse: Loop
+    forward_when: Mapping[Node, When]
+    backward_when: Mapping[Node, When]
+    tail: tuple[tuple[Node, Node], ...] | None
     residuals: tuple[Node, ...]
+    names: Mapping[Node, str]
     table: bool
     low: bool
 
@@ -64,43 +72,38 @@ class Plan:
         return tuple(node for node in self.inputs if node.attr("kind") == kind)
 
 
-def plan(
-    equations: Graph,
-    *,
-    wide: bool = True,
-    lean: bool = False,
-    fused: bool = False,
-    low: bool = False,
-) -> Plan:
+def plan(equations: Graph, target: Target | None = None, *, low: bool = False) -> Plan:
     """The plan for a cell's equations.
 
     Args:
         equations: as `Cell.equations`.
-        wide: join elementwise siblings into wide operations, for targets that pay per operation.
-        lean: elementwise work goes to the loops unless it can run before the reverse one, so that
-            only products read the values of all steps at once: right when those outgrow the cache.
-        fused: elementwise work stays in the loops altogether, for targets that fuse it.
+        target: what it is planned for; None for one that runs each operation by itself.
         low: keep as little as can be for the backward pass, and compute it again there.
     """
-    graph = forward_graph(equations, wide=wide)
-    sections = hoist(graph, leaf_rates(graph), lean=lean or fused)
+    target = target or Target()
+    graph = forward_graph(equations, wide=target.pays_per_operation)
+    where = place(graph, leaf_rates(graph), target)
+    sections = cut(graph, where)
     states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
     names = tuple(node.name for node in states)
     step = _step_section(sections, states)
-    if fused or low:
+    if target.fuses or low:
         late = sections.sequence.output_nodes
         step = replace(step, adjoint=recompute(step.graph, step.adjoint, late, low=low))
-    in_loop = lean or fused
-    loop = split(
-        step.graph,
-        dict(zip(states, names, strict=True)),
-        late=not in_loop,
-        fixed=_fixed(step.graph, sections) if in_loop else None,
-    )
     carried = {
         cotangent_of(name, step.graph.output(name)): str(step.wanted.index(state))
         for name, state in zip(names, states, strict=True)
     }
+    in_loop = _placed(step.graph, dict(zip(states, names, strict=True)), sections, target)
+    backward = _placed(step.adjoint, carried, sections, target, reverse=True)
+    loop = cut_loop(step.graph, dict(zip(states, names, strict=True)), in_loop)
+    reverse = cut_loop(step.adjoint, carried, backward)
+    sequence = _section(sections.sequence, lambda node: _summed(node, sections, "sequence"))
+    tail = _tail(step, reverse, sequence) if target.chunks_steps else None
+    known = {*equations.inputs, *step.adjoint.inputs, *sequence.adjoint.inputs}
+    known -= set(sequence.seeds)
+    backward |= place_tail([node for _, node in tail or ()], known, backward, target)
+    elsewhere = {*loop.before.inputs, *loop.after.inputs}
     computed = set(step.graph.nodes()) | set(states)
     sequence_leaves = {node for node in sections.sequence.inputs if node.op == "input"}
     return Plan(
@@ -109,15 +112,14 @@ def plan(
         state_names=names,
         once=_section(sections.once, lambda node: None),
         context=_section(sections.context, lambda node: _summed(node, sections, "context")),
-        sequence=_section(sections.sequence, lambda node: _summed(node, sections, "sequence")),
+        sequence=sequence,
         step=step,
         loop=loop,
-        reverse=split(
-            step.adjoint,
-            carried,
-            late=not in_loop,
-            fixed=_fixed(step.adjoint, sections) if fused else None,
-        ),
+        reverse=reverse,
+        forward_when={**where, **in_loop, **place_heads(sections.sequence, elsewhere, target)},
+        backward_when=backward,
+        tail=tail,
+        names=graph.names,
         residuals=tuple(node for node in reads(step.adjoint) if node in computed),
         table=all(leaf.attr("kind") in ("input", *FIXED_KINDS) for leaf in sequence_leaves)
         and not set(sections.sequence.inputs) & set(sections.context.output_nodes),
@@ -125,12 +127,39 @@ def plan(
     )
 
 
+def _placed(
+    graph: Graph,
+    carried: Mapping[Node, str],
+    sections: Sections,
+    target: Target,
+    *,
+    reverse: bool = False,
+) -> dict[Node, When]:
+    """When each value of a loop is computed; see `place_loop`."""
+    names = set(carried.values())
+    next_values = [node for name, node in graph.outputs if name in names]
+    fixed = {node for node in graph.inputs if _is_fixed(node, sections)}
+    return place_loop(graph, carried, next_values, target, fixed=fixed, reverse=reverse)
+
+
+def _tail(step: Section, reverse: Loop, sequence: Section) -> tuple[tuple[Node, Node], ...] | None:
+    """What follows the steps of the reverse loop through the sequence section."""
+    after = {step.wanted[int(name)]: node for name, node in reverse.after.outputs}
+    made = sequence.graph.output_nodes
+    if any(node not in after for node in made):
+        return None
+    seeds = dict(zip(sequence.seeds, (after[node] for node in made), strict=True))
+    linked = substitute(sequence.adjoint, seeds)
+    outputs = [(of, node) for of, node in after.items() if of not in made]
+    return (*outputs, *((sequence.wanted[int(name)], node) for name, node in linked.outputs))
+
+
 def forward_graph(equations: Graph, *, wide: bool = True, in_loop: Rate = Rate.STEP) -> Graph:
     """A cell's equations after every pass that rewrites the forward graph, each checked.
 
     Args:
         equations: as `Cell.equations`.
-        wide: see `plan`.
+        wide: join elementwise siblings into wide operations.
         in_loop: the lowest rate of what the loop will compute.
     """
     verify(equations, Stage.CELL)
@@ -160,11 +189,6 @@ def _rate_of_input(node: Node, sections: Sections) -> Rate:
     if node in set(sections.sequence.output_nodes):
         return Rate.SEQUENCE
     return leaf_rates(Graph(inputs=(node,), outputs=()))[node]
-
-
-def _fixed(graph: Graph, sections: Sections) -> set[Node]:
-    """The inputs of a loop's body that are the same at every step."""
-    return {node for node in graph.inputs if _is_fixed(node, sections)}
 
 
 def _is_fixed(node: Node, sections: Sections) -> bool:

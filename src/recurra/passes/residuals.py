@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from recurra.ir import OPS, Graph, Group, Node, is_rows
 from recurra.passes.adjoint import is_residual
-from recurra.passes.hoist import section
+from recurra.passes.cut import section
 
 # work of about as long as the way of a value to memory and back
 _FUNCTIONS_WORTH_IT = 1

@@ -9,9 +9,12 @@ can still be computed for each token of the vocabulary, and looked up.
 from dataclasses import dataclass
 
 from recurra.ir import Graph, Node
-from recurra.passes.hoist import hoist
+from recurra.passes.cut import cut
+from recurra.passes.place import Target, place
 from recurra.passes.plan import forward_graph
 from recurra.passes.rates import FIXED_KINDS, Rate, leaf_rates
+
+_STREAM = Target(fuses=True, pays_per_operation=False, streams=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +48,7 @@ def whole_step(equations: Graph, *, table: bool = False) -> Step | None:
             that depends on more than the token, such as the context or the index of the step.
     """
     graph = forward_graph(equations, wide=False, in_loop=Rate.STEP if table else Rate.SEQUENCE)
-    sections = hoist(graph, leaf_rates(graph), lean=True, products=table)
+    sections = cut(graph, place(graph, leaf_rates(graph), _STREAM, table=table))
     if table and not _depends_on_token(sections.sequence, sections.context):
         return None
     states = tuple(node for node in graph.inputs if node.attr("kind") == "state")

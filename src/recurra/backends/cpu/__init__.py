@@ -2,6 +2,7 @@
 
 from recurra.backends.cpu.backend import CpuBackend, unsuitable
 from recurra.backends.cpu.compiler import Compiler, found_compiler
+from recurra.backends.cpu.execute import TARGET
 from recurra.backends.cpu.gate import address_of_step, bound
 from recurra.backends.cpu.measure import measure
 from recurra.backends.cpu.never import NO_MEMORIES, why_never
@@ -11,6 +12,7 @@ from recurra.backends.cpu.writing import Writer, Written
 
 __all__ = [
     "NO_MEMORIES",
+    "TARGET",
     "Compiler",
     "CpuBackend",
     "Snapshot",

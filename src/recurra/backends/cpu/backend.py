@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu.execute import CpuLoops
+from recurra.backends.cpu.execute import TARGET, CpuLoops
 from recurra.backends.cpu.loops import CACHE_BYTES
 from recurra.backends.cpu.never import why_never
 from recurra.backends.report import describe_threads
@@ -144,4 +144,4 @@ def unsuitable(x: Tensor, state: Tensor, parameters: Iterable[Tensor] = ()) -> s
 
 @lru_cache(maxsize=512)
 def _plan(cell: Cell, *, low: bool) -> Plan:
-    return plan(cell.equations, wide=False, fused=True, low=low)
+    return plan(cell.equations, TARGET, low=low)

@@ -4,7 +4,7 @@ A loop takes over, for some steps at a time, the products of the input before it
 sums that are the parameters' gradients after them, so that what is between stays in the cache.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,20 @@ from recurra.backends.runtime.execute import accumulate
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.program import Programs
 from recurra.errors import BackendError
-from recurra.ir import POSITIONS, Graph, Node, substitute, topological
-from recurra.passes import Section
-from recurra.passes.hoist import section
+from recurra.ir import POSITIONS, Graph, Node, topological
+from recurra.passes import Section, Target, When
+from recurra.passes.cut import section
 
 _Nodes = tuple[Node, ...]
 
 _NUMBERS = ("const", "size")
+
+
+def _in_chunks(node: Node, given: Collection[Node]) -> bool:
+    return bulk(node, given) is not None
+
+
+TARGET = Target(fuses=True, chunks=_in_chunks, pays_per_operation=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +113,11 @@ class CpuLoops:
         self.heads = self._products_of_input()
         at_every_step = {*self._keeps, *plan.loop.before.inputs, *plan.loop.after.inputs}
         self.looked_up = frozenset(plan.sequence.graph.output_nodes) - at_every_step
-        self._whole_body, self._reverse_heads = self._reverse_parts()
+        # what comes before the reverse loop's steps is computed for some of them at a time
+        given = {*plan.step.adjoint.inputs, *parts.early_fixed.output_nodes}
+        self._reverse_heads = [_as_bulk(n, given) for n in parts.early_stepped.output_nodes]
         self._tails = {table: self._tail(table) for table in (False, True)}
-        self._whole_body = self._with_operands_of_tails()
+        self._reverse_body = self._with_operands_of_tails()
         self._compiled: dict[tuple[Graph, _Nodes, _Nodes, int], CompiledLoop] = {}
         self._asked_before: dict[tuple[bool, frozenset[Node]], _Asked] = {}
         fixed = parts.early_fixed.nodes()
@@ -122,12 +131,9 @@ class CpuLoops:
     # ---- forward -------------------------------------------------------------------------------
 
     def _products_of_input(self) -> dict[Node, Bulk]:
-        plan, graph = self._plan, self._plan.sequence.graph
-        elsewhere = {*plan.loop.before.inputs, *plan.loop.after.inputs}
-        elsewhere |= {child for node in graph.nodes() for child in node.inputs}
-        given = set(graph.inputs)
-        found = {n: bulk(n, given) for n in graph.output_nodes if n not in elsewhere}
-        return {node: item for node, item in found.items() if item is not None}
+        graph, where = self._plan.sequence.graph, self._plan.forward_when
+        heads = [node for node in graph.output_nodes if where[node] is When.BEFORE]
+        return {node: _as_bulk(node, graph.inputs) for node in heads}
 
     def forward(self, values: Values, call: Call, keep: bool) -> LoopResult:
         """See `Loops.forward`."""
@@ -201,25 +207,17 @@ class CpuLoops:
         With a token table that part is not: it runs on the table's rows.
         """
         plan = self._plan
-        after = {plan.step.wanted[int(name)]: n for name, n in plan.reverse.after.outputs}
-        outputs = list(after.items())
-        sequence = plan.sequence
-        made = sequence.graph.output_nodes
-        chained = not table and all(node in after for node in made)
-        if chained:
-            seeds = dict(zip(sequence.seeds, (after[node] for node in made), strict=True))
-            linked = substitute(sequence.adjoint, seeds)
-            outputs = [(of, node) for of, node in outputs if of not in made]
-            outputs += [(sequence.wanted[int(name)], node) for name, node in linked.outputs]
-        given = {*_in_memory(self._whole_body), *self._reads, *self._plan.inputs}
-        found = {node: bulk(node, given) for _, node in outputs}
-        in_loop = {node: item for node, item in found.items() if item is not None}
-        sums = [n for n in self._whole_body.output_nodes if n.op == "outer" and n not in in_loop]
-        rows = (bulk(node, given) for node in sums)
+        chained = not table and plan.tail is not None
+        after = [(plan.step.wanted[int(name)], node) for name, node in plan.reverse.after.outputs]
+        outputs = tuple(after) if table or plan.tail is None else plan.tail
+        body, where = self._parts.reverse_body, plan.backward_when
+        given = {*_in_memory(body), *self._reads, *self._plan.inputs}
+        in_loop = [node for _, node in outputs if where.get(node) is When.AFTER]
+        rows = [node for node in body.output_nodes if where.get(node) is When.AFTER]
         return _Tail(
-            outputs=tuple(outputs),
-            in_loop=in_loop,
-            rows=tuple(item for item in rows if item is not None),
+            outputs=outputs,
+            in_loop={node: _as_bulk(node, given) for node in in_loop},
+            rows=tuple(_as_bulk(node, given) for node in rows if node not in in_loop),
             chained=chained,
         )
 
@@ -236,7 +234,7 @@ class CpuLoops:
         if not self._only_transposes:
             values.update(self._programs.run(self._parts.early_fixed, values))
         asked = self._asked(tail, needed)
-        body = self._whole_body
+        body = self._reverse_body
         read = {*body.inputs, *asked.by_torch.inputs}
         heads = [item for n, item in self.heads.items() if n in read and n not in values]
         loop = self._compiled_loop(
@@ -268,21 +266,9 @@ class CpuLoops:
         left = () if tail.chained else (plan.sequence,)
         return found, (*left, plan.context, plan.once)
 
-    def _reverse_parts(self) -> tuple[Graph, list[Bulk]]:
-        """The reverse loop's body with all that could run before it for every step, but for the
-        products, which do so for some steps at a time."""
-        body, early = self._parts.reverse_body, self._parts.early_stepped
-        known = {*body.inputs, *early.inputs}.difference(early.output_nodes)
-        whole = section(body.output_nodes, known=known, names=body.outputs)
-        given = set(whole.inputs).difference(self._plan.step.seeds[1:])
-        found = [bulk(node, given) for node in whole.nodes() if node.op == "matvec"]
-        heads = [item for item in found if item is not None]
-        known |= {item.node for item in heads}
-        return section(whole.output_nodes, known=known, names=whole.outputs), heads
-
     def _with_operands_of_tails(self) -> Graph:
         """The reverse loop's body, recording also what is summed after its steps."""
-        body = self._whole_body
+        body = self._parts.reverse_body
         known = _in_memory(body)
         items = [b for tail in self._tails.values() for b in (*tail.in_loop.values(), *tail.rows)]
         read = [node for item in items for node in (item.operand, item.right) if node is not None]
@@ -290,7 +276,8 @@ class CpuLoops:
         computed = set(body.nodes()).difference(body.output_nodes)
         missing = [node for node in bases if node in computed]
         more = ((f"operand{i}", node) for i, node in enumerate(missing))
-        own = [(name, node) for name, node in body.outputs if node.op != "outer"]
+        where = self._plan.backward_when
+        own = [(name, n) for name, n in body.outputs if where.get(n) is not When.AFTER]
         return Graph(inputs=body.inputs, outputs=(*own, *more))
 
     def _asked(self, tail: _Tail, needed: frozenset[Node]) -> _Asked:
@@ -300,7 +287,7 @@ class CpuLoops:
             outputs = [(of, node) for of, node in tail.outputs if of in needed]
             in_loop = frozenset(node for _, node in outputs if node in tail.in_loop)
             rest = dict.fromkeys(node for _, node in outputs if node not in in_loop)
-            body = self._whole_body
+            body = self._reverse_body
             known = {*body.inputs, *body.output_nodes, *self._reads, *self._plan.inputs}
             known = {node for node in known if not _is_made_anywhere(node)}
             known.add(self._plan.step.seeds[0])
@@ -315,6 +302,12 @@ class CpuLoops:
                 arrays=in_loop.union(by_torch.inputs),
             )
         return self._asked_before[key]
+
+
+def _as_bulk(node: Node, given: Collection[Node]) -> Bulk:
+    found = bulk(node, set(given))
+    assert found is not None, "it was placed before or after steps because it is one"
+    return found
 
 
 def _is_cotangent(node: Node) -> bool:

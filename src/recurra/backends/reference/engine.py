@@ -13,7 +13,7 @@ from recurra.backends.runtime.program import Programs
 from recurra.backends.watching import outliving
 from recurra.ir import Graph, Node
 from recurra.lang import Cell
-from recurra.passes import Plan, Section, plan
+from recurra.passes import Plan, Section, Target, plan
 
 # a state's numbers over all steps above which fresh memory costs more than calls to torch
 _LEAN_ABOVE = 300_000
@@ -130,4 +130,4 @@ class TorchLoops:
 
 @lru_cache(maxsize=512)
 def _plan(cell: Cell, *, lean: bool, low: bool) -> Plan:
-    return plan(cell.equations, lean=lean, low=low)
+    return plan(cell.equations, Target(spares_memory=lean), low=low)

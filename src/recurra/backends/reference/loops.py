@@ -15,7 +15,7 @@ from recurra.backends.runtime.ops import IN_PLACE, kernel, outer
 from recurra.backends.runtime.program import fused_products, number
 from recurra.ir import Graph, Node, has_rows, is_rows, topological
 from recurra.passes import FIXED_KINDS
-from recurra.passes.hoist import is_summed_in_loop
+from recurra.passes.place import is_summed_in_loop
 
 
 class Record:

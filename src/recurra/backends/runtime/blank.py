@@ -11,7 +11,7 @@ from recurra.backends.runtime.program import Programs
 from recurra.ir import Node, is_matrix
 from recurra.lang import Cell
 from recurra.passes import Plan, Section
-from recurra.passes.hoist import is_summed_in_loop
+from recurra.passes.place import is_summed_in_loop
 
 
 class BlankEngine:

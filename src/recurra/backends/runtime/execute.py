@@ -18,7 +18,7 @@ from recurra.backends.runtime.program import Programs, reads_identity
 from recurra.errors import BackendError
 from recurra.ir import Graph, Node
 from recurra.passes import Section
-from recurra.passes.hoist import section
+from recurra.passes.cut import section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import math
 from recurra.backends.runtime.execute import Bound
 from recurra.ir import Graph, Node
 from recurra.passes import Section
-from recurra.passes.hoist import section
+from recurra.passes.cut import section
 
 _PRODUCTS = ("matvec", "outer", "rows_product", "rows_dot", "weighted_sum", "outer_time")
 

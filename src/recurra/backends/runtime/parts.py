@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from recurra.ir import Graph, Node, apply
 from recurra.passes import Plan, Section
-from recurra.passes.hoist import dependents, section
+from recurra.passes.cut import section
+from recurra.passes.place import dependents
 from recurra.passes.rates import LEAF_RATES, Rate
 
 

@@ -10,7 +10,7 @@ from recurra.backends.runtime.call import Values
 from recurra.backends.runtime.ops import Kernel, Sizes, kernel
 from recurra.backends.watching import outliving
 from recurra.ir import Graph, Node, use_counts
-from recurra.passes.hoist import section
+from recurra.passes.cut import section
 
 
 class Program:
