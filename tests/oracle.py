@@ -115,6 +115,11 @@ IN_TORCH: dict[str, Any] = {
     "rows": own_rows.rows,
     "flatten": own_rows.flatten,
     "expand": None,  # of which `Eager` has one with its sizes
+    "eye": None,
+    "diag": torch.diag,
+    "inverse": torch.linalg.inv,
+    "solve": torch.linalg.solve,
+    "matrix_exp": torch.linalg.matrix_exp,
     "layer_norm": _layer_norm,
     "concat": _concat,
     "split": _split,
@@ -383,15 +388,19 @@ class Eager:
         self.function = in_torch(written(cell, self.sizes) if by_its_text else cell.function)
         scope = getattr(self.function, "__globals__", {})
         scope["expand"] = self._expanded
+        scope["eye"] = lambda size: torch.eye(self._number(size), dtype=torch.float64)
         self.constants = dict(cell.constants)
         self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
 
     def _expanded(self, s: Any, size: str) -> Tensor:
         """A number as a vector, or each of a vector's as often as makes one of the size."""
-        count = Dim.parse(str(size)).evaluate(self.sizes)
+        count = self._number(size)
         if isinstance(s, Tensor) and s.dim() == 1:
             return s.repeat_interleave(count // len(s))
-        return torch.full((count,), float(s)).double()
+        return torch.ones(count, dtype=torch.float64) * s
+
+    def _number(self, size: str | int) -> int:
+        return Dim.parse(str(size)).evaluate(self.sizes)
 
     def run(
         self,

@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 import recurra.lang
 from compiled import DTYPES, Call
 from oracle import Case
+from random_parts import Parts
 from recurra import cells, compose
 from recurra.errors import CellError
 from recurra.ir import POSITIONS
@@ -262,7 +263,7 @@ def define(source: str) -> Cell:
     return cell
 
 
-class Writer:
+class Writer(Parts):
     """Writes one cell; remembers what has been defined and of which size it is ("1": a scalar)."""
 
     def __init__(self, rng: random.Random) -> None:
@@ -301,7 +302,7 @@ class Writer:
             self.lines.append(f"when = {rng.choice(_SCALARS_OF_STEP)}")
             self.values["when"] = "1"
         for _ in range(rng.randint(1, 11)):
-            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 1, 2.5, 1.5))[0]()
+            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 1, 2.5, 1.5, 1))[0]()
         self._return()
         used = set(re.findall(r"\w+", " ".join((*self.lines, *self.returned))))
         self.parameters = {n: size for n, size in self.parameters.items() if n in used}
@@ -348,6 +349,7 @@ class Writer:
             self._multiplicative,
             self._scalar,
             self._constant_array,
+            self._of_parameters,
         )
 
     def _return(self) -> None:
@@ -538,21 +540,6 @@ class Writer:
         if other is not None:
             extra = f", {self._of_size('1')}" if self.rng.random() < 0.3 else ""
             self._assign(size, f"mean(concat({a}, {other}{extra})) * {a}")
-
-    def _sliced(self, a: str, size: str) -> None:
-        """Parts of a vector by known bounds, unequal ones, and one number of it."""
-        form = self.rng.choice(
-            (
-                "concat({0}[1:], {0}[:1])",
-                "concat({0}[-1:], {0}[:-1]) * {0}[0]",
-                "{0}[:1] * {1}",
-                "concat(*split({0}, [1, '{2}'])[::-1])",
-                "{0}[-1] + {1}[:1] * {0}",
-            )
-        )
-        rest = "3" if size == "4" else f"{size} - 1"
-        text = form.format(a, self._of_size(size), rest)
-        self._assign(size, self._squashed(text))
 
     def _matrix_product(self) -> None:
         """(V @ W.T) @ v: a product of matrices is computed once a call."""

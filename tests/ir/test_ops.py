@@ -121,6 +121,14 @@ EVALUATE: dict[str, Callable[..., Tensor]] = {
     "elu": lambda node, v: F.elu(v, node.attr("alpha")),
     "gelu": _plain(F.gelu),
     "silu": _plain(F.silu),
+    "matrix_softmax": _plain(lambda m: torch.softmax(m, -1)),
+    "matrix_sum": lambda node, m: m.sum(node.attr("dim")),
+    "matrix_mean": lambda node, m: m.mean(node.attr("dim")),
+    "inverse": _plain(torch.linalg.inv),
+    "solve": _plain(torch.linalg.solve),
+    "matrix_exp": _plain(torch.linalg.matrix_exp),
+    "diag": _plain(torch.diag),
+    "diagonal": _plain(torch.diagonal),
     # over one step of one sequence
     "total": _plain(lambda v: v),
     "total_time": _plain(lambda v: v),
@@ -178,9 +186,12 @@ BINARY = (
     "eq",
     "ne",
 )
+# far from a matrix that has no inverse
+REGULAR = apply("add", apply("diag", apply("expand", 9.0, shape=(H,))), value_leaf("R", H, H))
 SAMPLES: dict[str, tuple[Node, ...]] = {
     "pow": (apply("pow", V, 2.0), apply("pow", V, 0.0), apply("pow", 2.0, V)),
-    "mul": (apply("mul", M, S), apply("mul", S, M)),
+    "mul": (apply("mul", M, S), apply("mul", S, M), apply("mul", M, value_leaf("x", I))),
+    "sub": (apply("sub", M, value_leaf("x", I)), apply("sub", value_leaf("x", I), M)),
     "where": (apply("where", apply("gt", V, U), V, 0.0),),
     "clamp": (
         apply("clamp", V, lo=-0.5, hi=0.25),
@@ -208,7 +219,15 @@ SAMPLES: dict[str, tuple[Node, ...]] = {
     "transpose": (apply("transpose", M),),
     "mean": (apply("mean", V),),
     "var": (apply("var", V),),
-    "softmax": (apply("softmax", V),),
+    "softmax": (apply("softmax", V), apply("softmax", M)),
+    "matrix_softmax": (apply("matrix_softmax", M),),
+    "matrix_sum": (apply("matrix_sum", M, dim=0), apply("matrix_sum", M, dim=1)),
+    "matrix_mean": (apply("matrix_mean", M, dim=0), apply("matrix_mean", M, dim=1)),
+    "inverse": (apply("inverse", REGULAR),),
+    "solve": (apply("solve", REGULAR, M),),
+    "matrix_exp": (apply("matrix_exp", REGULAR),),
+    "diag": (apply("diag", V),),
+    "diagonal": (apply("diagonal", REGULAR),),
     "blocks_product": (
         apply("blocks_product", value_leaf("B", H, H / 2), V, heads=2),
         apply("blocks_product", value_leaf("B", H, H), V, heads=1),

@@ -252,7 +252,10 @@ def test_matrix_given_to_a_function_of_vectors(function: Callable[..., Any]) -> 
         u = W @ x + h
         return u * function(W, *parts)  # <-
 
-    kinds = {"sum": "expected a vector, got W of shape [H, I]", "split": "expected dim=0 (the rows"}
+    kinds = {
+        "sum": "expected a vector, got the matrix W of shape [H, I]",
+        "split": "expected dim=0 (the rows",
+    }
     assert_says(error_of(f), kinds[function.__name__], "Multiply a matrix")
 
 

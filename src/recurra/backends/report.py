@@ -7,9 +7,10 @@ from functools import cache
 
 import torch
 
-from recurra.ir import OPS, POSITIONS, Graph, Group, Node, is_rows
+from recurra.ir import OPS, POSITIONS, Graph, Group, Node, is_rows, topological
 from recurra.lang import Cell
 from recurra.passes import Plan, is_linear
+from recurra.show.spelling import TextWriter
 
 _OVER_MEMORY = ("rows_product", "rows_dot", "weighted_sum", "outer_time")
 _PRODUCTS = ("matvec", "outer", *_OVER_MEMORY)
@@ -30,6 +31,7 @@ _SINGULARS = {
 }
 _EXAMPLE = (100, 32)  # steps, sequences
 EXAMPLE_POSITIONS = 32  # of a memory
+_LONGEST_MATRIX = 40  # of a matrix that is written out
 _NUMBER_BYTES = 4
 _RATE_SIZE = 768
 _MOST_LINES = 100  # of the table of a plan; unrolled cells have thousands
@@ -243,7 +245,14 @@ def _matrix(node: Node) -> str:
         return f"({', '.join(_matrix(part) for part in node.inputs)})"
     if node.op == "slice":
         return _part(node)
-    return node.name if node.op == "input" else node.op
+    return node.name if node.op == "input" else _written(node)
+
+
+def _written(node: Node) -> str:
+    """A matrix that is computed once a call, as it is written, or by its operation if long."""
+    leaves = {n: n.name for n in topological([node]) if n.op == "input"}
+    text = TextWriter(leaves).operand(node, 4)
+    return text if len(text) <= _LONGEST_MATRIX else node.op
 
 
 def _part(node: Node) -> str:

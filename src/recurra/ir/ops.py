@@ -25,6 +25,7 @@ class Group(Enum):
     PRODUCT = "product"  # matrix times vector or matrix
     REDUCTION = "reduction"  # over features
     MOVEMENT = "movement"  # no arithmetic
+    MATRIX = "matrix"  # of matrices of parameters, once a call: see `linalg`
     ACCUMULATION = "accumulation"  # over time and batch; only the adjoint pass makes these
     COMPOSITE = "composite"  # rewritten into the others by `decompose`
 
@@ -94,8 +95,11 @@ def cotangents(node: Node, d: Node) -> tuple[Node | None, ...]:
 
 def _unbroadcast(d: Node, shape: Shape) -> Node:
     """`d` summed over what a value of `shape` was spread over: features, or rows."""
-    if len(d.shape) <= len(shape) or (is_matrix(d.shape) and shape):
+    if len(d.shape) <= len(shape):
         return d
+    if is_matrix(d.shape) and shape:  # the vector that went with each row
+        ones = apply("expand", const(1.0), shape=d.shape[:1])
+        return apply("matvec", apply("transpose", d), ones)
     if is_rows(d.shape) and len(shape) == 1:
         return apply("sum" if has_rows(shape) else "sum_rows", d)
     total = apply("sum", d)
@@ -216,6 +220,8 @@ def _expand_layer_norm(y: Node) -> Node:
 
 def _expand_softmax(y: Node) -> Node:
     (v,) = y.inputs
+    if is_matrix(v.shape):
+        return apply("matrix_softmax", v)
     # whatever is subtracted falls out of the quotient: nothing is differentiated through it
     weights = apply("exp", apply("sub", v, apply("max", v, held=True)))
     return apply("div", weights, apply("sum", weights))

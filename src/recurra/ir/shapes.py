@@ -17,10 +17,11 @@ def broadcast(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
     wide = [shape for shape in shapes if shape]
     if any(map(has_rows, wide)):
         return _over_rows(wide)
+    largest = max(wide, key=len, default=())
     for shape in wide:
-        if shape != wide[0]:
-            raise ValueError(f"sizes {shape_text(wide[0])} and {shape_text(shape)} differ")
-    return wide[0] if wide else ()
+        if shape != largest and shape != largest[1:]:  # a vector goes with each row of a matrix
+            raise ValueError(f"sizes {shape_text(largest)} and {shape_text(shape)} differ")
+    return largest
 
 
 def _over_rows(wide: list[Shape]) -> Shape:
@@ -192,6 +193,22 @@ def blocks_product(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
 def transpose(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
     """[K, N], of [N, K]."""
     return (shapes[0][1], shapes[0][0])
+
+
+def square(shapes: tuple[Shape, ...], _attrs: dict[str, Any]) -> Shape:
+    """[N, N], of the same."""
+    (matrix,) = shapes
+    if len(matrix) != 2 or matrix[0] != matrix[1]:
+        raise ValueError(f"{shape_text(matrix)} is not square")
+    return matrix
+
+
+def solved(shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:
+    """[N, M], of [N, N] and [N, M]."""
+    (rows, _), right = square(shapes[:1], attrs), shapes[1]
+    if len(right) != 2 or right[0] != rows:
+        raise ValueError(f"{shape_text(shapes[0])} does not fit {shape_text(right)}")
+    return right
 
 
 def given(_shapes: tuple[Shape, ...], attrs: dict[str, Any]) -> Shape:

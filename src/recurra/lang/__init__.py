@@ -51,6 +51,7 @@ from recurra.lang.functions import (
 from recurra.lang.functions import (
     sum as sum,
 )
+from recurra.lang.linalg import diag, eye, inverse, matrix_exp, solve
 from recurra.lang.matrices import flatten, outer, rows
 
 __all__ = [
@@ -62,18 +63,22 @@ __all__ = [
     "concat",
     "cos",
     "detach",
+    "diag",
     "elu",
     "exp",
     "expand",
     "expm1",
+    "eye",
     "flatten",
     "floor",
     "gelu",
+    "inverse",
     "layer_norm",
     "leaky_relu",
     "log",
     "log1p",
     "log_sigmoid",
+    "matrix_exp",
     "maximum",
     "mean",
     "minimum",
@@ -88,6 +93,7 @@ __all__ = [
     "sin",
     "softmax",
     "softplus",
+    "solve",
     "split",
     "sqrt",
     "tanh",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from recurra.errors import CellError
 from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, verify
-from recurra.lang import numpy_names as numpy_names  # what numpy's functions mean on symbols
+from recurra.lang import libraries as libraries  # what functions of torch and numpy mean
+from recurra.lang import numpy_names as numpy_names
 from recurra.lang.arrays import is_array
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations

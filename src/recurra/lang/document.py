@@ -28,12 +28,14 @@ from recurra.ir import POSITIONS, Dim, Graph, Node, Shape, is_inside, is_rows
 from recurra.lang.cell import Cell
 from recurra.lang.compose import Values
 from recurra.lang.functions import feature_size, over_memory, windows
+from recurra.lang.linalg import over_parameters
 from recurra.lang.masks import KINDS, Mask
 from recurra.lang.matrices import as_vector_of_rows, flatten, outer, over_matrix, repeated, rows
 from recurra.lang.products import blocks_product, product
 from recurra.lang.signature import Options
 from recurra.lang.slicing import cut
 from recurra.lang.symbols import (
+    FUNCTIONS,
     Symbol,
     as_matrix,
     as_vector,
@@ -70,6 +72,7 @@ _OPERANDS |= dict.fromkeys(_NUMBER_OF, 1)
 _OVER_MEMORY = {f"positions_{op}": op for op in ("max", "mean", "softmax", "sum")}
 _OF_MATRICES = ("column", "vector", "rows", "flatten", "matrix_rows", "repeat")
 _OF_MATRICES = (*_OF_MATRICES, "max_rows", "mean_rows", "sum_rows")
+_OF_PARAMETERS = ("matrix_sum", "matrix_mean", "inverse", "matrix_exp", "diag", "diagonal")
 _ROW_PRODUCTS = ("rows_product", "rows_dot", "read")
 _OVER_ROWS = {f"{op}_rows": op for op in ("max", "mean", "sum")}
 _REDUCTIONS = ("max", "mean", "softmax", "sum", "var")
@@ -395,6 +398,7 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
     if op == "const" and not operands and len(said) == 1:
         return lift(_number(said[0]), trace)
     count = {"expand": 1, "split": 1, "slice": 1, "transpose": 1, "matvec": 2, "blocks_product": 2}
+    count |= dict.fromkeys(_OF_PARAMETERS, 1) | {"solve": 2}
     count |= dict.fromkeys(_REDUCTIONS, 1) | _OPERANDS
     count |= dict.fromkeys(_OF_MATRICES, 1) | {"outer_vectors": 2}
     count |= {"columns_read": 2, "times_matrix": 2}
@@ -440,6 +444,12 @@ def _operation(op: str, said: list[str], operands: list[Symbol], trace: Trace) -
             return blocks_product(operands[0], operands[1], _whole(int(heads)))
         case "transpose", []:
             return operands[0].T
+        case "softmax", [] if len(operands[0].shape or ()) == 2:
+            return over_parameters(op, operands[0], 1)
+        case (("matrix_sum" | "matrix_mean"), [("0" | "1") as dim]):
+            return over_parameters(op.removeprefix("matrix_"), operands[0], int(dim))
+        case (("inverse" | "matrix_exp" | "diag" | "diagonal" | "solve"), []):
+            return FUNCTIONS["diag" if op == "diagonal" else op](*operands)
         case (("sum" | "mean" | "var" | "max" | "softmax"), []):
             size = as_vector(operands[0], op)
             return Symbol(trace, op, (operands[0],), {}, (size,) if op == "softmax" else ())

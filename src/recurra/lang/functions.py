@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recurra.ir import POSITIONS, Dim, blocks_of, shape_text
+from recurra.lang.linalg import over_parameters
 from recurra.lang.matrices import over_matrix, repeated
 from recurra.lang.products import product
 from recurra.lang.slicing import in_sizes
@@ -141,6 +142,10 @@ def _reduction(op: str, v: Any, dim: int) -> Symbol:
         return over_memory(op, symbol, dim)
     if over_rows(symbol):
         return over_matrix(op, symbol, dim)
+    if len(symbol.shape or ()) == 2 or (symbol.shape is None and dim in (0, 1)):
+        return over_parameters(op, symbol, dim)
+    if symbol.shape is None and op == "softmax":  # of the vector or the matrix that it is used as
+        return Symbol(trace, op, (symbol,), {}, None)
     if dim != -1:
         trace.fail(f"{op}: expected dim=-1 (the features), got {dim}. Leave dim out.")
     size = as_vector(symbol, op)

@@ -6,7 +6,6 @@ matrix (left of @) or a vector (beside a vector).
 """
 
 import difflib
-import inspect
 from numbers import Real
 from typing import Any, NoReturn
 
@@ -183,7 +182,7 @@ class Symbol:
         near = difflib.get_close_matches(name, language_names(), n=1)
         hint = f"Did you mean {near[0]}({self.text})?" if near else _ONLY
         if name in INSTEAD:
-            hint = _hint(name)
+            hint = hint_for(name)
         self.trace.fail(
             f"expected an operation of the language, got .{name} on {self.text}. {hint}"
         )
@@ -192,18 +191,18 @@ class Symbol:
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return library_function("torch", function, args, kwargs or {})
+        return OPERATORS["library"]("torch", function, args, kwargs or {})
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":
             called = f"{ufunc.__name__}.{method}"
             self.trace.fail(f"expected an operation of the language, got numpy's {called}. {_ONLY}")
-        return library_function("numpy", ufunc, inputs, kwargs)
+        return OPERATORS["library"]("numpy", ufunc, inputs, kwargs)
 
     def __array_function__(
         self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        return library_function("numpy", function, args, kwargs)
+        return OPERATORS["library"]("numpy", function, args, kwargs)
 
     def _refuse(self, what: str, hint: str) -> NoReturn:
         self.trace.fail(f"expected {what}, got {self.text}. {hint}")
@@ -233,37 +232,12 @@ def language_names() -> list[str]:
 
 
 FUNCTIONS: dict[str, Any] = {}
-OPERATORS: dict[str, Any] = {}  # "@", "[]" and ".T", filled by `products`, `slicing`, `matrices`
+OPERATORS: dict[str, Any] = {}  # "@", "[]", ".T" and "library", filled by modules of their own
 TORCH_FUNCTIONS: dict[Any, Any] = {}
 NUMPY_FUNCTIONS: dict[Any, Any] = {}
 
-# what torch's wrappers pass along though it was not asked for, and what changes nothing here
-_NEUTRAL = {"inplace": False, "_stacklevel": 3, "dtype": None, "approximate": "none"}
 
-
-def library_function(
-    library: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Answer torch's or numpy's function on symbols with the one of the language that it means."""
-    symbol = next(arg for arg in _flatten((*args, *kwargs.values())) if isinstance(arg, Symbol))
-    called = getattr(function, "__name__", str(function))
-    meant = {"torch": TORCH_FUNCTIONS, "numpy": NUMPY_FUNCTIONS}[library].get(function)
-    if meant is None:
-        symbol.trace.fail(
-            f"expected an operation of the language, got {library}'s {called}. {_hint(called)}"
-        )
-    kwargs = {k: v for k, v in kwargs.items() if k not in _NEUTRAL or v != _NEUTRAL[k]}
-    try:
-        inspect.signature(meant).bind(*args, **kwargs)
-    except TypeError as error:
-        symbol.trace.fail(
-            f"expected arguments that the language's {meant.__name__} takes too, got {library}'s "
-            f"{called} with others ({error}). Leave them out."
-        )
-    return meant(*args, **kwargs)
-
-
-def _hint(called: str) -> str:
+def hint_for(called: str) -> str:
     """What to write instead of a function that the language does not have."""
     name = called.strip("_")
     if name in INSTEAD:
@@ -272,13 +246,6 @@ def _hint(called: str) -> str:
     if near == [name]:  # the same name, of another meaning: no slip of the keyboard
         return f"Use recurra.lang.{name}, over the features of one vector."
     return f"Did you mean {near[0]}?" if near else _ONLY
-
-
-def _flatten(values: Any) -> list[Any]:
-    flat: list[Any] = []
-    for value in values:
-        flat.extend(_flatten(value) if isinstance(value, list | tuple) else [value])
-    return flat
 
 
 # ---- shapes ------------------------------------------------------------------------------------
@@ -454,13 +421,29 @@ def elementwise(op: str, *values: object, **attrs: Any) -> Symbol:
     symbols = _beside_own_rows(tuple(lift(value, trace) for value in values))
     if any(s.shape for s in symbols):
         symbols = _spread(op, symbols)
-    is_open = any(s.shape is None for s in symbols) and not any(s.shape for s in symbols)
+    is_open = any(s.shape is None for s in symbols) and all(
+        not s.shape or (len(s.shape) == 1 and is_fixed(s)) for s in symbols
+    )
     shape = None if is_open else _common_shape(op, symbols)
     neutral = _NEUTRAL_NUMBERS.get(op)
     for number, other in (symbols, symbols[::-1]) if neutral is not None else ():
         if number.op == "const" and number.attrs["value"] == neutral:
             return other  # a constant that a cell leaves at 1 or 0 is not worth a line
     return Symbol(trace, op, symbols, attrs, shape)
+
+
+def is_fixed(symbol: Symbol) -> bool:
+    """Whether it is made of parameters and constant arrays alone: the same at every step."""
+    trace = symbol.trace
+    stack, seen = [symbol], set()
+    while stack:
+        top = stack.pop()
+        if top.op == "input" and top.label not in trace.parameters + tuple(trace.arrays):
+            return False
+        new = [child for child in top.inputs if id(child) not in seen]
+        seen.update(map(id, new))
+        stack.extend(new)
+    return True
 
 
 def _spread(op: str, symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
@@ -532,9 +515,11 @@ def _shared_shape(op: str, symbols: tuple[Symbol, ...]) -> Shape:
     vectors = [symbol for symbol in vectors if own or _is_vector(symbol)]
     if op == "mul" and vectors and numbers:  # each number times the vector
         return (*numbers[0], last_size(vectors[0]) / blocks_of(numbers[0]))
-    for symbol in wide[1:]:
-        _unify_shapes(op, wide[0], symbol)
-    return wide[0].shape or () if wide else ()
+    largest = max(wide, key=lambda symbol: len(symbol.shape or ()), default=None)
+    for symbol in wide:
+        if symbol is not largest and largest is not None:
+            _unify_shapes(op, largest, symbol)
+    return (largest.shape or ()) if largest is not None else ()
 
 
 def _beside_rows(op: str, rows: Symbol, wide: list[Symbol]) -> Shape:
@@ -568,12 +553,22 @@ def _unify_shapes(op: str, a: Symbol, b: Symbol) -> None:
     same_rank = len(shape_a) == len(shape_b)
     if same_rank and all(a.trace.unify(x, y) for x, y in zip(shape_a, shape_b, strict=True)):
         return
+    # a vector of parameters goes with each row of a matrix of them
+    if not same_rank and is_fixed(b) and a.trace.unify(last_size(a), last_size(b)):
+        return
     resolved = [a.trace.resolve_shape(shape) for shape in (shape_a, shape_b)]
     text_a, text_b = map(shape_text, resolved)
     hint = "Multiply one of them by a matrix, or set sizes={...} of the cell."
     if not same_rank:
         matrix, vector = (a, b) if len(shape_a) == 2 else (b, a)
         hint = f"A matrix multiplies by @: {vector.text} * ({matrix.text} @ v)."
+        if matrix.label in a.trace.parameters:
+            hint += f" A vector has its size named: sizes={{{matrix.label!r}: ...}}."
+        if is_fixed(vector):
+            hint = (
+                f"A vector of parameters beside a matrix has a number for each column; for each "
+                f"row write ({matrix.text}.T * {vector.text}).T."
+            )
     a.trace.fail(
         f"{SIGNS.get(op, op)}: expected equal sizes, got {text_a} ({a.text}) and {text_b} "
         f"({b.text}). {hint}"

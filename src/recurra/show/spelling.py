@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from recurra.ir import OPS, Dim, Node, Shape, is_transparent
+from recurra.ir import OPS, Dim, Node, Shape, const, is_transparent
 
 
 class TextWriter:
@@ -40,6 +40,8 @@ class TextWriter:
             return str(node.attr("dim"))
         if is_transparent(node):
             return self.operand(node.inputs[0])
+        if _is_identity(node):
+            return self._identity(str(node.shape[0]))
         template = self._template(node)
         operands = [self._placed(node, place, template) for place in range(len(node.inputs))]
         attrs = {key: self._attribute(value) for key, value in node.attrs}
@@ -52,6 +54,9 @@ class TextWriter:
 
     def _sliced(self, whole: str, bounds: str) -> str:
         return f"{whole}[{bounds}]"
+
+    def _identity(self, size: str) -> str:
+        return f"eye({size!r})"
 
     def _placed(self, node: Node, place: int, template: str) -> str:
         if _is_delimited(template, place):
@@ -109,6 +114,9 @@ class TextWriter:
 class LatexWriter(TextWriter):
     """Writes expressions as a paper has them: sums and chains of one product stand bare."""
 
+    def _identity(self, size: str) -> str:
+        return r"\mathbf{I}"
+
     def _sliced(self, whole: str, bounds: str) -> str:
         bounds = bounds.replace('"', "").replace(" ", "")
         return f"{{{whole}}}_{{[{bounds}]}}"  # the whole may have an index of its own
@@ -144,6 +152,12 @@ class LatexWriter(TextWriter):
             return mantissa
         power = f"10^{{{int(exponent)}}}"
         return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
+
+
+def _is_identity(node: Node) -> bool:
+    return node.op == "diag" and any(
+        v.op == "expand" and v.inputs[0] is const(1.0) for v in node.inputs
+    )
 
 
 def bounds_text(whole: Shape, axis: int, start: Dim, size: Dim) -> str:

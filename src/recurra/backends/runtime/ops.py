@@ -105,6 +105,18 @@ def _overlaps(windows: Tensor) -> Tensor:
     return parts.flip(-1).diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
+def _in_full(function: Kernel) -> Kernel:
+    """A function of torch's that takes no narrower numbers than float32."""
+
+    def widened(*values: Tensor) -> Tensor:
+        dtype = values[0].dtype
+        if dtype in (torch.bfloat16, torch.float16):
+            return function(*(value.float() for value in values)).to(dtype)
+        return function(*values)
+
+    return widened
+
+
 def _total(v: Tensor) -> Tensor:
     return v.reshape(-1, v.shape[-1]).sum(0) if v.dim() > 1 else v
 
@@ -153,6 +165,12 @@ _PLAIN: dict[str, Kernel] = {
     "sum_rows": lambda rows: rows.sum(-2),
     "max_rows": lambda rows: rows.amax(-2),
     "outer_time": _outer_time,
+    "matrix_softmax": lambda m: m.softmax(-1),
+    "inverse": _in_full(torch.linalg.inv),
+    "solve": _in_full(torch.linalg.solve),
+    "matrix_exp": _in_full(torch.linalg.matrix_exp),
+    "diag": torch.diag,
+    "diagonal": torch.diag,
     "overlaps": _overlaps,
     "outer": outer,
     "column": _same,
