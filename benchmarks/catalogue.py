@@ -2,6 +2,7 @@
 
 from benchmarks import (
     any_cell,
+    attention,
     bfloat16,
     char_rnn,
     crowded,
@@ -22,6 +23,7 @@ from benchmarks.registry import Benchmark
 _MODULES = (
     torch_nn,
     any_cell,
+    attention,
     zoo,
     trainer_overhead,
     vanishing,
