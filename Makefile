@@ -44,7 +44,8 @@ sanitize: $(READY)  ## compiled loops under AddressSanitizer and UndefinedBehavi
 	$(SANITIZED) $(BIN)/pytest --quiet -n 2 -m "not slow" --timeout 1800 \
 		-k "sanitizer or registry or function or compiled or threads or turns or gradients or longest" \
 		tests/backends/test_compiler.py tests/backends/test_cpu.py tests/backends/test_crowding.py \
-		tests/backends/test_cpu_functions.py tests/backends/test_random_cells.py
+		tests/backends/test_cpu_functions.py tests/backends/test_random_cells.py \
+		tests/backends/test_memories_compiled.py tests/backends/test_random_memories.py
 
 # torch is there already, so that what it is compared with cannot pull another build of it
 $(BENCH_READY): $(READY)

@@ -91,7 +91,7 @@ def test_stream(of: Cell, batch_first: bool) -> None:
     torch.testing.assert_close(stream.state, last)
     stream.reset()
     torch.testing.assert_close(stream(x[0]), steps[0])
-    assert "not compiled: loops of cells that read a memory" in stream.explain()
+    assert "compiled, a step a call" in stream.explain()
 
 
 def test_a_stream_of_a_layer_with_hooks_is_given_the_memory() -> None:

@@ -9,7 +9,7 @@ from recurra.backends.memory import keep_freed_memory
 from recurra.backends.native import NativeBackend
 from recurra.backends.reference import ReferenceBackend
 from recurra.backends.runtime.fingerprint import fingerprint
-from recurra.backends.runtime.memories import within_memory
+from recurra.backends.runtime.memories import filled_memories, filled_state, within_memory
 from recurra.backends.traced import constant_result
 from recurra.backends.watching import has_values, is_followed, refuse_recording
 
@@ -19,6 +19,8 @@ __all__ = [
     "NativeBackend",
     "ReferenceBackend",
     "constant_result",
+    "filled_memories",
+    "filled_state",
     "fingerprint",
     "has_values",
     "is_followed",

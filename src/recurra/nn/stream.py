@@ -3,7 +3,7 @@
 Letters: B batch, I input, O output, S size of a state, L layers, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.nn.utils import parametrize
 
+from recurra import backends
 from recurra.backends import cpu
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.watching import is_followed, what_records
@@ -87,6 +88,11 @@ class Stream:
             layer, memory, memory_lengths, batch_size, batch_first=_is_batch_first(layer)
         )
         self._memory = tuple(tensor.detach().clone() for tensor in self._memory)
+        self._filled, self._within = (
+            backends.filled_memories(self._memory, self._memory_lengths)
+            if self._memory
+            else ((), None)
+        )
         self._embedding, self._decoder, self._model = embedding, decoder, model
         parts = (layer, embedding, decoder)
         self._modules = tuple(part for part in parts if isinstance(part, nn.Module))
@@ -224,6 +230,8 @@ class Stream:
         if not self._step(x_at, y_at):
             self._renew(self._stepper)
             self._step(x_at, y_at)
+        if self._within is not None and self.layer.cell.output_size == POSITIONS:
+            y_t.masked_fill_(~self._within, 0.0)
         return y_t
 
     def _refuse_if_recorded(self, x_t: Tensor) -> None:
@@ -383,7 +391,18 @@ class Stream:
         """[L, B, S] each, without that of the decoder's layer."""
         layers = stepper.states()[: self.layer.num_layers]
         states = (torch.stack(each) for each in zip(*layers, strict=True))
-        return tuple(state.to(self.layer.home.dtype) for state in states)
+        found = tuple(state.to(self.layer.home.dtype) for state in states)
+        return self._over_positions(found, lambda state, within: state.masked_fill(~within, 0.0))
+
+    def _over_positions(
+        self, states: tuple[Tensor, ...], change: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, ...]:
+        """The states with a change to those over positions, of memories of several lengths."""
+        within, sizes = self._within, self.layer.cell.state_sizes
+        if within is None:
+            return states
+        pairs = zip(states, sizes, strict=True)
+        return tuple(change(s, within) if size == POSITIONS else s for s, size in pairs)
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
@@ -454,7 +473,8 @@ class Stream:
         self._x_shape = (batch,) if on_ids else (batch, layer.input_size)
         self._like = torch.empty(batch, self._output_size, dtype=torch.float32, device="cpu")
         self._narrow = layer.home.dtype is not torch.float32
-        self._checks_all = self._narrow or bool(layer.cell.further)
+        over = layer.cell.output_size == POSITIONS
+        self._checks_all = self._narrow or over or bool(layer.cell.further)
 
     def _renew(self, stepper: cpu.Stepper) -> None:
         """Pack the weights as they are now."""
@@ -464,7 +484,10 @@ class Stream:
         layer = self.layer
         layers = [
             cpu.StepLayer(
-                cell=layer.cell.evaluation, sizes=sizes, parameters=layer.checked_parameters(i)
+                cell=layer.cell.evaluation,
+                sizes=sizes,
+                parameters=layer.checked_parameters(i),
+                memory=self._filled,
             )
             for i, sizes in enumerate(layer.layer_sizes)
         ]
@@ -477,7 +500,8 @@ class Stream:
 
     def _layer_states(self) -> list[tuple[Tensor, ...]]:
         """The state of each layer, that of the decoder's layer too."""
-        each = list(zip(*(state.unbind(0) for state in self._states), strict=True))
+        states = self._over_positions(self._states, backends.filled_state)
+        each = list(zip(*(state.unbind(0) for state in states), strict=True))
         if self._decoder is not None:
             each.append((torch.zeros(self.batch_size, 1, dtype=torch.float32, device="cpu"),))
         return each
@@ -491,8 +515,6 @@ class Stream:
             return f"backend={self.layer.backend!r} was asked for"
         if self._failure is not None:
             return self._failure
-        if self._memory:
-            return cpu.NO_MEMORIES
         if cpu.why_never(self.layer.cell):
             return cpu.why_never(self.layer.cell)
         for reason in map(what_else, self._called):
@@ -508,7 +530,7 @@ class Stream:
             return "a parameter is computed from others at each use"
         if is_followed():
             return "something watches torch's operations"
-        return cpu.obstacle([*self._tensors(), *self._context])
+        return cpu.obstacle([*self._tensors(), *self._context, *self._memory])
 
     def explain(self) -> str:
         """How steps run, and why not compiled where they are not."""

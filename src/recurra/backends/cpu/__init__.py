@@ -5,13 +5,12 @@ from recurra.backends.cpu.compiler import Compiler, found_compiler
 from recurra.backends.cpu.execute import TARGET
 from recurra.backends.cpu.gate import address_of_step, bound
 from recurra.backends.cpu.measure import measure
-from recurra.backends.cpu.never import NO_MEMORIES, why_never
+from recurra.backends.cpu.never import why_never
 from recurra.backends.cpu.snapshot import Snapshot
 from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer, obstacle
 from recurra.backends.cpu.writing import Writer, Written
 
 __all__ = [
-    "NO_MEMORIES",
     "TARGET",
     "Compiler",
     "CpuBackend",

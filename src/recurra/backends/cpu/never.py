@@ -5,8 +5,6 @@ from functools import lru_cache
 from recurra.ir import has_own_rows
 from recurra.lang import Cell
 
-# of streams
-NO_MEMORIES = "loops of cells that read a memory are not compiled yet"
 NO_MATRICES = "loops with matrices that each sequence has of its own are not compiled yet"
 
 

@@ -19,7 +19,7 @@ from recurra.backends.cpu.compiler import found_compiler, load_library
 from recurra.backends.cpu.loops import CompiledLoop, Prepared, Wanted
 from recurra.backends.cpu.snapshot import WATCH, Watch, WatchedStruct, WatchStruct
 from recurra.backends.runtime.program import Program
-from recurra.ir import Graph, Node
+from recurra.ir import POSITIONS, Graph, Node, has_positions
 from recurra.lang import Cell, cell
 from recurra.passes import Step, whole_step
 
@@ -98,11 +98,18 @@ _FACTS = {
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepLayer:
     """One layer: a cell, the number behind each of its size names, its parameters and constant
-    arrays by name."""
+    arrays by name, and its memories as `filled_memories` gives them."""
 
     cell: Cell
     sizes: Mapping[str, int]
     parameters: Mapping[str, Tensor]
+    memory: tuple[Tensor, ...] = ()
+
+    @property
+    def all_sizes(self) -> dict[str, int]:
+        """With how many positions the memory has."""
+        S = self.memory[0].shape[1] if self.memory else 0
+        return {**self.sizes, **dict.fromkeys(POSITIONS.names if S else (), S)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -310,6 +317,7 @@ class _Made:
         weights: torch.dtype,
     ) -> None:
         self._layer, self._states, self._tokens = layer, tuple(states), tokens
+        self._sizes = layer.all_sizes
         self._x = next(iter(_leaves(layer.cell, "input")), None)
         self._like = torch.empty(0, dtype=torch.float32, device="cpu")
         one_hot = tokens is not None and tokens.embedding is None
@@ -323,7 +331,7 @@ class _Made:
         self._values = self._known_values()
         self._tables = self._lookup_tables()
         table = bool(self._step.rows.outputs)
-        self._loop = _loop(layer.cell, table, tuple(layer.sizes.items()), weights)
+        self._loop = _loop(layer.cell, table, tuple(self._sizes.items()), weights)
         matrices = self._loop.plan.matrices
         self.weight_bytes = sum(weights.itemsize * self._size(matrix) for matrix in matrices)
         self.threads = 1
@@ -334,7 +342,7 @@ class _Made:
         """How many numbers a value has for one sequence."""
         count = 1
         for dim in node.shape:
-            count *= dim.evaluate(self._layer.sizes)
+            count *= dim.evaluate(self._sizes)
         return count
 
     def _chosen_step(self, vocabulary: int) -> Step:
@@ -356,17 +364,22 @@ class _Made:
         for node in (*_leaves(cell, "parameter"), *_leaves(cell, "array")):
             value = self._layer.parameters[node.name].detach().to(self._like)
             values[node] = value if node.shape else value.reshape(1)
-        for node, value in zip(_leaves(self._layer.cell, "context"), self._context, strict=True):
+        leaves = (*_leaves(cell, "context"), *_leaves(cell, "memory"), *_leaves(cell, "positions"))
+        for node, value in zip(leaves, (*self._context, *self._layer.memory), strict=True):
             values[node] = value.detach().to(self._like)
         for graph in (self._step.once, self._step.context):
             values.update(self._run(graph, values))
+        for node, value in values.items():
+            if has_positions(node.shape):  # what is the same for all of them stands there once
+                shape = (len(self._states[0]), *(d.evaluate(self._sizes) for d in node.shape))
+                values[node] = value.expand(shape)
         return {node: value.resolve_neg().contiguous() for node, value in values.items()}
 
     def _run(self, graph: Graph, values: Values, identity: Node | None = None) -> Values:
         if not graph.outputs:
             return {}
         if graph not in self._programs:
-            self._programs[graph] = Program(graph, self._layer.sizes, self._like, identity)
+            self._programs[graph] = Program(graph, self._sizes, self._like, identity)
         found = self._programs[graph]([values[node] for node in graph.inputs])
         return dict(zip(graph.output_nodes, found, strict=True))
 

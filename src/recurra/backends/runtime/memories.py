@@ -15,6 +15,33 @@ from recurra.lang import Cell
 Run = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 
 
+def filled_memories(
+    memory: tuple[Tensor, ...], lengths: Tensor | None
+) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """Memories as cells read them, and which positions are within: [B, S] bool, None for all.
+
+    Args:
+        memory: [B, S, K] each.
+        lengths: [B] int64 in 1..S.
+
+    Returns:
+        [B, S, K] each, what stands at the first position past each end, and [B, S], 1 or 0.
+    """
+    first = memory[0]
+    if lengths is None:
+        inside = torch.ones(first.shape[:2], dtype=first.dtype, device=first.device)
+        return (*memory, inside), None
+    index = torch.arange(first.shape[1], dtype=torch.int64, device=lengths.device)
+    within = index < lengths[:, None]
+    memory = tuple(torch.where(within[..., None], m, m[:, :1].detach()) for m in memory)
+    return (*memory, within.to(first.dtype)), within
+
+
+def filled_state(state: Tensor, within: Tensor) -> Tensor:
+    """A state over positions [..., B, S] with what stands at the first past each end."""
+    return torch.where(within, state, state[..., :1].detach())
+
+
 def within_memory(cell: Cell, run: Run) -> Run:
     """`Backend.run` for a cell with memories, of memories as they come.
 
@@ -41,19 +68,14 @@ def within_memory(cell: Cell, run: Run) -> Run:
         memory_lengths: Tensor | None = None,
         **options: Any,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        B, S = memory[0].shape[:2]
-        if memory_lengths is None:
-            inside = torch.ones(B, S, dtype=states[0].dtype, device=states[0].device)
-            return run(x, states, parameters, memory=(*memory, inside), **options)
-        index = torch.arange(S, dtype=torch.int64, device=memory_lengths.device)
-        within = index < memory_lengths[:, None]
-        memory = tuple(torch.where(within[..., None], m, m[:, :1].detach()) for m in memory)
+        memory, within = filled_memories(memory, memory_lengths)
+        if within is None:
+            return run(x, states, parameters, memory=memory, **options)
         states = tuple(
-            torch.where(within, state, state[:, :1].detach()) if over else state
+            filled_state(state, within) if over else state
             for state, over in zip(states, is_over, strict=True)
         )
-        inside = within.to(states[0].dtype)
-        y, finals = run(x, states, parameters, memory=(*memory, inside), **options)
+        y, finals = run(x, states, parameters, memory=memory, **options)
         finals = tuple(
             torch.where(within, final, 0.0) if over else final
             for final, over in zip(finals, is_over, strict=True)
