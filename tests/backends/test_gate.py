@@ -83,8 +83,8 @@ def test_gate_makes_what_is_lazy_real() -> None:
 def test_structs_and_constants_that_differ_are_a_build_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(abi.FACTS, "BLOCK_ROWS", 193)
-    with pytest.raises(BuildError, match=r"expected BLOCK_ROWS = 193 in C\+\+ as in Python, got"):
+    monkeypatch.setitem(abi.FACTS, "NUM_PARTS", 193)
+    with pytest.raises(BuildError, match=r"expected NUM_PARTS = 193 in C\+\+ as in Python, got"):
         abi.kernels()
     library = compiler.load_library(abi._KERNELS.read_text())
     with pytest.raises(BuildError, match=r"expected sizeof\(Matrix\) = None in C\+\+"):

@@ -48,7 +48,8 @@ def _backward(plan: Plan) -> Iterator[tuple[When, Graph, _Pairs]]:
     own = [node for node in body.output_nodes if node not in in_chunks]
     yield When.STEP, section(own, known=body.inputs), ()
     rest = [node for node in body.output_nodes if node in in_chunks]
-    yield When.AFTER, section(rest, known={*body.inputs, *own}), ()
+    made = {node for node in body.nodes() if node.op != "slice"}.difference(rest)
+    yield When.AFTER, section(rest, known=made.union(body.inputs)), ()
     after = [(plan.step.wanted[int(name)], node) for name, node in reverse.after.outputs]
     pairs = after if plan.tail is None else plan.tail
     known = {*reverse.body.inputs, *reverse.body.output_nodes, *plan.step.adjoint.inputs}

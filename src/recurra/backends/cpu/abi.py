@@ -1,10 +1,14 @@
 """What compiled loops and Python both know of each other: structs, and sizes of blocks.
 
-It is compared when the products are loaded: files that do not belong together are found out there.
+abi.hpp describes it; it is read here, and what the compiler made of it is compared when a library
+is loaded.
 """
 
 import ctypes
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from recurra.backends.cpu import gate
 from recurra.backends.cpu.compiler import load_library
@@ -12,61 +16,140 @@ from recurra.backends.cpu.compiler import load_library
 LONG = ctypes.c_long
 POINTER = ctypes.c_void_p
 LONG_BYTES = ctypes.sizeof(LONG)
-# what a thread's time goes to, in the order of the enum `Part` of runtime.hpp
-PARTS = ("packing", "products before steps", "products", "elementwise", "waiting", "after steps")
-PANEL = 64  # rows are rounded up to this many numbers, whatever the target's panels
-LARGE_SUM = 2 << 20  # numbers of a sum that does not stay in the L2
-MAX_DEPTH = 1024  # rows that are packed at once, at most
-BLOCK_ROWS = 192  # of kernels.cpp
-TILE = 32  # what bfloat16.hpp rounds the depth of products up to
+_TEXT = Path(__file__).with_name("abi.hpp").read_text()
 _KERNELS = Path(__file__).with_name("kernels.cpp")
 _SYMBOLS = ("float32", "bfloat16", "facts", "first_outside")
+_TYPES = {
+    "long": LONG,
+    "float": ctypes.c_float,
+    "double": ctypes.c_double,
+}
+
+
+def fields_of(struct: str, text: str = _TEXT) -> tuple[tuple[str, Any], ...]:
+    """Names and types of a struct's members, as ctypes has them; of pointers nothing but that they
+    are."""
+    found = re.search(rf"^struct {struct} {{(.*?)^}};", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"abi.hpp has no struct {struct}"
+    body = re.sub(r"//.*", "", found[1])
+    return tuple(field for line in body.split(";") if line.strip() for field in _members(line))
+
+
+def _members(declaration: str) -> Iterator[tuple[str, Any]]:
+    """`long a, *b` is a number and a pointer."""
+    function = re.search(r"\(\*(\w+)\)", declaration)
+    if function is not None:
+        yield function[1], POINTER
+        return
+    first, *rest = declaration.split(",")
+    base = re.sub(r"\b(const|struct|unsigned)\b", "", first).split()[0].rstrip("*")
+    for member in (first, *rest):
+        name, count = re.findall(r"(\w+)(?:\[(\d+)\])?\s*$", member)[0]
+        kind = POINTER if "*" in member else _TYPES[base]
+        yield name, kind * int(count) if count else kind
+
+
+def _number(name: str) -> int:
+    """A constant of abi.hpp."""
+    found = re.search(rf"^constexpr long {name} = (\d+)(?: << (\d+))?;", _TEXT, re.MULTILINE)
+    assert found is not None, f"abi.hpp has no constant {name}"
+    return int(found[1]) << int(found[2] or 0)
+
+
+PANEL, TILE = _number("PANEL"), _number("TILE")
+BLOCK_ROWS, MAX_DEPTH, LARGE_SUM = map(_number, ("BLOCK_ROWS", "MAX_DEPTH", "LARGE_SUM"))
+_PART_NAMES = {
+    "PACKING": "packing",
+    "BEFORE": "products before steps",
+    "PRODUCTS": "products",
+    "ELEMENTWISE": "elementwise",
+    "WAITING": "waiting",
+    "AFTER": "after steps",
+}
+# what a thread's time goes to
+PARTS = tuple(
+    _PART_NAMES[name] for name in re.findall(r"(\w+), ", re.findall(r"enum Part {(.*)}", _TEXT)[0])
+)
+
+
+class Array(ctypes.Structure):
+    """A value at every step."""
+
+    _fields_ = fields_of("Array")
+
+
+class Matrix(ctypes.Structure):
+    """A matrix, and where it is packed."""
+
+    _fields_ = fields_of("Matrix")
+
+
+class Carried(ctypes.Structure):
+    """What a step hands on to the next."""
+
+    _fields_ = fields_of("Carried")
 
 
 class Call(ctypes.Structure):
-    """The struct `Call` of runtime.hpp."""
+    """All that a run of a loop is given."""
 
-    _fields_ = (
-        ("steps", LONG),
-        ("batch", LONG),
-        ("first", LONG),
-        ("direction", LONG),
-        ("chunk", LONG),
-        ("sizes", POINTER),
-        ("arrays", POINTER),
-        ("matrices", POINTER),
-        ("biases", POINTER),
-        ("carried", POINTER),
-        ("sums", POINTER),
-        ("scratch", POINTER),
-        ("space", POINTER),
-        ("space_size", LONG),
-        ("ids", POINTER),
-        ("lengths", POINTER),
-        ("live", POINTER),
-        ("threads", LONG),
-        ("by_panel", LONG),
-        ("packed_already", LONG),
-        ("spent", POINTER),
-        ("kernels", POINTER),
-    )
+    _fields_ = fields_of("Call")
+
+
+class Watched(ctypes.Structure):
+    """A piece of memory that is looked at."""
+
+    _fields_ = fields_of("Watched")
+
+
+class WatchedPieces(ctypes.Structure):
+    """The struct `Watch`."""
+
+    _fields_ = fields_of("Watch")
+
+
+class Lookup(ctypes.Structure):
+    """An input that is looked up by token."""
+
+    _fields_ = fields_of("Lookup")
+
+
+class Layer(ctypes.Structure):
+    """A layer of a step."""
+
+    _fields_ = fields_of("Layer")
+
+
+class Steps(ctypes.Structure):
+    """All layers of a step."""
+
+    _fields_ = fields_of("Steps")
+
+
+class Writer(ctypes.Structure):
+    """How tokens are drawn."""
+
+    _fields_ = fields_of("Writer")
+
+
+def _sizes(**structs: type[ctypes.Structure]) -> dict[str, int]:
+    return {f"sizeof({name})": ctypes.sizeof(struct) for name, struct in structs.items()}
 
 
 FACTS = {
-    "sizeof(Array)": 5 * LONG_BYTES,
-    "sizeof(Matrix)": 4 * LONG_BYTES,
-    "sizeof(Carried)": 2 * LONG_BYTES,
-    "sizeof(Call)": ctypes.sizeof(Call),
+    **_sizes(Array=Array, Matrix=Matrix, Carried=Carried, Call=Call),
     "offsetof(Call, kernels)": Call.kernels.offset,
     "NUM_PARTS": len(PARTS),
-    f"{PANEL} % PW": 0,
-    f"BLOCK_COLUMNS <= {PANEL}": 1,
-    "BLOCK_ROWS": BLOCK_ROWS,
-    "LARGE_SUM": LARGE_SUM,
-    f"Float32::depth(1, LARGE_SUM + 1) <= {MAX_DEPTH}": 1,
-    "BFloat16::depth(1, 1)": MAX_DEPTH,
-    "in_tiles(1)": TILE,
 }
+FACTS_OF_STEPS = _sizes(
+    Lookup=Lookup, Layer=Layer, Steps=Steps, Watch=WatchedPieces, Watched=Watched, Writer=Writer
+)
+
+
+def written_in_order(struct: type[ctypes.Structure], *members: str) -> None:
+    """Where numbers are written one after the other in the place of a struct: that it has these."""
+    found = tuple(name for name, *_ in struct._fields_)
+    assert found == members, f"abi.hpp: {struct.__name__} has {found}"
 
 
 def kernels() -> ctypes.CDLL:

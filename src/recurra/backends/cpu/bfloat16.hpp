@@ -13,7 +13,7 @@ namespace {
 
 typedef uint16_t bf16;
 
-INLINE long in_tiles(long K) { return (K + 31) / 32 * 32; }
+INLINE constexpr long in_tiles(long K) { return (K + TILE - 1) / TILE * TILE; }
 
 // the upper 16 bits of each lane hold the nearest bfloat16, ties to even
 INLINE vi rounded(vf a) {
@@ -226,7 +226,7 @@ static void panel_product16(const bf16 *a, long rows, const bf16 *w, long K, flo
 
 // as Float32, with operands rounded to bfloat16
 struct BFloat16 {
-    static long depth(long, long) { return 1024; }  // so fast that memory is what they wait for
+    static constexpr long depth(long, long) { return MAX_DEPTH; }  // so fast that memory is what they wait for
 
     static void enter() {
 #if defined(RECURRA_AMX)

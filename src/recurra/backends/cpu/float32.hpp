@@ -6,7 +6,6 @@
 namespace {
 
 constexpr int MAX_ROWS = 6;
-constexpr long LARGE_SUM = 2 << 20;
 constexpr int AHEAD = 8;  // lines of a panel fetched before they are needed
 
 // to[:n] = (to[:n] if add) + bias + total, for at most a vector
@@ -97,7 +96,7 @@ constexpr long BLOCK_COLUMNS = 48;
 struct Float32 {
     // rows that are summed before the sum goes to memory: what they take should stay in the L2, but
     // the larger the sum, the more is its own way to memory
-    static long depth(long N, long K) { return N * K <= LARGE_SUM ? 128 : 512; }
+    static constexpr long depth(long N, long K) { return N * K <= LARGE_SUM ? 128 : 512; }
 
     static void enter() {}
     static void leave() {}

@@ -5,47 +5,6 @@
 #include <algorithm>
 #include <numeric>
 
-// One input of the first layer, looked up by token id.
-struct Lookup {
-    long input;          // which of the first layer's arrays
-    const float *table;  // [V, width]
-    float *rows;         // [B, width] to gather into; null for one sequence, which reads the table
-    long width;
-};
-
-struct Layer {
-    void (*run)(const Call *);
-    Call *call;              // of one step, which goes from slot 0 to slot 1 of `carried`, or back
-    long x;                  // which of its arrays is the layer's input; -1 for none, or looked up
-    float *step_index;       // where it reads the index of the step; null where it does not
-    const float *output[2];  // [B, O], after a step forth and after a step back
-};
-
-struct Steps {
-    const Layer *layers;
-    const Lookup *lookups;
-    long num_layers, num_lookups, batch;
-    long vocabulary;   // tokens that can be looked up
-    long output_size;  // of the last layer
-    long index;        // of the next step
-    long slot;         // 0 or 1: where the states lie now
-    Watch *watch;      // of the weights that were packed; null to take them as they were
-    long fresh;        // whether they were packed just now: then a step goes on without a look
-};
-
-// How tokens are drawn; see decoding/sampler.py, which defines it.
-struct Writer {
-    Steps *steps;         // of one sequence; its output is the scores [V]
-    float temperature;    // 0 takes the highest score
-    long top_k;           // V for all
-    double top_p;         // 1 or more for all
-    float *weights;       // [V]
-    int32_t *candidates;  // [V]
-    const int64_t *forbidden;  // tokens that are never drawn
-    long num_forbidden;
-    float *scores;  // [V], for the scores without those
-};
-
 namespace {
 
 void set_input(const Layer &layer, long which, const float *data) {

@@ -5,7 +5,6 @@
 
 namespace {
 
-constexpr long BLOCK_ROWS = 192;  // operands of a block stay in L2 while all panels pass
 
 // to[t, b] = matrix from[t, b] + bias
 template <typename Products>
@@ -126,6 +125,10 @@ constexpr Kernels table = {Products::enter,        Products::leave,
                            bulk_product<Products>, bulk_sums<Products>,
                            &crowding};
 
+static_assert(PANEL % PW == 0 && BLOCK_COLUMNS <= PANEL);
+static_assert(Float32::depth(1, LARGE_SUM + 1) <= MAX_DEPTH && BFloat16::depth(1, 1) == MAX_DEPTH);
+static_assert(in_tiles(1) == TILE);
+
 }  // namespace
 
 extern "C" {
@@ -134,10 +137,8 @@ const Kernels float32 = table<Float32>, bfloat16 = table<BFloat16>;
 
 extern const Fact facts[];
 const Fact facts[] = {FACT(sizeof(Array)), FACT(sizeof(Matrix)), FACT(sizeof(Carried)),
-                      FACT(sizeof(Call)), FACT(offsetof(Call, kernels)), FACT(NUM_PARTS), FACT(64 % PW),
-                      FACT(BLOCK_COLUMNS <= 64), FACT(BLOCK_ROWS), FACT(LARGE_SUM),
-                      FACT(Float32::depth(1, LARGE_SUM + 1) <= 1024), FACT(BFloat16::depth(1, 1)),
-                      FACT(in_tiles(1)), {nullptr, 0}};
+                      FACT(sizeof(Call)), FACT(offsetof(Call, kernels)), FACT(NUM_PARTS),
+                      {nullptr, 0}};
 
 // the position of the first of `count` ids that is no row of a table of `rows`; -1 if all are
 long first_outside(const int64_t *ids, long count, long rows) {

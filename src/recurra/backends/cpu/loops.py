@@ -23,7 +23,10 @@ from recurra.backends.cpu.abi import (
     PARTS,
     POINTER,
     TILE,
+    Array,
     Call,
+    Carried,
+    Matrix,
 )
 from recurra.backends.cpu.compiler import load_library
 from recurra.backends.cpu.printer import print_loop
@@ -46,6 +49,11 @@ _NUMBER_BYTES = 4
 _MOST_ROWS = 2**62
 _WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
 _TABLES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+abi.written_in_order(Array, "data", "step", "row", "local", "gathered")
+abi.written_in_order(Matrix, "data", "row_stride", "column_stride", "packed")
+abi.written_in_order(Carried, "data", "whole")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,28 +388,28 @@ class CompiledLoop:
             sizes, initial=block.buffer_info()[0]
         )
         call = Call(
-            steps,
-            batch,
-            order.start,
-            order.step,
-            layout.chunk,
-            ctypes.addressof(self._numbers),
-            arrays_at,
-            matrices_at,
-            biases_at,
-            carried_at,
-            sums_at,
-            base + layout.scratch,
-            base + layout.space,
-            layout.space_size,
-            ids_at,
-            lengths_at,
-            live_at,
-            threads,
-            int(layout.by_panel),
-            0,
-            self._counters(threads),
-            self._table,
+            steps=steps,
+            batch=batch,
+            first=order.start,
+            direction=order.step,
+            chunk=layout.chunk,
+            sizes=ctypes.addressof(self._numbers),
+            arrays=arrays_at,
+            matrices=matrices_at,
+            biases=biases_at,
+            carried=carried_at,
+            sums=sums_at,
+            scratch=base + layout.scratch,
+            space=base + layout.space,
+            space_size=layout.space_size,
+            ids=ids_at,
+            lengths=lengths_at,
+            live=live_at,
+            threads=threads,
+            by_panel=int(layout.by_panel),
+            packed_already=0,
+            spent=self._counters(threads),
+            kernels=self._table,
         )
         alive += (block, lengths, live, ids)
         return Prepared(self._function, call, carried, arrays, sums, tuple(alive))

@@ -3,6 +3,7 @@
 //
 // Letters: R rows (sequences of the batch), K columns of a matrix, N its rows, VL lanes of a
 // vector, PW rows of a packed panel. GCC/Clang vector extensions, and few of a target's intrinsics.
+#include "abi.hpp"
 #include "threads.hpp"
 #include <cmath>
 #include <cstddef>
@@ -385,50 +386,6 @@ struct Share {
 
 // ---- what a generated loop is called with ------------------------------------------------------
 
-struct Array {  // a value at every step
-    float *data;
-    long step, row;  // in numbers; 0 where it does not change
-    long local;      // holds the steps of one chunk only
-    long gathered;   // data is a table, whose rows the token ids choose
-};
-struct Matrix {
-    const float *data;
-    long row_stride, column_stride;
-    void *packed;  // null where nobody wants what is computed with it
-};
-struct Carried {
-    float *data;  // [T + 1, B, size], or [2, B, size] when only the last value is wanted
-    long whole;   // which of the two
-};
-struct Call {
-    long steps, batch, first, direction;  // t runs from first by direction
-    long chunk;                           // steps between which everything meets
-    const long *sizes;                    // the values of the cell's size names
-    const Array *arrays;                  // what nobody wants has no data
-    const Matrix *matrices;
-    const float *const *biases;
-    const Carried *carried;
-    float *const *sums;  // results of the whole run; null where nobody wants one
-    float *scratch;
-    float *space;  // for packing, `space_size` numbers that the threads share
-    long space_size;
-    const int64_t *ids;      // [T, B], or null
-    const int64_t *lengths;  // [B], or null
-    const int64_t *live;     // [T], how many sequences take each step, the first of them; or null
-    long threads;
-    long by_panel;  // split products by panel instead of sequences by thread
-    long packed_already;
-    long *spent;  // see Meter
-    const struct Kernels *kernels;
-};
-
-// What Python has to know of a library's structs and constants; the last has no name.
-struct Fact {
-    const char *name;
-    long value;
-};
-#define FACT(what) {#what, (long)(what)}
-
 // Rows of some steps of an array, those of `live` sequences of each step, which has `apart` rows.
 struct Rows {
     const float *data;
@@ -500,8 +457,6 @@ struct Thread {  // while it lives, its thread may call products
 };
 
 // ---- what takes how long -----------------------------------------------------------------------
-
-enum Part { PACKING, BEFORE, PRODUCTS, ELEMENTWISE, WAITING, AFTER, NUM_PARTS };
 
 // Counts the ticks of a clock that its thread spends in each part of a loop, where MEASURED is
 // defined: in a library of its own, which nobody calls but who wants to know. Elsewhere it is

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from recurra.backends.cpu import gate
+from recurra.backends.cpu import abi, gate
 from recurra.backends.forks import Forks
 
 WATCH = Path(__file__).with_name("watch.hpp")
-_LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
 _LINE = 64  # LINE of watch.hpp
 _SMALL_LINES = 512  # of all tensors together: so few, 32 KiB, are seen whole by every look
 # Of more a look sees about so many, 8 KiB: they come from further away than the first cache, where
@@ -97,24 +96,6 @@ class Snapshot:
             return False
 
 
-class WatchedStruct(ctypes.Structure):
-    """The struct `Watched` of watch.hpp."""
-
-    _fields_ = (
-        ("data", _POINTER),
-        ("size", _LONG),
-        ("stride", _LONG),
-        ("next", _LONG),
-        ("digests", _POINTER),
-    )
-
-
-class WatchStruct(ctypes.Structure):
-    """The struct `Watch` of watch.hpp."""
-
-    _fields_ = (("pieces", _POINTER), ("num_pieces", _LONG))
-
-
 class Watch:
     """The bytes of some tensors, to be looked at before each use of what was made from them.
 
@@ -145,17 +126,17 @@ class Watch:
         self.num_looks = max(strides, default=1)
         digests = [(ctypes.c_uint64 * stride)() for stride in strides]
         pieces = [
-            WatchedStruct(at, size, stride, 0, ctypes.addressof(digest))
+            abi.Watched(at, size, stride, 0, ctypes.addressof(digest))
             for (_, at), size, stride, digest in zip(bound, sizes, strides, digests, strict=True)
             if size > 0
         ]
-        self._pieces = (WatchedStruct * max(len(pieces), 1))(*pieces)
-        self._watch = WatchStruct(ctypes.addressof(self._pieces), len(pieces))
+        self._pieces = (abi.Watched * max(len(pieces), 1))(*pieces)
+        self._watch = abi.WatchedPieces(ctypes.addressof(self._pieces), len(pieces))
         self._digests = digests
         self.address = ctypes.addressof(self._watch)
         self._note, self._look = functions["note_all"], functions["look_at_all"]
-        self._note.restype, self._look.restype = None, _LONG
-        self._note.argtypes = self._look.argtypes = (_POINTER,)
+        self._note.restype, self._look.restype = None, abi.LONG
+        self._note.argtypes = self._look.argtypes = (abi.POINTER,)
         self.note()
 
     def note(self) -> None:

@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu import gate
+from recurra.backends.cpu import abi, gate
 from recurra.backends.cpu.compiler import found_compiler, load_library
 from recurra.backends.cpu.loops import CompiledLoop, Prepared, Wanted
-from recurra.backends.cpu.snapshot import WATCH, Watch, WatchedStruct, WatchStruct
+from recurra.backends.cpu.snapshot import WATCH, Watch
 from recurra.backends.runtime.program import Program
 from recurra.ir import POSITIONS, Graph, Node, has_positions
 from recurra.lang import Cell, cell
 from recurra.passes import Step, whole_step
 
 GENERATE = Path(__file__).with_name("generate.hpp")
-_LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
 _LARGEST_TABLE = 16 << 20  # numbers; looking a row up never costs more, but making the table does
 # Of weights, from which threads share a step: what outgrows one core. A second thread would
 # save a little sooner, but where another program has its core, waiting for it costs milliseconds.
@@ -35,64 +34,7 @@ _DTYPES = (torch.float32, torch.bfloat16)  # of parameters; states and sums are 
 Values = dict[Node, Tensor]
 
 
-class _Lookup(ctypes.Structure):
-    _fields_ = (("input", _LONG), ("table", _POINTER), ("rows", _POINTER), ("width", _LONG))
-
-
-class _Layer(ctypes.Structure):
-    _fields_ = (
-        ("run", _POINTER),
-        ("call", _POINTER),
-        ("x", _LONG),
-        ("step_index", _POINTER),
-        ("output", _POINTER * 2),
-    )
-
-
-class _Steps(ctypes.Structure):
-    _fields_ = (
-        ("layers", _POINTER),
-        ("lookups", _POINTER),
-        ("num_layers", _LONG),
-        ("num_lookups", _LONG),
-        ("batch", _LONG),
-        ("vocabulary", _LONG),
-        ("output_size", _LONG),
-        ("index", _LONG),
-        ("slot", _LONG),
-        ("watch", _POINTER),
-        ("fresh", _LONG),
-    )
-
-
-class WriterStruct(ctypes.Structure):
-    """The struct `Writer` of generate.hpp."""
-
-    _fields_ = (
-        ("steps", _POINTER),
-        ("temperature", ctypes.c_float),
-        ("top_k", _LONG),
-        ("top_p", ctypes.c_double),
-        ("weights", _POINTER),
-        ("candidates", _POINTER),
-        ("forbidden", _POINTER),
-        ("num_forbidden", _LONG),
-        ("scores", _POINTER),
-    )
-
-
 _SYMBOLS = ("step", "step_on_ids", "write_tokens", "facts")
-_FACTS = {
-    f"sizeof({name})": ctypes.sizeof(struct)
-    for name, struct in {
-        "Lookup": _Lookup,
-        "Layer": _Layer,
-        "Steps": _Steps,
-        "Watch": WatchStruct,
-        "Watched": WatchedStruct,
-        "Writer": WriterStruct,
-    }.items()
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -185,7 +127,7 @@ class Stepper:
         self.functions = load_library(
             f'#include "runtime.hpp"\n{WATCH.read_text()}\n{GENERATE.read_text()}', _SYMBOLS
         )
-        gate.check_facts(self.functions, _FACTS)
+        gate.check_facts(self.functions, abi.FACTS_OF_STEPS)
         # before the weights are read: what changes in between is then seen by the next look
         self._watch = Watch(self.functions, watched) if watched else None
         with _own_memory():
@@ -206,10 +148,10 @@ class Stepper:
     def _link(self, batch: int, start: int) -> None:
         """Lay the layers out as generate.hpp knows them."""
         made = self._layers
-        self._c_layers = (_Layer * len(made))(*(layer.as_struct() for layer in made))
+        self._c_layers = (abi.Layer * len(made))(*(layer.as_struct() for layer in made))
         lookups = made[0].lookups()
-        self._c_lookups = (_Lookup * max(len(lookups), 1))(*lookups)
-        self._steps = _Steps(
+        self._c_lookups = (abi.Lookup * max(len(lookups), 1))(*lookups)
+        self._steps = abi.Steps(
             layers=ctypes.addressof(self._c_layers),
             lookups=ctypes.addressof(self._c_lookups),
             num_layers=len(made),
@@ -224,8 +166,8 @@ class Stepper:
         )
         self.address = ctypes.addressof(self._steps)
         step, step_on_ids = self.functions["step"], self.functions["step_on_ids"]
-        step.restype = step_on_ids.restype = _LONG
-        step.argtypes = step_on_ids.argtypes = (_POINTER,) * 3
+        step.restype = step_on_ids.restype = abi.LONG
+        step.argtypes = step_on_ids.argtypes = (abi.POINTER,) * 3
         # no methods: a call in Python more would be a tenth of a small layer's step
         self.step: Callable[[int, int], int] = partial(step, self.address)
         self.step_on_ids: Callable[[int, int], int] = partial(step_on_ids, self.address)
@@ -449,7 +391,7 @@ class _Made:
         """O."""
         return self._size(self._step.output)
 
-    def as_struct(self) -> _Layer:
+    def as_struct(self) -> abi.Layer:
         """The layer as generate.hpp knows it."""
         nexts = self._step.body.output_nodes[: len(self._step.states)]
         if self._step.output in nexts:
@@ -461,19 +403,19 @@ class _Made:
         index = next((value for node, value in self._buffers.items() if _is_index(node)), None)
         x = self._x if self._tokens is None and self._x in self._buffers else None
         function: Any = self._prepared.function
-        return _Layer(
-            run=ctypes.cast(function, _POINTER),
+        return abi.Layer(
+            run=ctypes.cast(function, abi.POINTER),
             call=ctypes.addressof(self._prepared.call),
             x=-1 if x is None else self._loop.plan.inputs.index(x),
             step_index=None if index is None else gate.bound(index, "step")[1],
             output=after,
         )
 
-    def lookups(self) -> list[_Lookup]:
+    def lookups(self) -> list[abi.Lookup]:
         """What is looked up by token."""
         batch = self._states[0].shape[0]
         return [
-            _Lookup(
+            abi.Lookup(
                 input=self._loop.plan.inputs.index(node),
                 table=gate.bound(table, node)[1],
                 rows=gate.bound(self._buffers[node], node)[1] if batch > 1 else None,

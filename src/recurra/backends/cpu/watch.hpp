@@ -4,21 +4,6 @@
 #include <cstdint>
 #include <cstring>
 
-// A piece of memory, of which every look sees one share: each `stride`-th of its lines. After as
-// many looks as there are shares, all of it was seen.
-struct Watched {
-    const unsigned char *data;
-    long size;          // bytes
-    long stride;        // how many shares there are
-    long next;          // the share to be looked at next
-    uint64_t *digests;  // of each share, as it was
-};
-
-struct Watch {
-    Watched *pieces;
-    long num_pieces;
-};
-
 namespace {
 
 constexpr long LINE = 64;  // bytes: what a cache fetches at once

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu import gate
-from recurra.backends.cpu.steps import Stepper, WriterStruct
+from recurra.backends.cpu import abi, gate
+from recurra.backends.cpu.steps import Stepper
 
 _LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
 
@@ -79,7 +79,7 @@ class Writer:
                 )
         forbidden, forbidden_at = gate.fresh(len(forbid), dtype=torch.int64)
         forbidden.copy_(torch.tensor(list(forbid), dtype=torch.int64, device="cpu"))
-        writer = WriterStruct(
+        writer = abi.Writer(
             steps=self._stepper.address,
             temperature=temperature,
             top_k=vocabulary if top_k is None else max(min(top_k, vocabulary), 1),
