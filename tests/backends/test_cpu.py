@@ -294,3 +294,25 @@ def test_what_torch_computes_after_a_loop_is_finite_past_the_ends(
     sizes = dict.fromkeys("IHP", 16)
     case = Case(T=5, B=2, sizes=sizes, lengths=lengths, reverse=reverse, nan_padding=True)
     compare(composed, Call(case=case))
+
+
+@cell
+def thirty_euler_steps(x, h, W, U, b):
+    for _ in range(30):
+        h = h + 0.03 * (tanh(W @ x + U @ h + b) - h)
+    return h
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_unrolled_steps_share_is_one_function(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources: list[str] = []
+    real = loops.load_library
+    monkeypatch.setattr(
+        loops, "load_library", lambda text, *more: sources.append(text) or real(text, *more)
+    )
+    compare(thirty_euler_steps, Call(case=Case(T=3, B=5), threads=threads))
+    forward = next(text for text in sources if "v_tanh" in text)
+    assert forward.count("v_tanh") <= 3  # the first and the last step have stores of their own
+    assert forward.count("group0(") >= 28

@@ -6,6 +6,7 @@ import math
 import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -158,13 +159,15 @@ class CompiledLoop:
         self.plan, self._size_names, self.source = _printed(
             body, tuple(carried), tuple(before), tuple(after), skip=skip
         )
-        self._kernels = abi.kernels()
+        head = "#define MEASURED\n" * measured + '#include "runtime.hpp"\n'
+        with ThreadPoolExecutor(1) as others:  # two compilers side by side, where both have to run
+            shared = others.submit(abi.kernels)
+            self._function = load_library(head + self.source, ("run",))["run"]
+        self._kernels = shared.result()
         self._table = ctypes.addressof(LONG.in_dll(self._kernels, _TABLES[products]))
         self._first_outside = self._kernels["first_outside"]
         self._first_outside.restype = LONG
         self._first_outside.argtypes = (POINTER, LONG, LONG)
-        head = "#define MEASURED\n" * measured + '#include "runtime.hpp"\n'
-        self._function = load_library(head + self.source, ("run",))["run"]
         self._function.restype = None
         self._function.argtypes = (ctypes.POINTER(Call),)
         # what follows from the sizes is worked out here, not at every call

@@ -1,5 +1,6 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -7,6 +8,8 @@ from recurra.backends.cpu.rows import RowGroup
 from recurra.backends.cpu.schedule import Bulk, Phase, Place, Product, Schedule, resolve
 from recurra.backends.cpu.spelling import dim, number_text, size_text, spelled
 from recurra.ir import Dim, Node, is_rows
+
+_MANY_PHASES = 24  # from which a loop takes the compiler longer than it can gain
 
 
 def print_loop(name: str, plan: Schedule, size_names: tuple[str, ...], *, skip: bool) -> str:
@@ -28,6 +31,7 @@ class _Group:
     pointers: dict[str, str] = field(default_factory=dict)
     loads: dict[str, str] = field(default_factory=dict)
     head: list[str] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
 
     def pointer(self, row: str) -> str:
         """A name for the start of a row, which is found once and not for every vector."""
@@ -40,12 +44,25 @@ class _Group:
         self.loads.setdefault(pointer, f"const vf {name} = get<TAIL>({pointer} + j, n - j);")
         return name
 
+    def lines(self) -> tuple[str, ...]:
+        """What is done with the rows, for the features `own` of the n that there are."""
+        return (
+            "auto body = [&](auto tail, long j) __attribute__((always_inline)) {",
+            "    constexpr bool TAIL = decltype(tail)::value;",
+            *(f"    {line}" for line in (*self.loads.values(), *self.body)),
+            "};",
+            "long j = own.first;",
+            "for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);",
+            "if (j < own.last) body(std::true_type{}, j);",
+        )
+
 
 class _Printer:
     def __init__(self, name: str, plan: Schedule, size_names: tuple[str, ...], skip: bool) -> None:
         self.name, self.plan, self.size_names, self.skip = name, plan, size_names, skip
         self.given = set(plan.graph.inputs)
         self.lines: list[str] = []
+        self.functions: dict[tuple[str, ...], str] = {}  # by what they do
         self.depth = 0
 
     def line(self, text: str = "") -> None:
@@ -60,6 +77,9 @@ class _Printer:
         self.line(text)
 
     def text(self) -> str:
+        self._print_functions()
+        if len(self.plan.phases) > _MANY_PHASES:  # of which the time goes to functions
+            self.line('#pragma GCC optimize("O1")')
         self.open(f'extern "C" void {self.name}(const Call *call) {{')
         self.line("const Call c = *call;")
         self.line("const long B = c.batch;")
@@ -272,34 +292,55 @@ class _Printer:
     def _has_products(self) -> bool:
         return any(phase.products for phase in self.plan.phases)
 
-    def _print_group(self, size: Dim, nodes: list[Node]) -> None:
+    def _group(self, size: Dim, nodes: list[Node]) -> _Group:
         group = _Group(size, {node: f"v{i}" for i, node in enumerate(nodes)})
-        body: list[str] = []
         for node, name in group.inside.items():
             operands = [self._operand(child, group) for child in node.inputs]
-            body.append(f"const vf {name} = {spelled(node, operands)};")
-            body += [
+            group.body.append(f"const vf {name} = {spelled(node, operands)};")
+            group.body += [
                 f"put<TAIL>({group.pointer(self._row(place))} + j, {name}, n - j);"
                 for place in self.plan.stores.get(node, ())
             ]
+        return group
+
+    def _print_functions(self) -> None:
+        """Groups that occur more than once, as in unrolled steps, are functions: the compiler takes
+        a long time for each."""
+        groups = [self._group(*item) for phase in self.plan.phases for item in phase.groups.items()]
+        times = Counter(group.lines() for group in groups)
+        for group in groups:
+            lines = group.lines()
+            if times[lines] == 1 or lines in self.functions:
+                continue
+            self.functions[lines] = name = f"group{len(self.functions)}"
+            numbers = [f"const vf &s{i}" for i in range(len(group.head))]
+            pointers = [f"float *const {pointer}" for pointer in group.pointers.values()]
+            given = ", ".join(("const Range own", "const long n", *pointers, *numbers))
+            self.open(f"static __attribute__((noinline)) void {name}({given}) {{")
+            for line in lines:
+                self.line(line)
+            self.close()
+
+    def _print_group(self, size: Dim, nodes: list[Node]) -> None:
+        group = self._group(size, nodes)
         self.open("{")
         self.line(f"const long n = {dim(size)};")
         for row, name in group.pointers.items():
             self.line(f"float *const {name} = {row};")
         for line in group.head:
             self.line(line)
-        self.open("auto body = [&](auto tail, long j) __attribute__((always_inline)) {")
-        self.line("constexpr bool TAIL = decltype(tail)::value;")
-        for line in (*group.loads.values(), *body):
-            self.line(line)
-        self.close("};")
         own = "Range{0, n}"
         if self.plan.unit is not None:
             own = f"unit ? share.columns(n).each : {own}"
         self.line(f"const Range own = {own};")
-        self.line("long j = own.first;")
-        self.line("for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);")
-        self.line("if (j < own.last) body(std::true_type{}, j);")
+        lines = group.lines()
+        if lines in self.functions:
+            numbers = (f"s{i}" for i in range(len(group.head)))
+            given = ", ".join(("own", "n", *group.pointers.values(), *numbers))
+            self.line(f"{self.functions[lines]}({given});")
+        else:
+            for line in lines:
+                self.line(line)
         self.close()
 
     def _operand(self, child: Node, group: "_Group") -> str:
