@@ -115,6 +115,7 @@ extern "C" void run(const Call *call) {
                         float *const p16 = array8 + r * c.arrays[8].row;
                         float *const p17 = next2 + r * (n_H);
                         float *const p18 = next1 + r * (n_H);
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -154,7 +155,6 @@ extern "C" void run(const Call *call) {
                             const vf v16 = v2 * v15;
                             put<TAIL>(p18 + j, v16, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -191,6 +191,7 @@ extern "C" void run(const Call *call) {
                         float *const p0 = row_of(c.arrays[1], array1, ids, r);
                         float *const p1 = scratch2 + r * ld2;
                         float *const p2 = scratch8 + r * ld8;
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -198,7 +199,6 @@ extern "C" void run(const Call *call) {
                             const vf v0 = where(m0, m1, splat(-1e+38f));
                             put<TAIL>(p2 + j, v0, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -212,6 +212,7 @@ extern "C" void run(const Call *call) {
                         float *const p0 = scratch8 + r * ld8;
                         float *const p1 = array5 + r * c.arrays[5].row;
                         const vf s0 = splat(*(scratch3 + r * ld3));
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -219,7 +220,6 @@ extern "C" void run(const Call *call) {
                             const vf v1 = v_exp(v0);
                             put<TAIL>(p1 + j, v1, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -233,13 +233,13 @@ extern "C" void run(const Call *call) {
                         float *const p0 = array5 + r * c.arrays[5].row;
                         float *const p1 = scratch9 + r * ld9;
                         const vf s0 = splat(*(scratch4 + r * ld4));
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
                             const vf v0 = m0 / s0;
                             put<TAIL>(p1 + j, v0, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -278,6 +278,7 @@ extern "C" void run(const Call *call) {
                         float *const p1 = scratch7 + r * ld7;
                         float *const p2 = next0 + r * (n_H);
                         float *const p3 = array11 + r * c.arrays[11].row;
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -288,7 +289,6 @@ extern "C" void run(const Call *call) {
                             const vf v2 = v1;
                             put<TAIL>(p3 + j, v2, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);

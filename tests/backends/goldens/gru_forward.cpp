@@ -71,6 +71,7 @@ extern "C" void run(const Call *call) {
                         float *const p7 = scratch0 + r * ld0;
                         float *const p8 = array3 + r * c.arrays[3].row;
                         float *const p9 = scratch2 + r * ld2;
+                        const Range own = unit ? share.columns(n).each : Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -91,7 +92,6 @@ extern "C" void run(const Call *call) {
                             const vf v6 = v5 * m3;
                             put<TAIL>(p9 + j, v6, n - j);
                         };
-                        const Range own = unit ? share.columns(n).each : Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -113,6 +113,7 @@ extern "C" void run(const Call *call) {
                         float *const p4 = scratch4 + r * ld4;
                         float *const p5 = next0 + r * (n_H);
                         float *const p6 = array5 + r * c.arrays[5].row;
+                        const Range own = unit ? share.columns(n).each : Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -128,7 +129,6 @@ extern "C" void run(const Call *call) {
                             const vf v4 = v3;
                             put<TAIL>(p6 + j, v4, n - j);
                         };
-                        const Range own = unit ? share.columns(n).each : Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);

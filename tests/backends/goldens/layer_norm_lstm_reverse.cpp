@@ -191,6 +191,7 @@ extern "C" void run(const Call *call) {
                         const vf s9 = splat(*(row_of(c.arrays[9], array9, ids, r)));
                         const vf s10 = splat(*(row_of(c.arrays[1], array1, ids, r)));
                         const vf s11 = splat(*(row_of(c.arrays[1], array1, ids, r)));
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -300,7 +301,6 @@ extern "C" void run(const Call *call) {
                             const vf v67 = v0 * v56;
                             put<TAIL>(p37 + j, v67, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -326,6 +326,7 @@ extern "C" void run(const Call *call) {
                         float *const p9 = scratch6 + r * ld6;
                         float *const p10 = row_of(c.arrays[1], array1, ids, r);
                         float *const p11 = scratch30 + r * ld30;
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -353,7 +354,6 @@ extern "C" void run(const Call *call) {
                             const vf v11 = v10 / splat((float)((n_H)));
                             put<TAIL>(p11 + j, v11, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -383,6 +383,7 @@ extern "C" void run(const Call *call) {
                         const vf s1 = splat(*(scratch16 + r * ld16));
                         const vf s2 = splat(*(scratch23 + r * ld23));
                         const vf s3 = splat(*(scratch30 + r * ld30));
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -418,7 +419,6 @@ extern "C" void run(const Call *call) {
                             const vf v15 = -v14;
                             put<TAIL>(p15 + j, v15, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -440,6 +440,7 @@ extern "C" void run(const Call *call) {
                         float *const p5 = scratch27 + r * ld27;
                         float *const p6 = scratch7 + r * ld7;
                         float *const p7 = scratch34 + r * ld34;
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -455,7 +456,6 @@ extern "C" void run(const Call *call) {
                             const vf v3 = m6 / splat((float)((n_H)));
                             put<TAIL>(p7 + j, v3, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
@@ -477,6 +477,7 @@ extern "C" void run(const Call *call) {
                         const vf s1 = splat(*(scratch20 + r * ld20));
                         const vf s2 = splat(*(scratch27 + r * ld27));
                         const vf s3 = splat(*(scratch34 + r * ld34));
+                        const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
@@ -496,7 +497,6 @@ extern "C" void run(const Call *call) {
                             const vf v7 = m6 + v6;
                             put<TAIL>(p7 + j, v7, n - j);
                         };
-                        const Range own = Range{0, n};
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
