@@ -302,7 +302,7 @@ class Writer(Parts):
             self.lines.append(f"when = {rng.choice(_SCALARS_OF_STEP)}")
             self.values["when"] = "1"
         for _ in range(rng.randint(1, 11)):
-            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 1, 2.5, 1.5, 1))[0]()
+            rng.choices(self._statements(), weights=(6, 3, 2, 4, 1.5, 1, 1, 1, 2.5, 1.5, 2))[0]()
         self._return()
         used = set(re.findall(r"\w+", " ".join((*self.lines, *self.returned))))
         self.parameters = {n: size for n, size in self.parameters.items() if n in used}

@@ -451,6 +451,33 @@ def step_pointer_lstm(p: Parameters, x: Tensor, h: Tensor, c: Tensor, m: Tensor)
     return alpha, h, c
 
 
+def step_window_lstm(
+    p: Parameters, x: Tensor, h: Tensor, c: Tensor, kappa: Tensor, w: Tensor, m: Tensor, u: Tensor
+) -> States:
+    h, c = lstm_of(p, torch.cat([x, w], 1), h, c)
+    alpha, beta, forward = (weigh(p["W_w"], h) + p["b_w"]).exp().chunk(3, 1)
+    kappa = kappa + forward
+    bumps = torch.exp(-beta[:, None] * (kappa[:, None] - u) ** 2)  # [B, S, Q]
+    w = torch.einsum("bsq,bq,bsk->bk", bumps, alpha, m)
+    return torch.cat([h, w], 1), h, c, kappa, w
+
+
+def mod_relu(z: Tensor, b: Tensor) -> Tensor:
+    return z.sign() * (z.abs() + b).clamp_min(0)
+
+
+def step_scornn(p: Parameters, x: Tensor, h: Tensor) -> States:
+    A, H = p["A"] - p["A"].T, len(p["A"])
+    identity = torch.eye(H, dtype=x.dtype)
+    W = torch.linalg.inv(identity + A) @ (identity - A) @ torch.diag(p["d"].sign())
+    return (mod_relu(weigh(p["U"], x) + weigh(W, h), p["b"]),)
+
+
+def step_exprnn(p: Parameters, x: Tensor, h: Tensor) -> States:
+    W = torch.linalg.matrix_exp(p["A"] - p["A"].T)
+    return (mod_relu(weigh(p["U"], x) + weigh(W, h), p["b"]),)
+
+
 STEPS: dict[str, Callable[..., States]] = {
     name.removeprefix("step_"): step for name, step in globals().items() if name.startswith("step_")
 }

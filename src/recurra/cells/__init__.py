@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         location_attention_gru,
         pointer_lstm,
         scaled_dot_attention_gru,
+        window_lstm,
     )
     from recurra.cells.bases import lmu
     from recurra.cells.continuous import (
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
         lstm_np,
         vanilla_lstm,
     )
+    from recurra.cells.orthogonal import exprnn, scornn
     from recurra.cells.simple import (
         driven_system,
         dynamical_system,
@@ -150,6 +152,7 @@ __all__ = [
     "driven_system",
     "dsgu",
     "dynamical_system",
+    "exprnn",
     "fast_weights",
     "fastgrnn",
     "fastrnn",
@@ -215,6 +218,7 @@ __all__ = [
     "rnn",
     "rnn_relu",
     "scaled_dot_attention_gru",
+    "scornn",
     "scrn",
     "sgrn",
     "sgu",
@@ -240,6 +244,7 @@ __all__ = [
     "ugrnn",
     "unicornn",
     "vanilla_lstm",
+    "window_lstm",
     "wmc_lstm",
 ]
 

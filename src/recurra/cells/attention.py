@@ -6,7 +6,7 @@ of the positions, read their weighted sum. A layer is called with the sequence:
 `layer(x, memory=m, memory_lengths=n)`.
 """
 
-from recurra.lang import cell, concat, expand, sigmoid, softmax, split, sqrt, tanh, windows
+from recurra.lang import cell, concat, exp, expand, sigmoid, softmax, split, sqrt, tanh, windows
 from recurra.lang import sum as total
 
 _LIKE_H = {"A": "H", "K": "H"}
@@ -172,6 +172,31 @@ def conditional_gru(
     z = sigmoid(C_z @ read + V_z @ moved + d_z)
     r = sigmoid(C_r @ read + V_r @ moved + d_r)
     return (1 - z) * tanh(C @ read + r * (V @ moved) + d) + z * moved
+
+
+@cell(
+    state=("h", "c", "kappa", "w"),
+    memory=("m", "u"),
+    output=True,
+    sizes={"w": "K", "m": "K", "u": 1, "kappa": "Q"},
+    default_sizes={"Q": 10},
+)
+def window_lstm(x, h, c, kappa, w, m, u, W, b, W_w, b_w):
+    """An LSTM that reads a text through a soft window of Q Gaussians, which move on along it.
+
+    A second memory u has the number of each position: `layer(x, memory=(text, numbers))`, with the
+    text [S, B, K] and the numbers 0 to S - 1 as [S, B, 1]. The output is h and what is read.
+
+    Source: Graves (2013), "Generating Sequences With Recurrent Neural Networks", arXiv:1308.0850,
+    section 5, the first layer of the synthesis network. Differences: no peepholes.
+    """
+    h, c = _lstm(concat(x, w), h, c, W, b)
+    alpha, beta, forward = split(exp(W_w @ h + b_w), 3)
+    kappa = kappa + forward
+    distance = kappa - expand(1, ("Q", 1)) @ u
+    phi = exp(-beta * distance * distance) @ alpha
+    w = phi @ m
+    return concat(h, w), h, c, kappa, w
 
 
 @cell(state=("h", "c"), memory="m", sizes={"v": "A"}, output=True, default_sizes=_LIKE_H)

@@ -43,8 +43,8 @@ def lmu(x, h, m, W_x, W_h, W_m, e_x, e_h, e_m, order=16, theta=64.0):
     from the input, the state and m itself.
 
     Source: Voelker, Kajić, Eliasmith (2019), "Legendre Memory Units: Continuous-Time Representation
-    in Recurrent Neural Networks", NeurIPS, the layer of section 3 and the system of eq.
-    (1)-(2), discretised by holding u constant over a step.
+    in Recurrent Neural Networks", NeurIPS, its layer, and its linear system, discretised by holding
+    u constant over a step.
     """
     A, B = _legendre_window(order, theta)
     u = sum(e_x * x) + sum(e_h * h) + sum(e_m * m)

@@ -25,12 +25,14 @@ FAMILIES = {
     "continuous": "antisymmetric_rnn cornn gated_antisymmetric_rnn lem taugru unicornn",
     "attention": (
         "additive_attention_gru conditional_gru coverage_gru dot_attention_lstm "
-        "general_attention_lstm location_attention_gru pointer_lstm scaled_dot_attention_gru"
+        "general_attention_lstm location_attention_gru pointer_lstm scaled_dot_attention_gru "
+        "window_lstm"
     ),
     "linear": "mingru minlstm qrnn_fo qrnn_ifo rg_lru sru sru_2018 tgru tlstm trnn",
     "matrices": (
         "delta_net fast_weights gated_delta_net gla hgrn2 linear_transformer mamba mlstm ntm retnet"
     ),
+    "orthogonal": "exprnn scornn",
     "bases": "lmu",
     "timed": "cfc gru_d ltc ode_rnn phased_lstm time_aware_lstm",
     "torch_notation": (

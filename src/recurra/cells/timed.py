@@ -34,7 +34,7 @@ def time_aware_lstm(x, h, c, dt, W_d, b_d, W_f, U_f, b_f, W_i, U_i, b_i, W_o, U_
     """T-LSTM: of the memory a short-term part, found by W_d, fades with the time that has passed.
 
     Source: Baytas, Xiao, Zhang, Wang, Jain, Zhou (2017), "Patient Subtyping via Time-Aware LSTM
-    Networks", KDD, doi:10.1145/3097983.3097997, the equations of section 3.1, with the decay
+    Networks", KDD, doi:10.1145/3097983.3097997, its equations, with the decay
     g(dt) = 1 / log(e + dt) that it has for long times.
     """
     short = tanh(W_d @ c + b_d)
@@ -76,7 +76,7 @@ def phased_lstm(
     reads the time at which x was measured, and not how much has passed.
 
     Source: Neil, Pfeiffer, Liu (2016), "Phased LSTM: Accelerating Recurrent Network Training for
-    Long or Event-based Sequences", NeurIPS, arXiv:1610.09513, the equations of section 2.
+    Long or Event-based Sequences", NeurIPS, arXiv:1610.09513, the gate k and the cell.
     Differences: 1 / tau is the softplus of `rate`, and the shift is counted in periods. The leak is
     there in evaluation too; `with_constants(leak=0.0)` takes it away.
     """
@@ -99,7 +99,7 @@ def ode_rnn(
     """ODE-RNN: between steps the state follows a differential equation, at each step a GRU reads x.
 
     Source: Rubanova, Chen, Duvenaud (2019), "Latent ODEs for Irregularly-Sampled Time Series",
-    NeurIPS, arXiv:1907.03907, algorithm 1, with a network of one hidden layer [R] as the equation.
+    NeurIPS, arXiv:1907.03907, the ODE-RNN, with a network of one hidden layer [R] as the equation.
     Differences: solved by Euler's method, in `euler_steps` steps from one input to the next.
     """
     for _ in range(euler_steps):
@@ -114,7 +114,7 @@ def ltc(x, h, dt, W, U, b, A, leak, euler_steps=6):
     """Liquid time-constant network: how fast the state leaks, and towards what, follows the input.
 
     Source: Hasani, Lechner, Amini, Rus, Grosu (2021), "Liquid Time-constant Networks", AAAI,
-    arXiv:2006.04439, eq. (3), the fused step of its ODE solver, `euler_steps` of them for an input.
+    arXiv:2006.04439, the fused step of its ODE solver, `euler_steps` of them for an input.
     Differences: f is a sigmoid, and 1 / tau the softplus of `leak`, so that the state is bounded.
     """
     step = dt / euler_steps

@@ -20,6 +20,7 @@ _FAMILIES = {
     "recurra.cells.linear": "Linear in the state",
     "recurra.cells.attention": "Attention to a memory",
     "recurra.cells.matrices": "Matrix states",
+    "recurra.cells.orthogonal": "Orthogonal recurrent matrices",
     "recurra.cells.bases": "Memories of polynomials",
     "recurra.cells.timed": "Uneven times and missing values",
     "recurra.cells.torch_notation": "torch.nn's own",

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pickle import PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any, overload
 
+import torch
+
 from recurra.errors import CellError
-from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, verify
+from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, has_rows, verify
 from recurra.lang import libraries as libraries  # what functions of torch and numpy mean
 from recurra.lang import numpy_names as numpy_names
 from recurra.lang.arrays import is_array
+from recurra.lang.on_tensors import check_shapes, is_plain_call, running, solved_sizes
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
 
@@ -84,11 +87,44 @@ class Cell:
         self.__name__, self.__module__ = function.__name__, function.__module__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The equations, inside the equations of another cell; every argument is a symbol."""
+        """The equations: on symbols inside those of another cell, or on tensors, one step.
+
+        With tensors, of one sequence and without a batch, the function itself is run: a vector is
+        [H], a matrix of `heads` its blocks. `torch.vmap` runs it for many sequences.
+
+        Raises:
+            ValueError: when a tensor has another shape than its argument.
+            TypeError: when the cell is composed of others, or reads a memory or a matrix state.
+        """
         given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
         kept = {**self.options.constants, **self.options.arrays}
         changed = {k: v for k, v in kept.items() if k not in given}
+        if is_plain_call(list(given.values())):
+            return self._on_tensors({**given, **changed})
         return self.function(*args, **kwargs, **changed)
+
+    def _on_tensors(self, given: dict[str, Any]) -> Any:
+        leaves = [leaf for leaf in self.equations.inputs if leaf.attr("kind") != "array"]
+        rows = [leaf.name for leaf in leaves if has_rows(leaf.shape)]
+        if hasattr(self.function, "names_its_values") or rows:
+            what = f"which reads {rows[0]}, over rows" if rows else "which is made of another cell"
+            raise TypeError(
+                f"{self.name}: expected a cell that is a function of vectors, got one "
+                f"{what}. Run it as a layer, Recurrent({self.name}, ...)."
+            )
+        shapes = {leaf.name: leaf.shape for leaf in leaves}
+        sizes = solved_sizes(shapes, given)
+        check_shapes(self.name, shapes, given, sizes)
+        like = next(value for value in given.values() if isinstance(value, torch.Tensor))
+        for name, heads in self.heads.items():
+            if name in given:
+                given[name] = torch.block_diag(*given[name].chunk(heads))
+        for name in inspect.signature(self.function).parameters:
+            if name in self.arrays and not isinstance(given.get(name), torch.Tensor):
+                array = torch.tensor(self.arrays[name], dtype=like.dtype, device=like.device)
+                given[name] = array
+        with running(sizes, like):
+            return self.function(**given)
 
     def with_constants(self, **constants: Any) -> "Cell":
         """The same equations with other values for arguments that have a default.

@@ -11,6 +11,7 @@ import torch
 from recurra.ir import POSITIONS, Dim, blocks_of, shape_text
 from recurra.lang.linalg import over_parameters
 from recurra.lang.matrices import over_matrix, repeated
+from recurra.lang.on_tensors import also_on_tensors
 from recurra.lang.products import product
 from recurra.lang.slicing import in_sizes
 from recurra.lang.symbols import (
@@ -36,7 +37,7 @@ def _language(*torch_functions: Any) -> Callable[[Callable[..., Any]], Callable[
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         FUNCTIONS[function.__name__] = function
         TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, function))
-        return function
+        return also_on_tensors(function)
 
     return register
 

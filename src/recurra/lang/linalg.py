@@ -3,12 +3,14 @@
 They are computed once a call, outside the loop.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from recurra.ir import Dim
+from recurra.lang.on_tensors import also_on_tensors
 from recurra.lang.products import product
 from recurra.lang.symbols import (
     FUNCTIONS,
@@ -25,12 +27,19 @@ from recurra.lang.symbols import (
 )
 
 
+def _language(function: Callable[..., Any]) -> Callable[..., Any]:
+    FUNCTIONS[function.__name__] = function
+    return also_on_tensors(function)
+
+
+@_language
 def inverse(A: Any) -> Symbol:
     """The inverse of a square matrix of parameters."""
     symbol = _square(A, "inverse")
     return Symbol(symbol.trace, "inverse", (symbol,), {}, symbol.shape)
 
 
+@_language
 def solve(A: Any, B: Any) -> Symbol:
     """The matrix or vector X of A @ X = B; A is a square matrix of parameters.
 
@@ -49,12 +58,14 @@ def solve(A: Any, B: Any) -> Symbol:
     return Symbol(trace, "solve", (symbol, right), {}, (rows, columns))
 
 
+@_language
 def matrix_exp(A: Any) -> Symbol:
     """The exponential of a square matrix of parameters: orthogonal where A.T is -A."""
     symbol = _square(A, "matrix_exp")
     return Symbol(symbol.trace, "matrix_exp", (symbol,), {}, symbol.shape)
 
 
+@_language
 def diag(v: Any) -> Symbol:
     """A vector of parameters as a diagonal matrix; of a square matrix its diagonal, a vector."""
     trace = trace_of((v,), "diag")
@@ -66,6 +77,7 @@ def diag(v: Any) -> Symbol:
     return Symbol(trace, "diag", (symbol,), {}, (size, size))
 
 
+@_language
 def eye(size: str | int) -> Symbol:
     """The identity matrix of a size, "H" or 3."""
     return diag(FUNCTIONS["expand"](1.0, size))
@@ -102,8 +114,6 @@ def over_parameters(op: str, symbol: Symbol, dim: int) -> Symbol:
     return Symbol(trace, f"matrix_{op}", (symbol,), {"dim": dim}, shape)
 
 
-for _function in (inverse, solve, matrix_exp, diag, eye):
-    FUNCTIONS[_function.__name__] = _function
 TORCH_FUNCTIONS.update(
     dict.fromkeys((torch.inverse, torch.linalg.inv, torch.Tensor.inverse), inverse)
     | dict.fromkeys((torch.matrix_exp, torch.linalg.matrix_exp), matrix_exp)

@@ -405,7 +405,7 @@ def trace_of(values: tuple[object, ...], function: str) -> Trace:
     raise TypeError(
         f"{function}: expected a symbol of a cell's equations, got "
         f"{', '.join(type(value).__name__ for value in values)}. "
-        f"recurra.lang works inside a @cell; for tensors use torch's own functions."
+        f"recurra.lang works inside a @cell, and on tensors and numbers. Make a tensor of it."
     )
 
 
