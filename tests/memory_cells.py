@@ -49,5 +49,12 @@ def of_the_input(x, h, m, c, W, U, A, b):
     return tanh(W @ x + U @ h + alpha @ m + b)
 
 
-CELLS = (additive, located, everything, afterwards, of_the_input)
+@cell(state=("h", "a"), memory="m", sizes={"a": "S", "U": ("H", "H")})
+def rows_of_rows(x, h, a, m, W, V, U):
+    """Products with rows of equal size, one after the other."""
+    r = sigmoid(V @ m + U @ h)
+    return tanh(W @ x + a @ tanh(U @ r)) + h, total(r) / 4.0
+
+
+CELLS = (additive, located, everything, afterwards, of_the_input, rows_of_rows)
 SIZES = {"I": 3, "H": 4, "K": 5, "A": 2, "F": 3, "K_u": 5, "C": 5}

@@ -43,7 +43,8 @@ each_cell = pytest.mark.parametrize("of", CELLS, ids=lambda of: of.name)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_equals_the_reference(of: Cell, call: Call) -> None:
     # that normalises rows of two numbers, which magnifies what is rounded
-    compare(of, call, strict=of is not everything)
+    strict = of is not everything and call.dtype is torch.float32
+    compare(of, call, strict=strict)
 
 
 @pytest.mark.medium

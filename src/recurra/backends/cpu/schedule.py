@@ -307,8 +307,9 @@ class _Scheduler:
                 self.phase[node] = last[node]
             for child in node.inputs:
                 base, _ = resolve(child, self.given)
-                together = self._is_alike(node, child) or node.op in _PUT_TOGETHER
-                latest = self.phase[node] - (not (together or _is_reduction(node)))
+                together = self._is_in_group(node) and self._is_alike(node, child)
+                together |= node.op in _PUT_TOGETHER or _is_reduction(node)
+                latest = self.phase[node] - (not together)
                 last[base] = min(latest, last.get(base, latest))
 
     def _after(self, child: Node, gap: int) -> int:
