@@ -556,3 +556,17 @@ def reference_results(cell: Cell, case: Case) -> Iterator[tuple[str, Results]]:
         ):
             found = results(ReferenceBackend(cell, gradients=gradients), case.tensors(cell))
         yield f"{gradients}{', lean' * lean}", found
+
+
+def check_reference(cell: Cell, case: Case, message: str) -> None:
+    """Fail unless eager evaluation, autograd and adjoint agree for a cell.
+
+    Args:
+        message: the cell and the case; torch's own errors do not name them.
+    """
+    expected = results(Eager(cell, case.sizes), case.tensors(cell))
+    try:
+        for way, found in reference_results(cell, case):
+            assert_same(found, expected, 1e-9, f"{way}, {message}")
+    except RuntimeError as error:
+        raise AssertionError(message) from error

@@ -14,9 +14,8 @@ import torch
 from recurra import cells, compose
 from recurra.backends.cpu.backend import CpuEngine
 from recurra.backends.cpu.execute import CpuLoops
-from recurra.backends.cpu.loops import _size_names
 from recurra.backends.cpu.printer import print_loop
-from recurra.backends.cpu.schedule import Bulk, Phase, Place, Schedule, schedule
+from recurra.backends.cpu.schedule import Bulk, Phase, Place, Schedule, schedule, size_names
 from recurra.backends.runtime.attempts import Attempts
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.program import Programs
@@ -46,7 +45,7 @@ def scheduled(of: Cell, reverse: bool) -> tuple[Schedule, tuple[str, ...]]:
         before = [item for item in before if item.node in body.inputs] + loops._reverse_heads
         after = (*tail.after, *tail.rows)
     made = schedule(body, carried, len(carried), before=before, after=after)
-    return made, _size_names(body, before, after)
+    return made, size_names(body, before, after)
 
 
 class Words:
@@ -122,10 +121,10 @@ def _place(place: Place) -> str:
 def texts(name: str) -> dict[str, str]:
     """By file name, what a loop's schedule and its C++ are."""
     of, reverse = LOOPS[name]
-    made, size_names = scheduled(of, reverse)
+    made, names = scheduled(of, reverse)
     return {
         f"{name}.txt": "\n".join(Words(made).lines()) + "\n",
-        f"{name}.cpp": print_loop("run", made, size_names, skip=reverse).rstrip() + "\n",
+        f"{name}.cpp": print_loop("run", made, names, skip=reverse).rstrip() + "\n",
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 from recurra import cells
 from recurra.lang import cell, split, tanh, where
 from recurra.show.diagram import Kind, make_diagram
-from recurra.show.layout import arrange
+from recurra.show.layout import lay_out
 from recurra.show.names import plain_symbol
 
 
@@ -86,7 +86,7 @@ def test_the_same_cell_gives_the_same_picture() -> None:
 def test_boxes_do_not_overlap_and_arrows_run_to_the_right(name: str) -> None:
     diagram = make_diagram(cells.get(name).equations)
     sizes = [(40.0 + 3 * (place % 7), 30.0) for place in range(len(diagram.boxes))]
-    layout = arrange(sizes, [(arrow.start, arrow.stop) for arrow in diagram.arrows])
+    layout = lay_out(sizes, [(arrow.start, arrow.stop) for arrow in diagram.arrows])
     for a, b in combinations(range(len(sizes)), 2):
         (x_a, y_a), (x_b, y_b) = layout.centres[a], layout.centres[b]
         apart_x = abs(x_a - x_b) >= (sizes[a][0] + sizes[b][0]) / 2
@@ -101,7 +101,7 @@ def test_boxes_do_not_overlap_and_arrows_run_to_the_right(name: str) -> None:
 
 def test_arrows_that_need_not_cross_do_not() -> None:
     sizes = [(20.0, 20.0)] * 6
-    layout = arrange(sizes, [(0, 5), (1, 4), (2, 3)])
+    layout = lay_out(sizes, [(0, 5), (1, 4), (2, 3)])
     starts = sorted(range(3), key=lambda box: layout.centres[box][1])
     ends = sorted(range(3, 6), key=lambda box: layout.centres[box][1])
     assert [5 - start for start in starts] == ends
@@ -110,14 +110,14 @@ def test_arrows_that_need_not_cross_do_not() -> None:
 def test_late_boxes_stand_beside_their_reader_and_last_ones_at_the_end() -> None:
     sizes = [(20.0, 20.0)] * 6
     edges = [(0, 1), (1, 2), (3, 2), (2, 4), (1, 5)]
-    layout = arrange(sizes, edges, late=[3], last=[4, 5])
+    layout = lay_out(sizes, edges, late=[3], last=[4, 5])
     x = [centre[0] for centre in layout.centres]
     assert x[3] == x[1]
     assert x[5] == x[4] == max(x)
 
 
 def test_an_empty_graph_has_no_size() -> None:
-    assert arrange([], []).width == 0
+    assert lay_out([], []).width == 0
 
 
 # ---- files ---------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Layout:
     height: float
 
 
-def arrange(
+def lay_out(
     sizes: Sequence[tuple[float, float]],
     edges: Sequence[tuple[int, int]],
     *,

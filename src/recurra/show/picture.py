@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recurra.ir import Graph
 from recurra.show.diagram import Arrow, Box, Diagram, Kind, Label, make_diagram
-from recurra.show.layout import Layout, arrange
+from recurra.show.layout import Layout, lay_out
 
 # Fill and edge of a box. Fills are light and letters on them dark, whatever the page's colour.
 _COLOURS = {
@@ -107,7 +107,7 @@ def _layout(diagram: Diagram, sizes: list[tuple[float, float]]) -> Layout:
     ]
     last = [place for place, box in enumerate(diagram.boxes) if box.kind is Kind.OUTPUT]
     edges = [(arrow.start, arrow.stop) for arrow in diagram.arrows]
-    return arrange(sizes, edges, late=late, last=last)
+    return lay_out(sizes, edges, late=late, last=last)
 
 
 def _size(box: Box) -> tuple[float, float]:

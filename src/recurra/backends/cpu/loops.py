@@ -30,12 +30,19 @@ from recurra.backends.cpu.abi import (
     Matrix,
 )
 from recurra.backends.cpu.compiler import load_library
+from recurra.backends.cpu.inputs import (
+    array_of,
+    array_of_rows,
+    check_fits,
+    misfit,
+    over_all_rows,
+)
 from recurra.backends.cpu.printer import print_loop
-from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule
+from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule, size_names
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.runtime.call import LoopResult
 from recurra.errors import BackendError
-from recurra.ir import Dim, Graph, Node, has_positions, is_rows
+from recurra.ir import Graph, Node, has_positions, is_rows
 from recurra.ir.dims import Shape
 
 CACHE_BYTES = 1 << 20
@@ -309,15 +316,24 @@ class CompiledLoop:
         for node, shape in zip(plan.inputs, self._input_shapes, strict=True):
             value = values[node]
             if has_positions(node.shape):
-                value = _over_all_rows(node, value, shape)
+                value = over_all_rows(node, value, shape)
             if node in tables:
                 rows = min(rows, value.shape[0])
             elif value.shape != (steps, batch, *shape):
-                _check_fits(node, value, (steps, batch, *shape))
+                check_fits(node, value, (steps, batch, *shape))
             if len(shape) == 1:
-                numbers += self._input(node, value, steps, batch, node in tables, alive)
+                numbers += array_of(
+                    node,
+                    value,
+                    steps,
+                    batch,
+                    alive,
+                    stepped=node in self._stepped,
+                    flat=node in self._flat,
+                    table=node in tables,
+                )
             else:
-                numbers += self._input_rows(node, value, steps, batch, alive)
+                numbers += array_of_rows(node, value, steps, batch, alive, flat=node in self._flat)
         arrays: dict[Node, Tensor] = {}
         for node, width, count, place in zip(
             self._made, self._widths, self._counts, layout.arrays, strict=True
@@ -338,7 +354,7 @@ class CompiledLoop:
             zip(plan.carried, first, self._carried_widths, strict=True)
         ):
             if value.shape != (batch, width):
-                raise _misfit(node, value, (batch, width))
+                raise misfit(node, value, (batch, width))
             whole = i in wanted.carried
             each, place = gate.fresh(steps + 1 if whole else 2, batch, width)
             each[start + 1 if whole else 0] = value
@@ -351,14 +367,14 @@ class CompiledLoop:
                 continue
             value, place = gate.bound(_matrix_value(node, values), node)
             if value.shape != shape:
-                raise _misfit(node, value, shape)
+                raise misfit(node, value, shape)
             alive.append(value)
             matrices += (place, *value.stride(), base + at)
         biases: list[int] = []
         for node, width in zip(plan.biases, self._bias_widths, strict=True):
             value, place = gate.bound(values[node].contiguous(), node)
             if value.numel() != width:
-                raise _misfit(node, value, (width,))
+                raise misfit(node, value, (width,))
             alive.append(value)
             biases.append(place)
         sums: dict[Node, Tensor] = {}
@@ -524,68 +540,6 @@ class CompiledLoop:
         taking sequences of its own: for few sequences, and for weights that then fit its cache."""
         return threads > 1 and (batch < 2 * threads or self._largest > CACHE_BYTES)
 
-    def _input(
-        self, node: Node, value: Tensor, steps: int, batch: int, table: bool, alive: list[object]
-    ) -> tuple[int, int, int, int, int]:
-        """An input as the struct `Array`."""
-        if table:
-            value, place = gate.bound(value.contiguous(), node)
-            alive.append(value)
-            return place, 0, value.shape[1], 0, 1
-        if value.dim() == 3 and value.is_contiguous() and value.shape[:2] == (steps, batch):
-            value, place = gate.bound(value, node)
-            alive.append(value)
-            row = value.shape[2]
-            return place, batch * row, row, 0, 0
-        if node in self._flat:
-            value = value.expand(steps, batch, value.shape[-1]).contiguous()
-        elif value.shape[-1] > 1 and value.stride(-1) != 1:
-            value = value.contiguous()
-        value, place = gate.bound(value, node)
-        alive.append(value)
-        strides = [0 if n == 1 else s for n, s in zip(value.shape, value.stride(), strict=True)]
-        step = strides[0] if node in self._stepped and value.dim() == 3 else 0
-        row = strides[-2] if value.dim() >= 2 else 0
-        if node in self._flat:  # whatever a dimension of size 1 says
-            row = value.shape[-1]
-            step = batch * row
-        return place, step, row, 0, 0
-
-    def _input_rows(
-        self, node: Node, value: Tensor, steps: int, batch: int, alive: list[object]
-    ) -> tuple[int, int, int, int, int]:
-        """An input that has rows, as the struct `Array`, whose rows those of a sequence are."""
-        lead = (steps, batch) if node in self._flat or value.dim() == 4 else (batch,)
-        value = value.expand(*lead, *value.shape[-2:]).contiguous()
-        value, place = gate.bound(value, node)
-        alive.append(value)
-        step = math.prod(value.shape[1:]) if len(lead) == 2 else 0
-        return place, step, value.shape[-1], 0, 0
-
-
-def _over_all_rows(node: Node, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A value over positions, one for each of them where it was the same for all."""
-    at = value.dim() - len(shape)
-    return value.expand(*value.shape[:at], shape[0], *value.shape[at + 1 :])
-
-
-def _check_fits(node: Node, value: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise BackendError unless a value is one for every step and sequence, once broadcast."""
-    lead, own = value.shape[: 2 - len(shape)], shape[2:]
-    if (
-        not len(own) <= value.dim() <= len(shape)
-        or value.shape[value.dim() - len(own) :] != own
-        or any(n not in (1, count) for n, count in zip(lead[::-1], shape[1::-1], strict=False))
-    ):
-        raise _misfit(node, value, shape)
-
-
-def _misfit(node: Node, value: Tensor, shape: Sequence[int]) -> BackendError:
-    return BackendError(
-        f"compiled code: expected {node} of shape {tuple(shape)}, got {tuple(value.shape)}. "
-        f"Pass tensors of the sizes that the cell was bound to."
-    )
-
 
 @lru_cache(maxsize=1024)
 def _printed(
@@ -598,7 +552,7 @@ def _printed(
 ) -> tuple[Schedule, tuple[str, ...], str]:
     """The schedule of a loop, the names of its sizes and its source, which are for any sizes."""
     plan = schedule(body, carried, len(carried), before=before, after=after)
-    names = _size_names(body, before, after)
+    names = size_names(body, before, after)
     return plan, names, print_loop("run", plan, names, skip=skip)
 
 
@@ -608,18 +562,6 @@ def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
 
 def _padded(width: int) -> int:
     return -(-width // PANEL) * PANEL
-
-
-def _size_names(body: Graph, before: Sequence[Bulk], after: Sequence[Bulk]) -> tuple[str, ...]:
-    """The size names that occur in the shapes and slices of what is computed."""
-    nodes = [*body.inputs, *body.nodes()]
-    for item in (*before, *after):
-        given = (item.operand, item.matrix, item.right, item.bias)
-        nodes += [node for node in given if node is not None]
-    nodes += [child for node in nodes if node.op == "slice" for child in node.inputs]
-    dims = [dim for node in nodes for dim in node.shape]
-    dims += [value for node in nodes for _, value in node.attrs if isinstance(value, Dim)]
-    return tuple(sorted({name for dim in dims for name in dim.names}))
 
 
 def _dims(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:

@@ -465,3 +465,15 @@ def _placed(kind: str, index: int, node: Node) -> Place:
 def _width(node: Node) -> Dim:
     """The size of a value, or of each of its rows."""
     return node.shape[-1] if node.shape else Dim.of(1)
+
+
+def size_names(body: Graph, before: Sequence[Bulk], after: Sequence[Bulk]) -> tuple[str, ...]:
+    """The size names that occur in the shapes and slices of what is computed."""
+    nodes = [*body.inputs, *body.nodes()]
+    for item in (*before, *after):
+        given = (item.operand, item.matrix, item.right, item.bias)
+        nodes += [node for node in given if node is not None]
+    nodes += [child for node in nodes if node.op == "slice" for child in node.inputs]
+    dims = [dim for node in nodes for dim in node.shape]
+    dims += [value for node in nodes for _, value in node.attrs if isinstance(value, Dim)]
+    return tuple(sorted({name for dim in dims for name in dim.names}))

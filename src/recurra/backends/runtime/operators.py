@@ -101,7 +101,7 @@ def run(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Request:
     """The arguments that say what to run.
 
     Attributes:
@@ -179,7 +179,7 @@ _Result = tuple[Tensor, list[Tensor], list[Tensor]]
 
 library.define(
     "recurra::forward",
-    f"({_Asked.schema}, bool keep) -> (Tensor y, Tensor[] finals, Tensor[] kept)",
+    f"({_Request.schema}, bool keep) -> (Tensor y, Tensor[] finals, Tensor[] kept)",
     tags=torch.Tag.pt2_compliant_tag,
 )
 
@@ -187,9 +187,9 @@ library.define(
 @library.impl("recurra::forward", "default")
 def _forward(*arguments: Any) -> _Result:
     *call, keep = arguments
-    asked = _Asked(*call)
-    y, finals, kept = asked.forward(keep)
-    apart = Apart([*asked.leaves, asked.active])
+    request = _Request(*call)
+    y, finals, kept = request.forward(keep)
+    apart = Apart([*request.leaves, request.active])
     kept = [apart(value) for value in kept]  # the large ones first
     return apart(y), [apart(final) for final in finals], kept
 
@@ -197,7 +197,7 @@ def _forward(*arguments: Any) -> _Result:
 @library.register_fake("recurra::forward")
 def _forward_shapes(*arguments: Any) -> _Result:
     *call, keep = arguments
-    y, finals, kept = _Asked(*call).forward(keep, blank=True)
+    y, finals, kept = _Request(*call).forward(keep, blank=True)
     return _allocated(y), [_allocated(f) for f in finals], [_allocated(v) for v in kept]
 
 
@@ -219,7 +219,7 @@ def _differentiate(
     call = (leaves, active, *ctx.options)
     needs = ctx.needs_input_grad[0]
     if torch.is_grad_enabled():
-        gradients = _differentiable(_Asked(*call), (d_y, *d_finals), needs)
+        gradients = _differentiable(_Request(*call), (d_y, *d_finals), needs)
     else:
         found = iter(torch.ops.recurra.backward(*call, kept, d_y, list(d_finals), needs))
         gradients = [next(found) if needed else None for needed in needs]
@@ -227,14 +227,14 @@ def _differentiate(
 
 
 def _differentiable(
-    asked: _Asked, d_outputs: Sequence[Tensor | None], needs: Sequence[bool]
+    request: _Request, d_outputs: Sequence[Tensor | None], needs: Sequence[bool]
 ) -> list[Tensor | None]:
-    bound = asked.bound()
+    bound = request.bound()
     wanted = bound.wanted(needs)
     found = replayed(bound.executor, bound.call, bound.leaves, wanted, d_outputs)
     return [
         found[node].reshape(leaf.shape) if node in found else None
-        for node, leaf in zip(bound.nodes, asked.leaves, strict=True)
+        for node, leaf in zip(bound.nodes, request.leaves, strict=True)
     ]
 
 
@@ -246,7 +246,8 @@ library.define(
     "recurra::backward",
     # d_y and d_finals are None where nothing depends on the value; of the leaves, those that are
     # needed get a cotangent each
-    f"({_Asked.schema}, Tensor[] kept, Tensor? d_y, Tensor?[] d_finals, bool[] needs) -> Tensor[]",
+    f"({_Request.schema}, Tensor[] kept, Tensor? d_y, Tensor?[] d_finals, bool[] needs)"
+    " -> Tensor[]",
     tags=torch.Tag.pt2_compliant_tag,
 )
 
@@ -254,16 +255,16 @@ library.define(
 @library.impl("recurra::backward", "default")
 def _backward(*arguments: Any) -> list[Tensor]:
     *call, kept, d_y, d_finals, needs = arguments
-    asked = _Asked(*call)
-    bound = asked.bound()
+    request = _Request(*call)
+    bound = request.bound()
     executor, leaves = bound.executor, bound.leaves
-    with torch.no_grad(), torch.autocast(asked.leaves[0].device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(request.leaves[0].device.type, enabled=False):
         d_outputs = executor.cotangents_or_zeros(bound.call, d_y, d_finals)
         values = dict(zip(executor.kept(leaves, bound.call), kept, strict=True))
         found = adjoint(executor, bound.call, leaves, values, d_outputs, bound.wanted(needs))
-    apart = Apart([*asked.leaves, asked.active, *kept, d_y, *d_finals])
+    apart = Apart([*request.leaves, request.active, *kept, d_y, *d_finals])
     results = []
-    for leaf, node, needed in zip(asked.leaves, bound.nodes, needs, strict=True):
+    for leaf, node, needed in zip(request.leaves, bound.nodes, needs, strict=True):
         if needed:
             d = None if node is None else found.get(node)
             results.append(torch.zeros_like(leaf) if d is None else apart(d))
@@ -282,11 +283,11 @@ def _backward_shapes(*arguments: Any) -> list[Tensor]:
 @register_flop_formula([torch.ops.recurra.forward], get_raw=True)
 def _forward_flops(*arguments: Any, out_val: object) -> int:
     *call, _ = arguments
-    return forward_flops(_Asked(*call).bound(blank=True))
+    return forward_flops(_Request(*call).bound(blank=True))
 
 
 @register_flop_formula([torch.ops.recurra.backward], get_raw=True)
 def _backward_flops(*arguments: Any, out_val: object) -> int:
     *call, _, _, _, needs = arguments
-    bound = _Asked(*call).bound(blank=True)
+    bound = _Request(*call).bound(blank=True)
     return backward_flops(bound, bound.wanted(needs))
