@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from compiled import Call, compare
-from memory_cells import CELLS, SIZES, everything
-from oracle import Case, fitted
+from memory_cells import CELLS, SIZES, everything, located
+from oracle import Case, assert_same, fitted, results
 from recurra import cells
-from recurra.backends.cpu import found_compiler
+from recurra.backends import ReferenceBackend
+from recurra.backends.cpu import CpuBackend, found_compiler
 from recurra.cells import registry
 from recurra.lang import Cell
 
@@ -54,3 +55,15 @@ def test_attention_of_the_registry(name: str) -> None:
     sizes = {**dict.fromkeys(of.size_names, 6), "I": 7, "H": 20}
     case = Case(T=5, B=3, sizes=sizes, positions=9, lengths=(5, 2, 4))
     compare(fitted(of, sizes), Call(case=case, threads=2))
+
+
+def test_how_many_positions_there_are_is_no_part_of_a_library() -> None:
+    """One cell, whatever its memory's length: what is printed is the same."""
+    backend, sources = CpuBackend(located), set()
+    for S in (1, 3, 40):
+        case = Case(sizes=SIZES, positions=S)
+        found = results(backend, case.tensors(located, torch.float32))
+        assert_same(found, results(ReferenceBackend(located), case.tensors(located)), 2e-5)
+        (executor,) = backend._executors.values()
+        sources |= {loop.source for loop in executor.loops.loops}
+    assert len(sources) == 2, "a forward loop and a reverse one"

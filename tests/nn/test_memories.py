@@ -94,6 +94,18 @@ def test_stream(of: Cell, batch_first: bool) -> None:
     assert "compiled, a step a call" in stream.explain()
 
 
+def test_a_stream_sees_weights_that_were_multiplied_with_its_memory() -> None:
+    layer, (x, m) = layer_of(additive), inputs(additive)
+    stream = layer.stream(B, memory=m, memory_lengths=LENGTHS)
+    before = stream(x[0])
+    with torch.no_grad():
+        layer.parameters_of(0)["U_a"].mul_(-3.0)
+    stream.reset()
+    after, _ = layer(x, memory=m, memory_lengths=LENGTHS)
+    torch.testing.assert_close(stream(x[0]), after[0])
+    assert not torch.equal(before, after[0])
+
+
 def test_a_stream_of_a_layer_with_hooks_is_given_the_memory() -> None:
     layer, (x, m) = layer_of(located), inputs(located)
     whole, _ = layer(x, memory=m, memory_lengths=LENGTHS)
