@@ -3,13 +3,10 @@
 import pytest
 import torch
 
-from matrix_cells import CELLS, SIZES, everything, in_heads, made_anew, per_head, written
+from matrix_cells import CELLS, SIZES, everything, in_heads, per_head, selective, written
 from oracle import Case, Eager, assert_same, reference_results, results
 from recurra import Recurrent, compose
-from recurra.backends import load
-from recurra.backends.cpu import CpuBackend
 from recurra.backends.reference import ReferenceBackend
-from recurra.errors import BackendError
 from recurra.ir import has_own_rows, is_rows
 from recurra.lang import Cell
 from recurra.passes import plan
@@ -95,19 +92,10 @@ def test_what_the_input_alone_decides_of_a_product_leaves_the_loop() -> None:
 
 def test_the_gradient_of_a_matrix_beside_a_state_is_added_up_in_the_loop() -> None:
     body = plan(everything.equations).reverse.body
-    assert [node.op for node in body.output_nodes].count("total_rows") == 0
     assert any(node.op == "outer" for node in body.nodes())  # of W, right of a matrix
-
-
-# ---- which backend -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("of", [written, per_head, made_anew], ids=lambda of: of.name)
-def test_loops_with_matrices_are_not_compiled(of: Cell, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(BackendError, match="matrices that each sequence has of its own"):
-        CpuBackend(of)
-    loaded = load(of)
-    assert "not compiled: loops with matrices" in loaded.explain(SIZES)
+    made = plan(selective.equations).reverse
+    assert any(node.op == "total_time" for node in made.body.nodes())  # of A, beside one
+    assert all(node.op != "total_rows" for node in made.body.nodes())
 
 
 def test_explain_counts_what_a_step_does_to_a_matrix() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable, why_never
+from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable
 from recurra.backends.native import NativeBackend, form_of
 from recurra.backends.reference import ReferenceBackend, ReferenceEngine
 from recurra.backends.runtime import operators
@@ -66,7 +66,7 @@ class AutoBackend:
         self._reference = ReferenceBackend(cell, memory=memory)
         self._announced: set[str] = set()
         self._device = device
-        self._never = why_never(cell) or _why_never(device)
+        self._never = _why_never(device)
         compiles = not self._never
         instead = (ReferenceEngine(), self.announce)
         self._cpu = CpuBackend(cell, memory=memory, instead=instead) if compiles else None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
-from recurra.ir import OPS, Graph, Group, Node
+from recurra.ir import OPS, VIEWS, Graph, Group, Node
 from recurra.passes import Plan, When, section
 from recurra.show.listing import Statement, make_listing
 from recurra.show.spelling import TextWriter
@@ -48,7 +48,7 @@ def _backward(plan: Plan) -> Iterator[tuple[When, Graph, _Pairs]]:
     own = [node for node in body.output_nodes if node not in in_chunks]
     yield When.STEP, section(own, known=body.inputs), ()
     rest = [node for node in body.output_nodes if node in in_chunks]
-    made = {node for node in body.nodes() if node.op != "slice"}.difference(rest)
+    made = {node for node in body.nodes() if node.op not in VIEWS}.difference(rest)
     yield When.AFTER, section(rest, known=made.union(body.inputs)), ()
     after = [(plan.step.wanted[int(name)], node) for name, node in reverse.after.outputs]
     pairs = after if plan.tail is None else plan.tail

@@ -21,7 +21,7 @@ from recurra.ir.graph import (
     topological,
     use_counts,
 )
-from recurra.ir.matrices import has_own_rows, is_transparent
+from recurra.ir.matrices import VIEWS, has_own_rows, is_transparent
 from recurra.ir.ops import OPS, Group, Op, apply, const, cotangents, leaf
 from recurra.ir.positions import inside, is_inside
 from recurra.ir.verify import Stage, verify
@@ -29,6 +29,7 @@ from recurra.ir.verify import Stage, verify
 __all__ = [
     "OPS",
     "POSITIONS",
+    "VIEWS",
     "Dim",
     "Graph",
     "Group",

@@ -14,6 +14,9 @@ from recurra.ir.dims import Shape, blocks_of
 from recurra.ir.graph import Node
 from recurra.ir.ops import OPS, Group, Op, apply, size_of
 
+# ways to see what is in memory
+VIEWS = ("slice", "column", "vector", "rows")
+
 
 def column(v: Node, blocks: int) -> Node:
     """A vector [P] as a number for each of P rows."""
@@ -98,13 +101,13 @@ TABLE = [
         name="matrix_rows",  # a matrix that all sequences share, as rows of each
         group=Group.MOVEMENT,
         shape=shapes.in_rows,
-        cotangent=lambda y, d: (apply("total_rows", d),),
+        cotangent=lambda y, d: (apply("total_rows", apply("total_time", d)),),
         text="{0}",
         latex="{0}",
     ),
     Op(
-        name="total_rows",  # [P, Q]: the sum of rows over time and batch, a matrix
-        group=Group.ACCUMULATION,
+        name="total_rows",  # [P, Q]: the sum of rows over sequences, a matrix; for `matrix_rows`
+        group=Group.REDUCTION,
         shape=shapes.total_rows,
         text="total({0})",
         latex="",

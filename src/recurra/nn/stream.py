@@ -515,8 +515,8 @@ class Stream:
             return f"backend={self.layer.backend!r} was asked for"
         if self._failure is not None:
             return self._failure
-        if cpu.why_never(self.layer.cell):
-            return cpu.why_never(self.layer.cell)
+        if cpu.why_not_stepped(self.layer.cell):
+            return cpu.why_not_stepped(self.layer.cell)
         for reason in map(what_else, self._called):
             if reason is not None:
                 return f"{reason}, so it is called at each step"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from recurra.ir import OPS, Graph, Group, Node, is_rows, topological
+from recurra.ir import OPS, VIEWS, Graph, Group, Node, is_rows, topological
 from recurra.passes.rates import Rate, rates
 
 
@@ -143,6 +143,7 @@ def place_loop(
     # them is made in the loop
     summed = dependents(graph, sums)
     rows = {node for node in nodes if is_rows(node.shape) and node not in summed}
+    rows = {node for node in rows if node.op != "matrix_rows"}  # the same for all sequences
     rows |= {node for node in nodes if node not in summed and rows.intersection(node.inputs)}
     early = set(nodes).difference(dependents(graph, {*carried, *rows}))
     where = _place_early(graph, early, carried, target, fixed=fixed, reverse=reverse)
@@ -171,7 +172,7 @@ def place_tail(
     Args:
         known: what is in memory besides what `where` has been placed before or in the steps.
     """
-    given = {node for node, when in where.items() if when <= When.STEP and node.op != "slice"}
+    given = {node for node, when in where.items() if when <= When.STEP and node.op not in VIEWS}
     given.difference_update(node for node in nodes if is_summed_in_loop(node))
     given.update(known)
     late = [node for node in nodes if node not in given]  # what is there needs no computing

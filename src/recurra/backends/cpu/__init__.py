@@ -5,9 +5,9 @@ from recurra.backends.cpu.compiler import Compiler, found_compiler
 from recurra.backends.cpu.execute import TARGET
 from recurra.backends.cpu.gate import address_of_step, bound
 from recurra.backends.cpu.measure import measure
-from recurra.backends.cpu.never import why_never
 from recurra.backends.cpu.snapshot import Snapshot
 from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer, obstacle
+from recurra.backends.cpu.unstepped import why_not_stepped
 from recurra.backends.cpu.writing import Writer, Written
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
     "measure",
     "obstacle",
     "unsuitable",
-    "why_never",
+    "why_not_stepped",
 ]

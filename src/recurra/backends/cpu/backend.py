@@ -8,7 +8,6 @@ from torch import Tensor
 
 from recurra.backends.cpu.execute import TARGET, CpuLoops
 from recurra.backends.cpu.loops import CACHE_BYTES
-from recurra.backends.cpu.never import why_never
 from recurra.backends.report import describe_threads
 from recurra.backends.runtime.attempts import Attempts
 from recurra.backends.runtime.backend import PlannedBackend
@@ -110,12 +109,6 @@ class CpuBackend(PlannedBackend):
         instead: tuple[Engine, Callable[[str], None]] | None = None,
         counted: list[CpuLoops] | None = None,
     ) -> None:
-        reason = why_never(cell)
-        if reason:
-            raise BackendError(
-                f"backend 'cpu': expected a cell whose loops are compiled, got {cell.name}: "
-                f"{reason}. Use backend='reference', or 'auto'."
-            )
         engine, or_else = instead or (None, None)
         self.attempts = Attempts(or_else)
         super().__init__(

@@ -20,7 +20,7 @@ from recurra.backends.runtime.execute import accumulate
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.program import Programs
 from recurra.errors import BackendError
-from recurra.ir import POSITIONS, Graph, Node, topological
+from recurra.ir import POSITIONS, VIEWS, Graph, Node, topological
 from recurra.passes import Section, Target, When
 from recurra.passes.cut import section
 
@@ -211,7 +211,7 @@ class CpuLoops:
         after = [(plan.step.wanted[int(name)], node) for name, node in plan.reverse.after.outputs]
         outputs = tuple(after) if table or plan.tail is None else plan.tail
         body, where = self._parts.reverse_body, plan.backward_when
-        given = {*_in_memory(body), *self._reads, *self._plan.inputs}
+        given = {*_in_memory(body), *self._reads, *plan.inputs, plan.step.seeds[0]}
         in_loop = [node for _, node in outputs if where.get(node) is When.AFTER]
         rows = [node for node in body.output_nodes if where.get(node) is When.AFTER]
         return _Tail(
@@ -343,4 +343,4 @@ def _is_made_anywhere(node: Node) -> bool:
 
 def _in_memory(body: Graph) -> set[Node]:
     """What a loop's body reads or may record; slices are views of it."""
-    return {*body.inputs, *(node for node in body.nodes() if node.op != "slice")}
+    return {*body.inputs, *(node for node in body.nodes() if node.op not in VIEWS)}

@@ -84,7 +84,8 @@ class Prepared:
     """A call to a compiled loop with all its memory.
 
     Attributes:
-        carried: [T + 1, B, size] or [2, B, size] each; see the struct `Carried` of runtime.hpp.
+        carried: [T + 1, B, size] or [2, B, size] each, of a matrix [.., B, P, Q]; see the struct
+            `Carried` of runtime.hpp.
         arrays: [T, B, size] each, what was wanted of them.
         sums: by node, each in its own shape.
         alive: what the call points to.
@@ -195,7 +196,7 @@ class CompiledLoop:
         self._halved = products is torch.bfloat16
         self._matrix_shapes = shapes
         self._input_shapes = [_shape(node, sizes) or (1,) for node in plan.inputs]
-        self._carried_widths = [_width(node, sizes) for node in plan.carried]
+        self._carried_shapes = [_shape(node, sizes) or (1,) for node in plan.carried]
         self._bias_widths = [_width(node, sizes) for node in plan.biases]
         self._packed = [_padded(rows) * self._stored(columns) for rows, columns in shapes]
         self._deepest = max((self._stored(columns) for _, columns in shapes), default=0)
@@ -211,7 +212,8 @@ class CompiledLoop:
             (_count(p.node, sizes) for phase in plan.phases for p in phase.products), default=1
         )
         self._summed_rows = max((_count(b.operand, sizes) for b in after if b.is_sum), default=1)
-        elementwise = _ELEMENTWISE * (sum((*self._widths, *self._carried_widths)) + rows)
+        rows += sum(map(math.prod, self._carried_shapes))
+        elementwise = _ELEMENTWISE * (sum(self._widths) + rows)
         self._step_work = elementwise + sum(math.prod(shapes[i]) for i in in_step)
         self._row_work = elementwise + sum(math.prod(shape) for shape in shapes)
         self._largest = max((4 * math.prod(shapes[i]) for i in in_step), default=0)
@@ -350,13 +352,13 @@ class CompiledLoop:
         carried = []
         start = order.start if order.step < 0 else order.start - 1
         places: list[int] = []
-        for i, (node, value, width) in enumerate(
-            zip(plan.carried, first, self._carried_widths, strict=True)
+        for i, (node, value, shape) in enumerate(
+            zip(plan.carried, first, self._carried_shapes, strict=True)
         ):
-            if value.shape != (batch, width):
-                raise misfit(node, value, (batch, width))
+            if value.shape != (batch, *shape):
+                raise misfit(node, value, (batch, *shape))
             whole = i in wanted.carried
-            each, place = gate.fresh(steps + 1 if whole else 2, batch, width)
+            each, place = gate.fresh(steps + 1 if whole else 2, batch, *shape)
             each[start + 1 if whole else 0] = value
             carried.append(each)
             places += (place, whole)

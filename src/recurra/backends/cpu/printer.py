@@ -2,10 +2,18 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recurra.backends.cpu.rows import RowGroup
-from recurra.backends.cpu.schedule import Bulk, Phase, Place, Product, Schedule, resolve
+from recurra.backends.cpu.schedule import (
+    Bulk,
+    Phase,
+    Place,
+    Product,
+    Schedule,
+    apart_in_vector,
+    resolve,
+)
 from recurra.backends.cpu.spelling import dim, number_text, size_text, spelled
 from recurra.ir import Dim, Node, is_rows
 
@@ -197,7 +205,7 @@ class _Printer:
             # a step goes through its matrices from where the step before has ended
             self.line("const bool descending = (k & 1) != (c.direction < 0);")
         for i, node in enumerate(self.plan.carried):
-            size = _size(node)
+            size = _whole(node)
             self.line(f"const long at{i} = c.carried[{i}].whole ? t + (c.direction < 0) : (k & 1);")
             self.line(
                 f"const long to{i} = c.carried[{i}].whole ? t + (c.direction > 0) : !(k & 1);"
@@ -258,7 +266,7 @@ class _Printer:
                 nodes,
                 self.plan,
                 row=self._row,
-                apart=lambda place: self._base(place)[1],
+                apart=self._apart,
                 number_of=self._number_of,
             )
             for line in group.lines():
@@ -344,8 +352,9 @@ class _Printer:
         self.close()
 
     def _operand(self, child: Node, group: "_Group") -> str:
-        if child in group.inside:
-            return group.inside[child]
+        seen, at = resolve(child, self.given)
+        if at.is_zero and seen in group.inside:  # a vector, or numbers of rows
+            return group.inside[seen]
         number = self._number_of(child)
         if number is not None:
             return f"splat({number})"
@@ -388,6 +397,9 @@ class _Printer:
         number = self._number_of(base)
         if base.op == "expand" and base not in self.plan.places:
             number = self._number_of(base.inputs[0])
+        if node.op == "flatten" and self.plan.places[node] == place:
+            self._print_flattened(node, target)
+            return
         if place.count is not None:
             self.open(f"for (long s = 0; s < {dim(place.count)}; ++s) {{")
             target = f"{target} + s * {self._base(place)[1]}"
@@ -402,10 +414,24 @@ class _Printer:
             source_place = self.plan.places[base].shifted(start)
             source = self._row(source_place)
             if place.count is not None:
-                source = f"{source} + s * {self._base(source_place)[1]}"
+                apart = apart_in_vector(node, self.given)
+                source_place = replace(source_place, apart=apart)
+                source = f"{source} + s * {self._apart(source_place)}"
             self.line(f"std::memcpy({target}, {source}, {size} * sizeof(float));")
         if place.count is not None:
             self.close()
+
+    def _print_flattened(self, node: Node, target: str) -> None:
+        """Rows that no group computes, one behind the other."""
+        (rows,) = node.inputs
+        base, start = resolve(rows, self.given)
+        apart = apart_in_vector(rows, self.given)
+        place = replace(self.plan.places[base].shifted(start), apart=apart)
+        source, size = f"{self._row(place)} + s * {self._apart(place)}", _size(rows)
+        self.line(
+            f"for (long s = 0; s < {dim(rows.shape[0])}; ++s) "
+            f"std::memcpy({target} + s * {size}, {source}, {size} * sizeof(float));"
+        )
 
     def _print_masking(self) -> None:
         # rows are masked whole, whoever has computed which features of them
@@ -414,7 +440,7 @@ class _Printer:
             self.line("if (c.lengths && unit) meter.wait(barrier, threads);")
         self.open("const auto stay = [&](long r) {")
         for i, node in enumerate(self.plan.carried):
-            size = _size(node)
+            size = _whole(node)
             self.line(
                 f"std::memcpy(next{i} + r * {size}, previous{i} + r * {size}, "
                 f"{size} * sizeof(float));"
@@ -447,6 +473,10 @@ class _Printer:
 
     # ---- memory
 
+    def _apart(self, place: Place) -> str:
+        """How far apart the rows are that a sequence has at a place."""
+        return self._base(place)[1] if place.apart is None else dim(place.apart)
+
     def _base(self, place: Place) -> tuple[str, str]:
         """Where row 0 of a value lies at this step, and the distance between rows."""
         i = place.index
@@ -467,6 +497,11 @@ class _Printer:
             shift = "" if place.offset.is_zero else f" + {dim(place.offset)}"
             return f"row_of(c.arrays[{place.index}], array{place.index}, ids, r){shift}"
         return f"{base} + r * {stride}"
+
+
+def _whole(node: Node) -> str:
+    """How many numbers a sequence has of a value whose rows lie one behind the other."""
+    return f"{dim(node.shape[0])} * {_size(node)}" if is_rows(node.shape) else _size(node)
 
 
 def _size(node: Node) -> str:

@@ -6,11 +6,11 @@ registers and never in memory.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from recurra.backends.cpu.schedule import Place, Schedule, resolve
+from recurra.backends.cpu.schedule import Place, Schedule, apart_in_vector, resolve
 from recurra.backends.cpu.spelling import dim, spelled
-from recurra.ir import Node, is_rows
+from recurra.ir import Node, blocks_of, is_rows
 from recurra.ir.dims import Shape
 
 # results of all features of a row, as their accumulator begins, goes on and ends
@@ -71,6 +71,7 @@ class RowGroup:
         number_of: Callable[[Node], str | None],
     ) -> None:
         self._count, self._size = (dim(size) for size in shape)
+        self._blocks = blocks_of(shape)
         self._shape, self._plan, self._given = shape, plan, set(plan.graph.inputs)
         self._row, self._apart, self._number_of = row, apart, number_of
         self._by_row = any(node.op in _OVER_FEATURES for node in nodes)
@@ -85,6 +86,9 @@ class RowGroup:
         begin = [f"vf {name} = {value};" for name, (value, _) in text.totals.items()]
         end = [f"put<TAIL>({to} + j, {name}, n - j);" for name, (_, to) in text.totals.items()]
         rows, each = "for (long s = 0; s < N; ++s) {", [*text.row_head, *text.body]
+        if self._blocks > 1:
+            first, last = (f"N / {self._blocks} * {b}" for b in ("b", "(b + 1)"))
+            rows = f"for (long s = {first}; s < {last}; ++s) {{"
         inner = [*text.loads, *begin, rows, *_indented(each), "}", *end]
         if self._by_row:
             inner = [*text.loads, *text.body]
@@ -100,7 +104,17 @@ class RowGroup:
         if self._by_row:
             features = [rows, *_indented([*text.row_head, *features, *text.row_end]), "}"]
         head = f"const long N = {self._count}, n = {self._size};"
-        return ["{", *_indented([head, *text.head, *features]), "}"]
+        if self._blocks == 1:
+            return ["{", *_indented([head, *text.head, *features]), "}"]
+        blocks = f"for (long b = 0; b < {self._blocks}; ++b) {{"
+        return [
+            "{",
+            f"    {head}",
+            f"    {blocks}",
+            *_indented(_indented([*text.head, *features])),
+            "    }",
+            "}",
+        ]
 
     def _add(self, node: Node, name: str) -> None:
         text = self._text
@@ -113,7 +127,7 @@ class RowGroup:
             text.row_end.append(f"({target})[s] = {end}({name});")
         elif node.op in _OVER_ROWS:
             begin, more = _OVER_ROWS[node.op]
-            target = self._pointer(self._row(self._plan.places[node]))
+            target = self._vector(self._plan.places[node])
             if self._by_row:
                 text.head.append(f"fill({target}, {begin}, n);")
                 self._add_up(target, more, self._value(node))
@@ -141,6 +155,11 @@ class RowGroup:
         sum_now = more.format(f"get<TAIL>({target} + j, n - j)", value)
         self._text.body.append(f"put<TAIL>({target} + j, {sum_now}, n - j);")
 
+    def _vector(self, place: Place) -> str:
+        """Where the part of a vector begins that goes with the rows of a block."""
+        part = f" + b * {self._size}" if self._blocks > 1 else ""
+        return self._pointer(f"{self._row(place)}{part}")
+
     def _pointer(self, start: str) -> str:
         return self._text.named(self._text.head, "p", "float *const", start)
 
@@ -153,6 +172,7 @@ class RowGroup:
         """A vector of features of row s, of rows, numbers, a vector or a number."""
         if child in self._inside:
             return self._inside[child]
+        apart = apart_in_vector(child, self._given)
         base, start = resolve(child, self._given)
         if base.op == "expand" and base not in self._plan.places:
             (base,) = base.inputs
@@ -160,6 +180,8 @@ class RowGroup:
         if number is not None:
             return f"splat({number})"
         place, text = self._plan.places[base].shifted(start), self._text
+        if apart is not None:
+            place = replace(place, apart=apart)
         if is_rows(child.shape):
             pointer = self._row_pointer(place)
         elif not child.shape:
@@ -168,7 +190,7 @@ class RowGroup:
             numbers = self._pointer(self._row(place))
             return text.named(text.row_head, "c", "const vf", f"splat({numbers}[s])")
         else:
-            vector = self._pointer(self._row(place))
+            vector = self._vector(place)
             return text.named(text.loads, "m", "const vf", f"get<TAIL>({vector} + j, n - j)")
         return text.named(text.body, "m", "const vf", f"get<TAIL>({pointer} + j, n - j)")
 

@@ -17,7 +17,7 @@ products and sums over all of them (of what a chunk computes, only what somebody
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from recurra.ir import OPS, Dim, Graph, Group, Node, apply, is_matrix, is_rows
+from recurra.ir import OPS, VIEWS, Dim, Graph, Group, Node, apply, is_matrix, is_rows
 from recurra.ir.dims import Shape
 
 
@@ -29,12 +29,14 @@ class Place:
     Attributes:
         count: how many rows each sequence has there, one after the other, of a value that has rows;
             `offset` is then in each of them.
+        apart: how far apart rows lie in a vector that they are parts of.
     """
 
     kind: str
     index: int
     offset: Dim = field(default_factory=Dim)
     count: Dim | None = None
+    apart: Dim | None = None
 
     def shifted(self, by: Dim) -> "Place":
         """The place from `by` on."""
@@ -169,18 +171,27 @@ def _is_summable(node: Node, given: Collection[Node]) -> bool:
 
 
 def resolve(node: Node, given: Collection[Node]) -> tuple[Node, Dim]:
-    """The node that holds the value of `node`, and from where: slices are views, unless given."""
+    """The node that holds the value of `node`, and from where: views, unless given, hold none."""
     start = Dim()
-    while node.op == "slice" and node not in given:
-        start = start + node.attr("start")
+    while node.op in VIEWS and node not in given:
+        start = start + node.attr("start") if node.op == "slice" else start
         (node,) = node.inputs
     return node, start
 
 
+def apart_in_vector(node: Node, given: Collection[Node]) -> Dim | None:
+    """How far apart rows lie that are parts of a vector; None of other values."""
+    while node.op in VIEWS and node not in given:
+        if node.op == "rows":
+            return node.shape[1]
+        (node,) = node.inputs
+    return None
+
+
 # views, numbers, and transposes, which are a way to read a matrix
-_NOTHING_TO_DO = ("slice", "const", "size", "transpose")
+_NOTHING_TO_DO = (*VIEWS, "const", "size", "transpose")
 _PRODUCTS = ("matvec", "rows_product")
-_PUT_TOGETHER = ("concat", "pad", "windows")
+_PUT_TOGETHER = ("concat", "pad", "windows", "flatten")
 
 
 def rows_shape(node: Node) -> Shape | None:
@@ -221,7 +232,7 @@ class _Scheduler:
         steps = {*graph.nodes(), *made}
         read = [item.operand for item in (*before, *after)]
         read += [item.right for item in after if item.right is not None]
-        given = {*graph.inputs, *(node for node in steps if node.op != "slice")}
+        given = {*graph.inputs, *(node for node in steps if node.op not in VIEWS)}
         bases = (resolve(node, given)[0] for node in read)
         inputs = (node for node in (*graph.inputs, *bases) if not is_matrix(node.shape))
         self.inputs = tuple(n for n in dict.fromkeys(inputs) if n not in steps and n not in carried)
@@ -332,7 +343,7 @@ class _Scheduler:
         """Whether `node` can read `child` in a register, if both are in one group."""
         base, start = resolve(child, self.given)
         wanted = node.shape if rows_shape(node) is None else rows_shape(node)
-        return self._is_elementwise(base) and start.is_zero and base.shape == wanted
+        return self._is_elementwise(base) and start.is_zero and _is_same(base.shape, wanted)
 
     def _is_elementwise(self, node: Node) -> bool:
         group = OPS[node.op].group
@@ -356,7 +367,7 @@ class _Scheduler:
         """Outputs that a group computes are stored where they are wanted."""
         for node, place in self.targets:
             base, start = resolve(node, self.given)
-            whole = start.is_zero and base.shape == node.shape
+            whole = start.is_zero and _is_same(base.shape, node.shape)
             if base in self.phase and self._is_elementwise(base) and whole:
                 self._store(base, place)
 
@@ -392,6 +403,11 @@ class _Scheduler:
             self.places[node] = whole
         if node.op == "windows":
             return
+        if node.op == "flatten":
+            (part,) = node.inputs
+            if part in self.phase and self._is_elementwise(part):
+                self._store(part, replace(whole, apart=part.shape[1]))
+            return
         at = Dim() if node.op == "concat" else node.attr("before")
         for part in node.inputs:
             if part in self.phase and self._is_elementwise(part):
@@ -426,6 +442,11 @@ class _Scheduler:
                 continue
             whole, at = self.places[node], Dim()
             phase = phases[self.phase[node]]
+            if node.op == "flatten":
+                (part,) = node.inputs
+                if not (part in self.phase and self._is_elementwise(part)):
+                    phase.gathers.append((node, whole))
+                continue
             if node.op == "windows":
                 phase.gathers.append((node, whole))
                 continue
@@ -462,9 +483,16 @@ def _placed(kind: str, index: int, node: Node) -> Place:
     return Place(kind, index, count=node.shape[0] if is_rows(node.shape) else None)
 
 
+def _is_same(a: Shape | None, b: Shape | None) -> bool:
+    """Whether values of two shapes are the same numbers: a vector, and the numbers of rows."""
+    if a is None or b is None or len(a) != 1 or len(b) != 1:
+        return a == b
+    return a[0].in_blocks(0) == b[0].in_blocks(0)
+
+
 def _width(node: Node) -> Dim:
     """The size of a value, or of each of its rows."""
-    return node.shape[-1] if node.shape else Dim.of(1)
+    return node.shape[-1].in_blocks(0) if node.shape else Dim.of(1)
 
 
 def size_names(body: Graph, before: Sequence[Bulk], after: Sequence[Bulk]) -> tuple[str, ...]:

@@ -281,8 +281,6 @@ class _Printer:
             lines.append("if active is not None:")
             lines += [f"    {g} = where({_mask(child)}, {g}, 0.0)" for g, child in pairs]
         call = f"outer({', '.join(own)})" if node.op == "outer" else own[0]
-        if node.op == "total_rows" and _has_batch(node.inputs[0]):
-            call = f"{call}.sum(0)"
         return [*lines, f"{name} = {call}"]
 
     def _turned(self, matrix: Node) -> str:

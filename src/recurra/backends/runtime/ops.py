@@ -177,7 +177,7 @@ _PLAIN: dict[str, Kernel] = {
     "vector": _same,
     "matrix_rows": _same,
     "flatten": lambda rows: rows.flatten(-2),
-    "total_rows": lambda rows: rows.reshape(-1, *rows.shape[-2:]).sum(0),
+    "total_rows": lambda rows: rows.sum(0) if rows.dim() == 3 else rows,
     "total": _total,
     "total_time": lambda v: v.sum(0),
 }
