@@ -469,7 +469,11 @@ def mod_relu(z: Tensor, b: Tensor) -> Tensor:
 def step_scornn(p: Parameters, x: Tensor, h: Tensor) -> States:
     A, H = p["A"] - p["A"].T, len(p["A"])
     identity = torch.eye(H, dtype=x.dtype)
-    W = torch.linalg.inv(identity + A) @ (identity - A) @ torch.diag(p["d"].sign())
+    W = (
+        torch.linalg.inv(identity + A)
+        @ (identity - A)
+        @ torch.diag(p["d"].sign() + p["d"] - p["d"].detach())
+    )
     return (mod_relu(weigh(p["U"], x) + weigh(W, h), p["b"]),)
 
 

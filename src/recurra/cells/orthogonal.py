@@ -4,7 +4,7 @@ a call: it neither lengthens nor shortens what it multiplies.
 Letters: x input, h state, A what the skew-symmetric matrix A - A.T is made of, b bias.
 """
 
-from recurra.lang import abs, cell, eye, matrix_exp, relu, sign, solve
+from recurra.lang import abs, cell, detach, eye, matrix_exp, relu, sign, solve
 
 
 def _mod_relu(z, b):
@@ -18,11 +18,12 @@ def scornn(x, h, U, A, d, b):
 
     Source: Helfrich, Willmott, Ye (2018), "Orthogonal Recurrent Neural Networks with Scaled Cayley
     Transform", ICML, arXiv:1707.09520: the scaled Cayley transform, and the network with modReLU.
-    Differences: a full matrix A of which A - A.T is taken. D, which is not learned, has the signs
-    of d, which is drawn once: about half of them are -1.
+    Differences: a full matrix A of which A - A.T is taken. D has the signs of d, and is learned as
+    d is, straight through them, where the paper fixes how many are -1.
     """
     skew = A - A.T
-    W = solve(eye("H") + skew, eye("H") - skew) * sign(d)
+    D = sign(d) + (d - detach(d))
+    W = solve(eye("H") + skew, eye("H") - skew) * D
     return _mod_relu(U @ x + W @ h, b)
 
 
