@@ -1,5 +1,6 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -323,7 +324,8 @@ class _Printer:
             self.functions[lines] = name = f"group{len(self.functions)}"
             numbers = [f"const vf &s{i}" for i in range(len(group.head))]
             pointers = [f"float *const {pointer}" for pointer in group.pointers.values()]
-            given = ", ".join(("const Range own", "const long n", *pointers, *numbers))
+            sizes = [f"const long {size}" for size in _sizes_in(lines)]
+            given = ", ".join(("const Range own", "const long n", *pointers, *numbers, *sizes))
             self.open(f"static __attribute__((noinline)) void {name}({given}) {{")
             for line in lines:
                 self.line(line)
@@ -344,7 +346,7 @@ class _Printer:
         lines = group.lines()
         if lines in self.functions:
             numbers = (f"s{i}" for i in range(len(group.head)))
-            given = ", ".join(("own", "n", *group.pointers.values(), *numbers))
+            given = ", ".join(("own", "n", *group.pointers.values(), *numbers, *_sizes_in(lines)))
             self.line(f"{self.functions[lines]}({given});")
         else:
             for line in lines:
@@ -507,3 +509,8 @@ def _whole(node: Node) -> str:
 def _size(node: Node) -> str:
     """The size of a value, or of each of its rows."""
     return dim(node.shape[-1]) if node.shape else "1"
+
+
+def _sizes_in(lines: tuple[str, ...]) -> list[str]:
+    """The sizes that lines of C++ read as numbers, by their names there."""
+    return sorted(set(re.findall(r"\bn_\w+", "\n".join(lines))))
