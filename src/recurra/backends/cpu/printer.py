@@ -1,6 +1,5 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
-import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from recurra.backends.cpu.schedule import (
 from recurra.backends.cpu.spelling import dim, number_text, size_text, spelled
 from recurra.ir import Dim, Node, is_rows
 
-_MANY_PHASES = 24  # from which a loop takes the compiler longer than it can gain
+_MANY_PHASES = 24  # from which the compiler takes longer than a loop can gain
 
 
 def print_loop(name: str, plan: Schedule, size_names: tuple[str, ...], *, skip: bool) -> str:
@@ -87,8 +86,6 @@ class _Printer:
 
     def text(self) -> str:
         self._print_functions()
-        if len(self.plan.phases) > _MANY_PHASES:  # of which the time goes to functions
-            self.line('#pragma GCC optimize("O1")')
         self.open(f'extern "C" void {self.name}(const Call *call) {{')
         self.line("const Call c = *call;")
         self.line("const long B = c.batch;")
@@ -313,8 +310,10 @@ class _Printer:
         return group
 
     def _print_functions(self) -> None:
-        """Groups that occur more than once, as in unrolled steps, are functions: the compiler takes
-        a long time for each."""
+        """Of unrolled steps, groups that occur more than once are functions: the compiler takes a
+        long time for each, and for what it has to do well."""
+        if len(self.plan.phases) <= _MANY_PHASES:
+            return
         groups = [self._group(*item) for phase in self.plan.phases for item in phase.groups.items()]
         times = Counter(group.lines() for group in groups)
         for group in groups:
@@ -324,12 +323,13 @@ class _Printer:
             self.functions[lines] = name = f"group{len(self.functions)}"
             numbers = [f"const vf &s{i}" for i in range(len(group.head))]
             pointers = [f"float *const {pointer}" for pointer in group.pointers.values()]
-            sizes = [f"const long {size}" for size in _sizes_in(lines)]
-            given = ", ".join(("const Range own", "const long n", *pointers, *numbers, *sizes))
+            sizes = [f"const long {size_text(name)}" for name in self.size_names]
+            given = ", ".join(("const Range own", "const long n", *sizes, *pointers, *numbers))
             self.open(f"static __attribute__((noinline)) void {name}({given}) {{")
             for line in lines:
                 self.line(line)
             self.close()
+        self.line('#pragma GCC optimize("O1")')
 
     def _print_group(self, size: Dim, nodes: list[Node]) -> None:
         group = self._group(size, nodes)
@@ -346,7 +346,8 @@ class _Printer:
         lines = group.lines()
         if lines in self.functions:
             numbers = (f"s{i}" for i in range(len(group.head)))
-            given = ", ".join(("own", "n", *group.pointers.values(), *numbers, *_sizes_in(lines)))
+            sizes = map(size_text, self.size_names)
+            given = ", ".join(("own", "n", *sizes, *group.pointers.values(), *numbers))
             self.line(f"{self.functions[lines]}({given});")
         else:
             for line in lines:
@@ -509,8 +510,3 @@ def _whole(node: Node) -> str:
 def _size(node: Node) -> str:
     """The size of a value, or of each of its rows."""
     return dim(node.shape[-1]) if node.shape else "1"
-
-
-def _sizes_in(lines: tuple[str, ...]) -> list[str]:
-    """The sizes that lines of C++ read as numbers, by their names there."""
-    return sorted(set(re.findall(r"\bn_\w+", "\n".join(lines))))
