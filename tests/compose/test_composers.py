@@ -19,7 +19,7 @@ from recurra import cells, compose
 from recurra.backends.cpu import found_compiler
 from recurra.compose.spelling import resolved
 from recurra.errors import CellError
-from recurra.lang import Cell, cell, layer_norm, sigmoid, sum, tanh
+from recurra.lang import Cell, cell, layer_norm, matrix_exp, sigmoid, sum, tanh
 from recurra.lang.cell import recomposed, restored
 
 SIZES = {"I": 3, "H": 8, "P": 2, "C": 4}
@@ -95,6 +95,16 @@ def test_each_product_of_one_matrix_has_its_own_gain() -> None:
     assert gains == ["gain_W_h", "gain_W_t", "gain_R_h", "gain_R_t", "gain_R_h_2", "gain_R_t_2"]
 
 
+def test_a_gain_is_called_after_the_first_parameter_of_a_matrix() -> None:
+    made = compose.layer_norm(turning, each_product=True)
+    assert [name for name in made.parameters if name.startswith("gain_")] == ["gain_W", "gain_A"]
+
+
+@cell(state="h")
+def turning(x, h, W, A):
+    return tanh(W @ x + matrix_exp(0.5 * (A - A.T)) @ h)
+
+
 def test_zoneout_keeps_the_new_memory_for_the_output() -> None:
     assert lines(COMPOSED["zoneout"])[-1] == (
         "return zoneout_h * h + (1 - zoneout_h) * h_new, zoneout_c * c + (1 - zoneout_c) * c_new"
@@ -167,6 +177,10 @@ def test_the_random_masks_are_shown() -> None:
         (lambda: compose.recurrent_dropout(cells.gru, of="k"), "got k. Give of= one of"),
         (lambda: compose.weight_drop(cells.gru, matrices=["b_r"]), "got b_r. Give some of W_xr"),
         (lambda: compose.peephole(cells.gru), "peephole: expected a state 'c' and gates i, f, o"),
+        (
+            lambda: compose.peephole(cells.hgrn2, "S", ["o"]),
+            "peephole: expected a state that is a vector, got S [H, H/4]",
+        ),
         (lambda: compose.residual(cells.dynamical_system), "which has none"),
         (lambda: compose.variational_dropout(cells.gru, -0.1), "in 0..1, got -0.1"),
     ],

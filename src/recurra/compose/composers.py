@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from recurra.compose.spelling import COMPOSERS, resolved
 from recurra.errors import CellError
-from recurra.ir import OPS, Group, Node, Shape
+from recurra.ir import OPS, Group, Node, Shape, shape_text, topological
 from recurra.lang import Cell, sigmoid
 from recurra.lang import compose as made_of_cells
 from recurra.lang import layer_norm as normalised
@@ -141,11 +141,9 @@ def _first_product(node: Node) -> Node:
 
 
 def _matrix_name(product: Node) -> str:
-    """The name of the parameter that a product multiplies by."""
-    node = product.inputs[0]
-    while node.op != "input":
-        node = node.inputs[0]
-    return node.name
+    """The name of the parameter that a product multiplies by, or of the first it is made of."""
+    leaves = (node for node in topological([product.inputs[0]]) if node.op == "input")
+    return next((leaf.name for leaf in leaves), "matrix")
 
 
 def _squashed_memories(base: Cell) -> dict[Node, str]:
@@ -468,6 +466,11 @@ def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o
             f"{base.name} of states {', '.join(base.states)}. Name them: memory=, gates=."
         )
     new = base.equations.output(memory)
+    if len(new.shape) > 1:
+        raise CellError(
+            f"peephole: expected a state that is a vector, got {memory} {shape_text(new.shape)} of "
+            f"{base.name}. Name another: memory=."
+        )
     early = _below(new)
     weight_of = {named[name]: fresh(base, f"p_{name}") for name in found}
 
