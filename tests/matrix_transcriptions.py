@@ -139,6 +139,7 @@ def step_ntm(p: Parameters, x: Tensor, h: Tensor, M: Tensor, r: Tensor, w: Tenso
         sharp = moved.clamp_min(1e-6) ** (1 + F.softplus(gamma))
         return sharp / sharp.sum(1, keepdim=True)
 
+    M = M + p["M_0"]
     found = torch.einsum("bs,bsk->bk", r, M)
     total = F.linear(x, p["W"]) + F.linear(h, p["U"]) + F.linear(found, p["R"])
     h = torch.tanh(total + p["b"])
@@ -149,7 +150,7 @@ def step_ntm(p: Parameters, x: Tensor, h: Tensor, M: Tensor, r: Tensor, w: Tenso
     )
     where = w.unsqueeze(2)
     M = M * (1 - where * e.unsqueeze(1)) + where * a.unsqueeze(1)
-    return h, M, at(r, "W", "b", "u"), w
+    return h, M - p["M_0"], at(r, "W", "b", "u"), w
 
 
 STEPS: dict[str, Callable[..., States]] = {

@@ -389,8 +389,11 @@ class Eager:
         self.constants = dict(cell.constants)
         self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
 
-    def _expanded(self, s: Any, size: str) -> Tensor:
-        """A number as a vector, or each of a vector's as often as makes one of the size."""
+    def _expanded(self, s: Any, size: str | tuple[str | int, ...]) -> Tensor:
+        """A number as a vector or a matrix, or each of a vector's as often as makes one of the
+        size."""
+        if isinstance(size, tuple):
+            return torch.ones([self._number(each) for each in size], dtype=torch.float64) * s
         count = self._number(size)
         if isinstance(s, Tensor) and s.dim() == 1:
             return s.repeat_interleave(count // len(s))

@@ -179,7 +179,7 @@ def conditional_gru(
     memory=("m", "u"),
     output=True,
     sizes={"w": "K", "m": "K", "u": 1, "kappa": "Q"},
-    default_sizes={"Q": 10},
+    default_sizes={"Q": 10, "K": "H"},
 )
 def window_lstm(x, h, c, kappa, w, m, u, W, b, W_w, b_w):
     """An LSTM that reads a text through a soft window of Q Gaussians, which move on along it.

@@ -77,7 +77,7 @@ def linear_transformer(x, S, n, W_q, W_k, W_v, heads=4):
     state=("C", "n", "m"),
     output=True,
     heads={"C": "heads"},
-    sizes={"m": "heads", "b_i": "heads", "b_f": "heads"},
+    sizes={"m": "heads", "W_i": ("heads", "I"), "W_f": ("heads", "I")},
     init={"b_f": 3.0},
 )
 def mlstm(x, C, n, m, W_q, b_q, W_k, b_k, W_v, b_v, W_i, b_i, W_f, b_f, W_o, b_o, heads=4):
@@ -100,7 +100,7 @@ def mlstm(x, C, n, m, W_q, b_q, W_k, b_k, W_v, b_v, W_i, b_i, W_f, b_f, W_o, b_o
     return o * flatten(rows(C @ q, heads) / outer(size, 1)), C, n, m_new
 
 
-@cell(state="S", output=True, heads={"S": "heads"}, sizes={"b": "heads"})
+@cell(state="S", output=True, heads={"S": "heads"}, sizes={"W": ("heads", "I")})
 def delta_net(x, S, W_q, W_k, W_v, W, b, heads=4):
     """DeltaNet: what is read under a key is corrected towards the value, by the delta rule.
 
@@ -116,7 +116,12 @@ def delta_net(x, S, W_q, W_k, W_v, W, b, heads=4):
     return S @ q, S
 
 
-@cell(state="S", output=True, heads={"S": "heads"}, sizes={"b": "heads", "a": "heads"})
+@cell(
+    state="S",
+    output=True,
+    heads={"S": "heads"},
+    sizes={"W": ("heads", "I"), "W_a": ("heads", "I"), "a": "heads"},
+)
 def gated_delta_net(x, S, W_q, W_k, W_v, W, b, W_a, b_a, a, heads=4):
     """Gated DeltaNet: the delta rule on a memory that also forgets as a whole.
 
@@ -219,12 +224,12 @@ def _addressed(M, w, h, slots, W_k, b_k, u_beta, u_g, W_s, u_gamma):
     state=("h", "M", "r", "w"),
     sizes={
         **{"M": ("slots", "K"), "r": "slots", "w": "slots"},
-        **{"W_s": (3, "H"), "V_s": (3, "H"), "u_g": "H", "v_g": "H"},
+        **{"W_s": (3, "H"), "V_s": (3, "H"), "u_g": "H", "v_g": "H", "M_0": ("slots", "K")},
     },
     default_sizes={"K": "H/2"},
 )
 def ntm(
-    x, h, M, r, w, W, U, R, b,
+    x, h, M, r, w, M_0, W, U, R, b,
     W_k, b_k, u_beta, u_g, W_s, u_gamma, V_k, c_k, v_beta, v_g, V_s, v_gamma,
     W_e, b_e, W_a, b_a, slots=16,
 ):  # fmt: skip
@@ -232,12 +237,14 @@ def ntm(
 
     Source: Graves, Wayne, Danihelka (2014), "Neural Turing Machines", arXiv:1410.5401, eq. (2)-(9),
     with one head that reads, at r, and one that writes, at w.
-    Differences: the controller is a simple recurrent network; the memory starts at zero, so a small
-    number holds the cosine in range, and another holds weights above 0 where they are sharpened.
+    Differences: the controller is a simple recurrent network. The memory starts at M_0, which is
+    learned (slots that start alike stay alike): the state M is how far it is from there. Small
+    numbers hold the cosine in range, and weights above 0 where they are sharpened.
     """
-    h = tanh(W @ x + U @ h + R @ (r @ M) + b)
-    w = _addressed(M, w, h, slots, V_k, c_k, v_beta, v_g, V_s, v_gamma)
+    slot = M + M_0
+    h = tanh(W @ x + U @ h + R @ (r @ slot) + b)
+    w = _addressed(slot, w, h, slots, V_k, c_k, v_beta, v_g, V_s, v_gamma)
     e, a = sigmoid(W_e @ h + b_e), tanh(W_a @ h + b_a)
-    M = M * (1 - outer(w, e)) + outer(w, a)
-    r = _addressed(M, r, h, slots, W_k, b_k, u_beta, u_g, W_s, u_gamma)
-    return h, M, r, w
+    slot = slot * (1 - outer(w, e)) + outer(w, a)
+    r = _addressed(slot, r, h, slots, W_k, b_k, u_beta, u_g, W_s, u_gamma)
+    return h, slot - M_0, r, w

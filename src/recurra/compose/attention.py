@@ -47,9 +47,12 @@ def attend(base: Cell, score: str = "additive", *, state: str | None = None) -> 
             f"which {has}. Write its attention into its equations."
         )
     if state not in base.states or len(shapes[state]) != 1:
+        vectors = [name for name in base.states if len(shapes[name]) == 1]
+        use = (
+            f"Use state= one of {', '.join(vectors)}." if vectors else "Such a cell cannot attend."
+        )
         raise CellError(
-            f"attend: expected a state of {base.name} that is a vector, got {state!r}. Use one of "
-            f"{', '.join(name for name in base.states if shapes[name])}."
+            f"attend: expected a state of {base.name} that is a vector, got {state!r}. {use}"
         )
     if score not in _SCORES:
         raise CellError(

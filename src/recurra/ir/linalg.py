@@ -128,7 +128,7 @@ TABLE = [
         shape=shapes.square,
         cotangent=_exp_cotangent,
         text="matrix_exp({0})",
-        latex=r"\exp({0})",
+        latex=r"\operatorname{{expm}}({0})",  # \exp is that of each number
     ),
     Op(
         name="diag",  # a vector as a diagonal matrix
