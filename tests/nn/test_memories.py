@@ -151,20 +151,22 @@ def test_registered_cells(name: str) -> None:
     """Each sequence, with its own memory, is alone what it is in a batch, also cut in two."""
     torch.manual_seed(0)
     layer = rc.Recurrent(name, 3, 4, dtype=torch.float64)
-    (size,) = (dim.evaluate(layer.layer_sizes[0]) for dim in layer.cell.memory_sizes)
-    x, m = torch.randn(T, B, 3).double(), torch.randn(S, B, size).double()
+    sizes = [dim.evaluate(layer.layer_sizes[0]) for dim in layer.cell.memory_sizes]
+    x = torch.randn(T, B, 3).double()
+    memories = tuple(torch.randn(S, B, size).double() for size in sizes)
     steps = [6, 4]
-    y, state = layer(x, lengths=steps, memory=m, memory_lengths=LENGTHS)
+    y, state = layer(x, lengths=steps, memory=memories, memory_lengths=LENGTHS)
     states = state if isinstance(state, tuple) else (state,)
     for b, (n, k) in enumerate(zip(steps, LENGTHS, strict=True)):
-        own, last = layer(x[:n, b], memory=m[:k, b])
+        m = tuple(memory[:k, b] for memory in memories)
+        own, last = layer(x[:n, b], memory=m)
         torch.testing.assert_close(y[:n, b, : own.shape[1]], own)
         assert not y[:n, b, own.shape[1] :].any()
         assert not y[n:, b].any()
         for whole, one in zip(states, last if isinstance(last, tuple) else (last,), strict=True):
             torch.testing.assert_close(whole[:, b, : one.shape[1]], one)
-        first, middle = layer(x[:2, b], memory=m[:k, b])
-        second, end = layer(x[2:n, b], middle, memory=m[:k, b])
+        first, middle = layer(x[:2, b], memory=m)
+        second, end = layer(x[2:n, b], middle, memory=m)
         torch.testing.assert_close(torch.cat([first, second]), own)
         torch.testing.assert_close(end, last)
 
