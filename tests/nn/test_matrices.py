@@ -96,3 +96,16 @@ def test_two_layers_joined_have_matrix_states_each() -> None:
     assert y.shape == (T, B, 2 * H)
     assert forwards[1].shape == backwards[1].shape == (1, B, 3, 4)
     assert isinstance(both.forwards, CellStack)
+
+
+def test_slots_of_a_turing_machine_differ_and_learn_to_be_found() -> None:
+    """Slots that start alike stay alike, and nothing is then learned about where they are."""
+    torch.manual_seed(0)
+    of = Recurrent("ntm", 3, H)
+    y, (_, memory, _, _) = of(sequence())
+    assert (memory - memory.mean(-2, keepdim=True)).abs().max() > 1e-3
+    y.square().sum().backward()
+    for name in ("W_k", "W_s", "u_beta", "u_gamma", "V_k"):
+        grad = of.get_parameter(f"{name}_l0").grad
+        assert grad is not None
+        assert grad.abs().max() > 1e-6, name
