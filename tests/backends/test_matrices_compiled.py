@@ -1,4 +1,7 @@
-"""Compiled loops with matrices of each sequence, against the reference in float64."""
+"""Compiled loops with matrices of each sequence, against the reference in float64.
+
+The cells of the registry that have matrices are in test_cpu.py.
+"""
 
 import random
 
@@ -7,14 +10,13 @@ import torch
 
 from compiled import Call, compare
 from matrix_cells import CELLS, SIZES, in_heads, per_head, selective, written
-from oracle import Case, fitted
+from oracle import Case
 from random_cells import random_call, source_of
 from random_matrices import random_matrix_cell
-from recurra import cells, compose
+from recurra import compose
 from recurra.backends import load
 from recurra.backends.cpu import TARGET, found_compiler
 from recurra.backends.cpu.schedule import schedule
-from recurra.cells import registry
 from recurra.lang import Cell
 from recurra.passes import plan
 
@@ -52,15 +54,6 @@ def test_equals_the_reference(of: Cell, call: Call) -> None:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", registry.FAMILIES["matrices"].split())
-def test_cells_of_the_registry(name: str) -> None:
-    of = cells.get(name)
-    sizes = {**dict.fromkeys(of.size_names, 6), "I": 7, "H": 40}
-    case = Case(T=5, B=3, sizes=sizes, lengths=(5, 2, 4))
-    compare(fitted(of, sizes), Call(case=case, threads=2))
-
-
-@pytest.mark.medium
 @pytest.mark.parametrize("of", [written, in_heads], ids=lambda of: of.name)
 def test_composed(of: Cell) -> None:
     made = compose.zoneout(compose.layer_norm(of), 0.3)
@@ -68,7 +61,7 @@ def test_composed(of: Cell) -> None:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_random_cells(seed: int) -> None:
     _check_random(seed)
 

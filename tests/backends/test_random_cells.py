@@ -109,7 +109,7 @@ def test_compiled_cells_that_shrink(rng: random.Random) -> None:
 @needs_compiler
 @pytest.mark.medium
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("first", range(0, 20, 5))
+@pytest.mark.parametrize("first", range(0, 10, 5))
 def test_compiled_cells(first: int) -> None:
     for seed in range(first, first + 5):
         check_drawn(random.Random(seed))
@@ -129,7 +129,7 @@ def test_many_compiled_cells(first: int, tmp_path: Path, monkeypatch: pytest.Mon
 @needs_compiler
 @pytest.mark.medium
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("first", range(0, 20, 5))
+@pytest.mark.parametrize("first", range(0, 10, 5))
 def test_composed_cells(first: int) -> None:
     for seed in range(first, first + 5):
         check_composed(random.Random(seed))
