@@ -7,7 +7,7 @@ own functions, and Python runs the equations as they are written, unbatched, W @
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -204,6 +204,14 @@ def registry(cases: Mapping[str, Any], always: Sequence[str] = ()) -> list[Any]:
         )
         for name in cells.names()
         for label, case in cases.items()
+    ]
+
+
+def in_part_slow(values: Mapping[str, Any], slow: Collection[str]) -> list[Any]:
+    """Parameters by their names, some of which are left to `make test-slow`."""
+    return [
+        pytest.param(value, id=name, marks=pytest.mark.slow if name in slow else ())
+        for name, value in values.items()
     ]
 
 

@@ -122,7 +122,11 @@ def test_chunks_and_shared_columns(name: str, sequences: int) -> None:
     ("name", "dtype"),
     [
         *((name, torch.float32) for name in ("lstm", "mut1", "rhn", "qrnn_fo", "without_products")),
-        *((name, torch.bfloat16) for name in ("lstm", "mut1", "rhn")),
+        ("lstm", torch.bfloat16),
+        *(
+            pytest.param(name, torch.bfloat16, marks=pytest.mark.slow, id=f"{name}-bfloat16")
+            for name in ("mut1", "rhn")
+        ),
     ],
 )
 def test_longest_first_by_threads_in_chunks(

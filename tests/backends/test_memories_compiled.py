@@ -5,11 +5,9 @@ import torch
 
 from compiled import Call, compare
 from memory_cells import CELLS, SIZES, everything, located
-from oracle import Case, assert_same, fitted, results
-from recurra import cells
+from oracle import Case, assert_same, in_part_slow, results
 from recurra.backends import ReferenceBackend
 from recurra.backends.cpu import CpuBackend, found_compiler
-from recurra.cells import registry
 from recurra.lang import Cell
 
 pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
@@ -41,20 +39,11 @@ each_cell = pytest.mark.parametrize("of", CELLS, ids=lambda of: of.name)
 
 @pytest.mark.medium
 @each_cell
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("call", in_part_slow(CALLS, {"one of each", "ids", "longest first"}))
 def test_equals_the_reference(of: Cell, call: Call) -> None:
     # that normalises rows of two numbers, which magnifies what is rounded
     strict = of is not everything and call.dtype is torch.float32
     compare(of, call, strict=strict)
-
-
-@pytest.mark.medium
-@pytest.mark.parametrize("name", registry.FAMILIES["attention"].split())
-def test_attention_of_the_registry(name: str) -> None:
-    of = cells.get(name)
-    sizes = {**dict.fromkeys(of.size_names, 6), "I": 7, "H": 20}
-    case = Case(T=5, B=3, sizes=sizes, positions=9, lengths=(5, 2, 4))
-    compare(fitted(of, sizes), Call(case=case, threads=2))
 
 
 def test_how_many_positions_there_are_is_no_part_of_a_library() -> None:

@@ -89,7 +89,7 @@ def check_composed(rng: random.Random) -> None:
 random_numbers = st.randoms(use_true_random=False)
 # one example takes a second or two, most of it the C++ compiler's
 FEW = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     database=None,
     derandomize=True,

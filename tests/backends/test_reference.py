@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracle import Case, Eager, assert_same, fitted, reference_results, results
+from oracle import Case, Eager, assert_same, beyond_the_core, fitted, reference_results, results
 from recurra import cells
 from recurra.backends import ReferenceBackend
 from recurra.lang import (
@@ -251,8 +251,19 @@ def test_token_ids_as_one_hot_vectors(of: Cell, lengths: tuple[int, ...] | None)
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("vocabulary", [1, 5, 50], ids="V={}".format)
-@pytest.mark.parametrize("of", WITH_INPUT, ids=lambda of: of.name)
+@pytest.mark.parametrize(
+    ("of", "vocabulary"),
+    [
+        pytest.param(
+            of,
+            vocabulary,
+            id=f"{of.name}-V={vocabulary}",
+            marks=pytest.mark.slow if vocabulary != 5 and of.name in beyond_the_core() else (),
+        )
+        for of in WITH_INPUT
+        for vocabulary in (1, 5, 50)
+    ],
+)
 def test_token_ids_as_rows_of_an_embedding(of: Cell, vocabulary: int) -> None:
     """Below T * B rows the input product is a table of the vocabulary, above it is not."""
     case = Case(T=4, B=3, sizes=SIZES, ids="embedding", vocabulary=vocabulary)

@@ -96,7 +96,7 @@ def passing(x, a, b, W):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize(("name", "case"), registry(CASES, always=("three sequences",)))
+@pytest.mark.parametrize(("name", "case"), registry(CASES))
 def test_cell_of_the_registry(name: str, case: Case) -> None:
     of = cells.get(name)
     if of.input is None and case.ids is not None:

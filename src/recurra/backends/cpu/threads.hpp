@@ -144,7 +144,7 @@ class Barrier {
 
 // Whether the cores are fewer than they seem, as teams have found; of the whole process.
 class Crowding {
-    static constexpr long FIRST = 5000000, MOST = 2000000000;  // ns
+    static constexpr long FIRST = 50000000, MOST = 2000000000;  // ns
     std::atomic<long> until{0}, pause{0};
 
     static long now() { return nanoseconds(CLOCK_MONOTONIC); }
@@ -158,7 +158,7 @@ class Crowding {
     void met(bool stalled) {
         const long before = pause.load(std::memory_order_relaxed);
         if (!stalled && !before) return;
-        const long next = !stalled ? 0 : before < FIRST ? FIRST : 2 * before > MOST ? MOST : 2 * before;
+        const long next = !stalled ? 0 : before < FIRST ? FIRST : 4 * before > MOST ? MOST : 4 * before;
         pause.store(next, std::memory_order_relaxed);
         until.store(next ? now() + next : 0, std::memory_order_relaxed);
     }
