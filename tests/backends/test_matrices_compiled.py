@@ -13,7 +13,7 @@ from matrix_cells import CELLS, SIZES, in_heads, per_head, selective, written
 from oracle import Case, in_part_slow
 from random_cells import random_call, source_of
 from random_matrices import random_matrix_cell
-from recurra import compose
+from recurra import cells, compose
 from recurra.backends import load
 from recurra.backends.cpu import TARGET, found_compiler
 from recurra.backends.cpu.schedule import schedule
