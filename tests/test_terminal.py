@@ -29,6 +29,7 @@ def test_printable_keeps_what_languages_need(text: str) -> None:
     assert printable(text) == text
 
 
+@pytest.mark.medium
 def test_printable_stops_all_that_drives_a_terminal() -> None:
     """Every control character of Unicode, and all but the marks of its bidirectional ones."""
     for code in range(sys.maxunicode + 1):

@@ -267,6 +267,7 @@ def test_two_processes_build_once(cache: Path, counted: Path) -> None:
     assert len(list(cache.glob("*.so"))) == 1
 
 
+@pytest.mark.medium
 def test_threads_build_once(cache: Path, counted: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(lambda _: answer(), range(4))) == [42] * 4
@@ -294,6 +295,7 @@ def wait_for(file: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("where", ["a file/cache", "/proc/recurra"])
 def test_folder_that_cannot_be_made_gives_way(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -525,6 +527,7 @@ def test_user_without_a_home_has_a_temporary_cache(
     compiling._loaded.cache_clear()
 
 
+@pytest.mark.medium
 def test_what_is_not_used_is_deleted(cache: Path) -> None:
     assert answer() == 42
     (library,) = cache.glob("*.so")

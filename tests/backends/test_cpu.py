@@ -288,6 +288,7 @@ def divides_after_its_loop(x, s0, s1, s2, s3, W0, b1, b2, W3, W4, W5, W6, a7, W8
     return u17, u14, u15, u16, u11
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [(4, 2), (2, 4), (5, 0)])
 def test_what_torch_computes_after_a_loop_is_finite_past_the_ends(
@@ -307,6 +308,7 @@ def thirty_euler_steps(x, h, W, U, b):
     return h
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("threads", [1, 2])
 def test_what_unrolled_steps_share_is_one_function(
     threads: int, monkeypatch: pytest.MonkeyPatch

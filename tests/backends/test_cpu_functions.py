@@ -128,6 +128,7 @@ def test_function_of_two_is_accurate_everywhere(library: ctypes.CDLL, name: str)
     hold(name, applied(library, name, a, b), expected, allowed, a)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", EXACT)
 def test_function_is_exact_everywhere(library: ctypes.CDLL, name: str) -> None:
     a = whole_range()

@@ -209,6 +209,7 @@ SIZES = {**SIZES, "R": 2, "K": 4, "A": 2, "Q": 2}
 # ---- the chain -----------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @each_cell
 def test_plain(of: Cell) -> None:
     check(of, Case(T=5, B=3, sizes=SIZES))

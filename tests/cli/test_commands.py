@@ -13,6 +13,8 @@ from recurra.cli import compare
 from recurra.comparison import run_trial
 from recurra.comparison.workers import DeathError
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.mark.parametrize(
     "words",

@@ -10,6 +10,8 @@ from tests.cli.conftest import QUICK
 
 from recurra.errors import RunError, argument
 
+pytestmark = pytest.mark.medium
+
 HUGE = "9" * 20
 
 

@@ -23,6 +23,8 @@ from recurra.comparison.cells import digest_of, entered, made
 from recurra.errors import RunError
 from recurra.lang import Cell, tanh
 
+pytestmark = pytest.mark.medium
+
 TASK = "adding:steps=12"
 SMALL: dict[str, Any] = {"seeds": 1, "hidden_size": 6, "max_steps": 2, "batch_size": 8}
 
@@ -96,7 +98,6 @@ def test_a_trial_and_a_subject_take_an_object() -> None:
     assert run_trial(trial).parameters == subject_of(TASK).count_parameters(cell, 6)
 
 
-@pytest.mark.medium
 def test_an_object_reaches_other_processes(tmp_path: Path) -> None:
     folder = Results(tmp_path)
     trials = plan_trials(TASK, [own_cell(), leaky], **SMALL)
@@ -121,7 +122,6 @@ def test_a_rule_that_is_a_function_has_to_stay_in_its_file() -> None:
 # ---- equations that change under their name ------------------------------------------------------
 
 
-@pytest.mark.medium
 def test_a_digest_is_of_what_is_computed_and_how_it_starts() -> None:
     assert digest_of(own_cell()) == digest_of(own_cell(1.0))
     different = [own_cell(), own_cell(0.5), own_cell().with_init(b=1.0), leaky]

@@ -33,6 +33,8 @@ from recurra.comparison.planning import hidden_size_for
 from recurra.errors import DataError, RunError
 from recurra.tasks.made_up import Adding
 
+pytestmark = pytest.mark.medium
+
 TASK = "adding:steps=12"
 
 

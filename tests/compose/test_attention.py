@@ -11,6 +11,8 @@ from recurra import cells, compose
 from recurra.errors import CellError
 from recurra.lang.document import cell_of_document, document_of, same_equations
 
+pytestmark = pytest.mark.medium
+
 SCORES = ("additive", "dot", "scaled_dot", "general")
 SIZES = {"I": 3, "H": 4, "K": 5, "A": 2, "C": 2}
 

@@ -363,6 +363,7 @@ def test_a_composed_cell_is_pickled_as_how_it_was_made(name: str) -> None:
     assert str(again) == str(made)
 
 
+@pytest.mark.medium
 def test_a_layer_of_a_composed_cell_is_pickled_and_saved() -> None:
     made = compose.zoneout(compose.layer_norm(cells.gru), 0.1)
     layer, x = rc.Recurrent(made, 3, 4).eval(), torch.randn(5, 2, 3)

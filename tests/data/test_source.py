@@ -35,6 +35,7 @@ def counted(batches: list[LabelledBatch]) -> list[int]:
     return [n for b in batches for n in b.examples[b.weight > 0].tolist()]
 
 
+@pytest.mark.medium
 @given(SIZES, st.integers(1, 7), st.integers(0, 3), st.booleans())
 def test_every_example_is_in_one_batch_of_a_pass(
     lengths: list[int], batch_size: int, epoch: int, shuffled: bool
@@ -86,6 +87,7 @@ def test_evaluation_goes_from_short_to_long() -> None:
     assert [b.examples.tolist() for b in batches] == [[1, 3], [4, 2], [0]]
 
 
+@pytest.mark.medium
 @given(SIZES, st.integers(1, 7), st.integers(1, 5), st.booleans())
 def test_shards_side_by_side_are_the_whole(
     lengths: list[int], batch_size: int, world_size: int, shuffled: bool

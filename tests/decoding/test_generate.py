@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from recurra.decoding import Sampler, TextCodec, generate, generate_text, greedy
 from recurra.errors import DataError
 
+pytestmark = pytest.mark.medium
+
 V = 7
 GREEDY = Sampler(temperature=0)
 

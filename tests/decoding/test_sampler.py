@@ -36,6 +36,7 @@ def reference(
     return [weights[index] / total if index in kept else 0.0 for index in range(len(row))]
 
 
+@pytest.mark.medium
 @given(rows, st.sampled_from([0.1, 0.7, 1.0, 3.0]), st.one_of(st.none(), st.integers(1, 14)))
 def test_temperature_and_top_k_are_their_definition(
     row: list[float], temperature: float, top_k: int | None

@@ -13,6 +13,7 @@ from recurra.models.confusion import Confusion
 LABELS = ["negative", "so-so", "$x$ & a label without end"]
 
 
+@pytest.mark.medium
 def test_cells_say_share_and_count(tmp_path: Path) -> None:
     confusion = Confusion.of([0] * 4 + [1] * 3 + [2], [0, 0, 0, 1, 1, 1, 2, 2], LABELS)
     with rc_context({"svg.fonttype": "none"}):  # text as text

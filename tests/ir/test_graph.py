@@ -58,6 +58,7 @@ def test_attributes_of_equal_value_and_other_type_differ() -> None:
     assert len(nodes) == 3
 
 
+@pytest.mark.medium
 def test_nodes_that_nothing_holds_are_forgotten() -> None:
     def tag() -> int:
         return id(apply("tanh", leaf("parameter", "only here", (H,))))

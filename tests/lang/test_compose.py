@@ -132,6 +132,7 @@ def test_a_name_in_place_of_a_cell() -> None:
         replace("lstm", "odd", f=1)
 
 
+@pytest.mark.medium
 def test_cells_of_a_thousand_steps() -> None:
     """Nothing about a cell goes as deep as its equations are nested."""
 

@@ -50,6 +50,7 @@ def test_every_cell_of_the_registry_comes_back(name: str) -> None:
     assert again(of).constants == of.constants
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [*compose.__all__])
 def test_composed_cells_come_back(name: str) -> None:
     composer = getattr(compose, name)
@@ -58,6 +59,7 @@ def test_composed_cells_come_back(name: str) -> None:
     check(compose.zoneout(compose.layer_norm(made, each_product=True), 0.3))
 
 
+@pytest.mark.medium
 def test_random_cells_come_back() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CellWarning)

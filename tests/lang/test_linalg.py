@@ -93,6 +93,7 @@ def test_they_print_and_are_saved(of: Cell) -> None:
     assert r"\mathbf{I}" in orthogonal.latex()
 
 
+@pytest.mark.medium
 def test_second_derivatives() -> None:
     layer = Recurrent(orthogonal, 2, 3, dtype=torch.float64, backend="reference")
     x = torch.randn(2, 1, 2, dtype=torch.float64)

@@ -56,6 +56,7 @@ def _step(name: str) -> None:
         torch.testing.assert_close(new.reshape(-1), expected[0, 0])
 
 
+@pytest.mark.medium
 def test_registered_cells_on_tensors() -> None:
     left = OVER_ROWS | ARRAYS_OF_NUMPY
     for name in cells.names():

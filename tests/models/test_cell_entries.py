@@ -186,6 +186,7 @@ def wild(rng: random.Random, depth: int = 0) -> Any:
     return {rng.choice(("x", "h", "output", "%0")): wild(rng, depth + 1) for _ in range(3)}
 
 
+@pytest.mark.medium
 def test_no_damage_to_a_graph_gives_anything_but_one_line(tmp_path: Path) -> None:
     """Wherever an entry of the graph is another, the folder loads as it was or is refused."""
     model = small(own_cell).eval()

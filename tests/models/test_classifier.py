@@ -22,6 +22,8 @@ from recurra.text import (
     WordVocabulary,
 )
 
+pytestmark = pytest.mark.medium
+
 V, IN, K, T, B = 11, 3, 4, 6, 3
 LENGTHS = torch.tensor([6, 2, 4])
 TEXTS = ["A good film .", "bad", "not a good one , not at all bad though"]
@@ -506,7 +508,6 @@ def fitted(model: rc.Classifier, batches: Any, steps: int, lr: float = 0.02) -> 
     return loss.item()
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["characters", "ngrams"])
 def test_spelling_tells_words_that_were_never_seen(kind: str) -> None:
     """Words in -ly are of one class, those in -ness of the other; the test has other stems."""

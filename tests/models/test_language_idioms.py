@@ -17,6 +17,8 @@ from recurra import cells, compose
 from recurra.nn.initial import Opposite, chrono
 from recurra.text import CharacterVocabulary
 
+pytestmark = pytest.mark.medium
+
 V, T, B, H = 11, 6, 3, 8
 VOCABULARY = CharacterVocabulary("abcdefghijk")
 

@@ -15,6 +15,8 @@ from recurra.cli import app
 from recurra.errors import DataError
 from recurra.text import BPEVocabulary, CharacterVocabulary, Vocabulary, WordVocabulary
 
+pytestmark = pytest.mark.medium
+
 TEXT = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n"
 CHARACTERS = CharacterVocabulary.build([TEXT])
 RUNS = Path(__file__).parents[1] / "runs" / "format-1"

@@ -17,6 +17,8 @@ from recurra.decoding import Sampler, generate
 from recurra.errors import BackendError
 from recurra.nn.stream import Stream
 
+pytestmark = pytest.mark.medium
+
 IN, H, V = 4, 6, 9
 needs_compiler = pytest.mark.skipif(cpu.found_compiler() is None, reason="needs a C++ compiler")
 

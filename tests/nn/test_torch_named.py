@@ -17,7 +17,10 @@ import recurra as rc
 from recurra.nn import torch_named
 
 # torch's own remark about which of its implementations it took
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+pytestmark = [
+    pytest.mark.medium,
+    pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning"),
+]
 
 T, B, IN, H = 5, 3, 4, 6
 LENGTHS = torch.tensor([3, 5, 1])

@@ -25,7 +25,10 @@ from recurra.backends.cpu import found_compiler
 from recurra.errors import BackendError
 
 # what torch warns of in its own code, where it traces and where it differentiates forwards
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.medium,
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),
+]
 compiled = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 BACKENDS = ["auto", pytest.param("cpu", marks=compiled), "reference"]
 KINDS = {"GRU": (rc.GRU, nn.GRU), "LSTM": (rc.LSTM, nn.LSTM)}

@@ -175,6 +175,7 @@ def test_a_killed_process_ends_the_run_which_goes_on_exactly(
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.medium
 def test_a_process_that_dies_while_another_prepares_leaves_nothing(
     tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from typer.testing import CliRunner
 import recurra as rc
 from recurra.cli import app
 
+pytestmark = pytest.mark.medium
+
 RUNS = Path(__file__).parent / "format-1"
 EXPECTED = json.loads((RUNS / "expected.json").read_text("utf-8"))
 

@@ -14,6 +14,8 @@ from recurra.show.diagram import Kind, make_diagram
 from recurra.show.layout import lay_out
 from recurra.show.names import plain_symbol
 
+pytestmark = pytest.mark.medium
+
 
 @cell(state="h")
 def odd(x, h, W, V, p):

@@ -155,6 +155,7 @@ def test_figures_of_another_file(tmp_path: Path) -> None:
         run.evaluate(data=str(other))
 
 
+@pytest.mark.medium
 def test_starts_from_a_language_model_of_the_same_sentences(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n".join([*GOOD, *BAD] * 40))
@@ -219,6 +220,7 @@ def test_mistakes_leave_no_folder(tmp_path: Path, settings: dict[str, Any], mess
     assert [file.name for file in tmp_path.iterdir()] == ["reviews.tsv"]
 
 
+@pytest.mark.medium
 def test_damaged_words_of_a_run_are_named(tmp_path: Path) -> None:
     data = sentences(tmp_path / "reviews.tsv")
     train("classify", data=str(data), out=tmp_path / "run", spelling="characters", max_steps=1,
@@ -245,6 +247,7 @@ def test_vectors_are_kept_with_the_examples(tmp_path: Path) -> None:
     assert model.embedding.weight[place].tolist() == [7.0, 8.0, 9.0]  # type: ignore[union-attr]
 
 
+@pytest.mark.medium
 def test_a_run_of_data_at_hand_goes_on(tmp_path: Path) -> None:
     task = ClassifyTask.of(read_labelled((GOOD * 3 + BAD * 3, ["good"] * 12 + ["bad"] * 12)))
     run = train(task, out=tmp_path / "run", max_steps=2, **SETTINGS)

@@ -84,6 +84,7 @@ def test_one_token_is_nothing_to_predict() -> None:
         evaluate(Counting(), np.zeros(1, dtype=np.uint8), level="char")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("vocab_size", [50, 4_000, 50_000])
 def test_the_scores_held_at_once_are_bounded_at_any_vocabulary(vocab_size: int) -> None:
     largest = 0

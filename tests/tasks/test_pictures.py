@@ -13,6 +13,8 @@ from recurra.models import Confusion
 from recurra.runs import load_checkpoint
 from recurra.tasks import ClassifyTask, classify, train
 
+pytestmark = pytest.mark.medium
+
 SETTINGS: dict[str, Any] = {"hidden_size": 4, "batch_size": 8, "view": None}
 TEXTS, LABELS = ["a fine film", "so dull"] * 40, ["good", "bad"] * 40
 

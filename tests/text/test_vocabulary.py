@@ -90,6 +90,7 @@ def test_pieces_give_the_ids_of_the_whole(text: str, sizes: list[int]) -> None:
         assert ids.tolist() == whole.encode(text).tolist()
 
 
+@pytest.mark.medium
 @given(st.data())
 def test_a_stream_decodes_to_the_text_of_the_whole(data: st.DataObject) -> None:
     for vocabulary in VOCABULARIES.values():
@@ -306,6 +307,7 @@ def test_cuts_stand_where_words_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, bounded)) == 11
 
 
+@pytest.mark.medium
 @given(st.data())
 @settings(max_examples=200)
 def test_words_in_any_order_stay_the_same_words(data: st.DataObject) -> None:

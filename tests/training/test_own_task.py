@@ -14,6 +14,8 @@ import recurra as rc
 from recurra.errors import DataError, RunError
 from recurra.training import Figure, Hook, Loss, Task, load_checkpoint
 
+pytestmark = pytest.mark.medium
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "next_step.py"
 
 
@@ -28,7 +30,6 @@ def example() -> Any:
     return module
 
 
-@pytest.mark.medium
 def test_it_trains_and_goes_on(example: Any, tmp_path: Path) -> None:
     options: dict[str, Any] = {"view": None, "hidden_size": 8, "lr": 0.01, "length": 20}
     run = rc.train(example.NextStep, out=tmp_path / "run", epochs=1, **options)
@@ -104,7 +105,6 @@ def test_a_hook_stops_a_run(example: Any, tmp_path: Path) -> None:
     assert (run.result.steps, run.result.stopped) == (7, "seven is enough")
 
 
-@pytest.mark.medium
 def test_it_starts_from_another_run(example: Any, tmp_path: Path, caplog: Any) -> None:
     options: dict[str, Any] = {"view": None, "hidden_size": 8, "lr": 0.01, "length": 20}
     first = rc.train(example.NextStep, out=tmp_path / "one", epochs=2, **options)
