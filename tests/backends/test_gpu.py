@@ -71,19 +71,33 @@ def test_registry(name: str, lengths: list[int] | None) -> None:
 @pytest.mark.parametrize("name", [n for n in rc.cells.names() if rc.cells.get(n).memory])
 def test_attention(name: str) -> None:
     there, here = twins(name, IN, H, dtype=torch.float64)
-    width = here.layer_sizes[0].get("K", H)
+    widths = [size.evaluate(here.layer_sizes[0]) for size in here.cell.memory_sizes]
     counts = torch.tensor([5, 1, 7, 2])
     for _ in range(3):
         x = torch.randn(T, B, IN, dtype=torch.float64)
-        memory = torch.randn(7, B, width, dtype=torch.float64, requires_grad=True)
-        wanted = results(here, x, lengths=LENGTHS, memory=memory, memory_lengths=counts)
-        wanted["memory"], memory.grad = memory.grad, None
-        moved_there = memory.detach().cuda().requires_grad_()
-        given = {"lengths": LENGTHS, "memory": moved_there, "memory_lengths": counts.cuda()}
-        found = results(there, x.cuda(), **given)
-        found["memory"] = moved_there.grad
-        torch.testing.assert_close(moved(found), wanted)
+        memories = [torch.randn(7, B, width, dtype=torch.float64) for width in widths]
+        found = read(there, x, memories, counts, "cuda")
+        torch.testing.assert_close(moved(found), read(here, x, memories, counts, "cpu"))
         there.zero_grad(), here.zero_grad()
+
+
+def read(
+    layer: rc.Recurrent, x: Tensor, memories: list[Tensor], counts: Tensor, device: str
+) -> dict[str, Tensor]:
+    """What `results` gives on a device, and the gradients of the memories."""
+    own = [memory.to(device, copy=True).requires_grad_() for memory in memories]
+    memory = own[0] if len(own) == 1 else tuple(own)
+    given = {"lengths": LENGTHS, "memory": memory, "memory_lengths": counts.to(device)}
+    found = results(layer, x.to(device), **given)
+    return found | {f"memory {i}": each.grad for i, each in enumerate(own) if each.grad is not None}
+
+
+def test_a_recording_that_fails_leaves_the_stream_as_it_was() -> None:
+    """What solves linear equations waits for the GPU, which a recording forbids."""
+    layer = rc.Recurrent("scornn", IN, H).cuda()
+    for _ in range(3):
+        layer(torch.randn(T, B, IN, device="cuda"))[0].sum().backward()
+        assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
 KINDS = {"LSTM": (rc.LSTM, nn.LSTM), "GRU": (rc.GRU, nn.GRU), "RNN": (rc.RNN, nn.RNN)}

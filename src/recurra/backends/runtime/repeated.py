@@ -182,7 +182,9 @@ class _Recorded:
             enabled=torch.is_autocast_enabled("cuda"),
             cache_enabled=False,
         )
-        with torch.cuda.device(device), outliving(), autocast:
+        # a recording that fails leaves its stream the current one: so the one of now is put back
+        now = torch.cuda.stream(torch.cuda.current_stream(device))
+        with torch.cuda.device(device), now, outliving(), autocast:
             self._inputs = [None if each is None else each.detach().clone() for each in given]
             beside = _stream_beside(device)
             beside.wait_stream(torch.cuda.current_stream())
