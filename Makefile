@@ -11,6 +11,9 @@ SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-n
 	ASAN_OPTIONS=detect_leaks=0 CXX=g++ RECURRA_CACHE=$(CURDIR)/$(VENV)/sanitized \
 	RECURRA_CXXFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 
+# where shapes and types are checked at run time
+CHECKED := recurra.backends,recurra.nn,beartype.beartype
+
 .PHONY: demo test check fast test-slow sanitize bench setup lint types clean
 
 setup: $(READY)
@@ -37,7 +40,7 @@ fast: $(READY)
 	$(BIN)/pytest --quiet -n 2 -m "not slow and not medium" --maxfail 5 --jaxtyping-packages=
 
 test-slow: $(READY)  ## the tests that take minutes, 2,000 random cells among them
-	$(BIN)/pytest --quiet -n 2 -m slow --timeout 3600 tests/backends
+	$(BIN)/pytest --quiet -n 2 -m slow --timeout 3600 --jaxtyping-packages=$(CHECKED) tests/backends
 	$(BIN)/pytest --quiet -m slow --timeout 3600 --ignore tests/backends
 
 sanitize: $(READY)  ## compiled loops under AddressSanitizer and UndefinedBehaviorSanitizer

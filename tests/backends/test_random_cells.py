@@ -155,7 +155,7 @@ def test_many_compiled_cells_that_shrink(rng: random.Random) -> None:
     check_drawn(rng)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_failure_shrinks_to_a_small_cell_and_a_program_that_reproduces_it() -> None:
     failed: list[tuple[Cell, Call]] = []
 
