@@ -10,7 +10,7 @@ from pathlib import Path
 PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
 FIGURE = PAGE.parent / "figures" / "speed.svg"
 
-_WIDTH, _LABELS, _ROW, _TOP, _BOTTOM = 800, 430, 24, 34, 24
+_WIDTH, _LABELS, _ROW, _TOP, _BOTTOM = 850, 480, 24, 34, 24
 _TICKS = (1, 2, 5, 10, 20)
 _GREY, _INK, _BAR, _MORE = "#858d9b", "#6b7382", "#3d7ab8", "#9cc0e2"  # read on white and black
 
@@ -23,13 +23,19 @@ class Bar:
     than: str
     low: float
     high: float
+    text: str
 
 
 def bars(page: str) -> list[Bar]:
     """The rows of the page's first table."""
     row = re.compile(r"\| ([^|]+) \| ([\d.]+)(?: to ([\d.]+))? \| ([^|]+) \| `\w+` \|")
     found = (row.fullmatch(line) for line in page.splitlines())
-    return [Bar(m[1], m[4], float(m[2]), float(m[3] or m[2])) for m in found if m]
+    return [_bar(*match.groups()) for match in found if match]
+
+
+def _bar(what: str, low: str, high: str | None, than: str) -> Bar:
+    text = low if high is None else f"{low} to {high}"
+    return Bar(what, than, float(low), float(high or low), text)
 
 
 def drawn(rows: list[Bar]) -> str:
@@ -51,7 +57,6 @@ def _lines(rows: list[Bar]) -> Iterator[str]:
     for index, bar in enumerate(rows):
         middle = _TOP + _ROW * (index + 0.5)
         least, most = _place(bar.low), _place(bar.high)
-        text = f"{bar.low:g}" if bar.low == bar.high else f"{bar.low:g} to {bar.high:g}"
         yield (
             f'<text x="{_LABELS - 10}" y="{middle + 4.5:g}" text-anchor="end">'
             f'{escape(bar.what)} <tspan fill="{_GREY}">vs {escape(bar.than)}</tspan></text>'
@@ -62,7 +67,7 @@ def _lines(rows: list[Bar]) -> Iterator[str]:
                     f'<rect x="{start:.1f}" y="{middle - 7:g}" width="{end - start:.1f}" '
                     f'height="14" fill="{fill}"/>'
                 )
-        yield f'<text x="{most + 6:.1f}" y="{middle + 4.5:g}">{text}</text>'
+        yield f'<text x="{most + 6:.1f}" y="{middle + 4.5:g}">{bar.text}</text>'
 
 
 def _place(times: float) -> float:
