@@ -92,9 +92,10 @@ def read(
     return found | {f"memory {i}": each.grad for i, each in enumerate(own) if each.grad is not None}
 
 
-def test_a_recording_that_fails_leaves_the_stream_as_it_was() -> None:
-    """What solves linear equations waits for the GPU, which a recording forbids."""
-    layer = rc.Recurrent("scornn", IN, H).cuda()
+@pytest.mark.parametrize("name", ["scornn", "exprnn"])
+def test_what_waits_for_the_gpu_is_not_recorded(name: str) -> None:
+    """A recording that fails leaves its stream the current one, and its generator recording."""
+    layer = rc.Recurrent(name, IN, H).cuda()
     for _ in range(3):
         layer(torch.randn(T, B, IN, device="cuda"))[0].sum().backward()
         assert torch.cuda.current_stream() == torch.cuda.default_stream()

@@ -564,3 +564,10 @@ def test_narrow_dtypes(of: Cell, dtype: torch.dtype, tolerance: float) -> None:
     expected = results(ReferenceBackend(of), case.tensors(of))
     wide = {name: value.double() for name, value in found.items()}
     assert_same(wide, expected, tolerance, of.name)
+
+
+def test_what_waits_for_a_gpu_is_never_part_of_a_recording() -> None:
+    names = [
+        name for name in cells.names() if not ReferenceBackend(cells.get(name)).can_be_recorded
+    ]
+    assert names == ["exprnn", "scornn"]

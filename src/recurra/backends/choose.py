@@ -150,7 +150,8 @@ class AutoBackend:
         if self._cpu is None or self.why_not:
             runs = self._native or self._reference
             lines = [f"not compiled: {self.why_not}", runs.explain(sizes)]
-            if self._device.type == "cuda" and self._native is None:
+            on_gpu = self._device.type == "cuda" and self._native is None
+            if on_gpu and self._reference.can_be_recorded:
                 lines.append(
                     "  what is called with the same shapes again is launched as one CUDA graph"
                 )

@@ -18,6 +18,7 @@ from recurra.backends.runtime.engine import Engine
 from recurra.backends.runtime.execute import Bound, Executor
 from recurra.backends.runtime.fingerprint import fingerprint
 from recurra.backends.runtime.gradients import Adjoint, ComposedAdjoint
+from recurra.backends.runtime.ops import WAITING
 from recurra.backends.runtime.padding import padded
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.repeated import RepeatedExecutor
@@ -42,6 +43,10 @@ class PlannedBackend:
         by_adjoint: first derivatives come from the plan's own adjoint; else torch differentiates.
         instead: the engine that runs what the other one cannot build, after these attempts; None
             where that is an error.
+
+    Attributes:
+        can_be_recorded: whether calls may be launched as CUDA graphs, in which nothing may wait for
+            the GPU; torch's random numbers do not survive a recording that fails.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class PlannedBackend:
         self.cell, self.engine = cell, engine
         self.plan = engine.plan(cell, variant=False, low=low)
         self._low, self._by_adjoint, self._instead = low, by_adjoint, instead
+        self.can_be_recorded = not any(node.op in WAITING for node in cell.equations.nodes())
         self._parts: dict[bool, Parts] = {}
         self._executors: dict[tuple[Any, ...], Executor] = {}
         self._key: str | None = None
@@ -243,7 +249,8 @@ class PlannedBackend:
             return AttemptingExecutor(
                 engine, parts, sizes, like, variant=variant, other=other, attempts=attempts
             )
-        make = RepeatedExecutor if like.device.type == "cuda" else Executor
+        records = like.device.type == "cuda" and self.can_be_recorded
+        make = RepeatedExecutor if records else Executor
         return make(engine, parts, sizes, like, variant=variant)
 
     def _executor(self, values: Values, variant: bool, like: Tensor, blank: bool) -> Executor:

@@ -188,6 +188,9 @@ _PLAIN: dict[str, Kernel] = {
 }
 
 
+# operations for which torch looks at values, and so waits for a GPU
+WAITING = frozenset({"inverse", "solve", "matrix_exp"})
+
 # operations whose torch function takes `out`
 IN_PLACE = frozenset(
     {"neg", "abs", "exp", "expm1", "log", "log1p", "sqrt", "sigmoid", "tanh", "erf"}
