@@ -10,6 +10,7 @@ from recurra.backends.reference import ReferenceBackend
 from recurra.ir import has_own_rows, is_rows
 from recurra.lang import Cell
 from recurra.passes import plan
+from recurra.passes.opened import opened
 
 pytestmark = pytest.mark.medium
 
@@ -78,7 +79,7 @@ def test_second_derivatives(of: Cell) -> None:
 
 @each_cell
 def test_no_matrices_are_there_for_all_steps_at_once_but_states(of: Cell) -> None:
-    made = plan(of.equations)
+    made = opened(plan(of.equations))
     given = {*made.loop.body.inputs, *made.residuals}
     for part in (made.sequence.graph, made.context.graph, made.loop.before, made.loop.after):
         rows = [n for n in part.nodes() if is_rows(n.shape) and n not in given and n.inputs]

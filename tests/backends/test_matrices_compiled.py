@@ -19,6 +19,7 @@ from recurra.backends.cpu import TARGET, found_compiler
 from recurra.backends.cpu.schedule import schedule
 from recurra.lang import Cell
 from recurra.passes import plan
+from recurra.passes.opened import opened
 
 pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 
@@ -97,7 +98,7 @@ def test_a_matrix_is_written_and_read_in_one_pass() -> None:
 
 def test_of_matrices_only_states_are_kept() -> None:
     for of in (cells.mlstm, cells.delta_net, cells.gated_delta_net, selective):
-        made = plan(of.equations, TARGET)
+        made = opened(plan(of.equations, TARGET))
         kept = [node for node in made.residuals if len(node.shape) == 2]
         assert set(kept) <= {*made.states, *made.loop.body.output_nodes[: len(made.states)]}
 

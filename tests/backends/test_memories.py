@@ -10,6 +10,7 @@ from recurra.backends import ReferenceBackend, within_memory
 from recurra.ir import is_rows
 from recurra.lang import Cell
 from recurra.passes import plan
+from recurra.passes.opened import opened
 
 pytestmark = pytest.mark.medium
 
@@ -98,7 +99,7 @@ def test_what_depends_on_the_memory_alone_is_computed_once_a_sequence() -> None:
 
 @each_cell
 def test_no_rows_are_there_for_all_steps_at_once(of: Cell) -> None:
-    made = plan(of.equations)
+    made = opened(plan(of.equations))
     given = {*made.loop.body.inputs, *made.context.graph.output_nodes, *made.residuals}
     for part in (made.sequence.graph, made.loop.before, made.loop.after, made.reverse.before):
         rows = [n for n in part.nodes() if is_rows(n.shape) and n not in given and n.inputs]

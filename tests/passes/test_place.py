@@ -11,6 +11,7 @@ from recurra.backends.table import table
 from recurra.ir import OPS, Group, Node
 from recurra.lang import Cell, cell, sigmoid, tanh
 from recurra.passes import Plan, Target, When, plan
+from recurra.passes.opened import opened
 
 TARGETS = pytest.mark.parametrize(
     "target", [Target(), Target(spares_memory=True), TARGET], ids=["plain", "lean", "cpu"]
@@ -74,7 +75,7 @@ def of_seed(seed: int) -> Cell:
 @pytest.mark.medium
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_is_read_before_it_is_computed(target: Target, seed: int) -> None:
-    found = plan(of_seed(seed).equations, target)
+    found = opened(plan(of_seed(seed).equations, target))
     for where in (found.forward_when, found.backward_when):
         for node, at in where.items():
             if OPS[node.op].group is not Group.LEAF:

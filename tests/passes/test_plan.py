@@ -9,11 +9,24 @@ import pytest
 
 import random_cells
 from recurra import cells
-from recurra.ir import OPS, Dim, Graph, Group, Node, Stage, apply, leaf, topological, verify
+from recurra.ir import (
+    OPS,
+    Dim,
+    Graph,
+    Group,
+    Node,
+    Stage,
+    apply,
+    leaf,
+    topological,
+    verify,
+    verify_part,
+)
 from recurra.lang import Cell, cell, concat, cos, layer_norm, sigmoid, tanh
 from recurra.passes import Loop, Plan, forward_graph, plan
 from recurra.passes.adjoint import adjoint, cotangent_of, is_residual, reads
-from recurra.passes.cut import Sections, cut, cut_loop, section
+from recurra.passes.cut import Sections, cut, cut_loop, restricted, section
+from recurra.passes.opened import opened
 from recurra.passes.place import Target, dependents, is_summed_in_loop, place, place_loop
 from recurra.passes.rates import leaf_rates
 
@@ -64,12 +77,15 @@ def test_cell_is_cut_by_rate() -> None:
     graph = forward_graph(f.equations)
     found = sections_of(graph)
     V, v = leaf("parameter", "V", (H, Dim.named("C"))), leaf("context", "v", (Dim.named("C"),))
-    once = apply("tanh", B)
-    early = apply("add", once, apply("matvec", V, v))
-    assert (found.once.inputs, found.once.output_nodes) == ((B,), (once,))
-    assert found.context.output_nodes == (early,)
+    once = leaf("made once", "once", (H,))
+    assert (found.once.inputs, found.once.output_nodes) == ((B,), (apply("tanh", B),))
+    assert found.once.leaves == (once,)
+    assert found.context.output_nodes == (apply("add", once, apply("matvec", V, v)),)
+    (early,) = found.context.leaves
+    assert (early.attr("kind"), early.shape) == ("made for a sequence", (H,))
     assert set(found.context.inputs) == {V, v, once}
-    (sequence,) = found.sequence.output_nodes
+    (sequence,) = found.sequence.leaves
+    assert (sequence.attr("kind"), sequence.shape) == ("made for a step", (H,))
     assert {node.op for node in found.sequence.nodes()} == {"matvec", "cos", "mul", "add"}
     assert set(found.sequence.inputs) == {W, X, leaf("step", "t", ()), early}
     assert set(found.step.inputs) == {sequence, U, STATE}
@@ -95,6 +111,37 @@ def test_section_names_only_what_it_reads() -> None:
     found = section([apply("mul", u, 2.0), u], known={u, X, STATE})
     assert found.inputs == (u,)
     assert found.outputs == (("v0", apply("mul", u, 2.0)), ("v1", u))
+
+
+@pytest.mark.medium
+def test_nothing_can_look_behind_a_cut() -> None:
+    u = apply("tanh", STATE)
+    with pytest.raises(AssertionError, match="which are no leaves"):
+        verify_part(section([apply("mul", u, 2.0)], known={u}), Stage.PRIMITIVE)
+    found = planned("gru")
+    made = {leaf for part in (found.once, found.sequence) for leaf in part.graph.leaves}
+    assert made <= {*found.sequence.graph.inputs, *found.step.graph.inputs}
+    assert all(not leaf.inputs for leaf in made)
+    fused = plan(cells.gru.equations, FUSED)
+    assert {leaf.name for leaf in fused.step.kept.leaves} == {"r", "z", "h_tilde"}
+
+
+@pytest.mark.medium
+def test_a_part_may_be_asked_for_some_of_what_it_makes() -> None:
+    found = planned("gru").once.graph
+    some = restricted(found, found.leaves[1:])
+    assert (some.leaves, some.output_nodes) == (found.leaves[1:], found.output_nodes[1:])
+    assert set(some.inputs) < set(found.inputs)
+
+
+@pytest.mark.medium
+def test_a_plan_can_be_shown_with_what_stands_behind_its_leaves() -> None:
+    found = planned("rnn")
+    shown = opened(found)
+    (outside,) = found.sequence.graph.output_nodes
+    assert outside in shown.loop.body.inputs
+    assert outside not in found.loop.body.inputs
+    assert opened(shown).loop.body.outputs == shown.loop.body.outputs
 
 
 @pytest.mark.medium
@@ -136,9 +183,10 @@ def test_parameters_in_torchs_stacks_are_not_copied() -> None:
 @pytest.mark.medium
 def test_biases_join_the_hoisted_product() -> None:
     found = planned("rnn")
-    (outside,) = found.sequence.graph.output_nodes
+    (outside,) = found.sequence.graph.leaves
     b = leaf("parameter", "b_h", (H,))
-    assert outside is apply("add", b, apply("matvec", leaf("parameter", "W_xh", (H, I)), X))
+    product = apply("matvec", leaf("parameter", "W_xh", (H, I)), X)
+    assert found.sequence.graph.output_nodes == (apply("add", b, product),)
     U = leaf("parameter", "W_hh", (H, H))
     new = apply("tanh", apply("add", outside, apply("matvec", U, STATE)))
     assert found.loop.body.outputs[0] == ("h", new)
@@ -226,7 +274,7 @@ def test_lean_split_keeps_elementwise_work_inside() -> None:
 @ALL
 @LEAN
 def test_sections_compute_every_node_once(name: str, lean: bool) -> None:
-    found = planned(name, lean)
+    found = opened(planned(name, lean))
     graphs = [found.once.graph, found.context.graph, found.sequence.graph]
     graphs += [found.loop.before, found.loop.body, found.loop.after]
     computed = [node for graph in graphs for node in graph.nodes() if node.op in WORK]
@@ -241,7 +289,7 @@ WORK = {"matvec", "tanh", "sigmoid", "relu", "mul"}
 @pytest.mark.medium
 @ALL
 def test_lean_plan_hoists_products_alone(name: str) -> None:
-    full, lean = planned(name), planned(name, lean=True)
+    full, lean = opened(planned(name)), opened(planned(name, lean=True))
     assert products(lean.sequence.graph) == products(full.sequence.graph)
     assert products(lean.loop.body) == products(full.loop.body)
     # what a product reads has to be there before it
@@ -382,7 +430,8 @@ def test_weight_gradient_of_merged_matrices_is_one_product() -> None:
 @LEAN
 def test_residuals_are_values_of_the_step(name: str, lean: bool) -> None:
     found = planned(name, lean)
-    assert set(found.residuals) <= {*found.step.graph.nodes(), *found.states}
+    assert set(found.residuals) <= {*found.step.kept.leaves, *found.states}
+    assert set(found.step.kept.output_nodes) <= set(found.step.graph.nodes())
     assert len(set(found.residuals)) == len(found.residuals)
     known = set(found.step.adjoint.inputs)
     reverse = found.reverse
@@ -400,8 +449,9 @@ def check(of: Cell) -> None:
     verify(forward_graph(of.equations, wide=False), Stage.PRIMITIVE)
     for found in (plan(of.equations), plan(of.equations, FUSED)):
         for part in (found.once, found.context, found.sequence, found.step):
-            verify(part.graph, Stage.PRIMITIVE)
-            verify(part.adjoint, Stage.BACKWARD)
+            verify_part(part.graph, Stage.PRIMITIVE)
+            verify_part(part.kept, Stage.PRIMITIVE)
+            verify_part(part.adjoint, Stage.BACKWARD)
             seeds = {n for n in part.adjoint.inputs if n.attrs[:1] == (("kind", "cotangent"),)}
             assert seeds <= set(part.seeds)
             for index, node in part.adjoint.outputs:

@@ -36,7 +36,7 @@ def test_a_table_takes_the_products_of_the_input_out() -> None:
     assert step is not None
     assert products(step.body) == 1
     assert products(step.rows) == 1
-    assert kinds(step.body) == {"state"}
+    assert kinds(step.body) == {"state", "made once", "made for a step"}
 
 
 def test_what_depends_on_the_context_alone_leaves_the_step() -> None:

@@ -10,6 +10,7 @@ import torch
 from recurra.ir import OPS, POSITIONS, Graph, Group, Node, is_rows, topological
 from recurra.lang import Cell
 from recurra.passes import Plan, is_linear
+from recurra.passes.opened import opened
 from recurra.show.spelling import TextWriter
 
 _OVER_MEMORY = ("rows_product", "rows_dot", "weighted_sum", "outer_time")
@@ -41,6 +42,7 @@ def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
     """What a plan does, section by section, with the sizes put in."""
     from recurra.backends.table import table  # which loads networkx; nothing else here needs it
 
+    plan = opened(plan)
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
     if cell.memory:
         sizes = {**sizes, **dict.fromkeys(POSITIONS.names, EXAMPLE_POSITIONS)}

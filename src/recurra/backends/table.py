@@ -5,6 +5,7 @@ from itertools import count
 
 from recurra.ir import OPS, VIEWS, Graph, Group, Node
 from recurra.passes import Plan, When, section
+from recurra.passes.opened import opened
 from recurra.show.listing import Statement, make_listing
 from recurra.show.spelling import TextWriter
 
@@ -19,6 +20,7 @@ def table(plan: Plan) -> list[str]:
 
     A cotangent is called d_ and what it is of; values without a name of the user's are v1, v2, ...
     """
+    plan = opened(plan)
     writing = _Writing(plan)
     lines = ["forward"]
     for when, graph in _forward(plan):

@@ -24,7 +24,7 @@ from recurra.ir.graph import (
 from recurra.ir.matrices import VIEWS, has_own_rows, is_transparent
 from recurra.ir.ops import OPS, Group, Op, apply, const, cotangents, leaf
 from recurra.ir.positions import inside, is_inside
-from recurra.ir.verify import Stage, verify
+from recurra.ir.verify import Stage, verify, verify_part
 
 __all__ = [
     "OPS",
@@ -57,4 +57,5 @@ __all__ = [
     "topological",
     "use_counts",
     "verify",
+    "verify_part",
 ]

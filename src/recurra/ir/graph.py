@@ -71,13 +71,14 @@ def intern(op: str, inputs: tuple[Node, ...], attrs: Attrs, shape: Shape) -> Nod
 class Graph:
     """Named outputs computed from `inputs`.
 
-    An input may be any node: a section of a cut graph simply names the cut nodes as its inputs,
-    and whoever evaluates the section is given their values.
+    Of a part of a cut graph, `leaves` stand for the outputs, in order, wherever another part reads
+    them: nothing there can look behind them.
     """
 
     inputs: tuple[Node, ...]
     outputs: tuple[tuple[str, Node], ...]
     names: Mapping[Node, str] = field(default_factory=dict)
+    leaves: tuple[Node, ...] = ()
 
     def output(self, name: str) -> Node:
         """The output called `name`."""
@@ -87,6 +88,11 @@ class Graph:
     def output_nodes(self) -> tuple[Node, ...]:
         """The outputs without their names."""
         return tuple(node for _, node in self.outputs)
+
+    @property
+    def keys(self) -> tuple[Node, ...]:
+        """What the value of each output is known by: its leaf, or itself where nothing is cut."""
+        return self.leaves or self.output_nodes
 
     def nodes(self) -> tuple[Node, ...]:
         """Every node between the inputs and the outputs, each after what it reads."""
@@ -119,7 +125,7 @@ def rebuild(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Gra
         new[node] = rule(node, tuple(new[child] for child in node.inputs))
     outputs = tuple((name, new[node]) for name, node in graph.outputs)
     names = {new[node]: name for node, name in graph.names.items() if node in new}
-    return Graph(inputs=graph.inputs, outputs=outputs, names=names)
+    return Graph(inputs=graph.inputs, outputs=outputs, names=names, leaves=graph.leaves)
 
 
 def substitute(graph: Graph, known: Mapping[Node, Node]) -> Graph:
@@ -132,6 +138,7 @@ def substitute(graph: Graph, known: Mapping[Node, Node]) -> Graph:
         inputs=tuple(new[node] for node in graph.inputs),
         outputs=tuple((name, new[node]) for name, node in graph.outputs),
         names={new[node]: name for node, name in graph.names.items() if node in new},
+        leaves=graph.leaves,
     )
 
 

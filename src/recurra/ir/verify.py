@@ -1,4 +1,4 @@
-"""The legality check that runs before and after every pass: `verify(graph, stage)`."""
+"""The legality checks: `verify` runs before and after every pass, `verify_part` after every cut."""
 
 from enum import Enum
 
@@ -33,6 +33,18 @@ def verify(graph: Graph, stage: Stage) -> Graph:
         assert not missing, f"{stage.value}: {node} reads {missing}, which come later"
         known.add(node)
     return graph
+
+
+def verify_part(graph: Graph, stage: Stage) -> Graph:
+    """`graph` itself, if it is legal and a part by itself: it reads leaves alone."""
+    behind = [node for node in graph.inputs if node.op != "input"]
+    assert not behind, f"{stage.value}: a part reads {behind}, which are no leaves"
+    if graph.leaves:
+        made = zip(graph.leaves, graph.output_nodes, strict=True)
+        wrong = [leaf for leaf, node in made if leaf.op != "input" or leaf.shape != node.shape]
+        assert not wrong, f"{stage.value}: {wrong} cannot stand for what the part makes"
+        assert len(set(graph.leaves)) == len(graph.leaves), f"{stage.value}: a leaf stands twice"
+    return verify(graph, stage)
 
 
 def _verify_node(node: Node, stage: Stage) -> None:

@@ -3,19 +3,54 @@
 `cut` makes sections of a cell; `cut_loop` cuts one step, forward (carried: states) or of the
 adjoint (carried: cotangents of states), into what comes before the loop's steps, what is in them,
 and what comes after them. Neither decides anything: `place` has.
+
+At the cut between two parts stands a leaf with a name and a shape. Its kind says how often what it
+stands for changes, and nothing that reads it can look behind it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
-from recurra.ir import OPS, Graph, Group, Node, topological
+from recurra.ir import OPS, Graph, Group, Node, leaf, substitute, topological
 from recurra.passes.place import When, is_summed_in_loop
+from recurra.passes.rates import Rate, made_kind, shared
+
+
+class Leaves:
+    """Makes the leaves of one plan: each is called what the user calls its value, if no other is,
+    else v1, v2, ..."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._reserved, self._used = set(names), set[str]()
+        self._numbers = count(1)
+
+    def of(
+        self, graph: Graph, nodes: Iterable[Node], rate: Mapping[Node, Rate]
+    ) -> dict[Node, Node]:
+        """A leaf for each of some nodes of a graph whose inputs are leaves."""
+        alike = shared(graph)
+        return {
+            node: leaf(
+                made_kind(rate[node], shared=node in alike),
+                self._name(graph.names.get(node)),
+                node.shape,
+            )
+            for node in nodes
+        }
+
+    def _name(self, name: str | None) -> str:
+        if name is None or name in self._used:
+            fresh = (f"v{number}" for number in self._numbers)
+            name = next(each for each in fresh if each not in self._reserved)
+        self._used.add(name)
+        return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
-    """A cell cut by rate. Each graph's inputs are leaves of the cell or nodes of earlier sections;
-    the outputs of all but `step` are named by position and are what later sections read."""
+    """A cell cut by rate. Each graph reads leaves, those of the cell or of earlier sections; the
+    outputs of all but `step` are what later sections read."""
 
     once: Graph
     context: Graph
@@ -33,21 +68,62 @@ class Loop:
     after: Graph
 
 
-def cut(graph: Graph, where: Mapping[Node, When]) -> Sections:
+_RATES = {
+    When.ONCE: Rate.ONCE,
+    When.CONTEXT: Rate.CONTEXT,
+    When.ROW: Rate.SEQUENCE,
+    When.EARLY: Rate.SEQUENCE,
+}
+
+
+def cut(graph: Graph, where: Mapping[Node, When], leaves: Leaves | None = None) -> Sections:
     """A cell's graph in the sections that `place` gives it."""
     cuts = _cut_nodes(graph, where)
     known = {*graph.inputs, *cuts}
+    leaves = leaves or Leaves(graph.names.values())
+    leaf_of = leaves.of(graph, cuts, {node: _RATES[where[node]] for node in cuts})
 
     def made(*when: When) -> Graph:
         outputs = [node for node in cuts if where[node] in when]
-        return section(outputs, known=known.difference(outputs))
+        part = section(outputs, known=known.difference(outputs))
+        stand_ins = tuple(leaf_of[node] for node in outputs)
+        return substitute(replace(part, names=graph.names, leaves=stand_ins), leaf_of)
 
+    step = section(graph.output_nodes, known=known, names=graph.outputs)
     return Sections(
         once=made(When.ONCE),
         context=made(When.CONTEXT),
         sequence=made(When.ROW, When.EARLY),
-        step=section(graph.output_nodes, known=known, names=graph.outputs),
+        step=substitute(replace(step, names=graph.names), leaf_of),
     )
+
+
+def with_kept(
+    graph: Graph, adjoint: Graph, rate: Rate, leaves: Leaves, *, extending: bool
+) -> tuple[Graph, Graph]:
+    """What a part computes that its adjoint reads, as a graph, and the adjoint reading leaves.
+
+    Args:
+        rate: how often the part's values change.
+        extending: the graph computes the part's own outputs too, first.
+    """
+    inner = set(graph.nodes())
+    read = [node for node in adjoint.inputs if node in inner]
+    leaf_of = dict(zip(graph.output_nodes, graph.leaves, strict=False))
+    new = [node for node in read if node not in leaf_of]
+    leaf_of |= leaves.of(graph, new, dict.fromkeys(new, rate))
+    outputs = list(dict.fromkeys((*(graph.output_nodes if extending else ()), *read)))
+    kept = section(outputs, known=graph.inputs)
+    kept = replace(kept, leaves=tuple(leaf_of[node] for node in outputs))
+    return kept, substitute(adjoint, {node: leaf_of[node] for node in read})
+
+
+def restricted(graph: Graph, keys: Iterable[Node]) -> Graph:
+    """The graph of a part computing only the values that are known by `keys`."""
+    chosen = set(keys)
+    pairs = [pair for pair in zip(graph.keys, graph.output_nodes, strict=True) if pair[0] in chosen]
+    found = section([node for _, node in pairs], known=graph.inputs)
+    return replace(found, leaves=tuple(key for key, _ in pairs) if graph.leaves else ())
 
 
 def _cut_nodes(graph: Graph, where: Mapping[Node, When]) -> list[Node]:

@@ -187,7 +187,8 @@ def place_heads(graph: Graph, read_elsewhere: Collection[Node], target: Target) 
         read_elsewhere: what is read outside the forward loop's body.
     """
     inside = {child for node in graph.nodes() for child in node.inputs}
-    apart = [n for n in graph.output_nodes if n not in inside and n not in read_elsewhere]
+    made = zip(graph.keys, graph.output_nodes, strict=True)
+    apart = [node for key, node in made if node not in inside and key not in read_elsewhere]
     given = set(graph.inputs)
     return {node: When.BEFORE for node in apart if target.chunks(node, given)}
 

@@ -3,16 +3,16 @@
 Forward:  once -> context -> sequence -> loop (-> after)
 Backward: before -> reverse loop -> after -> sequence adjoint -> context adjoint -> once adjoint
 
-Every arrow is a graph over named nodes; nothing here knows a target, a tensor or a number of steps.
+Every arrow is a graph over leaves; nothing here knows a target, a tensor or a number of steps.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from recurra.ir import Graph, Node, Stage, leaf, substitute, verify
+from recurra.ir import Graph, Node, Stage, leaf, substitute, verify, verify_part
 from recurra.passes.adjoint import adjoint, cotangent_of, reads
 from recurra.passes.arrange import arrange, spread
-from recurra.passes.cut import Loop, Sections, cut, cut_loop
+from recurra.passes.cut import Leaves, Loop, Sections, cut, cut_loop, with_kept
 from recurra.passes.decompose import decompose
 from recurra.passes.narrow import narrow
 from recurra.passes.place import Target, When, place, place_heads, place_loop, place_tail
@@ -29,9 +29,11 @@ class Section:
 
     `wanted` are the inputs that the adjoint differentiates by: its output "i" is the cotangent of
     wanted[i]. `seeds` are the adjoint's leaves for the cotangents of the graph's outputs, in order.
+    `kept` is the graph giving also what the adjoint reads; of a step that alone.
     """
 
     graph: Graph
+    kept: Graph
     adjoint: Graph
     wanted: tuple[Node, ...]
     seeds: tuple[Node, ...]
@@ -45,9 +47,10 @@ class Plan:
     after it; `forward_when` and `backward_when` say when each value is computed. `tail`: for a
     target that computes in chunks, what follows the steps of the reverse loop through the sequence
     section, as pairs of a value and its cotangent; None where that section is not reached.
-    `residuals` are the values of the step that the reverse loop reads, `names` what the user called
-    values. `table`: for token ids the sequence section can run on the vocabulary instead. `low`:
-    the sequence section runs again in the backward pass, so that its values need not be kept.
+    `residuals` are the values of the step that the reverse loop reads, states as they are and the
+    others by the leaves of `step.kept`; `names` is what the user called values. `table`: for token
+    ids the sequence section can run on the vocabulary instead. `low`: the sequence section runs
+    again in the backward pass, so that its values need not be kept.
     """
 
     inputs: tuple[Node, ...]
@@ -83,46 +86,52 @@ def plan(equations: Graph, target: Target | None = None, *, low: bool = False) -
     target = target or Target()
     graph = forward_graph(equations, wide=target.pays_per_operation)
     where = place(graph, leaf_rates(graph), target)
-    sections = cut(graph, where)
+    leaves = Leaves(graph.names.values())
+    sections = cut(graph, where, leaves)
     states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
     names = tuple(node.name for node in states)
     step = _step_section(sections, states)
     if target.fuses or low:
-        late = sections.sequence.output_nodes
+        late = sections.sequence.leaves
         step = replace(step, adjoint=recompute(step.graph, step.adjoint, late, low=low))
+    step = _closed(step, Rate.SEQUENCE, leaves)
     carried = {
         cotangent_of(name, step.graph.output(name)): str(step.wanted.index(state))
         for name, state in zip(names, states, strict=True)
     }
-    in_loop = _placed(step.graph, dict(zip(states, names, strict=True)), sections, target)
-    backward = _placed(step.adjoint, carried, sections, target, reverse=True)
+    in_loop = _placed(step.graph, dict(zip(states, names, strict=True)), target)
+    backward = _placed(step.adjoint, carried, target, reverse=True)
     loop = cut_loop(step.graph, dict(zip(states, names, strict=True)), in_loop)
     reverse = cut_loop(step.adjoint, carried, backward)
-    sequence = _section(sections.sequence, lambda node: _summed(node, sections, "sequence"))
+    once = _section(sections.once, Rate.ONCE, leaves)
+    context = _section(sections.context, Rate.CONTEXT, leaves)
+    sequence = _section(sections.sequence, Rate.SEQUENCE, leaves)
     tail = _tail(step, reverse, sequence) if target.chunks_steps else None
     known = {*equations.inputs, *step.adjoint.inputs, *sequence.adjoint.inputs}
     known -= set(sequence.seeds)
     backward |= place_tail([node for _, node in tail or ()], known, backward, target)
     elsewhere = {*loop.before.inputs, *loop.after.inputs}
-    computed = set(step.graph.nodes()) | set(states)
-    sequence_leaves = {node for node in sections.sequence.inputs if node.op == "input"}
+    forward = {
+        node: when
+        for part, when in ((once, When.ONCE), (context, When.CONTEXT), (sequence, When.EARLY))
+        for node in part.graph.nodes()
+    }
     return Plan(
         inputs=equations.inputs,
         states=states,
         state_names=names,
-        once=_section(sections.once, lambda node: None),
-        context=_section(sections.context, lambda node: _summed(node, sections, "context")),
+        once=once,
+        context=context,
         sequence=sequence,
         step=step,
         loop=loop,
         reverse=reverse,
-        forward_when={**where, **in_loop, **place_heads(sections.sequence, elsewhere, target)},
+        forward_when={**forward, **in_loop, **place_heads(sections.sequence, elsewhere, target)},
         backward_when=backward,
         tail=tail,
         names=graph.names,
-        residuals=tuple(node for node in reads(step.adjoint) if node in computed),
-        table=all(leaf.attr("kind") in ("input", *FIXED_KINDS) for leaf in sequence_leaves)
-        and not set(sections.sequence.inputs) & set(sections.context.output_nodes),
+        residuals=tuple(n for n in reads(step.adjoint) if n in {*states, *step.kept.leaves}),
+        table=all(n.attr("kind") in ("input", *FIXED_KINDS) for n in sections.sequence.inputs),
         low=low,
     )
 
@@ -130,7 +139,6 @@ def plan(equations: Graph, target: Target | None = None, *, low: bool = False) -
 def _placed(
     graph: Graph,
     carried: Mapping[Node, str],
-    sections: Sections,
     target: Target,
     *,
     reverse: bool = False,
@@ -138,14 +146,14 @@ def _placed(
     """When each value of a loop is computed; see `place_loop`."""
     names = set(carried.values())
     next_values = [node for name, node in graph.outputs if name in names]
-    fixed = {node for node in graph.inputs if _is_fixed(node, sections)}
+    fixed = {node for node in graph.inputs if LEAF_RATES.get(node.attr("kind")) is Rate.ONCE}
     return place_loop(graph, carried, next_values, target, fixed=fixed, reverse=reverse)
 
 
 def _tail(step: Section, reverse: Loop, sequence: Section) -> tuple[tuple[Node, Node], ...] | None:
     """What follows the steps of the reverse loop through the sequence section."""
     after = {step.wanted[int(name)]: node for name, node in reverse.after.outputs}
-    made = sequence.graph.output_nodes
+    made = sequence.graph.leaves
     if any(node not in after for node in made):
         return None
     seeds = dict(zip(sequence.seeds, (after[node] for node in made), strict=True))
@@ -180,57 +188,52 @@ def forward_graph(equations: Graph, *, wide: bool = True, in_loop: Rate = Rate.S
     return graph
 
 
-def _rate_of_input(node: Node, sections: Sections) -> Rate:
-    """The rate of an input of a section: that of the leaf, or of the section that computes it."""
-    if node in set(sections.once.output_nodes):
-        return Rate.ONCE
-    if node in set(sections.context.output_nodes):
-        return Rate.CONTEXT
-    if node in set(sections.sequence.output_nodes):
-        return Rate.SEQUENCE
-    return leaf_rates(Graph(inputs=(node,), outputs=()))[node]
+def _summed(node: Node, rate: Rate) -> str | None:
+    """How the cotangent of an input is summed over what it does not vary with, of a section whose
+    values change so often."""
+    own = LEAF_RATES[node.attr("kind")]
+    return None if own is rate else {Rate.ONCE: "total", Rate.CONTEXT: "total_time"}.get(own)
 
 
-def _is_fixed(node: Node, sections: Sections) -> bool:
-    """Whether a value that the adjoint of a step reads is the same at every step."""
-    return node in set(sections.once.output_nodes) or (
-        node.op == "input" and LEAF_RATES.get(node.attr("kind")) is Rate.ONCE
-    )
+def _section(graph: Graph, rate: Rate, leaves: Leaves) -> Section:
+    """A section with its adjoint, in which everything is known but the cotangents.
 
-
-def _summed(node: Node, sections: Sections, section: str) -> str | None:
-    """How the cotangent of an input is summed over what the input does not vary with."""
-    rate = _rate_of_input(node, sections)
-    if rate is Rate.ONCE:
-        return "total"
-    if rate is Rate.CONTEXT and section != "context":
-        return "total_time"
-    return None
-
-
-def _section(graph: Graph, how: Callable[[Node], str | None]) -> Section:
-    """A section with its adjoint, in which everything is known but the cotangents."""
-    accumulate = {node: how(node) for node in graph.inputs if not _is_constant(node)}
+    Args:
+        rate: how often its values change.
+    """
+    accumulate = {node: _summed(node, rate) for node in graph.inputs if not _is_constant(node)}
     raw = verify(adjoint(graph, accumulate), Stage.BACKWARD)
     seeds = tuple(cotangent_of(name, node) for name, node in graph.outputs)
     given = dict.fromkeys((*raw.inputs, *seeds), Rate.SEQUENCE)
-    return Section(
+    section = Section(
         graph=graph,
+        kept=graph,
         adjoint=_tidy(raw, {node: given[node] for node in raw.inputs}),
         wanted=tuple(accumulate),
         seeds=seeds,
     )
+    return _closed(section, rate, leaves)
+
+
+def _closed(section: Section, rate: Rate, leaves: Leaves) -> Section:
+    """The section with its adjoint reading leaves in place of the graph's own values."""
+    verify_part(section.graph, Stage.PRIMITIVE)
+    kept, adjoint = with_kept(
+        section.graph, section.adjoint, rate, leaves, extending=bool(section.graph.leaves)
+    )
+    verify_part(kept, Stage.PRIMITIVE)
+    return replace(section, kept=kept, adjoint=verify_part(adjoint, Stage.BACKWARD))
 
 
 def _step_section(sections: Sections, states: tuple[Node, ...]) -> Section:
     graph = sections.step
     # a state that the step never reads is carried all the same
     missing = tuple(state for state in states if state not in graph.inputs)
-    graph = Graph(inputs=(*graph.inputs, *missing), outputs=graph.outputs)
+    graph = replace(graph, inputs=(*graph.inputs, *missing))
     accumulate: dict[Node, str | None] = dict.fromkeys(states)
     accumulate.update(
         {
-            node: _summed(node, sections, "step")
+            node: _summed(node, Rate.STEP)
             for node in graph.inputs
             if node not in accumulate and not _is_constant(node)
         }
@@ -241,6 +244,7 @@ def _step_section(sections: Sections, states: tuple[Node, ...]) -> Section:
     given = {node: Rate.STEP if node in carried else Rate.SEQUENCE for node in raw.inputs}
     return Section(
         graph=graph,
+        kept=graph,
         adjoint=_tidy(_with_inputs(raw, carried), {**dict.fromkeys(carried, Rate.STEP), **given}),
         wanted=tuple(accumulate),
         seeds=seeds,

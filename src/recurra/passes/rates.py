@@ -28,19 +28,41 @@ LEAF_RATES: Mapping[str, Rate] = {
     "sequence mask": Rate.CONTEXT,
     "call mask": Rate.ONCE,
     "state": Rate.STEP,
+    # of leaves at cuts: what another part has made
+    "made once": Rate.ONCE,
+    "made for a sequence": Rate.CONTEXT,
+    "made for a step": Rate.SEQUENCE,
+    "made for all at a step": Rate.SEQUENCE,  # it has time, and is the same for all sequences
 }
-
 
 MASK_KINDS = ("mask", "sequence mask", "call mask")
 # inputs that nothing is differentiated by
 CONSTANT_KINDS = ("step", "positions", "array", *MASK_KINDS)
 # what has one value for all steps and sequences of a call
-FIXED_KINDS = ("parameter", "array")
+FIXED_KINDS = ("parameter", "array", "made once")
+# what all sequences share
+SHARED_KINDS = (*FIXED_KINDS, "step", "made for all at a step")
 
 
 def leaf_rates(graph: Graph) -> dict[Node, Rate]:
     """The rates of a cell's inputs."""
     return {node: LEAF_RATES[node.attr("kind")] for node in graph.inputs}
+
+
+def made_kind(rate: Rate, *, shared: bool) -> str:
+    """The kind of the leaf of a value that changes so often."""
+    if rate in (Rate.ONCE, Rate.CONTEXT):
+        return "made once" if rate is Rate.ONCE else "made for a sequence"
+    return "made for all at a step" if shared else "made for a step"
+
+
+def shared(graph: Graph) -> set[Node]:
+    """The values of a graph that are the same for all sequences."""
+    found = {node for node in graph.inputs if node.attr("kind") in SHARED_KINDS}
+    for node in graph.nodes():
+        if found.issuperset(node.inputs):
+            found.add(node)
+    return found
 
 
 def rates(graph: Graph, given: Mapping[Node, Rate]) -> dict[Node, Rate]:

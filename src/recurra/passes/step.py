@@ -8,7 +8,7 @@ can still be computed for each token of the vocabulary, and looked up.
 
 from dataclasses import dataclass
 
-from recurra.ir import Graph, Node
+from recurra.ir import Graph, Node, Stage, verify_part
 from recurra.passes.cut import cut
 from recurra.passes.place import Target, place
 from recurra.passes.plan import forward_graph
@@ -49,7 +49,9 @@ def whole_step(equations: Graph, *, table: bool = False) -> Step | None:
     """
     graph = forward_graph(equations, wide=False, in_loop=Rate.STEP if table else Rate.SEQUENCE)
     sections = cut(graph, place(graph, leaf_rates(graph), _STREAM, table=table))
-    if table and not _depends_on_token(sections.sequence, sections.context):
+    for part in (sections.once, sections.context, sections.sequence, sections.step):
+        verify_part(part, Stage.PRIMITIVE)
+    if table and not _depends_on_token(sections.sequence):
         return None
     states = tuple(node for node in graph.inputs if node.attr("kind") == "state")
     step = sections.step
@@ -69,9 +71,6 @@ def whole_step(equations: Graph, *, table: bool = False) -> Step | None:
     )
 
 
-def _depends_on_token(rows: Graph, context: Graph) -> bool:
+def _depends_on_token(rows: Graph) -> bool:
     """Whether the input and the parameters are all that `rows` are computed from."""
-    if set(rows.inputs) & set(context.output_nodes):
-        return False
-    kinds = {leaf.attr("kind") for leaf in rows.inputs if leaf.op == "input"}
-    return kinds <= {"input", *FIXED_KINDS}
+    return {leaf.attr("kind") for leaf in rows.inputs} <= {"input", *FIXED_KINDS}

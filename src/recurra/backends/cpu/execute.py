@@ -5,7 +5,7 @@ sums that are the parameters' gradients after them, so that what is between stay
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -109,10 +109,10 @@ class CpuLoops:
         self._plan = plan = parts.plan
         self._reads = set(parts.reads)
         # what the backward pass finds kept, and does not compute again
-        self._keeps = self._reads.difference(plan.sequence.graph.output_nodes if plan.low else ())
+        self._keeps = self._reads.difference(plan.sequence.graph.keys if plan.low else ())
         self.heads = self._products_of_input()
         at_every_step = {*self._keeps, *plan.loop.before.inputs, *plan.loop.after.inputs}
-        self.looked_up = frozenset(plan.sequence.graph.output_nodes) - at_every_step
+        self.looked_up = frozenset(plan.sequence.graph.keys) - at_every_step
         # what comes before the reverse loop's steps is computed for some of them at a time
         given = {*plan.step.adjoint.inputs, *parts.early_fixed.output_nodes}
         self._reverse_heads = [_as_bulk(n, given) for n in parts.early_stepped.output_nodes]
@@ -132,8 +132,9 @@ class CpuLoops:
 
     def _products_of_input(self) -> dict[Node, Bulk]:
         graph, where = self._plan.sequence.graph, self._plan.forward_when
-        heads = [node for node in graph.output_nodes if where[node] is When.BEFORE]
-        return {node: _as_bulk(node, graph.inputs) for node in heads}
+        made = zip(graph.keys, graph.output_nodes, strict=True)
+        heads = [pair for pair in made if where[pair[1]] is When.BEFORE]
+        return {leaf: replace(_as_bulk(node, graph.inputs), node=leaf) for leaf, node in heads}
 
     def forward(self, values: Values, call: Call, keep: bool) -> LoopResult:
         """See `Loops.forward`."""
@@ -156,7 +157,7 @@ class CpuLoops:
 
     def _lookup(self, values: Values, call: Call) -> dict[str, Any]:
         """Arguments of a loop's run: which values are tables, without time, and of what ids."""
-        sequence = self._plan.sequence.graph.output_nodes
+        sequence = self._plan.sequence.graph.keys
         tables = {node for node in sequence if node in values and values[node].dim() == 2}
         return {"ids": call.ids if tables else None, "tables": tables}
 

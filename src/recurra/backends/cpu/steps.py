@@ -323,7 +323,7 @@ class _Made:
         if graph not in self._programs:
             self._programs[graph] = Program(graph, self._sizes, self._like, identity)
         found = self._programs[graph]([values[node] for node in graph.inputs])
-        return dict(zip(graph.output_nodes, found, strict=True))
+        return dict(zip(graph.keys, found, strict=True))
 
     def _lookup_tables(self) -> Values:
         """By input of the body that depends on the token: its value for each token, [V, size]."""

@@ -14,8 +14,8 @@ from recurra.backends.runtime.call import LoopResult, shape_of
 from recurra.backends.runtime.ops import IN_PLACE, kernel, outer
 from recurra.backends.runtime.program import fused_products, number
 from recurra.ir import Graph, Node, has_rows, is_rows, topological
-from recurra.passes import FIXED_KINDS
 from recurra.passes.place import is_summed_in_loop
+from recurra.passes.rates import SHARED_KINDS
 
 
 class Record:
@@ -331,6 +331,5 @@ def _unpacked(prefix: str, nodes: Sequence[Node], source: str) -> list[str]:
 
 def _has_batch(node: Node) -> bool:
     """Whether each sequence has its own value; what depends on parameters or the step has one."""
-    shared = (*FIXED_KINDS, "step")
     leaves = (leaf for leaf in topological([node]) if leaf.op == "input")
-    return any(leaf.attr("kind") not in shared for leaf in leaves)
+    return any(leaf.attr("kind") not in SHARED_KINDS for leaf in leaves)

@@ -18,7 +18,7 @@ from recurra.backends.runtime.program import Programs, reads_identity
 from recurra.errors import BackendError
 from recurra.ir import Graph, Node
 from recurra.passes import Section
-from recurra.passes.cut import section
+from recurra.passes.cut import restricted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +77,7 @@ class Executor:
         graph = self.parts.sections[self.plan.sequence, keep]
         if not self.loops.heads:
             return graph
-        rest = [node for node in graph.output_nodes if node not in self.loops.heads]
-        return section(rest, known=graph.inputs)
+        return restricted(graph, [key for key in graph.keys if key not in self.loops.heads])
 
     def check_second_derivative(self) -> None:
         """Raise BackendError where only first derivatives are to be had."""
@@ -133,6 +132,9 @@ class Executor:
             y = y.expand(call.steps, call.batch, y.shape[-1])
         if call.active is not None and not (looped.cleared and parts.is_written(keep)):
             y = torch.where(call.active, y, 0.0)
+        if keep:
+            recorded = zip(plan.step.kept.keys, plan.step.kept.output_nodes, strict=True)
+            values.update({leaf: values[node] for leaf, node in recorded})
         return y, looped.carried, values if keep else {}
 
     @staticmethod
@@ -291,16 +293,16 @@ class Executor:
         table, rows = self.uses_table(leaves, call), self._needs_rows(leaves, call)
         key = (table, rows, call.one_hot)
         if key not in self._kept:
-            plan, sequence = self.plan, self.plan.sequence.graph
+            plan, sequence = self.plan, self.plan.sequence
             given = set(leaves) - set(plan.states)  # of states, those of all steps are read
             if self.parts.x is not None and rows:
                 given.discard(self.parts.x)  # the leaf is the embedding, the value its rows
             elif self.parts.x is not None and call.one_hot:
                 given.add(self.parts.x)  # the identity matrix, which is no one's value
             if table:
-                given |= {*sequence.nodes()} - {*sequence.output_nodes}
+                given |= {*sequence.kept.keys} - {*sequence.graph.keys}
             if plan.low:
-                given |= {*sequence.output_nodes}
+                given |= {*sequence.graph.keys}
             self._kept[key] = tuple(node for node in self.parts.reads if node not in given)
         return self._kept[key]
 
@@ -319,7 +321,7 @@ class Executor:
         if part is not self.plan.once:
             lead = (call.batch,) if part is self.plan.context else (call.steps, call.batch)
         seeds: Values = {}
-        for seed, node in zip(part.seeds, part.graph.output_nodes, strict=True):
+        for seed, node in zip(part.seeds, part.graph.keys, strict=True):
             d = found.pop(node, None)
             if d is None:  # nothing that was asked for depends on it
                 d = self._zeros(node, lead, call)
@@ -331,8 +333,7 @@ class Executor:
         if table:
             # what the adjoint reads of the section itself is wanted for the table's rows now
             values = self._table_values(part.adjoint, values, leaves, call)
-            inner = set(part.graph.nodes()).intersection(part.adjoint.inputs)
-            again = section(inner, known=part.graph.inputs)
+            again = restricted(part.kept, part.adjoint.inputs)
             rows = self._table_values(again, values, leaves, call)
             values.update(self._programs.run(again, rows, identity))
         return self._programs.run_adjoint(part.adjoint, part.wanted, values, needed, identity)

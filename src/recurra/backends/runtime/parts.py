@@ -3,10 +3,8 @@
 Graphs alone, no tensor and no number: what follows from the plan is found once for all sizes.
 """
 
-from collections.abc import Iterable
-
 from recurra.ir import Graph, Node, apply
-from recurra.passes import Plan, Section
+from recurra.passes import Plan
 from recurra.passes.cut import section
 from recurra.passes.place import dependents
 from recurra.passes.rates import LEAF_RATES, Rate
@@ -40,16 +38,17 @@ class Parts:
         self._on_the_way: dict[frozenset[Node], frozenset[Node]] = {}
         self.x = next(iter(plan.leaves("input")), None)
         self.t = next(iter(plan.leaves("step")), None)
-        stepped = set(plan.sequence.graph.output_nodes)
-        stepped |= {n for n in plan.inputs if LEAF_RATES[n.attr("kind")] is Rate.SEQUENCE}
-        stepped |= {*plan.states, *plan.residuals, *plan.step.seeds}
+        made = {*plan.sequence.kept.keys, *plan.step.kept.keys}
+        stepped = {n for n in plan.inputs if LEAF_RATES[n.attr("kind")] is Rate.SEQUENCE}
+        stepped |= {*made, *plan.states, *plan.step.seeds}
         stepped |= dependents(plan.loop.before, stepped)
         self.stepped = stepped | dependents(plan.reverse.before, stepped)
         self.in_loop = frozenset((*plan.loop.body.nodes(), *plan.states))
         self.output = plan.step.graph.output("output")
-        self.outputs = {
-            keep: self._handed_out(plan.residuals if keep else ()) for keep in (False, True)
-        }
+        # what the backward pass reads of the step, as the forward loop computes it
+        states = (node for node in plan.states if node in plan.residuals)
+        self._residuals = {False: (), True: (*states, *plan.step.kept.output_nodes)}
+        self.outputs = {keep: self._handed_out(keep) for keep in (False, True)}
         self.before = {keep: self._before_loop(keep) for keep in (False, True)}
         self.after = {keep: self._after_loop(keep) for keep in (False, True)}
         self.bodies = {keep: self._body(keep) for keep in (False, True)}
@@ -62,15 +61,15 @@ class Parts:
             for varies in (False, True)
         )
         self.sections = {
-            (part, keep): _extended(part) if keep else part.graph
+            (part, keep): part.kept if keep else part.graph
             for part in (plan.once, plan.context, plan.sequence)
             for keep in (False, True)
         }
         self.reads = self._backward_reads()
 
-    def _handed_out(self, residuals: Iterable[Node]) -> Node:
+    def _handed_out(self, keep: bool) -> Node:
         output, body = self.output, self.plan.loop.body
-        held = {*body.inputs, *body.output_nodes[: len(self.plan.states)], *residuals}
+        held = {*body.inputs, *body.output_nodes[: len(self.plan.states)], *self._residuals[keep]}
         if self._writes_output and output.shape and output in self.in_loop & held:
             return apply("expand", output, shape=output.shape)
         return output
@@ -80,13 +79,13 @@ class Parts:
         return self.outputs[keep] is not self.output
 
     def _before_loop(self, keep: bool) -> Graph:
-        before, residuals = self.plan.loop.before, self.plan.residuals if keep else ()
+        before, residuals = self.plan.loop.before, self._residuals[keep]
         made = set(before.nodes())
         outputs = (*before.output_nodes, *(node for node in residuals if node in made))
         return section(dict.fromkeys(outputs), known=before.inputs)
 
     def _after_loop(self, keep: bool) -> Graph:
-        after, residuals = self.plan.loop.after, self.plan.residuals if keep else ()
+        after, residuals = self.plan.loop.after, self._residuals[keep]
         known = {*self.in_loop, *self.before[keep].output_nodes}
         late = [node for node in residuals if node not in known]
         recorded = self.in_loop.intersection(residuals)
@@ -96,8 +95,7 @@ class Parts:
 
     def _body(self, keep: bool) -> Graph:
         states = self.plan.loop.body.outputs[: len(self.plan.states)]
-        residuals = self.plan.residuals if keep else ()
-        record = dict.fromkeys(n for n in residuals if n in self.in_loop)
+        record = dict.fromkeys(n for n in self._residuals[keep] if n in self.in_loop)
         record.update(dict.fromkeys(n for n in self.after[keep].inputs if n in self.in_loop))
         by_history = {*self.plan.states, *(node for _, node in states)}
         extra = [(f"record{i}", node) for i, node in enumerate(record) if node not in by_history]
@@ -124,15 +122,14 @@ class Parts:
                 node
                 for graph in graphs
                 for node in graph.inputs
-                if node not in made
-                and not (node.op == "input" and node.attr("kind") == "cotangent")
+                if node not in made and node.attr("kind") != "cotangent"
             )
         )
 
     def history(self, keep: bool) -> dict[Node, Node]:
         """The states whose values at all steps somebody reads, each with its next value."""
         body, states = self.bodies[keep], self.plan.states
-        wanted = {*self.after[keep].inputs, *(self.plan.residuals if keep else ())}
+        wanted = {*self.after[keep].inputs, *self._residuals[keep]}
         pairs = zip(states, body.output_nodes[: len(states)], strict=True)
         return {old: new for old, new in pairs if old in wanted or new in wanted}
 
@@ -143,13 +140,7 @@ class Parts:
             needed = wanted
             for part in (self.plan.once, self.plan.context, self.plan.sequence):
                 needed = dependents(part.graph, needed)
+                made = zip(part.graph.keys, part.graph.output_nodes, strict=True)
+                needed |= {key for key, node in made if node in needed}
             self._on_the_way[key] = frozenset(needed)
         return self._on_the_way[key]
-
-
-def _extended(part: Section) -> Graph:
-    """A section's graph, giving also the values that its adjoint reads."""
-    inner = set(part.graph.nodes())
-    outputs = dict.fromkeys(part.graph.output_nodes)
-    outputs.update(dict.fromkeys(node for node in part.adjoint.inputs if node in inner))
-    return section(outputs, known=part.graph.inputs)

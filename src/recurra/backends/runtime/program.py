@@ -82,7 +82,7 @@ class Programs:
         self._restricted: dict[tuple[Graph, frozenset[str]], Graph] = {}
 
     def run(self, graph: Graph, values: Mapping[Node, Tensor], identity: bool = False) -> Values:
-        """The outputs of `graph`, by node.
+        """The outputs of `graph`, by their keys.
 
         Args:
             identity: x is the identity matrix; see `Program`.
@@ -95,7 +95,7 @@ class Programs:
             with outliving():
                 self._programs[key] = Program(graph, self._sizes, self.like, x)
         found = self._programs[key]([values[node] for node in graph.inputs])
-        return dict(zip(graph.output_nodes, found, strict=True))
+        return dict(zip(graph.keys, found, strict=True))
 
     def run_adjoint(
         self,
