@@ -54,18 +54,17 @@ class Target:
             so never worth a way to memory: it stays in the loops.
         spares_memory: elementwise work stays in the loops unless it can run before the reverse one,
             so that only products read the values of all steps at once: right when those outgrow the
-            cache.
+            cache. It is not `fuses`: each operation still costs a call, so values are kept and not
+            made again, and what can run before the reverse loop does, for some steps at a time.
         chunks: whether its loops compute a value for some steps at a time, before or after these,
             from what is given in memory.
         pays_per_operation: elementwise siblings are joined into wide operations.
-        streams: it is given its input step by step, so that nothing can be computed for all steps.
     """
 
     fuses: bool = False
     spares_memory: bool = False
     chunks: Callable[[Node, Collection[Node]], bool] = _nothing
     pays_per_operation: bool = True
-    streams: bool = False
 
     @property
     def chunks_steps(self) -> bool:
@@ -79,29 +78,29 @@ class Target:
 
 
 def place(
-    graph: Graph, given: Mapping[Node, Rate], target: Target, *, table: bool = False
+    graph: Graph, given: Mapping[Node, Rate], target: Target, *, of_input: When = When.EARLY
 ) -> dict[Node, When]:
     """When each value of a cell's graph is computed, all in the loop being `STEP`.
 
     Args:
         given: how often the inputs of the graph change.
-        table: a target that streams can look up what depends on a token.
+        of_input: when that is computed which depends on the input and not on a state: `EARLY`, for
+            all steps at once, or where they are not known, `ROW` (it is looked up) or `STEP`.
     """
     rate_of: Mapping[Node, Rate] = rates(graph, given)
-    if target.works_in_loops:
-        rate_of = _in_loops(graph, rate_of, products=table or not target.streams)
-    known = When.ROW if target.streams else When.EARLY
-    when = {Rate.ONCE: When.ONCE, Rate.CONTEXT: When.CONTEXT, Rate.SEQUENCE: known}
+    if target.works_in_loops and of_input is not When.STEP:
+        rate_of = _in_loops(graph, rate_of)
+    when = {Rate.ONCE: When.ONCE, Rate.CONTEXT: When.CONTEXT, Rate.SEQUENCE: of_input}
     return {node: when.get(rate, When.STEP) for node, rate in rate_of.items()}
 
 
-def _in_loops(graph: Graph, rate_of: Mapping[Node, Rate], *, products: bool) -> dict[Node, Rate]:
+def _in_loops(graph: Graph, rate_of: Mapping[Node, Rate]) -> dict[Node, Rate]:
     """The rates with all that is for each step put into the loop, but for products, and what they
-    read; without `products`, for nothing."""
+    read."""
     inputs = set(graph.inputs)
     kept: set[Node] = set()
     for node in reversed(graph.nodes()):
-        if rate_of[node] is not Rate.SEQUENCE or not products:
+        if rate_of[node] is not Rate.SEQUENCE:
             continue
         product = OPS[node.op].group is Group.PRODUCT
         # a bias costs nothing where it is added by the product itself

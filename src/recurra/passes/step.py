@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from recurra.ir import Graph, Node, Stage, verify_part
 from recurra.passes.cut import cut
-from recurra.passes.place import Target, place
+from recurra.passes.place import Target, When, place
 from recurra.passes.plan import forward_graph
 from recurra.passes.rates import FIXED_KINDS, Rate, leaf_rates
 
-_STREAM = Target(fuses=True, pays_per_operation=False, streams=True)
+_TARGET = Target(fuses=True, pays_per_operation=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +48,8 @@ def whole_step(equations: Graph, *, table: bool = False) -> Step | None:
             that depends on more than the token, such as the context or the index of the step.
     """
     graph = forward_graph(equations, wide=False, in_loop=Rate.STEP if table else Rate.SEQUENCE)
-    sections = cut(graph, place(graph, leaf_rates(graph), _STREAM, table=table))
+    of_input = When.ROW if table else When.STEP
+    sections = cut(graph, place(graph, leaf_rates(graph), _TARGET, of_input=of_input))
     for part in (sections.once, sections.context, sections.sequence, sections.step):
         verify_part(part, Stage.PRIMITIVE)
     if table and not _depends_on_token(sections.sequence):
