@@ -1,5 +1,6 @@
 """The graph that cells are traced to: one node type, one table of operations, verify."""
 
+from recurra.ir import composites as composites
 from recurra.ir import linalg as linalg
 from recurra.ir.dims import (
     POSITIONS,
