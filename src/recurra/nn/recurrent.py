@@ -17,6 +17,7 @@ from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.layout import Layout, arranged
+from recurra.nn.measured import measured_lines
 from recurra.nn.memories import Memory, checked_memories
 from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
@@ -306,7 +307,7 @@ class Recurrent(CellStack):
                 elif measured:
                     shape = _MEASURED if measured is True else measured
                     try:
-                        lines = self.measured_lines(int(layers[0]), *shape)
+                        lines = measured_lines(self, int(layers[0]), *shape)
                     except BackendError as error:  # of float64, or of a memory
                         lines = [f"  not measured: {error}"]
                     plan = "\n".join((plan, *lines))

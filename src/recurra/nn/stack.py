@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from recurra import backends
-from recurra.backends import cpu
-from recurra.backends.report import EXAMPLE_POSITIONS
 from recurra.compose.spelling import resolved
 from recurra.errors import BackendError
 from recurra.ir import POSITIONS, shape_text
@@ -452,44 +450,6 @@ class CellStack(nn.Module):
         if order is None:
             return x, ends
         return order.restored(x, 1), tuple(order.restored(end, 1) for end in ends)
-
-    def measured_lines(self, layer: int, steps: int, batch: int) -> list[str]:
-        """What a layer's compiled loops spend their time on, in words.
-
-        Raises:
-            BackendError: where it does not run compiled.
-        """
-        checks.check_sizes(f"{self.where}.explain", steps=steps, batch=batch)
-        home, sizes = self.home, self.layer_sizes[layer]
-        like = torch.empty(0, dtype=home.dtype, device=home.device)
-        width = next(
-            (
-                leaf.shape[0].evaluate(sizes)
-                for leaf in self.cell.equations.inputs
-                if leaf.attr("kind") == "input"
-            ),
-            0,
-        )
-        S = EXAMPLE_POSITIONS if self.cell.memory else 0
-        memory = [like.new_ones(batch, S, size.evaluate(sizes)) for size in self.cell.memory_sizes]
-        passes = cpu.measure(
-            self.cell.evaluation,
-            like.new_empty(steps, batch, width).normal_(),
-            tuple(state[0] for state in self.first_states(batch, S)),
-            self.parameters_of(layer),
-            low=self.memory == "low",
-            memory=(*memory, like.new_ones(batch, S)) if memory else (),
-            inputs=tuple(
-                like.new_ones(steps, batch, *(n or (1,))) for n in self.further_sizes.values()
-            ),
-            context=tuple(like.new_zeros(batch, size) for size in self.context_sizes),
-        )
-        threads = torch.get_num_threads()
-        heading = (
-            f"measured, {steps} steps of {batch} sequences, {threads} thread{'s' * (threads > 1)}"
-        )
-        named = zip(("forward", "backward"), passes, strict=True)
-        return [f"  {heading}:", *(f"    {name} {spent}" for name, spent in named)]
 
     def _longest_first(self, x: Tensor, lengths: Tensor) -> LongestFirst | None:
         """The order in which compiled loops leave out sequences that ended; None for as it is."""
