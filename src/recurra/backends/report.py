@@ -7,32 +7,16 @@ from functools import cache
 
 import torch
 
-from recurra.ir import OPS, POSITIONS, Graph, Group, Node, is_rows, topological
+from recurra.backends import words
+from recurra.ir import OPS, POSITIONS, Graph, Group, Node, is_rows
 from recurra.lang import Cell
 from recurra.passes import Plan, is_linear
 from recurra.passes.opened import opened
-from recurra.show.spelling import TextWriter
 
 _OVER_MEMORY = ("rows_product", "rows_dot", "weighted_sum", "outer_time")
 _PRODUCTS = ("matvec", "outer", *_OVER_MEMORY)
-_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
-_PLURALS = {
-    "add": "sums",
-    "sub": "differences",
-    "mul": "products of two values",
-    "div": "ratios",
-    "matvec": "products with a matrix",
-}
-_SINGULARS = {
-    "add": "a sum",
-    "sub": "a difference",
-    "mul": "a product of two values",
-    "div": "a ratio",
-    "matvec": "a product with a matrix",
-}
 _EXAMPLE = (100, 32)  # steps, sequences
 EXAMPLE_POSITIONS = 32  # of a memory
-_LONGEST_MATRIX = 40  # of a matrix that is written out
 _NUMBER_BYTES = 4
 _RATE_SIZE = 768
 _MOST_LINES = 100  # of the table of a plan; unrolled cells have thousands
@@ -86,14 +70,15 @@ def describe_threads(
     if threads == 1 or not products:
         how = "take the sequences of a batch in equal parts" if threads > 1 else "runs the loop"
         return f"{title}: {how}"
-    largest = max((node.inputs[0] for node in products), key=lambda m: _count(m, sizes))
-    num_bytes = _NUMBER_BYTES * _count(largest, sizes)
+    largest = max((node.inputs[0] for node in products), key=lambda m: words.size(m, sizes))
+    num_bytes = _NUMBER_BYTES * words.size(largest, sizes)
     shared = "share the columns of each product, and meet before and after it"
     apart = "take sequences of their own through all steps, and never meet"
     if num_bytes > cache_bytes:
         return (
-            f"{title}: {shared}, because the largest matrix, {_shape(largest, sizes)}, has "
-            f"{_bytes(num_bytes)} and a core's cache is taken to hold {_bytes(cache_bytes)}"
+            f"{title}: {shared}, because the largest matrix, {words.shape(largest, sizes)}, has "
+            f"{words.in_bytes(num_bytes)} and a core's cache is taken to hold "
+            f"{words.in_bytes(cache_bytes)}"
         )
     return f"{title}: with {2 * threads} sequences or more {apart}; with fewer they {shared}"
 
@@ -104,7 +89,7 @@ def describe_threads(
 def _merged(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
     """The stacks of parameters that were made once a call."""
     return [
-        f"{', '.join(part.name for part in node.inputs)} -> {_shape(node, sizes)}"
+        f"{', '.join(part.name for part in node.inputs)} -> {words.shape(node, sizes)}"
         for node in plan.once.graph.output_nodes
         if node.op == "concat"
         and len(node.shape) == 2
@@ -130,7 +115,7 @@ def _late(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
 
 def _section(graph: Graph, sizes: Mapping[str, int], *, backward: bool = False) -> list[str]:
     """The products of a graph, a line each, and how many other operations there are."""
-    lines = [_product(node, sizes, backward) for node in _products(graph)]
+    lines = [words.product(node, sizes, backward) for node in _products(graph)]
     groups = Counter(OPS[node.op].group for node in _computed(graph))
     for group, name in (
         (Group.ELEMENTWISE, "elementwise operation"),
@@ -143,19 +128,19 @@ def _section(graph: Graph, sizes: Mapping[str, int], *, backward: bool = False) 
 
 def _kept(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
     """What the forward loop writes down for the reverse one, and what that computes again."""
-    numbers = sum(_count(node, sizes) for node in plan.residuals)
+    numbers = sum(words.size(node, sizes) for node in plan.residuals)
     steps, batch = _EXAMPLE
-    whole = _bytes(_NUMBER_BYTES * numbers * steps * batch)
+    whole = words.in_bytes(_NUMBER_BYTES * numbers * steps * batch)
     lines = [
-        f"{_kinds(plan.residuals)}",
-        f"in float32 {_bytes(_NUMBER_BYTES * numbers)} a step of a sequence: {whole} for {steps} "
-        f"steps of {batch} sequences",
+        f"{words.kinds(plan.residuals)}",
+        f"in float32 {words.in_bytes(_NUMBER_BYTES * numbers)} a step of a sequence: {whole} for "
+        f"{steps} steps of {batch} sequences",
     ]
     again = _computed(plan.reverse.before) | _computed(plan.reverse.body)
     again &= _computed(plan.loop.body) | _computed(plan.sequence.graph)
     kinds = sorted(node.op for node in again if OPS[node.op].group is Group.ELEMENTWISE)
     if kinds:
-        lines.append(f"computed again instead: {_counted(kinds)}")
+        lines.append(f"computed again instead: {words.counted(kinds)}")
     return lines
 
 
@@ -171,7 +156,7 @@ def _arithmetic(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
         f"torch multiplies large matrices at about {rate / 1e9:.0f} GF/s here with {threads} "
         f"thread{'s' * (threads != 1)} (measured once in this process): "
         f"{steps} steps of {batch} sequences take at least "
-        f"{_time(forward_s)} forward, {_time(backward_s)} backward",
+        f"{words.duration(forward_s)} forward, {words.duration(backward_s)} backward",
     ]
 
 
@@ -214,105 +199,8 @@ def _flops(graphs: Iterable[Graph], sizes: Mapping[str, int]) -> int:
             matrix = node if node.op == "outer" else node.inputs[0]
             rows = [child for child in node.inputs if is_rows(child.shape)]
             if node.op in ("rows_dot", "weighted_sum", "outer_time"):
-                total += 2 * _count(rows[0] if rows else node, sizes)
+                total += 2 * words.size(rows[0] if rows else node, sizes)
             else:  # of each row
                 each = rows[0].shape[0].evaluate(sizes) if rows else 1
-                total += 2 * _count(matrix, sizes) * each
+                total += 2 * words.size(matrix, sizes) * each
     return total
-
-
-def _product(node: Node, sizes: Mapping[str, int], backward: bool) -> str:
-    if node.op == "outer":
-        is_sum = any(is_rows(child.shape) for child in node.inputs)
-        how = "of all rows, step by step" if is_sum else "one product over all steps"
-        return f"weight gradient {_shape(node, sizes)}, {how}"
-    matrix, operand = node.inputs
-    if node.op == "outer_time":
-        return f"gradient of a memory {_shape(node, sizes)}, one product over all steps"
-    if node.op == "rows_dot":
-        what = "cotangents" if backward else _operand(operand)
-        return f"each row of {_operand(matrix)} {_shape(matrix, sizes)} @ {what}"
-    if node.op == "weighted_sum":
-        return f"the weighted sum of the rows of {_operand(operand)} {_shape(operand, sizes)}"
-    what = "cotangents" if backward else _operand(operand)
-    what = f"each row of {what}" if node.op == "rows_product" else what
-    return f"{_matrix(matrix)} {_shape(matrix, sizes)} @ {what}"
-
-
-def _matrix(node: Node) -> str:
-    """A matrix by its parameters: "(W_hr, W_hz)", transposed "W_hh.T"."""
-    if node.op == "transpose":
-        return f"{_matrix(node.inputs[0])}.T"
-    if node.op == "concat":
-        return f"({', '.join(_matrix(part) for part in node.inputs)})"
-    if node.op == "slice":
-        return _part(node)
-    return node.name if node.op == "input" else _written(node)
-
-
-def _written(node: Node) -> str:
-    """A matrix that is computed once a call, as it is written, or by its operation if long."""
-    leaves = {n: n.name for n in topological([node]) if n.op == "input"}
-    text = TextWriter(leaves).operand(node, 4)
-    return text if len(text) <= _LONGEST_MATRIX else node.op
-
-
-def _part(node: Node) -> str:
-    """Rows of a matrix or vector: "R_z[H/4 : H/2]"."""
-    start = node.attr("start")
-    return f"{_matrix(node.inputs[0])}[{start} : {start + node.attr('size')}]"
-
-
-def _operand(node: Node) -> str:
-    """What a product multiplies: a name, or the operation that makes it and its named operands."""
-    if node.op == "input":
-        return node.name
-    if node.op == "slice" and node.inputs[0].op == "input":
-        return _part(node)
-    if node.op in _SIGNS:
-        left, right = (_operand_of_operand(child) for child in node.inputs)
-        return f"({left} {_SIGNS[node.op]} {right})"
-    return f"{node.op}({', '.join(_operand_of_operand(child) for child in node.inputs)})"
-
-
-def _operand_of_operand(node: Node) -> str:
-    if node.op == "input":
-        return node.name
-    if node.op == "const":
-        return f"{node.attr('value'):g}"
-    return "…" if node.op in _SIGNS or node.op in ("slice", "matvec") else f"{node.op}(…)"
-
-
-def _kinds(nodes: Iterable[Node]) -> str:
-    """Values by what makes them: "2 sigmoid, tanh, a sum, h"."""
-    return _counted(node.name if node.op == "input" else node.op for node in nodes)
-
-
-def _counted(names: Iterable[str]) -> str:
-    return ", ".join(
-        f"{count} {_PLURALS.get(name, name)}" if count > 1 else _SINGULARS.get(name, name)
-        for name, count in Counter(names).items()
-    )
-
-
-def _count(node: Node, sizes: Mapping[str, int]) -> int:
-    count = 1
-    for dim in node.shape:
-        count *= dim.evaluate(sizes)
-    return count
-
-
-def _shape(node: Node, sizes: Mapping[str, int]) -> str:
-    return f"[{', '.join(str(dim.evaluate(sizes)) for dim in node.shape)}]"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"
-
-
-def _bytes(count: int) -> str:
-    """12 B, 3.4 kB, 5.6 MB."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count} B"
