@@ -15,7 +15,7 @@ from recurra.errors import CellError
 from recurra.ir import POSITIONS, Dim, Shape
 from recurra.lang import Cell, concat, expand, softmax, sqrt, tanh
 from recurra.lang import sum as total
-from recurra.lang.compose import Composition, composed
+from recurra.lang.composition import Composition, composed
 from recurra.lang.symbols import Symbol
 
 _SCORES = ("additive", "dot", "scaled_dot", "general")

@@ -23,9 +23,9 @@ from recurra.compose.spelling import COMPOSERS, resolved
 from recurra.errors import CellError
 from recurra.ir import OPS, Group, Node, Shape, shape_text, topological
 from recurra.lang import Cell, sigmoid
-from recurra.lang import compose as made_of_cells
+from recurra.lang import composition as made_of_cells
 from recurra.lang import layer_norm as normalised
-from recurra.lang.compose import Composition, Values, composed
+from recurra.lang.composition import Composition, NamedSymbols, composed
 from recurra.lang.masks import choosing, dropping
 from recurra.lang.symbols import Symbol
 
@@ -82,7 +82,7 @@ def layer_norm(base: Cell, *, each_product: bool = False, memory: bool = True) -
     labelled = {**places, **squashed}
     of_gain, of_bias = _fresh_for(base, "gain", labelled), _fresh_for(base, "bias", squashed)
 
-    def edit(node: Node, symbol: Symbol, values: Values) -> Symbol:
+    def edit(node: Node, symbol: Symbol, values: NamedSymbols) -> Symbol:
         if node not in of_gain:
             return symbol
         gain = values.old(of_gain[node])
@@ -175,7 +175,7 @@ def zoneout(base: Cell, p: float = 0.1, states: Sequence[str] | None = None) -> 
     chosen = _states(base, "zoneout", p, states)
     mask_of = {state: fresh(base, f"zoneout_{state}") for state in chosen}
 
-    def finish(values: Values, returned: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    def finish(values: NamedSymbols, returned: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
         first = len(returned) - len(base.states)
         news = list(returned)
         for place, state in enumerate(base.states, first):
@@ -220,7 +220,7 @@ def recurrent_dropout(base: Cell, p: float = 0.25, of: str | None = None) -> Cel
         )
     node, mask = named[names[0]], fresh(base, f"drop_{names[0]}")
 
-    def edit(at: Node, symbol: Symbol, values: Values) -> Symbol:
+    def edit(at: Node, symbol: Symbol, values: NamedSymbols) -> Symbol:
         return symbol * values.old(mask) if at is node else symbol
 
     how = Composition(
@@ -259,9 +259,9 @@ def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None =
     leaves = {n: fresh(base, f"drop_{n.name}") for n in base.equations.inputs if n.name in rate_of}
     read = _read_by_products(base)
     leaves = {n: mask for n, mask in leaves.items() if n in read and rate_of[n.name] > 0}
-    masked: WeakKeyDictionary[Values, dict[Node, Symbol]] = WeakKeyDictionary()
+    masked: WeakKeyDictionary[NamedSymbols, dict[Node, Symbol]] = WeakKeyDictionary()
 
-    def dropped(node: Node, values: Values) -> Symbol:
+    def dropped(node: Node, values: NamedSymbols) -> Symbol:
         """The value with masks on what it is made of, down to the products in it."""
         known = masked.setdefault(values, {})
         if node not in known:
@@ -275,7 +275,7 @@ def variational_dropout(base: Cell, p: float = 0.25, *, of_input: float | None =
                     known[node] = values.made(node, after)
         return known[node]
 
-    def edit(node: Node, symbol: Symbol, values: Values) -> Symbol:
+    def edit(node: Node, symbol: Symbol, values: NamedSymbols) -> Symbol:
         if not _is_product(node):
             return symbol
         matrix, operand = node.inputs
@@ -345,7 +345,7 @@ def weight_drop(base: Cell, p: float = 0.5, matrices: Sequence[str] | None = Non
     mask_of = {name: fresh(base, f"drop_{name}") for name in chosen}
     leaves = {n: mask_of[n.name] for n in base.equations.inputs if n.name in mask_of}
 
-    def edit(node: Node, symbol: Symbol, values: Values) -> Symbol:
+    def edit(node: Node, symbol: Symbol, values: NamedSymbols) -> Symbol:
         if node.op not in ("matvec", "blocks_product") or node.inputs[0] not in leaves:
             return symbol
         matrix, operand = node.inputs
@@ -398,7 +398,7 @@ def highway(base: Cell) -> Cell:
     """
     weight, bias = fresh(base, "W_gate"), fresh(base, "b_gate")
 
-    def mixed(values: Values, x: Symbol, y: Symbol) -> Symbol:
+    def mixed(values: NamedSymbols, x: Symbol, y: Symbol) -> Symbol:
         gate = sigmoid(values.old(weight) @ x + values.old(bias))
         return gate * y + (1 - gate) * x
 
@@ -409,7 +409,7 @@ def _around(
     base: Cell,
     composer: Callable[..., Cell],
     what: str,
-    mixed: Callable[[Values, Symbol, Symbol], Symbol],
+    mixed: Callable[[NamedSymbols, Symbol, Symbol], Symbol],
     *gate: str,
 ) -> Cell:
     """The cell with an output that is made of the input and the output of `base`."""
@@ -423,7 +423,7 @@ def _around(
         )
     x = base.input
 
-    def finish(values: Values, returned: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    def finish(values: NamedSymbols, returned: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
         y, *states = returned if base.options.output else (returned[0], *returned)
         return (mixed(values, values.old(x), y), *states)
 
@@ -474,7 +474,7 @@ def peephole(base: Cell, memory: str = "c", gates: Sequence[str] = ("i", "f", "o
     early = _below(new)
     weight_of = {named[name]: fresh(base, f"p_{name}") for name in found}
 
-    def edit(node: Node, symbol: Symbol, values: Values) -> Symbol:
+    def edit(node: Node, symbol: Symbol, values: NamedSymbols) -> Symbol:
         if node not in weight_of:
             return symbol
         seen = values.old(memory) if node in early else values.of(new)

@@ -6,7 +6,7 @@ by name.
 
 from recurra.ir import Dim
 from recurra.lang.cell import Cell, cell
-from recurra.lang.compose import replace
+from recurra.lang.composition import replace
 from recurra.lang.functions import (
     abs as abs,
 )

@@ -26,7 +26,7 @@ import numpy as np
 from recurra.errors import CellError
 from recurra.ir import POSITIONS, Dim, Graph, Node, Shape, is_inside, is_rows
 from recurra.lang.cell import Cell
-from recurra.lang.compose import Values
+from recurra.lang.composition import NamedSymbols
 from recurra.lang.functions import feature_size, over_memory, windows
 from recurra.lang.linalg import over_parameters
 from recurra.lang.masks import KINDS, Mask
@@ -356,7 +356,7 @@ class _Reader:
             symbols = {name: lift(value, trace) for name, value in given.arguments.items()}
             if all(map(self._is_leaf, self._shapes, symbols.values())) or self._cell is None:
                 return self._said(symbols, trace)
-            values = Values(self._cell, symbols, trace, lambda node, symbol, values: symbol)
+            values = NamedSymbols(self._cell, symbols, trace, lambda node, symbol, values: symbol)
             first, *others = values.returned()
             values.name_open_sizes({})
             return (first, *others) if others else first

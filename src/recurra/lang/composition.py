@@ -20,11 +20,11 @@ from recurra.lang.symbols import Symbol, elementwise, lift, trace_of
 from recurra.lang.trace import Trace
 from recurra.lang.where import users_module
 
-Edit = Callable[[Node, Symbol, "Values"], Symbol]
-Finish = Callable[["Values", tuple[Symbol, ...]], tuple[Any, ...]]
+Edit = Callable[[Node, Symbol, "NamedSymbols"], Symbol]
+Finish = Callable[["NamedSymbols", tuple[Symbol, ...]], tuple[Any, ...]]
 
 
-class Values:
+class NamedSymbols:
     """The values of a cell's equations by name, as symbols of the cell that is being made.
 
     `values.f` is the value that the equations call f; of an input that they assign anew, `c = ...`,
@@ -216,7 +216,7 @@ def _traced(base: Cell, how: Composition, numbers: Mapping[str, float], module: 
         trace = trace_of(tuple(given.arguments.values()), how.name)
         known = {key: lift(value, trace) for key, value in numbers.items()}
         symbols = {key: lift(value, trace) for key, value in given.arguments.items()} | known
-        values = Values(base, {**symbols, **how.feed(symbols)}, trace, how.edit)
+        values = NamedSymbols(base, {**symbols, **how.feed(symbols)}, trace, how.edit)
         first, *others = how.finish(values, values.returned())
         values.name_open_sizes(how.sizes)
         return (first, *others) if others else first
@@ -258,7 +258,7 @@ def _sizes(shape: Shape, changed: Mapping[str, Dim]) -> Shape:
 
 
 def replace(
-    base: Any, name: str, doc: str = "", /, **values: int | float | Callable[[Values], Any]
+    base: Any, name: str, doc: str = "", /, **values: int | float | Callable[[NamedSymbols], Any]
 ) -> Cell:
     """A cell with some of its values replaced: what is left when a gate is taken away.
 
@@ -298,7 +298,7 @@ def replace(
         if value is not None:
             numbers[key] = float(value)
 
-    def edit(node: Node, symbol: Symbol, of: Values) -> Symbol:
+    def edit(node: Node, symbol: Symbol, of: NamedSymbols) -> Symbol:
         value = values.get(base.equations.names.get(node, ""))
         if value is None:
             return symbol
