@@ -16,7 +16,7 @@ from recurra import backends
 from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.nn import checks, initial
-from recurra.nn.layout import Layout, arranged
+from recurra.nn.batch_form import BatchForm, batch_form
 from recurra.nn.measured import measured_lines
 from recurra.nn.memories import Memory, checked_memories
 from recurra.nn.said import say_once
@@ -162,22 +162,22 @@ class Recurrent(CellStack):
         backends.settle_after_fork()
         home = self.home
         checks.check_input(home, x, self.input_size)
-        layout = arranged(home.where, x, lengths, self.batch_first)
+        form = batch_form(home.where, x, lengths, self.batch_first)
         if start:
-            checks.check_start(home.where, self.cell, home.dtype, start, len(layout.x))
-        checks.check_ids(home, layout.x, embedding, self.cell, self.input_size, layout.lengths)
-        if self.training and state is not None and len(layout.x) == 1:
+            checks.check_start(home.where, self.cell, home.dtype, start, len(form.x))
+        checks.check_ids(home, form.x, embedding, self.cell, self.input_size, form.lengths)
+        if self.training and state is not None and len(form.x) == 1:
             self._say_of_masks()
-        further = self._further_in(layout, inputs) if inputs or self.cell.further else ()
-        contexts = self._context_in(layout, context)
+        further = self._further_in(form, inputs) if inputs or self.cell.further else ()
+        contexts = self._context_in(form, context)
         memories, counts = (), None
         if self.cell.memory or memory is not None or memory_lengths is not None:
-            memories, counts = self._memory_in(layout, memory, memory_lengths)
+            memories, counts = self._memory_in(form, memory, memory_lengths)
         positions = memories[0].shape[1] if memories else 0
         y, states = self.run_layers(
-            layout.x,
-            self._states_in(layout, state, positions),
-            lengths=layout.lengths,
+            form.x,
+            self._states_in(form, state, positions),
+            lengths=form.lengths,
             inputs=further,
             context=contexts,
             memory=memories,
@@ -187,7 +187,7 @@ class Recurrent(CellStack):
             random=self.training,
             start=start,
         )
-        return layout.output(y), one_or_all(tuple(layout.handed_back(s) for s in states))
+        return form.output(y), one_or_all(tuple(form.handed_back(s) for s in states))
 
     def _say_of_masks(self) -> None:
         """That a sequence taken step by step has other masks at each step, if that is so."""
@@ -201,50 +201,50 @@ class Recurrent(CellStack):
             )
 
     def _states_in(
-        self, layout: Layout, state: Tensor | Sequence[Tensor] | None, positions: int
+        self, form: BatchForm, state: Tensor | Sequence[Tensor] | None, positions: int
     ) -> tuple[Tensor, ...]:
         """The caller's state, checked, with a batch dimension and in the order of the batch."""
-        B = layout.batch_size
+        B = form.batch_size
         if state is None:
             return self.first_states(B, positions)
-        shapes = tuple(layout.outside_shape(s, 1) for s in self.state_shapes(B, positions))
+        shapes = tuple(form.outside_shape(s, 1) for s in self.state_shapes(B, positions))
         states = checks.checked_states(self.home, state, self.cell.states, shapes)
-        return tuple(layout.to_internal(tensor, 1) for tensor in states)
+        return tuple(form.to_internal(tensor, 1) for tensor in states)
 
     def _context_in(
-        self, layout: Layout, context: Tensor | Sequence[Tensor] | None
+        self, form: BatchForm, context: Tensor | Sequence[Tensor] | None
     ) -> tuple[Tensor, ...]:
         """The caller's context, checked, with a batch dimension and in the order of the batch."""
-        B = layout.batch_size
-        shapes = tuple(layout.outside_shape((B, size), 0) for size in self.context_sizes)
+        B = form.batch_size
+        shapes = tuple(form.outside_shape((B, size), 0) for size in self.context_sizes)
         contexts = checks.checked_context(self.home, context, self.cell.context, shapes)
-        return tuple(layout.to_internal(tensor, 0) for tensor in contexts)
+        return tuple(form.to_internal(tensor, 0) for tensor in contexts)
 
     def _memory_in(
-        self, layout: Layout, memory: Memory | None, lengths: Tensor | Sequence[int] | None
+        self, form: BatchForm, memory: Memory | None, lengths: Tensor | Sequence[int] | None
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """The caller's memories, checked, [B, S, K] each, and their lengths, in the order of x."""
         memories, counts = checked_memories(
             self,
             memory,
             lengths,
-            layout.batch_size,
+            form.batch_size,
             batch_first=self.batch_first,
-            unbatched=layout.unbatched,
+            unbatched=form.unbatched,
         )
-        memories = tuple(layout.in_order(each) for each in memories)
-        return memories, None if counts is None else layout.in_order(counts)
+        memories = tuple(form.in_order(each) for each in memories)
+        return memories, None if counts is None else form.in_order(counts)
 
     def _further_in(
-        self, layout: Layout, inputs: Mapping[str, Tensor | PackedSequence]
+        self, form: BatchForm, inputs: Mapping[str, Tensor | PackedSequence]
     ) -> tuple[Tensor, ...]:
         """What else the caller gives at each step, checked, as [T, B, size] in the order of x."""
         checks.check_input_names(self.where, self.cell, inputs)
         found = []
         for name, size in self.further_sizes.items():
-            given = layout.unpacked(self.where, name, inputs[name])
-            given = checks.checked_steps(self.home, self.cell, name, given, layout.lead, size)
-            found.append(layout.to_steps(given))
+            given = form.unpacked(self.where, name, inputs[name])
+            given = checks.checked_steps(self.home, self.cell, name, given, form.lead, size)
+            found.append(form.to_steps(given))
         return tuple(found)
 
     def stream(

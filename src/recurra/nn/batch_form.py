@@ -16,7 +16,7 @@ from recurra.nn.checks import checked_lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class BatchForm:
     """A batch in the form that backends take, and the way back to the caller's form."""
 
     x: Tensor
@@ -105,13 +105,13 @@ class Layout:
         return y.transpose_(0, 1) if self.batch_first else y  # in place: views cannot be detached
 
 
-def arranged(
+def batch_form(
     where: str,
     x: Tensor | PackedSequence,
     lengths: Tensor | Sequence[int] | None,
     batch_first: bool,
-) -> Layout:
-    """The layout of a checked `x`.
+) -> BatchForm:
+    """The form of a checked `x`.
 
     Raises:
         ValueError: when `lengths` comes with a PackedSequence or a single sequence.
@@ -124,7 +124,7 @@ def arranged(
             )
         # Without its indices the sequence unpacks in its own, sorted order.
         padded, own = pad_packed_sequence(PackedSequence(x.data, x.batch_sizes))
-        return Layout(x=padded, lengths=own.to(padded.device), packed=x)
+        return BatchForm(x=padded, lengths=own.to(padded.device), packed=x)
     unbatched = x.dim() == (1 if x.dtype == torch.int64 else 2)
     if unbatched:
         if lengths is not None:
@@ -132,9 +132,9 @@ def arranged(
                 f"{where}: expected no lengths for a sequence without a batch dimension, got "
                 f"{lengths}. Cut the sequence instead: x[:length]."
             )
-        return Layout(x=x.unsqueeze(1), lengths=None, unbatched=True)
+        return BatchForm(x=x.unsqueeze(1), lengths=None, unbatched=True)
     x = x.transpose(0, 1) if batch_first else x
     if lengths is not None:
         T, B = x.shape[:2]
         lengths = checked_lengths(where, lengths, T, B, x.device)
-    return Layout(x=x, lengths=lengths, batch_first=batch_first)
+    return BatchForm(x=x, lengths=lengths, batch_first=batch_first)
