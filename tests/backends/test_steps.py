@@ -16,7 +16,7 @@ from recurra.backends.cpu import (
     StepLayer,
     Stepper,
     Tokens,
-    Writer,
+    TokenWriter,
     affine_layer,
     found_compiler,
     obstacle,
@@ -237,7 +237,7 @@ def test_writing_draws_what_the_sampler_draws(sampler: Sampler, vocabulary: int)
     writing, looking = writer_of(vocabulary)
     uniforms = torch.rand(50, dtype=torch.float64)
     choice = {"top_k": sampler.top_k, "top_p": sampler.top_p, "forbid": sampler.forbid}
-    written = Writer(writing).write(0, uniforms, temperature=sampler.divisor, **choice)
+    written = TokenWriter(writing).write(0, uniforms, temperature=sampler.divisor, **choice)
     assert written.largest is None
     token, expected, scores = torch.tensor([0]), [], torch.empty(1, vocabulary)
     for uniform in uniforms:
@@ -256,7 +256,7 @@ def test_of_equal_scores_the_lower_ids_are_kept(options: dict[str, float]) -> No
     sampler = Sampler(**options)
     uniforms = torch.linspace(0, 0.9999, 40, dtype=torch.float64)
     choice = {"top_k": sampler.top_k, "top_p": sampler.top_p}
-    written = Writer(stepper).write(0, uniforms, temperature=sampler.divisor, **choice)
+    written = TokenWriter(stepper).write(0, uniforms, temperature=sampler.divisor, **choice)
     logits = torch.tensor([1.0, 2, 2, 2, 2, 1]).expand(40, 6)
     assert written.ids == sampler.pick(logits, uniforms).tolist()
 
@@ -272,11 +272,11 @@ def test_writing_stops_at_scores_that_are_not_finite(bad: float) -> None:
     states = [(torch.zeros(1, 4),), (torch.zeros(1, 1),)]
     stepper = Stepper([layer, decoder], states, tokens=Tokens(embedding=embedding))
     choice = {"temperature": 1.0, "top_k": None, "top_p": None}
-    written = Writer(stepper).write(0, torch.zeros(5, dtype=torch.float64) + 0.5, **choice)
+    written = TokenWriter(stepper).write(0, torch.zeros(5, dtype=torch.float64) + 0.5, **choice)
     assert written.ids == [3]
     assert str(written.largest) == "nan"
     bias[0] = bad
     stepper = Stepper([layer, affine_layer(torch.ones(6, 4), bias)], states, tokens=tokens)
-    written = Writer(stepper).write(0, torch.zeros(5, dtype=torch.float64), **choice)
+    written = TokenWriter(stepper).write(0, torch.zeros(5, dtype=torch.float64), **choice)
     assert written.ids == []
     assert str(written.largest) == str(bad)

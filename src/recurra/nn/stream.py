@@ -104,7 +104,7 @@ class Stream:
             )
         self._weights = weights
         self._stepper: cpu.Stepper | None = None
-        self._writer: cpu.Writer | None = None
+        self._writer: cpu.TokenWriter | None = None
         self._failure: str | None = None  # why the layer could not be compiled, when it was tried
         self.reset()
 
@@ -542,7 +542,7 @@ class Stream:
         return f"{self}: {self._stepper.explain()}"
 
     def write(self, token_id: int, uniforms: Tensor, **choice: Any) -> cpu.Written | None:
-        """Read a token, draw the next from the output, and so on; see `backends.cpu.Writer.write`.
+        """Read a token, draw the next from the output, and so on; see `cpu.TokenWriter.write`.
 
         For one sequence with a decoder to the vocabulary it reads. None where nothing is compiled:
         then nothing was read.
@@ -552,7 +552,7 @@ class Stream:
                 return None
             assert self._stepper is not None
             if self._writer is None:
-                self._writer = cpu.Writer(self._stepper)
+                self._writer = cpu.TokenWriter(self._stepper)
             written = self._writer.write(token_id, uniforms, **choice)
             ids = written.ids
             while written.outdated:  # weights changed in between, by what nobody counts

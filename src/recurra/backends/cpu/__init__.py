@@ -8,7 +8,7 @@ from recurra.backends.cpu.measure import measure
 from recurra.backends.cpu.snapshot import Snapshot
 from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer, obstacle
 from recurra.backends.cpu.unstepped import why_not_stepped
-from recurra.backends.cpu.writing import Writer, Written
+from recurra.backends.cpu.writing import TokenWriter, Written
 
 __all__ = [
     "TARGET",
@@ -17,8 +17,8 @@ __all__ = [
     "Snapshot",
     "StepLayer",
     "Stepper",
+    "TokenWriter",
     "Tokens",
-    "Writer",
     "Written",
     "address_of_step",
     "affine_layer",

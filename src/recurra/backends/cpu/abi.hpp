@@ -101,7 +101,7 @@ struct Steps {
 };
 
 // How tokens are drawn; see decoding/sampler.py, which defines it.
-struct Writer {
+struct TokenWriter {
     Steps *steps;         // of one sequence; its output is the scores [V]
     float temperature;    // 0 takes the highest score
     long top_k;           // V for all

@@ -126,10 +126,10 @@ class Steps(ctypes.Structure):
     _fields_ = fields_of("Steps")
 
 
-class Writer(ctypes.Structure):
+class TokenWriter(ctypes.Structure):
     """How tokens are drawn."""
 
-    _fields_ = fields_of("Writer")
+    _fields_ = fields_of("TokenWriter")
 
 
 def _sizes(**structs: type[ctypes.Structure]) -> dict[str, int]:
@@ -142,7 +142,12 @@ FACTS = {
     "NUM_PARTS": len(PARTS),
 }
 FACTS_OF_STEPS = _sizes(
-    Lookup=Lookup, Layer=Layer, Steps=Steps, Watch=WatchedPieces, Watched=Watched, Writer=Writer
+    Lookup=Lookup,
+    Layer=Layer,
+    Steps=Steps,
+    Watch=WatchedPieces,
+    Watched=Watched,
+    TokenWriter=TokenWriter,
 )
 
 

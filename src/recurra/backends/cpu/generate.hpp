@@ -55,7 +55,7 @@ void give(const Steps *s, const float *output, float *y) {
 }
 
 // the scores with those of forbidden tokens as low as can be
-const float *allowed(const Writer *w, const float *scores, long V) {
+const float *allowed(const TokenWriter *w, const float *scores, long V) {
     if (w->num_forbidden == 0) return scores;
     std::memcpy(w->scores, scores, V * sizeof(float));
     for (long i = 0; i < w->num_forbidden; ++i) w->scores[w->forbidden[i]] = -INFINITY;
@@ -71,7 +71,7 @@ void weigh(const float *scores, float best, float temperature, long V, float *we
 }
 
 // set to 0 the weights of all tokens but the top_k likeliest, and of these the top_p share
-void keep_likeliest(const Writer *w, const float *scores, long V) {
+void keep_likeliest(const TokenWriter *w, const float *scores, long V) {
     const auto likelier = [&](int32_t a, int32_t b) {
         return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
     };
@@ -111,7 +111,7 @@ long pick(const float *weights, long V, double uniform) {
 extern "C" {
 extern const Fact facts[];
 const Fact facts[] = {FACT(sizeof(Lookup)), FACT(sizeof(Layer)), FACT(sizeof(Steps)),
-                      FACT(sizeof(Watch)),  FACT(sizeof(Watched)), FACT(sizeof(Writer)),
+                      FACT(sizeof(Watch)),  FACT(sizeof(Watched)), FACT(sizeof(TokenWriter)),
                       {nullptr, 0}};
 }
 
@@ -136,7 +136,7 @@ constexpr long LOOK_EVERY = 32;
 // Reads `token`, draws one by uniforms[0], reads that, and so on: `count` tokens, to ids. Stops
 // early at scores without a finite largest one, which goes to *largest, and where a look, one for
 // LOOK_EVERY tokens, finds that weights changed, which leaves *largest alone. Returns how many it drew.
-extern "C" long write_tokens(Writer *w, int64_t token, const double *uniforms, long count,
+extern "C" long write_tokens(TokenWriter *w, int64_t token, const double *uniforms, long count,
                              int64_t *ids, float *largest) {
     const long V = w->steps->output_size;
     for (long n = 0; n < count; ++n) {

@@ -29,7 +29,7 @@ class Written:
     outdated: bool = False
 
 
-class Writer:
+class TokenWriter:
     """Draws tokens from the scores that a stepper of one sequence gives for each token it reads.
 
     Args:
@@ -40,8 +40,8 @@ class Writer:
         self._stepper, vocabulary = stepper, stepper.output_size
         if stepper.vocabulary != vocabulary:
             raise ValueError(
-                f"Writer: expected scores of the vocabulary that is read, {stepper.vocabulary} "
-                f"tokens, got {vocabulary}. Use a decoder to that size."
+                f"TokenWriter: expected scores of the vocabulary that is read, "
+                f"{stepper.vocabulary} tokens, got {vocabulary}. Use a decoder to that size."
             )
         self._write = stepper.functions["write_tokens"]
         self._write.restype = _LONG
@@ -74,12 +74,12 @@ class Writer:
         for id_given in (token_id, *forbid):
             if not 0 <= id_given < vocabulary:
                 raise ValueError(
-                    f"Writer: expected a token id in 0..{vocabulary - 1}, got {id_given}. Use the "
-                    f"vocabulary that the model was made for."
+                    f"TokenWriter: expected a token id in 0..{vocabulary - 1}, got {id_given}. Use "
+                    f"the vocabulary that the model was made for."
                 )
         forbidden, forbidden_at = gate.fresh(len(forbid), dtype=torch.int64)
         forbidden.copy_(torch.tensor(list(forbid), dtype=torch.int64, device="cpu"))
-        writer = abi.Writer(
+        writer = abi.TokenWriter(
             steps=self._stepper.address,
             temperature=temperature,
             top_k=vocabulary if top_k is None else max(min(top_k, vocabulary), 1),
