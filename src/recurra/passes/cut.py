@@ -128,35 +128,31 @@ def restricted(graph: Graph, keys: Iterable[Node]) -> Graph:
 
 def _cut_nodes(graph: Graph, where: Mapping[Node, When]) -> list[Node]:
     """Nodes that are computed at one time and read at a later one."""
-    inputs = set(graph.inputs)
     cuts: dict[Node, None] = {}
     for node in graph.nodes():
         for child in node.inputs:
             # a transpose is a way to read its matrix: the reader's section has it
-            cut = child.inputs[0] if child.op == "transpose" and child not in inputs else child
-            if where[cut] < where[node] and not _is_free(cut, inputs):
+            cut = child.inputs[0] if child.op == "transpose" else child
+            if where[cut] < where[node] and not _is_free(cut):
                 cuts[cut] = None
     for node in graph.output_nodes:
-        if where[node] < When.STEP and not _is_free(node, inputs):
+        if where[node] < When.STEP and not _is_free(node):
             cuts[node] = None
     return list(cuts)
 
 
-def _is_free(node: Node, inputs: set[Node]) -> bool:
-    """Inputs are given anyway, and numbers cost nothing anywhere."""
-    return node in inputs or OPS[node.op].group is Group.LEAF or _is_number(node)
+def _is_free(node: Node) -> bool:
+    """Leaves are given anyway, and a number repeated costs nothing anywhere."""
+    base = node.inputs[0] if node.op == "expand" else node
+    return OPS[base.op].group is Group.LEAF
 
 
-def _is_number(node: Node) -> bool:
-    return node.op == "expand" and OPS[node.inputs[0].op].group is Group.LEAF
-
-
-def _is_part(node: Node, inputs: set[Node]) -> bool:
-    while node.op == "slice" and node not in inputs:
-        (node,) = node.inputs
-        if node in inputs:
-            return True
-    return False
+def _is_part(node: Node) -> bool:
+    """Whether it is a slice of what is given."""
+    base = node
+    while base.op == "slice":
+        (base,) = base.inputs
+    return base is not node and base.op == "input"
 
 
 def section(
@@ -199,16 +195,14 @@ def cut_loop(graph: Graph, carried: Mapping[Node, str], where: Mapping[Node, Whe
     def crossing(producers: Collection[Node], consumers: Iterable[Node]) -> list[Node]:
         """What `consumers` read of `producers`, numbers apart."""
         read = (child for node in consumers for child in node.inputs)
-        return [
-            node for node in dict.fromkeys(read) if node in producers and not _is_free(node, inputs)
-        ]
+        return [node for node in dict.fromkeys(read) if node in producers and not _is_free(node)]
 
     before = crossing(early, body)
-    before += [node for node in next_values if node in early and not _is_free(node, inputs)]
+    before += [node for node in next_values if node in early and not _is_free(node)]
     before = list(dict.fromkeys(before))
     in_body = set(body)
     # a part of what is in memory anyway is not recorded once more
-    taps = [node for node in crossing(in_body, outside) if not _is_part(node, inputs)]
+    taps = [node for node in crossing(in_body, outside) if not _is_part(node)]
     taps += [node for _, node in finals if node in in_body]
     body_outputs = [(name, graph.output(name)) for name in carried.values()]
     body_outputs += [(f"tap{i}", node) for i, node in enumerate(dict.fromkeys(taps))]

@@ -105,7 +105,7 @@ def _in_loops(graph: Graph, rate_of: Mapping[Node, Rate]) -> dict[Node, Rate]:
         product = OPS[node.op].group is Group.PRODUCT
         # a bias costs nothing where it is added by the product itself
         biased = node.op == "add" and any(
-            OPS[a.op].group is Group.PRODUCT and a not in inputs and rate_of[b] is Rate.ONCE
+            OPS[a.op].group is Group.PRODUCT and rate_of[b] is Rate.ONCE
             for a, b in (node.inputs, node.inputs[::-1])
         )
         if product or biased or node in kept:
