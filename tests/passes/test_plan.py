@@ -127,6 +127,16 @@ def test_nothing_can_look_behind_a_cut() -> None:
 
 
 @pytest.mark.medium
+def test_leaves_at_cuts_say_what_sequences_share() -> None:
+    @cell
+    def f(x, h, t, W, U):
+        return tanh(W @ x + U @ h) * cos(t)
+
+    kinds = {leaf.shape: leaf.attr("kind") for leaf in plan(f.equations).sequence.graph.leaves}
+    assert kinds == {(H,): "made for a step", (): "made for all at a step"}
+
+
+@pytest.mark.medium
 def test_a_part_may_be_asked_for_some_of_what_it_makes() -> None:
     found = planned("gru").once.graph
     some = restricted(found, found.leaves[1:])
