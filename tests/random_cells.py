@@ -96,11 +96,13 @@ def written_by(writer: "Writer") -> Cell:
     """What a writer writes, as a cell."""
     rng = writer.rng
     writer.write()
-    for explicit in (rng.random() < 0.3, True):
+    for explicit in (rng.random() < 0.3 or writer.explicit, True):
         try:
             return define(writer.source(explicit))
-        except CellError as error:  # a size that nothing fixes must be given
-            if explicit or "every size to follow" not in str(error):
+        except (
+            CellError
+        ) as error:  # a size that nothing fixes, or that nothing reads, must be given
+            if explicit or not re.search("every (size to follow|parameter to be used)", str(error)):
                 raise
     raise AssertionError("the second turn returns or raises")
 
@@ -273,6 +275,7 @@ class Writer(Parts):
         self.constants: dict[str, float] = {}
         self.heads: dict[str, int] = {}
         self.sized: set[str] = set()  # parameters whose sizes are always named
+        self.explicit = False  # whether all of them are
         self.values: dict[str, str] = {}
         self.step = rng.random() < 0.25
         self.output = rng.random() < 0.3

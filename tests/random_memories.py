@@ -101,6 +101,7 @@ class _MemoryWriter(Writer):
         vector, other = self._of_size(size), self._of_size("1")
         if self.numbers and self.rng.random() < 0.4:
             other = self.rng.choice(self.numbers)
+            self.explicit = True  # beside numbers, a vector of open size would be numbers too
         return self._over(size, self.rng.choice(_ROWS_OF_ROWS).format(name, vector, other))
 
     def _over(self, size: str, text: str) -> str:

@@ -83,3 +83,8 @@ def test_generator_reaches_all_that_is_over_positions() -> None:
     assert in_the_language - only_inside <= reached
     assert any(len(of.memory) == 2 for of in drawn)
     assert any("S" in map(str, of.state_sizes) for of in drawn)
+
+
+@pytest.mark.parametrize("seed", [936, 1663])
+def test_generator_names_sizes_that_the_language_would_take_otherwise(seed: int) -> None:
+    random_memory_cell(random.Random(seed))  # of dead code, and of a vector beside numbers
