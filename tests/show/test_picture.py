@@ -118,6 +118,29 @@ def test_late_boxes_stand_beside_their_reader_and_last_ones_at_the_end() -> None
     assert x[5] == x[4] == max(x)
 
 
+@pytest.mark.parametrize("steps", [60, 120])
+def test_a_picture_of_unrolled_steps_grows_as_their_number(steps: int) -> None:
+    """Way points would grow as its square, were each arrow from x a line of its own."""
+
+    @cell(state="h")
+    def unrolled(x, h, W, U, b, depth=steps):
+        drive = W @ x
+        for _ in range(depth):
+            h = h + 0.1 * tanh(drive + U @ h + b)
+        return h
+
+    diagram = make_diagram(unrolled.equations)
+    sizes = [(30.0, 30.0)] * len(diagram.boxes)
+    edges = [(arrow.start, arrow.stop) for arrow in diagram.arrows]
+    late = set(range(len(sizes))) - {stop for _, stop in edges}
+    layout = lay_out(sizes, edges, late=late)
+    assert sum(map(len, layout.routes)) < 100 * steps
+    for (start, stop), route in zip(edges, layout.routes, strict=True):
+        from_box = route[0] == (layout.centres[start][0] + 15, layout.centres[start][1])
+        assert from_box or any(route[0] in other[1:-1] for other in layout.routes)
+        assert route[-1][0] == layout.centres[stop][0] - 15
+
+
 def test_an_empty_graph_has_no_size() -> None:
     assert lay_out([], []).width == 0
 

@@ -3,7 +3,8 @@
 The method of Sugiyama, Tagawa, Toda (1981), IEEE Transactions on Systems, Man, and Cybernetics
 11(2): layers by longest path, arrows over several layers cut by way points, order within a layer by
 barycentres, then heights as near to the neighbours as the distances allow. Layers run from left to
-right; x grows to the right and y downwards.
+right; x grows to the right and y downwards. Of a graph with very many way points, arrows from one
+box run together until they part, and sorting stops early.
 """
 
 from bisect import bisect_right, insort
@@ -15,6 +16,7 @@ from random import Random
 import networkx as nx
 
 Vertex = int | tuple[int, int]  # a box, or the way point (edge, layer)
+Chain = list[Vertex]  # an edge, with one vertex in each layer that it passes
 
 _LAYER_GAP = 34.0
 _BOX_GAP = 14.0
@@ -22,6 +24,8 @@ _ARROW_GAP = 9.0
 _ARRIVAL_GAP = 8.0
 _ATTEMPTS, _SWEEPS = 16, 8  # of sorting; crossings seldom fall after
 _RELAXATIONS = 60  # of heights; long arrows are straight after
+_MANY_POINTS = 3000  # way points; the largest cell of the registry has 500
+_PATIENCE = 4000  # vertices for which all attempts and relaxations are worth their time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,7 @@ def lay_out(
         last: boxes without outgoing edges that stand at the end.
     """
     layer_of = _layers(len(sizes), edges, set(late), set(last))
-    chains = [_chain(place, edge, layer_of) for place, edge in enumerate(edges)]
+    chains = _chains(edges, layer_of)
     layers: list[list[Vertex]] = [[] for _ in range(max(layer_of, default=0) + 1)]
     for box, layer in enumerate(layer_of):
         layers[layer].append(box)
@@ -98,17 +102,31 @@ def _layers(
     return layer
 
 
-def _chain(place: int, edge: tuple[int, int], layer_of: list[int]) -> list[Vertex]:
-    """The edge as a path with one vertex in each layer."""
-    start, stop = edge
-    between = range(layer_of[start] + 1, layer_of[stop])
-    return [start, *((place, layer) for layer in between), stop]
+def _chains(edges: Sequence[tuple[int, int]], layer_of: list[int]) -> list[Chain]:
+    """The edges as chains from box to box.
+
+    Where that makes too many way points, only the longest edge from each box has its own; the
+    others begin at the way point where they part from it.
+    """
+    lengths = [layer_of[stop] - layer_of[start] for start, stop in edges]
+    own = range(len(edges))
+    if sum(lengths) - len(edges) > _MANY_POINTS:
+        longest: dict[int, int] = {}
+        for place in sorted(own, key=lengths.__getitem__):
+            longest[edges[place][0]] = place
+        own = [longest[start] for start, _ in edges]
+    chains: list[Chain] = []
+    for place, (trunk, (start, stop)) in enumerate(zip(own, edges, strict=True)):
+        between = range(layer_of[start] + 1, layer_of[stop])
+        path: Chain = [start, *((trunk, layer) for layer in between)]
+        chains.append([*(path if trunk == place else path[-1:]), stop])
+    return chains
 
 
 class _Links:
     """The edges as chains, and the neighbours of every vertex in the layers beside its own."""
 
-    def __init__(self, chains: Sequence[list[Vertex]]) -> None:
+    def __init__(self, chains: Sequence[Chain]) -> None:
         self.chains = chains
         self.before: dict[Vertex, list[Vertex]] = {}
         self.after: dict[Vertex, list[Vertex]] = {}
@@ -125,7 +143,7 @@ def _with_few_crossings(layers: list[list[Vertex]], links: _Links) -> list[list[
     """The best order met while sorting layers by barycentre, from the given order and others."""
     shuffler = Random(0)
     best, fewest = layers, _crossings(layers, links)
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(_as_patient(_ATTEMPTS, layers)):
         order = [list(layer) for layer in layers]
         if attempt > 0:  # equal barycentres keep the order they start with, which may be a bad one
             for layer in order:
@@ -136,6 +154,11 @@ def _with_few_crossings(layers: list[list[Vertex]], links: _Links) -> list[list[
             if crossings < fewest:
                 best, fewest = [list(layer) for layer in order], crossings
     return best
+
+
+def _as_patient(times: int, layers: list[list[Vertex]]) -> int:
+    """How often to do something over all layers, at most `times`."""
+    return max(1, min(times, times * _PATIENCE // max(sum(map(len, layers)), 1)))
 
 
 def _sort_layers(order: list[list[Vertex]], links: _Links, *, rightwards: bool) -> None:
@@ -196,21 +219,31 @@ def _vertical(
     for layer in layers:
         wanted = [0.0] * len(layer)
         y.update(zip(layer, _apart(layer, wanted, heights), strict=True))
-    for sweep in range(_RELAXATIONS):
+    totals = [sum(y[v] for v in chain[1:-1]) for chain in links.chains]
+    for sweep in range(_as_patient(_RELAXATIONS, layers)):
         order = layers if sweep % 2 == 0 else layers[::-1]
         for layer in order:
-            wanted = [_pulled(vertex, y, links) for vertex in layer]
-            y.update(zip(layer, _apart(layer, wanted, heights), strict=True))
+            wanted = [_pulled(vertex, y, totals, links) for vertex in layer]
+            for vertex, height in zip(layer, _apart(layer, wanted, heights), strict=True):
+                if isinstance(vertex, tuple):
+                    totals[vertex[0]] += height - y[vertex]
+                y[vertex] = height
     return y
 
 
-def _pulled(vertex: Vertex, y: Mapping[Vertex, float], links: _Links) -> float:
-    """Where a vertex would stand: a box amid its neighbours, an arrow's way points on one level."""
+def _pulled(
+    vertex: Vertex, y: Mapping[Vertex, float], totals: Sequence[float], links: _Links
+) -> float:
+    """Where a vertex would stand: a box amid its neighbours, an arrow's way points on one level.
+
+    `totals` has the sum of the heights of each chain's way points.
+    """
     if isinstance(vertex, int):
         near = [*links.before.get(vertex, ()), *links.after.get(vertex, ())]
         return _mean([y[n] for n in near]) if near else y[vertex]
-    start, *between, stop = links.chains[vertex[0]]
-    return 0.9 * _mean([y[v] for v in between]) + 0.1 * _mean([y[start], y[stop]])
+    chain = links.chains[vertex[0]]
+    level = totals[vertex[0]] / (len(chain) - 2)
+    return 0.9 * level + 0.1 * _mean([y[chain[0]], y[chain[-1]]])
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -242,7 +275,7 @@ def _apart(
     return [level + offset for level, offset in zip(levels, offsets, strict=False)]
 
 
-def _arrivals(chains: Sequence[list[Vertex]], y: Mapping[Vertex, float]) -> list[float]:
+def _arrivals(chains: Sequence[Chain], y: Mapping[Vertex, float]) -> list[float]:
     """The height at which each edge enters its box: side by side, in the order they come from."""
     entering: dict[Vertex, list[int]] = {}
     for place, chain in enumerate(chains):
@@ -257,7 +290,7 @@ def _arrivals(chains: Sequence[list[Vertex]], y: Mapping[Vertex, float]) -> list
 
 
 def _route(
-    chain: list[Vertex],
+    chain: Chain,
     arrival: float,
     centres: Sequence[tuple[float, float]],
     y: Mapping[Vertex, float],
@@ -266,9 +299,11 @@ def _route(
 ) -> tuple[tuple[float, float], ...]:
     """The points of an edge: it runs level through the layers between its two boxes."""
     start, stop = chain[0], chain[-1]
-    assert isinstance(start, int)
     assert isinstance(stop, int)
-    points = [(centres[start][0] + sizes[start][0] / 2, y[start])]
+    if isinstance(start, int):
+        points = [(centres[start][0] + sizes[start][0] / 2, y[start])]
+    else:  # where it parts from another edge
+        points = [(spans[start[1]][1], y[start])]
     for vertex in chain[1:-1]:
         assert isinstance(vertex, tuple)
         points += [(edge, y[vertex]) for edge in spans[vertex[1]]]
