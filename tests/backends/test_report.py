@@ -9,7 +9,8 @@ from random_cells import random_call, random_cell
 from recurra import cells
 from recurra.backends import report
 from recurra.backends.cpu import TARGET
-from recurra.lang import Cell
+from recurra.backends.table import folded
+from recurra.lang import Cell, cell, tanh
 from recurra.passes import Plan, plan
 
 SIZES = {"I": 4, "H": 6}
@@ -81,3 +82,34 @@ def test_blocks_are_named_by_their_rows() -> None:
     assert (
         "(R_z[H/4 : H/2], R_i[H/4 : H/2], R_f[H/4 : H/2], R_o[H/4 : H/2]) [8, 2] @ h[H/4 : H/2]"
     ) in text
+
+
+@pytest.mark.medium
+def test_unrolled_steps_are_told_once() -> None:
+    @cell(state="h")
+    def unrolled(x, h, W, U, b, depth=60):
+        for _ in range(depth):
+            h = h + 0.1 * tanh(W @ x + U @ h + b)
+        return h
+
+    text = report.describe(unrolled, planned(unrolled), SIZES)
+    lines = text.splitlines()
+    assert len(lines) < 70
+    assert max(map(len, lines)) < 250
+    assert "    U [6, 6] @ (… + …), 58 times\n" in text  # the first step's operand reads h
+    assert "(these 2 lines, " in text
+    assert "next h = " in text
+    assert "d_b = " in text  # the table's end is not cut off
+
+
+def test_lines_of_a_table_are_folded_where_they_repeat() -> None:
+    steps = [f"v{i + 1} = tanh(v{i})" for i in range(5)]
+    few = [*steps[:3], "y = v3"]
+    assert folded(few) == few
+    assert [line.strip() for line in folded([*steps, "y = v5"])] == [
+        "v1 = tanh(v0)",
+        "(this line, 5 times in all)",
+        "y = v5",
+    ]
+    pairs = [f"v{i} = v{i - 1} {sign} x" for i in range(1, 5) for sign in "+*"]
+    assert folded(pairs)[2].strip() == "(these 2 lines, 4 times in all)"

@@ -61,10 +61,31 @@ def test_slices_print_as_they_are_written(of: Cell) -> None:
 
 def test_bounds_in_text_and_latex() -> None:
     text = str(in_slices)
-    for part in ("(U @ h + z)[:3]", "h[3:]", "h[1:2]"):
+    for part in ("(U @ h + z)[:3]", "h[3:]", "h[-2:]", "z * h[1] + ", "last[0]"):
         assert part in text, text
     assert '[3:"H + 3"]' in str(in_parts)
     assert r"{h_{t-1}}_{[3:]}" in in_slices.latex()
+    assert r"\,{h_{t-1}}_{[1]} + " in in_slices.latex()
+
+
+def test_one_number_of_a_vector_prints_as_it_is_written() -> None:
+    @cell
+    def f(x, h, W, U, b):
+        gate = x[:1]
+        rest = concat(h[0] * h[-1], gate, (h + b)["H/2"], h[1:"H - 2"])
+        return tanh(W @ x + U @ rest) * h[0] - sum(gate)
+
+    assert str(f).splitlines()[-3:] == [
+        "    gate = x[:1]",
+        '    rest = concat(h[0] * h[-1], gate, (h + b)["H/2"], h[1:-2])',
+        "    return tanh(W @ x + U @ rest) * h[0] - sum(gate)",
+    ]
+    assert "U @ s" in str(of_one)
+    with pytest.raises(CellError, match=r"got concat\(h\[0\], h\[1:\]\) of shape"):
+
+        @cell
+        def g(x, h, W):
+            return concat(h[0], h[1:]) @ x
 
 
 def test_parts_of_matrices_and_of_open_parameters() -> None:

@@ -24,7 +24,7 @@ _MOST_LINES = 100  # of the table of a plan; unrolled cells have thousands
 
 def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
     """What a plan does, section by section, with the sizes put in."""
-    from recurra.backends.table import table  # which loads networkx; nothing else here needs it
+    from recurra.backends.table import folded, table  # which loads networkx; nothing else needs it
 
     plan = opened(plan)
     lines = [f"cell {cell.name}: " + ", ".join(f"{k} = {v}" for k, v in sizes.items())]
@@ -50,6 +50,7 @@ def describe(cell: Cell, plan: Plan, sizes: Mapping[str, int]) -> str:
             lines.append(f"  {title}:")
             lines.extend(f"    {entry}" for entry in entries)
     placed = table(plan)
+    placed = placed if len(placed) <= _MOST_LINES else folded(placed)
     lines.append("  where every value is computed:")
     lines.extend(f"    {line}" for line in placed[:_MOST_LINES])
     if len(placed) > _MOST_LINES:
@@ -114,8 +115,9 @@ def _late(plan: Plan, sizes: Mapping[str, int]) -> list[str]:
 
 
 def _section(graph: Graph, sizes: Mapping[str, int], *, backward: bool = False) -> list[str]:
-    """The products of a graph, a line each, and how many other operations there are."""
-    lines = [words.product(node, sizes, backward) for node in _products(graph)]
+    """The products of a graph, a line for all that read alike, and how many other operations."""
+    products = Counter(words.product(node, sizes, backward) for node in _products(graph))
+    lines = [each + f", {times} times" * (times > 1) for each, times in products.items()]
     groups = Counter(OPS[node.op].group for node in _computed(graph))
     for group, name in (
         (Group.ELEMENTWISE, "elementwise operation"),

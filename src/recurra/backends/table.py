@@ -1,5 +1,6 @@
 """A plan as a table: where every value is computed, forward and backward."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
@@ -10,7 +11,8 @@ from recurra.show.listing import Statement, make_listing
 from recurra.show.spelling import TextWriter
 
 _WIDTH = max(len(str(when)) for when in When) + 2
-
+_LONGEST_STEP = 60  # lines of an unrolled step that is looked for
+_HEAD, _TAIL = 90, 40  # characters that are left of a sum over all unrolled steps
 
 _Pairs = Sequence[tuple[Node, Node]]  # a value, and its cotangent
 
@@ -29,6 +31,38 @@ def table(plan: Plan) -> list[str]:
     for when, graph, of in _backward(plan):
         lines += writing.rows(when, graph, of)
     return lines
+
+
+def folded(lines: list[str]) -> list[str]:
+    """The table of a cell that unrolls steps: lines that come again and again, but for the numbers
+    of nameless values, are written once, and of long sums both ends."""
+    alike = [re.sub(r"\bv\d+\b", "v", line) for line in lines]
+    found: list[str] = []
+    place = 0
+    while place < len(lines):
+        period, times = _repeated(alike, place)
+        found += map(_shortened, lines[place : place + period])
+        if times > 1:
+            which = "this line" if period == 1 else f"these {period} lines"
+            found.append(f"  {'':<{_WIDTH}}({which}, {times} times in all)")
+        place += period * times
+    return found
+
+
+def _shortened(line: str) -> str:
+    left_out = len(line) - _WIDTH - _HEAD - _TAIL
+    return line if left_out <= 0 else f"{line[: _WIDTH + _HEAD]} … {line[-_TAIL:]}"
+
+
+def _repeated(lines: list[str], start: int) -> tuple[int, int]:
+    """How many lines from `start` on come at least four times in a row, and how often; or 1, 1."""
+    for period in range(1, min(_LONGEST_STEP, (len(lines) - start) // 4) + 1):
+        times, own = 1, lines[start : start + period]
+        while lines[start + times * period : start + (times + 1) * period] == own:
+            times += 1
+        if times >= 4:
+            return period, times
+    return 1, 1
 
 
 def _forward(plan: Plan) -> Iterator[tuple[When, Graph]]:

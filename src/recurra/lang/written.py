@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from recurra.ir import Node, intern, is_rows, leaf
-from recurra.show.spelling import TextWriter, bounds_text
+from recurra.ir import Dim, Node, intern, is_rows, leaf
+from recurra.show.spelling import TextWriter, bounds_text, index_text
 
 if TYPE_CHECKING:
     from recurra.lang.symbols import Symbol
@@ -47,12 +47,24 @@ class _Expression:
             own = "..."
         if own is None and symbol.op == "slice":
             own = self._part(symbol, depth)
+        if own is None and symbol.op == "sum":
+            own = self._number(symbol.inputs[0], depth)
         if own is not None:
             node = leaf("written", own, ())
             self._labels[node] = own
             return node
         inputs = tuple(self._node(child, depth - 1) for child in symbol.inputs)
         return intern(symbol.op, inputs, tuple(symbol.attrs.items()), symbol.shape or ())
+
+    def _number(self, part: "Symbol", depth: int) -> str | None:
+        """v[3], which is the sum of a part of one number; None of other sums."""
+        if part.op != "slice" or part in self._names or len(part.shape or ()) != 1:
+            return None
+        resolve, (whole,) = part.trace.resolve, part.inputs
+        if resolve(part.attrs["size"]) != Dim.of(1) or not whole.shape:
+            return None
+        index = index_text(resolve(whole.shape[0]), resolve(part.attrs["start"]))
+        return f"{TextWriter(self._labels).operand(self._node(whole, depth - 1), 4)}[{index}]"
 
     def _part(self, symbol: "Symbol", depth: int) -> str:
         """A slice, as one of the equal parts of a split where it is one."""

@@ -49,7 +49,7 @@ def make_listing(graph: Graph, names: Mapping[Node, str], *, reassign: bool) -> 
         reassign: a statement may take the name of an input of the graph, as `c = f * c` does in
             Python. It then comes after all that reads the input, or gets another name.
     """
-    results, splits = _results(graph), _splits(graph)
+    results, splits = _results(graph), _splits(graph, names)
     computed = set(graph.nodes())
     named = _unique({node: name for node, name in names.items() if node in computed})
     parts = {node for split in splits for node in split.targets if node is not None}
@@ -113,12 +113,12 @@ def _unique(named: Mapping[Node, str]) -> dict[Node, str]:
 # ---- what becomes a statement --------------------------------------------------------------------
 
 
-def _splits(graph: Graph) -> list[Statement]:
+def _splits(graph: Graph, names: Mapping[Node, str]) -> list[Statement]:
     """The slices that together, or with some left out, cut a vector into equal parts."""
     groups: dict[tuple[Node, Dim], dict[int, Node]] = {}
-    inputs = set(graph.inputs)
+    no_parts = {*graph.inputs, *(node for node in _numbers(graph) if node not in names)}
     for node in graph.nodes():
-        if node.op != "slice" or node in inputs:
+        if node.op != "slice" or node in no_parts:
             continue
         whole, size = node.inputs[0], node.attr("size")
         if node.attr("axis") != is_rows(whole.shape):
@@ -134,6 +134,13 @@ def _splits(graph: Graph) -> list[Statement]:
         )
         for (whole, size), parts in groups.items()
     ]
+
+
+def _numbers(graph: Graph) -> set[Node]:
+    """Slices that stand for one number, as in v[0], wherever they are read."""
+    ones = {n for n in graph.nodes() if n.op == "slice" and n.shape == (Dim.of(1),)}
+    others = {child for n in graph.nodes() if n.op != "sum" for child in n.inputs}
+    return ones - others - set(graph.output_nodes)
 
 
 def _length(whole: Node) -> Dim:

@@ -42,6 +42,10 @@ class TextWriter:
             return self.operand(node.inputs[0])
         if _is_identity(node):
             return self._identity(str(node.shape[0]))
+        if self._is_number_of_vector(node):
+            (part,) = node.inputs
+            start, length = part.attr("start"), part.inputs[0].shape[0]
+            return self._sliced(self.operand(part.inputs[0], 4), index_text(length, start))
         template = self._template(node)
         operands = [self._placed(node, place, template) for place in range(len(node.inputs))]
         attrs = {key: self._attribute(value) for key, value in node.attrs}
@@ -55,13 +59,22 @@ class TextWriter:
     def _sliced(self, whole: str, bounds: str) -> str:
         return f"{whole}[{bounds}]"
 
+    def _is_number_of_vector(self, node: Node) -> bool:
+        """Whether it is v[3], which is the sum of a part of one number."""
+        part = node.inputs[0] if node.op == "sum" else node
+        is_one = part.op == "slice" and part.shape == (Dim.of(1),) and part.attr("axis") == 0
+        return is_one and part is not node and part not in self.labels
+
     def _identity(self, size: str) -> str:
         return f"eye({size!r})"
 
     def _placed(self, node: Node, place: int, template: str) -> str:
+        child = node.inputs[place]
+        if child not in self.labels and _is_made_a_vector(node, child):
+            child = child.inputs[0]
         if _is_delimited(template, place):
-            return self.operand(node.inputs[place])
-        written = self.operand(node.inputs[place], self._needed(node, place))
+            return self.operand(child)
+        written = self.operand(child, self._needed(node, place))
         follows_sign = written.startswith("-") and (place > 0 or node.op == "neg")
         return f"({written})" if follows_sign else written
 
@@ -74,6 +87,8 @@ class TextWriter:
         return text.replace(", dim=0", "") if is_one else text
 
     def _precedence(self, node: Node) -> int:
+        if self._is_number_of_vector(node):
+            return 4
         if node.op == "const":
             return 3 if node.attr("value") < 0 else 4
         return 1 if node.op == "size" else OPS[node.op].precedence
@@ -132,7 +147,9 @@ class LatexWriter(TextWriter):
     def _precedence(self, node: Node) -> int:
         # a fraction holds together by itself; what a sum sign reaches over is unclear
         special = {"div": 4, "sum": 0, "column": 2, "outer_vectors": 2, "repeat": 2}
-        return special[node.op] if node.op in special else super()._precedence(node)
+        if node.op in special and not self._is_number_of_vector(node):
+            return special[node.op]
+        return super()._precedence(node)
 
     def _needed(self, node: Node, place: int) -> int:
         child = node.inputs[place]
@@ -154,6 +171,13 @@ class LatexWriter(TextWriter):
         return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
 
 
+def _is_made_a_vector(reader: Node, node: Node) -> bool:
+    """Whether it is a number as a vector of one, as the language makes one for this reader."""
+    if node.op != "expand" or node.shape != (Dim.of(1),):
+        return False
+    return reader.op == "concat" or (reader.op == "matvec" and node.inputs[0].op == "input")
+
+
 def _is_identity(node: Node) -> bool:
     return node.op == "diag" and any(
         v.op == "expand" and v.inputs[0] is const(1.0) for v in node.inputs
@@ -161,9 +185,9 @@ def _is_identity(node: Node) -> bool:
 
 
 def bounds_text(whole: Shape, axis: int, start: Dim, size: Dim) -> str:
-    """What stands in the brackets of a slice: `:3`, `"H/2":`, of columns `:, :3`."""
-    first = "" if start.is_zero else _bound(start)
-    last = "" if start + size == whole[axis] else _bound(start + size)
+    """What stands in the brackets of a slice: `:3`, `"H/2":`, `-2:`, of columns `:, :3`."""
+    first = "" if start.is_zero else index_text(whole[axis], start)
+    last = "" if start + size == whole[axis] else index_text(whole[axis], start + size)
     colon = " : " if first.startswith('"') and last else ":"
     own = f"{first}{colon}{last}"
     if axis == 1:
@@ -171,8 +195,12 @@ def bounds_text(whole: Shape, axis: int, start: Dim, size: Dim) -> str:
     return f"{own}, :" if len(whole) == 2 else own
 
 
-def _bound(dim: Dim) -> str:
-    return f'"{dim}"' if dim.terms else str(dim)
+def index_text(whole: Dim, dim: Dim) -> str:
+    """A place in brackets: `3`, `-1` where it is that far from the end, `"H/2"`."""
+    behind = whole - dim
+    if not dim.terms:
+        return str(dim)
+    return f'"{dim}"' if behind.terms or behind.is_zero else f"-{behind}"
 
 
 @lru_cache
