@@ -35,6 +35,14 @@ class TensorError(ValueError, TypeError, RuntimeError):
     """
 
 
+def singular(what: str) -> TensorError:
+    """The error of an inverse that there is not."""
+    return TensorError(
+        f"{what}: expected a matrix that has an inverse, got a singular one. Start it from another "
+        f"by init=, or add to its diagonal: A + 0.1 * eye('H')."
+    )
+
+
 class RecurraError(Exception):
     """Base of all of recurra's own errors: catch this one to catch them all."""
 

@@ -12,8 +12,6 @@ from recurra.lang import concat, exp, expand, layer_norm, sigmoid, softmax, spli
 from recurra.lang.on_tensors import ON_TENSORS
 from recurra.lang.symbols import FUNCTIONS
 
-# numpy's @, of arrays that are no argument, takes no tensor
-ARRAYS_OF_NUMPY = {"lmu"}
 OVER_ROWS = {name for name in cells.names() if cells.get(name).memory} | {
     name
     for name in cells.names()
@@ -58,10 +56,9 @@ def _step(name: str) -> None:
 
 @pytest.mark.medium
 def test_registered_cells_on_tensors() -> None:
-    left = OVER_ROWS | ARRAYS_OF_NUMPY
     for name in cells.names():
         of = cells.get(name)
-        if name in left or hasattr(of.function, "names_its_values"):
+        if name in OVER_ROWS or hasattr(of.function, "names_its_values"):
             continue
         _step(name)
 
@@ -98,6 +95,46 @@ def test_functions_on_tensors_and_numbers() -> None:
     torch.testing.assert_close(where(v > 0, v, 0.0), v.relu())
     assert concat(v, 1.0).shape == (5,)
     assert set(FUNCTIONS) - set(ON_TENSORS) == {"windows", "outer", "rows", "flatten"}
+
+
+def test_arrays_of_numpy_and_sizes_in_brackets_beside_tensors() -> None:
+    grid = np.arange(4.0)
+
+    @cell(sizes={"h": 4})
+    def f(x, h, W):
+        u = sigmoid(W @ x + h)
+        return concat(u[:"I - 1"], (grid * u - grid / 2 + u**grid)["I - 1":])
+
+    layer = Recurrent(f, 3, 4, backend="reference")
+    x, h = torch.randn(3), torch.randn(4)
+    new = f(x, h, layer.W_l0)
+    assert type(new) is Tensor
+    torch.testing.assert_close(new, layer(x[None], h[None])[1][0])
+    new.sum().backward()
+    assert layer.W_l0.grad is not None
+    sizes = {"m": 8, "W_m": (4, 8), "e_m": 8, "W_x": (4, 3), "W_h": (4, 4), "e_x": 3, "e_h": 4}
+    given = {name: torch.randn(size) for name, size in sizes.items()}
+    expected = cells.lmu.with_constants(order=8)(x, h, **given)
+    torch.testing.assert_close(cells.lmu(x, h, **given, order=8), expected)
+
+
+def test_arguments_on_tensors_that_are_wrong() -> None:
+    of, x, h = cells.rnn, torch.ones(3), torch.ones(4)
+    W, U = torch.ones(4, 3), torch.ones(4, 4)
+    with pytest.raises(TypeError, match=r"^rnn: expected x, h, W_xh.*, got no W_hh, b_h\. Give"):
+        of(x, h, W)
+    with pytest.raises(TypeError, match=r"^rnn: expected the arguments x, h, .* too many pos"):
+        of(*[x] * 9)
+    with pytest.raises(TypeError, match=r"^rnn: expected the arguments .* keyword argument 'm'"):
+        of(x, h, m=h)
+    with pytest.raises(TypeError, match=r"^rnn: expected h as a tensor of shape \[H\], got float"):
+        of(x, 0.0, W, U, h)
+    with pytest.raises(TypeError, match=r"^rnn: expected b_h as a .*, got ndarray of shape \(4,\)"):
+        of(x, h, W, U, np.ones(4))
+    with pytest.raises(
+        ValueError, match=r"^lmu: expected m of shape \[16\] = \(16,\), .*got \(5,\)"
+    ):
+        cells.lmu(x, h, torch.ones(5), W, U, torch.ones(4, 16), x, h, torch.ones(16))
 
 
 def test_what_does_not_run_on_tensors() -> None:

@@ -16,7 +16,7 @@ from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, has
 from recurra.lang import libraries as libraries  # what functions of torch and numpy mean
 from recurra.lang import numpy_names as numpy_names
 from recurra.lang.arrays import is_array
-from recurra.lang.on_tensors import check_shapes, is_plain_call, running, solved_sizes
+from recurra.lang.on_tensors import check_shapes, is_plain_call, run, running, solved_sizes
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
 
@@ -94,16 +94,33 @@ class Cell:
 
         Raises:
             ValueError: when a tensor has another shape than its argument.
-            TypeError: when the cell is composed of others, or reads a memory or a matrix state.
+            TypeError: when an argument is missing, unknown or no tensor, or when the cell is
+                composed of others, or reads a memory or a matrix state.
         """
-        given = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+        given = self._bound(args, kwargs)
         kept = {**self.options.constants, **self.options.arrays}
         changed = {k: v for k, v in kept.items() if k not in given}
         if is_plain_call(list(given.values())):
             return self._on_tensors({**given, **changed})
         return self.function(*args, **kwargs, **changed)
 
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by their names."""
+        signature = inspect.signature(self.function)
+        try:
+            return signature.bind_partial(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(
+                f"{self.name}: expected the arguments {', '.join(signature.parameters)}, got "
+                f"{error}. Leave out what is not among them."
+            ) from None
+
     def _on_tensors(self, given: dict[str, Any]) -> Any:
+        constants = {k: v for k, v in given.items() if k in self.constants}
+        if any(v is not self.constants[k] for k, v in constants.items()):
+            rest = {k: v for k, v in given.items() if k not in constants}
+            of = self.with_constants(**constants)  # of other sizes and arrays, it may be
+            return of._on_tensors({**rest, **of.constants})
         leaves = [leaf for leaf in self.equations.inputs if leaf.attr("kind") != "array"]
         rows = [leaf.name for leaf in leaves if has_rows(leaf.shape)]
         if hasattr(self.function, "names_its_values") or rows:
@@ -113,6 +130,12 @@ class Cell:
                 f"{what}. Run it as a layer, Recurrent({self.name}, ...)."
             )
         shapes = {leaf.name: leaf.shape for leaf in leaves}
+        missing = [name for name in shapes if name not in given]
+        if missing:
+            raise TypeError(
+                f"{self.name}: expected {', '.join(shapes)}, of one step of one sequence, got no "
+                f"{', '.join(missing)}. Give tensors for them."
+            )
         sizes = solved_sizes(shapes, given)
         check_shapes(self.name, shapes, given, sizes)
         like = next(value for value in given.values() if isinstance(value, torch.Tensor))
@@ -124,7 +147,7 @@ class Cell:
                 array = torch.tensor(self.arrays[name], dtype=like.dtype, device=like.device)
                 given[name] = array
         with running(sizes, like):
-            return self.function(**given)
+            return run(self.function, given)
 
     def with_constants(self, **constants: Any) -> "Cell":
         """The same equations with other values for arguments that have a default.

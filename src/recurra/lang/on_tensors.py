@@ -13,11 +13,14 @@ from functools import wraps
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recurra.errors import singular
 from recurra.ir import Dim, Shape, shape_text
+from recurra.lang.arrays import kind_of
 from recurra.lang.symbols import Symbol
 from recurra.lang.trace import ACTIVE
 
@@ -41,6 +44,55 @@ def running(sizes: Mapping[str, int], like: Tensor) -> Iterator[None]:
         yield
     finally:
         RUNNING.reset(token)
+
+
+class _Operand(Tensor):
+    """A tensor in equations: numpy's arrays stand beside it, and sizes in its brackets."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(_bounds(index))
+
+
+def _beside_arrays(name: str) -> Callable[[Any, Any], Any]:
+    plain = getattr(Tensor, name)
+
+    def operator(self: Any, other: Any) -> Any:
+        return plain(self, _one(other) if isinstance(other, np.ndarray) else other)
+
+    return operator
+
+
+for _name in (
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow"),
+    *("matmul", "rmatmul", "mod", "rmod", "floordiv", "rfloordiv"),
+    *("lt", "le", "gt", "ge", "eq", "ne"),
+):
+    setattr(_Operand, f"__{_name}__", _beside_arrays(f"__{_name}__"))
+_Operand.__hash__ = Tensor.__hash__
+
+
+def run(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """What a cell's function returns for tensors and numbers, in the block of `running`."""
+    operands = {
+        n: v.as_subclass(_Operand) if isinstance(v, Tensor) else v for n, v in given.items()
+    }
+    found = function(**operands)
+    if isinstance(found, tuple | list):
+        return type(found)(map(_plain, found))
+    return _plain(found)
+
+
+def _plain(value: Any) -> Any:
+    return value.as_subclass(Tensor) if isinstance(value, Tensor) else value
+
+
+def _bounds(index: Any) -> Any:
+    """What stands in brackets, its sizes as numbers."""
+    if isinstance(index, tuple):
+        return tuple(map(_bounds, index))
+    if isinstance(index, slice):
+        return slice(_bounds(index.start), _bounds(index.stop), _bounds(index.step))
+    return _number(index) if isinstance(index, str | Dim) else index
 
 
 def is_plain_call(values: Sequence[Any]) -> bool:
@@ -114,6 +166,16 @@ def _expand(s: Any, size: Any) -> Tensor:
     return number.expand(shape)
 
 
+def _regular(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def of_regular(*values: Any) -> Tensor:
+        try:
+            return function(*_tensors(*values))
+        except torch.linalg.LinAlgError:
+            raise singular(name) from None
+
+    return of_regular
+
+
 ON_TENSORS: dict[str, Callable[..., Any]] = {
     **{
         name: _each(getattr(torch, name))
@@ -141,8 +203,8 @@ ON_TENSORS: dict[str, Callable[..., Any]] = {
     "split": _split,
     "chunk": _split,
     "expand": _expand,
-    "inverse": torch.linalg.inv,
-    "solve": torch.linalg.solve,
+    "inverse": _regular("inverse", torch.linalg.inv),
+    "solve": _regular("solve", torch.linalg.solve),
     "matrix_exp": torch.linalg.matrix_exp,
     "diag": torch.diag,
     "eye": lambda size: torch.diag(_expand(1.0, size)),
@@ -196,9 +258,15 @@ def check_shapes(
 
     Raises:
         ValueError: when one has not.
+        TypeError: when it is no tensor, where a vector or a matrix must be.
     """
     for name, shape in shapes.items():
         value = given.get(name)
+        if not isinstance(value, Tensor) and shape:
+            raise TypeError(
+                f"{where}: expected {name} as a tensor of shape {shape_text(shape)}, got "
+                f"{kind_of(value)}. Make a tensor of it with torch.as_tensor."
+            )
         if not isinstance(value, Tensor):
             continue
         found, wanted = tuple(value.shape), None

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from recurra import backends
 from recurra.errors import TensorError
-from recurra.ir import shape_text
+from recurra.ir import Dim, shape_text
 from recurra.lang import Cell
 
 _ARGUMENTS = ("x", "state", "lengths", "context", "embedding", "start", "memory", "memory_lengths")
@@ -309,7 +309,7 @@ def checked_states(
 ) -> tuple[Tensor, ...]:
     """The caller's state as a tuple, each of its shape, dtype and device."""
     form = "one tensor" if len(names) == 1 else f"a tuple of {len(names)} tensors"
-    given = (state,) if isinstance(state, Tensor) else tuple(state)
+    given = _tensors(home, "state", state)
     # A one-state cell's state is the bare tensor, as torch.nn has it.
     if len(given) != len(names) or isinstance(state, Tensor) != (len(names) == 1):
         got = "one tensor" if isinstance(state, Tensor) else f"a tuple of {len(given)}"
@@ -331,22 +331,23 @@ def checked_states(
 def checked_context(
     home: Home,
     context: Tensor | Sequence[Tensor] | None,
-    names: tuple[str, ...],
+    cell: Cell,
     shapes: tuple[tuple[int, ...], ...],
 ) -> tuple[Tensor, ...]:
     """The caller's context as a tuple, each of its shape, dtype and device."""
-    given = _tensors(home, "context", context)
+    given, names = _tensors(home, "context", context), cell.context
     if len(given) != len(names):
         wanted = f"{len(names)} context tensors ({', '.join(names)})" if names else "no context"
         raise TensorError(
             f"{home.where}: expected {wanted}, got {len(given) or 'none'}. "
             + ("Pass context=..., a tuple if there are several." if names else "Leave it out.")
         )
-    for name, tensor, shape in zip(names, given, shapes, strict=True):
+    for name, tensor, shape, size in zip(names, given, shapes, cell.context_sizes, strict=True):
         if tuple(tensor.shape) != shape:
             raise TensorError(
                 f"{home.where}: expected context {name} of shape {shape}, got "
                 f"{tuple(tensor.shape)}. It is [batch, size], without batch for a single sequence."
+                + _where_size_is_said(cell, size, tensor, shape)
             )
         _check_like(home, f"context {name}", tensor)
     return given
@@ -369,7 +370,7 @@ def _tensors(home: Home, what: str, given: Tensor | Sequence[Tensor] | None) -> 
 def checked_memory(
     home: Home,
     memory: Tensor | Sequence[Tensor] | None,
-    names: tuple[str, ...],
+    cell: Cell,
     sizes: tuple[int, ...],
     lead: tuple[int | None, ...],
 ) -> tuple[Tensor, ...]:
@@ -378,7 +379,7 @@ def checked_memory(
     Args:
         lead: what stands before the size, None for S.
     """
-    given = _tensors(home, "memory", memory)
+    given, names = _tensors(home, "memory", memory), cell.memory
     if len(given) != len(names):
         wanted = f"{len(names)} memory tensors ({', '.join(names)})" if names else "no memory"
         wanted = f"the memory {names[0]}" if len(names) == 1 else wanted
@@ -388,7 +389,7 @@ def checked_memory(
         )
     counts = {tensor.shape[lead.index(None)] for tensor in given if tensor.dim() > len(lead)}
     positions = max(counts, default=0)
-    for name, tensor, size in zip(names, given, sizes, strict=True):
+    for name, tensor, size, dim in zip(names, given, sizes, cell.memory_sizes, strict=True):
         shape = (*(positions if length is None else length for length in lead), size)
         if tuple(tensor.shape) != shape or positions == 0:
             wanted = ", ".join("S" if length is None else str(length) for length in lead)
@@ -396,9 +397,22 @@ def checked_memory(
                 f"{home.where}: expected memory {name} of shape ({wanted}, {size}), got "
                 f"{tuple(tensor.shape)}. It is [positions, batch, size], batch first with "
                 f"batch_first=True, with one S >= 1 for all memories of a call."
+                + _where_size_is_said(cell, dim, tensor, shape)
             )
         _check_like(home, f"memory {name}", tensor)
     return given
+
+
+def _where_size_is_said(cell: Cell, size: Dim, tensor: Tensor, shape: tuple[int, ...]) -> str:
+    """What makes the last size of a tensor right, where that is what is wrong."""
+    if tensor.dim() != len(shape) or tensor.shape[-1] == shape[-1]:
+        return ""
+    (name, *_) = (*size.names, "")
+    if size != Dim.named(name) or name in ("I", "H"):
+        return f" The equations of {cell.name} give its vectors size {size}."
+    return (
+        f" For vectors of {tensor.shape[-1]}: sizes={{{name!r}: {tensor.shape[-1]}}} of the layer."
+    )
 
 
 def check_input_names(
@@ -447,10 +461,15 @@ def checked_steps(
         wanted = " or ".join(map(str, shapes))
         one = "it is one number at each step"
         own = f"its size is {shape_text(cell.further_shapes[name])}, by the equations"
+        of_layer = ""
+        if size and given.shape[-1:] != (1,):
+            dim = cell.further_shapes[name][0]
+            of_layer = _where_size_is_said(cell, dim, given, shapes[0])
         raise TensorError(
             f"{home.where}: expected input {name} of shape {wanted}, as many steps and sequences "
             f"as x has, got {tuple(given.shape)}. Of {cell.name} "
             + (f"{own}; where {one}, the cell says sizes={{{name!r}: 1}}." if size else f"{one}.")
+            + of_layer
         )
     _check_like(home, f"input {name}", given)
     return given if given.dim() > len(lead) else given.unsqueeze(-1)

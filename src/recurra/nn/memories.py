@@ -44,7 +44,7 @@ def checked_memories(
         memory, lengths = pad_packed_sequence(memory, batch_first=batch_first)
     lead = (None,) if unbatched else (batch_size, None) if batch_first else (None, batch_size)
     sizes = tuple(size.evaluate(layer.layer_sizes[0]) for size in cell.memory_sizes)
-    memories = checks.checked_memory(home, memory, cell.memory, sizes, lead)
+    memories = checks.checked_memory(home, memory, cell, sizes, lead)
     if unbatched:
         memories = tuple(each.unsqueeze(0) for each in memories)
     elif not batch_first:

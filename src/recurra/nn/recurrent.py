@@ -217,7 +217,7 @@ class Recurrent(CellStack):
         """The caller's context, checked, with a batch dimension and in the order of the batch."""
         B = form.batch_size
         shapes = tuple(form.outside_shape((B, size), 0) for size in self.context_sizes)
-        contexts = checks.checked_context(self.home, context, self.cell.context, shapes)
+        contexts = checks.checked_context(self.home, context, self.cell, shapes)
         return tuple(form.to_internal(tensor, 0) for tensor in contexts)
 
     def _memory_in(

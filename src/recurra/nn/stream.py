@@ -82,7 +82,7 @@ class Stream:
         shapes = tuple((batch_size, size) for size in layer.context_sizes)
         self.layer = layer
         self.batch_size = batch_size
-        given = checks.checked_context(home, context, layer.cell.context, shapes)
+        given = checks.checked_context(home, context, layer.cell, shapes)
         self._context = tuple(tensor.detach().clone() for tensor in given)
         self._memory, self._memory_lengths = checked_memories(
             layer, memory, memory_lengths, batch_size, batch_first=_is_batch_first(layer)

@@ -251,7 +251,9 @@ def resets_before_product(equations: Graph) -> bool:
         reset = _first([behind], node)
         gates += [reset["r"]] if reset else []
     known = [read.affine(gate, h) for gate in gates]
-    return len(known) == 2 and all(gate and gate.of_x and gate.of_h for gate in known)
+    return len(set(gates)) == len(known) == 2 and all(
+        gate and gate.of_x and gate.of_h for gate in known
+    )
 
 
 def _rnn(read: _Reader) -> Form | None:

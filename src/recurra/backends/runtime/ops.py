@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recurra.backends.runtime import blocks
-from recurra.ir import OPS, Group, Node, blocks_of, has_positions, has_rows, is_rows
+from recurra.errors import singular
+from recurra.ir import OPS, Group, Node, blocks_of, has_positions, has_rows, is_rows, topological
 
 Kernel = Callable[..., Tensor]
 Sizes = Mapping[str, int]
@@ -117,6 +118,20 @@ def _in_full(function: Kernel) -> Kernel:
     return widened
 
 
+def _of_regular(node: Node, function: Kernel) -> Kernel:
+    """A function of torch's of a matrix that must have an inverse."""
+    names = [leaf.name for leaf in topological(node.inputs[:1]) if leaf.op == "input"]
+
+    def checked(*values: Tensor) -> Tensor:
+        try:
+            return function(*values)
+        except torch.linalg.LinAlgError:
+            what = f"{node.op}, of a matrix made of {', '.join(names)}" if names else node.op
+            raise singular(what) from None
+
+    return checked
+
+
 def _exponential(m: Tensor) -> Tensor:
     """In float64: squaring magnifies rounding, and a derivative is a block beside the matrix."""
     return torch.linalg.matrix_exp(m.double()).to(m.dtype)
@@ -171,8 +186,6 @@ _PLAIN: dict[str, Kernel] = {
     "max_rows": lambda rows: rows.amax(-2),
     "outer_time": _outer_time,
     "matrix_softmax": lambda m: m.softmax(-1),
-    "inverse": _in_full(torch.linalg.inv),
-    "solve": _in_full(torch.linalg.solve),
     "matrix_exp": _exponential,
     "diag": torch.diag,
     "diagonal": torch.diag,
@@ -305,4 +318,6 @@ _MAKERS: dict[str, Callable[[Node, Sizes], Kernel]] = {
     "windows": _make_windows,
     "pad": _make_pad,
     "rows": _make_rows,
+    "inverse": lambda node, _sizes: _of_regular(node, _in_full(torch.linalg.inv)),
+    "solve": lambda node, _sizes: _of_regular(node, _in_full(torch.linalg.solve)),
 }
