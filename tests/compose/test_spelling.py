@@ -233,6 +233,7 @@ def test_errors_in_a_file_are_the_users_own_lines(tmp_path: Path) -> None:
         ("taugru(5)", "expected a cell, got '5'"),
         ("taugru(steps=5)", "expected constants of taugru by name .*delay=.*, got steps"),
         ("taugru(delay='x')", "expected constants that suit taugru, got .*'delay': 'x'"),
+        ("mlstm(heads=0)", "suit mlstm, got .*'heads': 0.: heads: expected a whole .* got heads=0"),
         ("lstm:b_f", "settings PARAMETER=RULE behind lstm, got 'b_f'. Write one as in lstm:b_f="),
         ("lstm:b_x=1", "expected settings PARAMETER=RULE.*b_f.*got 'b_x=1'"),
         ("lstm:b_f=abc", "expected a number.*got 'abc'"),

@@ -793,3 +793,21 @@ def test_what_is_said_or_usual_warns_of_nothing(
 def test_no_cell_of_the_registry_surprises(name: str) -> None:
     of = cells.get(name)
     of.with_constants(**of.constants)
+
+
+# ---- options -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [np.zeros((3, 4)), torch.zeros(2), 3, None, {"h": 1}, ("h", 3)])
+@pytest.mark.parametrize("option", ["state", "context", "memory", "inputs"])
+def test_names_of_arguments_are_no_values(option: str, given: object) -> None:
+    said = rf"cell: expected {option} to be the name of an argument or a tuple of names, got "
+    with pytest.raises(TypeError, match=said):
+        inspect.unwrap(cell)(**{option: given})
+
+
+@pytest.mark.parametrize("given", ["R", 3, ["a"]])
+@pytest.mark.parametrize("option", ["sizes", "init", "heads", "default_sizes"])
+def test_options_by_name_are_dicts(option: str, given: object) -> None:
+    with pytest.raises(TypeError, match=rf"cell: expected {option} to be a dict by the names of"):
+        inspect.unwrap(cell)(**{option: given})

@@ -37,6 +37,9 @@ def test_they_are_shown() -> None:
 def test_a_number_of_blocks_that_is_none(count: object) -> None:
     with pytest.raises(CellError, match="heads: expected a whole number >= 1 for 'R'"):
         defined(blocks, heads={"R": count})
+    given = defined(blocks, heads={"R": "heads"})
+    with pytest.raises(CellError, match=f"a constant that is one, got heads={count!r}. Give"):
+        given.with_constants(heads=count)
 
 
 def test_a_block_diagonal_matrix_multiplies_vectors_alone() -> None:

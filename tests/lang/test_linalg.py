@@ -21,6 +21,7 @@ from recurra.lang import (
     inverse,
     matrix_exp,
     mean,
+    outer,
     sigmoid,
     softmax,
     solve,
@@ -146,13 +147,33 @@ def test_what_matrices_of_parameters_are_not() -> None:
     def by_rows(x, h, W, b, U):
         return tanh(W @ x + b) + (W * b) @ x + U @ h
 
+    def outer_product(x, h, W, u, v):
+        return tanh(W @ x + matrix_exp(outer(u, v)) @ h)
+
     assert "expected matrices made of parameters alone" in _fails(of_state)
+    said = "of parameters write u @ v.T, with sizes={'u': ('H', 1), 'v': ('H', 1)}"
+    assert said in _fails(outer_product)
     assert "A vector has its size named: sizes={'d': ...}" in _fails(orthogonal.function)
     assert "expected a square matrix, got W of shape [H, I]" in _fails(not_square)
     assert "say sum(A, dim=1) for the sum of each row" in _fails(largest)
     assert "a number for each column; for each row write (W.T * b).T" in _fails(
         by_rows, sizes={"b": "H"}
     )
+
+
+def test_a_singular_matrix_is_told_in_one_line() -> None:
+    @cell(init={"U": 0.0})
+    def regular(x, h, W, U):
+        return tanh(W @ x + solve(U, h))
+
+    layer = Recurrent(regular, 3, 4)
+    said = r"inverse, of a matrix made of U: expected a matrix that has an inverse, got a singular"
+    for call in (lambda: layer(torch.ones(1, 1, 3)), lambda: layer.stream()(torch.ones(1, 3))):
+        with pytest.raises(RuntimeError, match=said) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(RuntimeError, match=r"solve: expected a matrix that has an inverse"):
+        regular(torch.ones(3), torch.ones(4), torch.ones(4, 3), torch.zeros(4, 4))
 
 
 def test_names_of_torch_and_numpy() -> None:

@@ -10,7 +10,19 @@ from matrix_cells import CELLS, in_heads, written
 from recurra import cell, cells, compose, lang
 from recurra.errors import CellError
 from recurra.ir import Dim, has_own_rows
-from recurra.lang import Cell, concat, expand, flatten, outer, rows, softmax, split, sum, tanh
+from recurra.lang import (
+    Cell,
+    concat,
+    expand,
+    flatten,
+    inverse,
+    outer,
+    rows,
+    softmax,
+    split,
+    sum,
+    tanh,
+)
 from recurra.lang.document import cell_of_document, document_of, same_equations
 from recurra.lang.symbols import language_names
 
@@ -150,10 +162,26 @@ def headless(x, S, W):
     return sum(S), S + outer(sum(S), W @ x, "heads")
 
 
+def shared_left_of_rows(x, S, W):
+    return sum(S), W @ S
+
+
+def both_times_a_vector(x, S, W):
+    return (W @ S) @ x, S
+
+
+def inverse_of_own(x, S):
+    return inverse(S) @ x, S
+
+
 MISTAKES: dict[Callable[..., Any], str] = {
     transposed: r"expected the new state S of shape \[P, Q\], got \[Q, P\] \(S\.T\)",
     shared_left: r"@: expected a vector beside the matrix S, .* got the matrix W\. Multiply a "
     r"vector, once by each: W @ \(S @ v\)",
+    shared_left_of_rows: r"new state S of shape \[P, Q\], got \[Q\] \(W @ S\)\. Left of S, .* W "
+    r"is a vector: write W @ \(S @ v\)",
+    both_times_a_vector: r"expected a matrix, got W @ S of shape \[Q\]\. .* write W @ \(S @ v\)",
+    inverse_of_own: r"expected a matrix, got S of shape \[P, Q\]\. Each sequence has its own: only",
     squared: r"@: expected a vector beside the matrix S, .* S @ \(S @ v\)",
     matrix_out: r"expected a vector as output, got S",
     other_blocks: r"\+: expected equal rows, got \[P, Q\] \(S\) and \[P, .*\] in 2 blocks .*heads=",

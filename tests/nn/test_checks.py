@@ -9,6 +9,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import recurra as rc
+from recurra.backends import load
 from recurra.compose.spelling import resolved
 from recurra.lang import sum, tanh
 from recurra.nn import checks
@@ -111,8 +112,21 @@ def test_hidden_size_that_the_cell_fixes() -> None:
         return tanh(W @ x + U @ h)
 
     rc.Recurrent(fixed, IN, 5)
-    with pytest.raises(ValueError, match=r"expected hidden_size=5, .* its state h, got 6. Pass"):
+    with pytest.raises(
+        ValueError, match=r"expected hidden_size=5, .* its state h the size 5 .*got 6. Pass"
+    ):
         rc.Recurrent(fixed, IN, H)
+
+    @rc.cell(sizes={"h": "P"}, default_sizes={"P": 5})
+    def named(x, h, W, U):
+        return tanh(W @ x + U @ h)
+
+    rc.Recurrent(named, IN, 5)
+    rc.Recurrent(named, IN, 7, sizes={"P": 7})
+    with pytest.raises(ValueError, match=r"expected hidden_size=5, .* size P = 5 .*got 6\. .*'P'"):
+        rc.Recurrent(named, IN, H)
+    with pytest.raises(ValueError, match=r"expected hidden_size=7, .* size P = 7 .*got 6\. "):
+        rc.Recurrent(named, IN, H, sizes={"P": 7})
 
 
 def test_constants_that_the_dtype_cannot_hold() -> None:
@@ -135,9 +149,29 @@ def test_constants_that_the_dtype_cannot_hold() -> None:
 
 def test_memory_and_context_are_tensors() -> None:
     home, wrong = rc.Recurrent("rnn", IN, H).home, np.zeros((5, B, 2))
-    for what in ("memory", "context"):  # without the tests' own hook
+    for what in ("memory", "context", "state"):  # without the tests' own hook
         with pytest.raises(TypeError, match=rf"expected {what} to be a tensor, .*got ndarray. Ma"):
             inspect.unwrap(checks._tensors)(home, what, wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"'normal' or 'low', got ndarray\. .*layer\(x, memory="):
+        inspect.unwrap(load)(rc.cells.gru, memory=wrong)  # type: ignore[arg-type]
+
+
+def test_sizes_that_make_a_vector_right_are_named() -> None:
+    layer = rc.Recurrent(contextual, IN, H, sizes={"C": 2})
+    x = torch.zeros(T, B, IN)
+    with pytest.raises(
+        ValueError, match=r"got \(3, 9\)\. .* For vectors of 9: sizes=\{'C': 9\} of "
+    ):
+        layer(x, context=torch.zeros(B, 9))
+    with pytest.raises(ValueError, match=r"got \(9, 2\)\. .*for a single sequence\.$"):
+        layer(x, context=torch.zeros(9, 2))
+
+    @rc.cell(inputs=("x", "m"))
+    def more(x, h, m, W, U):
+        return tanh(W @ x + h + U @ m)
+
+    with pytest.raises(ValueError, match=r"For vectors of 9: sizes=\{'I_m': 9\} of the layer"):
+        rc.Recurrent(more, IN, H, sizes={"I_m": 2})(x, m=torch.zeros(T, B, 9))
 
 
 @pytest.mark.parametrize("cell", ["additive_attention_gru", "gru_d"])

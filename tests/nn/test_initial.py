@@ -90,6 +90,7 @@ def test_no_rule_in_a_word(word: str) -> None:
     [
         ({"W_f": 1.0}, r"init: expected one of W_xi, .*got 'W_f'"),
         ({"b_f": float("nan")}, r"init of b_f: expected a finite number, got nan"),
+        ({"b_f": 1e39}, r"init of b_f: expected a number within float32, got 1e\+39"),
         ({"b_f": "forget"}, r"init of b_f: expected a number.*'orthogonal'.*got 'forget'"),
         ({"b_f": "orthogonal"}, r"init of b_f: expected a rule for the shape \(8,\)"),
         ({"b_f": Opposite("W_xi")}, r"init of b_f: expected the opposite of a parameter of its sh"),

@@ -180,7 +180,10 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any, Any], Any], str]] = {
         lambda layer, x, m: layer(x, memory=m[:, :1]),
         r"expected memory m of shape \(S, 2, 5\), got \(7, 1, 5\)",
     ),
-    "size": (lambda layer, x, m: layer(x, memory=m[..., :2]), r"got \(7, 2, 2\)"),
+    "size": (
+        lambda layer, x, m: layer(x, memory=m[..., :2]),
+        r"got \(7, 2, 2\)\. .*: sizes=\{'K': 2\} of",
+    ),
     "no positions": (lambda layer, x, m: layer(x, memory=m[:0]), "with one S >= 1 for all"),
     "dtype": (
         lambda layer, x, m: layer(x, memory=m.double()),

@@ -223,6 +223,11 @@ def load(
         raise ValueError(
             f"backend: expected 'auto' or one of {', '.join(_BACKENDS)}, got {backend!r}. {hint}"
         )
+    if not isinstance(memory, str):
+        raise TypeError(
+            f"memory: expected 'normal' or 'low', got {type(memory).__name__}. What a cell attends "
+            f"to is given where its layer is called: layer(x, memory=...)."
+        )
     if memory not in ("normal", "low"):
         raise ValueError(f"memory: expected 'normal' or 'low', got {memory!r}. Use one of them.")
     if backend == "auto":

@@ -6,6 +6,7 @@ ever read from a saved folder, so that loading one runs no code of anybody's.
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -151,7 +152,7 @@ def _with_constants(called: Called) -> Cell:
     try:
         return base.with_constants(**called.options)
     except (CellError, TypeError, ValueError) as error:
-        said = str(error).splitlines()[0]
+        said = re.sub(r"^File .*?, in \w+: ", "", str(error).splitlines()[0])  # a line of ours
         raise ValueError(
             f"cell: expected constants that suit {called.name}, got {dict(called.options)}: {said}"
         ) from None

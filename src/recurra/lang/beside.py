@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, NoReturn
 
-from recurra.ir import blocks_of, shape_text
+from recurra.ir import blocks_of, has_own_rows, shape_text
 from recurra.lang.written import SIGNS
 
 if TYPE_CHECKING:
@@ -29,3 +29,29 @@ def refuse_rows(op: str, rows: "Symbol", other: "Symbol") -> NoReturn:
         f"{SIGNS.get(op, op)}: expected equal rows, got {said[0]} ({rows.text}) and {said[1]} "
         f"({other.text}). {hint}"
     )
+
+
+def hint_left_of_rows(symbol: "Symbol") -> str:
+    """What to write for U @ S, which is a vector, where a matrix was meant."""
+    if symbol.op != "columns_read":
+        return ""
+    vector, matrix = (child.text for child in symbol.inputs)
+    return (
+        f"Left of {matrix}, of which each sequence has its own, {vector} is a vector: write "
+        f"{vector} @ ({matrix} @ v) for both matrices times v, or {matrix} @ {vector}."
+    )
+
+
+def hint_shared(symbol: "Symbol") -> str:
+    """What to write for an outer product, or a state, where a matrix of parameters must be."""
+    trace, shape = symbol.trace, symbol.trace.resolve_shape(symbol.shape or ())
+    if len(shape) != 2 or not has_own_rows(shape):
+        return ""
+    a, b = symbol.inputs if symbol.op == "outer_vectors" else (symbol, symbol)
+    if a.label in trace.parameters and b.label in trace.parameters:
+        sizes = f"{{{a.label!r}: ('H', 1), {b.label!r}: ('H', 1)}}"
+        return (
+            f"An outer product is a matrix of each sequence: of parameters write {a.label} @ "
+            f"{b.label}.T, with sizes={sizes}."
+        )
+    return "Each sequence has its own: only a matrix made of parameters alone can stand here."

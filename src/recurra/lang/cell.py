@@ -15,7 +15,7 @@ from recurra.errors import CellError
 from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, has_rows, verify
 from recurra.lang import libraries as libraries  # what functions of torch and numpy mean
 from recurra.lang import numpy_names as numpy_names
-from recurra.lang.arrays import is_array
+from recurra.lang.arrays import is_array, kind_of
 from recurra.lang.on_tensors import check_shapes, is_plain_call, run, running, solved_sizes
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
@@ -400,17 +400,18 @@ def cell(
             being the output.
     Raises:
         CellError: at the user's own line, when the equations are wrong.
+        TypeError: when an option is not of the form above.
     """
     options = Options(
-        states=_names(state),
-        context=_names(context),
-        inputs=_names(inputs),
-        memory=_names(memory),
-        sizes=dict(sizes or {}),
-        init=dict(init or {}),
+        states=_names("state", state),
+        context=_names("context", context),
+        inputs=_names("inputs", inputs),
+        memory=_names("memory", memory),
+        sizes=_by_name("sizes", sizes),
+        init=_by_name("init", init),
         output=output,
-        heads=dict(heads or {}),
-        default_sizes=dict(default_sizes or {}),
+        heads=_by_name("heads", heads),
+        default_sizes=_by_name("default_sizes", default_sizes),
     )
     if function is None:
         return lambda f: _define(f, options)
@@ -424,8 +425,23 @@ def _define(function: Callable[..., Any], options: Options) -> Cell:
         raise error.with_traceback(None) from None  # our own frames say nothing to the user
 
 
-def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _names(option: str, names: str | tuple[str, ...]) -> tuple[str, ...]:
+    found = (names,) if isinstance(names, str) else names
+    if not isinstance(found, tuple | list) or not all(isinstance(name, str) for name in found):
+        raise TypeError(
+            f"cell: expected {option} to be the name of an argument or a tuple of names, got "
+            f"{kind_of(names)}. Values are given where a layer is called."
+        )
+    return tuple(found)
+
+
+def _by_name(option: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(
+            f"cell: expected {option} to be a dict by the names of arguments, got "
+            f"{kind_of(given)}. Write {option}={{'name': ...}}."
+        )
+    return dict(given or {})
 
 
 def _leaves(graph: Graph, kind: str) -> list[Node]:

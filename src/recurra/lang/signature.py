@@ -221,9 +221,10 @@ class Signature:
         """The number of blocks of a block-diagonal matrix, given as it is or by a constant."""
         number = self.constants.get(given) if isinstance(given, str) else given
         if type(number) is not int or number < 1:
+            got = f"{given}={number!r}" if given in self.constants else repr(given)
             self.fail(
                 f"heads: expected a whole number >= 1 for {name!r}, or the name of a constant that "
-                f"is one, got {given!r}. Give the number of blocks."
+                f"is one, got {got}. Give the number of blocks."
             )
         return number
 

@@ -14,7 +14,7 @@ import torch
 
 from recurra.ir import POSITIONS, Dim, Shape, blocks_of, has_own_rows, shape_text
 from recurra.lang.arrays import constant_of, is_array, kind_of, numbers_of
-from recurra.lang.beside import HINTS_BESIDE, refuse_rows
+from recurra.lang.beside import HINTS_BESIDE, hint_left_of_rows, hint_shared, refuse_rows
 from recurra.lang.instead import INSTEAD
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Where, here
@@ -309,10 +309,12 @@ def as_matrix(symbol: Symbol, hint: str = "") -> tuple[Dim, Dim]:
     """The rows and columns of a symbol that is used as a matrix."""
     shape = decided_shape(symbol, 2)
     if len(shape) != 2 or has_rows(symbol):
-        used = f"; {symbol.text} was used as a vector at {symbol.where}" if symbol.label else ""
+        is_vector = symbol.label and not has_rows(symbol)
+        used = f"; {symbol.text} was used as a vector at {symbol.where}" if is_vector else ""
         right = symbol.inputs[1].label if symbol.op == "matvec" else None
         if right in symbol.trace.parameters:
             hint = f"If {right} is a matrix, name its sizes: sizes={{{right!r}: ('H', 'H')}}."
+        hint = hint_left_of_rows(symbol) or hint_shared(symbol) or hint
         hint = hint or (
             f"The left of @ must be a parameter that is used nowhere as a vector. {_INNER_PRODUCT}"
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from recurra.ir import POSITIONS, Dim, Graph, Node, has_own_rows, inside, intern, leaf, shape_text
 from recurra.lang.arrays import is_array
+from recurra.lang.beside import hint_left_of_rows
 from recurra.lang.masks import KINDS
 from recurra.lang.signature import Options, Signature, code_of
 from recurra.lang.symbols import (
@@ -168,7 +169,11 @@ def _match_state(name: str, new: Symbol, old: Symbol, trace: Trace, where: Where
     got = "a parameter" if new_shape is None else _text(trace, new_shape)
     trace.fail(
         f"expected the new state {name} of shape {_text(trace, old_shape)}, got {got} "
-        f"({new.text}). Return a value of the state's size, or set sizes={{{name!r}: ...}}.",
+        f"({new.text}). "
+        + (
+            hint_left_of_rows(new)
+            or f"Return a value of the state's size, or set sizes={{{name!r}: ...}}."
+        ),
         where,
     )
 

@@ -171,6 +171,11 @@ def _fill(parameter: Tensor, rule: Rule, where: str) -> None:
     if isinstance(rule, int | float):
         if not math.isfinite(rule):
             raise ValueError(f"{where}: expected a finite number, got {rule}. Use another.")
+        if abs(rule) > torch.finfo(parameter.dtype).max:
+            raise ValueError(
+                f"{where}: expected a number within {str(parameter.dtype).removeprefix('torch.')}, "
+                f"got {rule:g}. Use a smaller one."
+            )
         nn.init.constant_(parameter, rule)
         return
     fill = _NAMED[rule] if isinstance(rule, str) else rule

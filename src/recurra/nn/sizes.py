@@ -54,17 +54,28 @@ def numbers_of_sizes(
     return found
 
 
-def check_state_is_hidden(where: str, cell: Cell, hidden_size: int) -> None:
-    """A cell that fixes the size of its first state, and uses H nowhere, is of that size."""
-    leaves = cell.equations.inputs
-    uses_H = any("H" in dim.names for leaf in leaves for dim in leaf.shape)
-    size = cell.state_sizes[0]
-    defaults = {name for dim in cell.default_sizes.values() for name in dim.names}
-    if not uses_H and "H" not in defaults and not size.terms and size.constant != hidden_size:
+def check_state_is_hidden(where: str, cell: Cell, sizes: Mapping[str, int]) -> None:
+    """Of a cell that uses H nowhere, the first state is of the size that is asked for.
+
+    Args:
+        sizes: I and H, and those of the cell's own that the layer was given.
+    """
+    used = {n for leaf in cell.equations.inputs for dim in leaf.shape for n in dim.names}
+    used |= {n for name in used - set(sizes) for n in cell.default_sizes.get(name, Dim()).names}
+    size, hidden_size = cell.state_sizes[0], sizes["H"]
+    known = {**cell.own_sizes(sizes["I"], hidden_size), **sizes}
+    if "H" in used or not set(size.names) <= set(known):
+        return
+    number = size.evaluate(known)
+    if number != hidden_size:
+        said = f"{size} = {number}" if size.names else str(number)
+        own = [name for name in size.names if name != "I"]
+        hint = f"or leave {cell.states[0]} out of sizes= of the cell"
+        hint = f"or change sizes={{{own[0]!r}: ...}}" if own else hint
         raise ValueError(
-            f"{where}: expected hidden_size={size}, the size that the cell gives its state "
-            f"{cell.states[0]}, got {hidden_size}. Pass hidden_size={size}, or leave "
-            f"{cell.states[0]} out of sizes= of the cell."
+            f"{where}: expected hidden_size={number}, because the cell gives its state "
+            f"{cell.states[0]} the size {said} and uses H nowhere, got {hidden_size}. "
+            f"Pass hidden_size={number}, {hint}."
         )
 
 

@@ -87,7 +87,8 @@ class CellStack(nn.Module):
             )
         sizes = sizing.numbers_of_sizes(where, self.sizes, self.input_size, self.hidden_size)
         sizing.check_size_names(where, self.cell, sizes)
-        sizing.check_state_is_hidden(where, self.cell, self.hidden_size)
+        known = {"I": self.input_size, "H": self.hidden_size, **sizes}
+        sizing.check_state_is_hidden(where, self.cell, known)
         self.sizes = {**self.cell.own_sizes(self.input_size, self.hidden_size), **sizes}
         checks.check_init_names(where, self.cell, self.init)
         checks.check_dropout(where, "dropout", self.dropout)
