@@ -40,7 +40,7 @@ def test_a_cell_that_reads_more_than_x_says_so() -> None:
 
 
 def test_a_cell_without_input_says_so() -> None:
-    with pytest.raises(ValueError, match="expected input_size=0 and num_layers=1 for a cell that"):
+    with pytest.raises(ValueError, match=r"expected a cell that reads x .*which reads no input"):
         rc.LanguageModel(7, cell=NO_INPUT, hidden_size=8)
 
 

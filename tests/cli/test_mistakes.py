@@ -105,6 +105,18 @@ def test_an_unknown_cell(recurra: Any, quick: tuple[str, ...], tmp_path: Path) -
     assert_mistake(recurra("cells", "lsmt"), "'lsmt'", "Did you mean lstm")
 
 
+def test_a_cell_that_no_model_can_feed(
+    recurra: Any, quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = train(recurra, quick, tmp_path, "--cell", "gru_d")
+    assert_mistake(outcome, "which reads m, delta too. Choose another by --cell; ")
+    outcome = train(recurra, quick, tmp_path, "--cell", "dynamical_system")
+    assert_mistake(outcome, "which reads no input. Choose another by --cell.")
+    monkeypatch.chdir(tmp_path)
+    outcome = recurra("compare", "adding", "--cells", "gru_d,lstm", "--steps", "2")
+    assert_mistake(outcome, "Choose another by --cells; ")
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -118,6 +118,19 @@ def test_the_first_step_compiles() -> None:
     assert "compiled, a step a call" in stream.explain()
 
 
+@needs_compiler
+def test_what_a_cell_cannot_is_logged_once_for_all_its_streams(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cell = rc.cells.mlstm.with_constants(heads=2)
+    with caplog.at_level(logging.WARNING, "recurra"):
+        for _ in range(2):
+            layer = rc.Recurrent(cell, IN, 4)
+            for _ in range(2):
+                layer.stream()(torch.zeros(1, IN))
+    assert caplog.text.count("is not compiled") == 1
+
+
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_many_layers_sizes_and_the_state_on_the_way(backend: str) -> None:
     layer = rc.LSTM(IN, H, 3, proj_size=2, backend=backend)

@@ -170,7 +170,7 @@ def _regular(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor
     def of_regular(*values: Any) -> Tensor:
         try:
             return function(*_tensors(*values))
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined] - documented
             raise singular(name) from None
 
     return of_regular

@@ -16,7 +16,7 @@ from torch import Tensor, library
 from torch.nn.utils.rnn import PackedSequence
 
 from recurra import backends
-from recurra.errors import TensorError
+from recurra.errors import TensorError, argument
 from recurra.ir import Dim, shape_text
 from recurra.lang import Cell
 
@@ -438,12 +438,20 @@ def check_input_names(
 def check_reads_x_alone(where: str, cell: Cell) -> None:
     """The cell is one for a model, which gives it x and nothing else at each step."""
     more = (*cell.further, *cell.memory)
+    options = [argument("cell="), argument("cells=")]  # the second is that of comparisons
+    option = next((name for name in options if name.startswith("--")), "cell=")
+    if cell.input is None:
+        raise ValueError(
+            f"{where}: expected a cell that reads x at each step, got {cell.name}, which reads no "
+            f"input. Choose another by {option}."
+        )
     if more:
         names = (*cell.further, *(["memory"] if cell.memory else []))
         given = ", ".join(f"{name}=..." for name in names)
         raise ValueError(
             f"{where}: expected a cell that reads x alone at each step, got {cell.name}, which "
-            f"reads {', '.join(more)} too. Use a layer of it: Recurrent(...)(x, {given})."
+            f"reads {', '.join(more)} too. Choose another by {option}; this one is for "
+            f"layers, in Python: Recurrent({cell.name!r}, ...)(x, {given})."
         )
 
 

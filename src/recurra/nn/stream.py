@@ -415,7 +415,9 @@ class Stream:
         """Whether steps can be compiled now; if not, that is logged, unless it was asked for."""
         reason = self.why_not_compiled()
         if reason is not None and not self._is_asked_for():
-            say_once(self.layer, f"{self.layer.where}.stream is not compiled: {reason}")
+            of_cell = reason == cpu.why_not_stepped(self.layer.cell)  # the same for all its layers
+            of = self.layer.cell if of_cell else self.layer
+            say_once(of, f"{self.layer.where}.stream is not compiled: {reason}")
         return reason is None
 
     def _compiled(self, x_dtype: torch.dtype, changed: bool = False) -> bool:

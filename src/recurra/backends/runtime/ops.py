@@ -125,7 +125,7 @@ def _of_regular(node: Node, function: Kernel) -> Kernel:
     def checked(*values: Tensor) -> Tensor:
         try:
             return function(*values)
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined] - documented
             what = f"{node.op}, of a matrix made of {', '.join(names)}" if names else node.op
             raise singular(what) from None
 
