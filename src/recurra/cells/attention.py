@@ -49,7 +49,7 @@ def dot_attention_lstm(x, attended, h, c, m, W, b, W_c):
     what it attended to is read at the next step, beside the input.
 
     Source: Luong, Pham, Manning (2015), "Effective Approaches to Attention-based Neural Machine
-    Translation", EMNLP, arXiv:1508.04025, eq. 5, 7 and 8 (dot), section 3.3. One layer.
+    Translation", EMNLP, arXiv:1508.04025, section 3.1 (dot) and 3.3. One layer.
     """
     h, c = _lstm(concat(x, attended), h, c, W, b)
     alpha = softmax(m @ h)
@@ -61,7 +61,7 @@ def dot_attention_lstm(x, attended, h, c, m, W, b, W_c):
 def general_attention_lstm(x, attended, h, c, m, W_a, W, b, W_c):
     """As `dot_attention_lstm`, with a matrix between position and state.
 
-    Source: Luong, Pham, Manning (2015), arXiv:1508.04025, eq. 5, 7 and 8 (general), section 3.3.
+    Source: Luong, Pham, Manning (2015), arXiv:1508.04025, section 3.1 (general) and 3.3.
     One layer.
     """
     h, c = _lstm(concat(x, attended), h, c, W, b)
@@ -99,7 +99,8 @@ def location_attention_gru(
     """A GRU decoder whose scores also see where it looked the step before, through Q filters.
 
     Source: Chorowski, Bahdanau, Serdyuk, Cho, Bengio (2015), "Attention-Based Models for Speech
-    Recognition", NeurIPS, arXiv:1506.07503, eq. 5, 8 and 9; the filters are Q x width (10 x 201).
+    Recognition", NeurIPS, arXiv:1506.07503, location-awareness; the filters are Q x width (10 x
+    201).
     """
     f = F @ windows(alpha, width)
     score = tanh(W_a @ h + V_a @ m + U_a @ f + b_a) @ v
@@ -121,7 +122,7 @@ def coverage_gru(
     """A GRU decoder whose scores see how much of each position was translated before.
 
     Source: Tu, Lu, Liu, Liu, Li (2016), "Modeling Coverage for Neural Machine Translation", ACL,
-    arXiv:1601.04811, eq. 6 to 9: linguistic coverage, where a position is done after as many words
+    arXiv:1601.04811, linguistic coverage, where a position is done after as many words
     as its fertility says, of at most `most`.
     """
     score = tanh(W_a @ h + U_a @ m + cover * V_a) @ v
@@ -162,7 +163,7 @@ def conditional_gru(
     """Two GRU transitions with attention between them: the first reads x, the second the memory.
 
     Source: Sennrich et al. (2017), "Nematus: a Toolkit for Neural Machine Translation", EACL,
-    arXiv:1703.04357, section 3, equations of the conditional GRU, with biases.
+    arXiv:1703.04357, the conditional GRU, with biases.
     """
     z = sigmoid(W_z @ x + U_z @ h + b_z)
     r = sigmoid(W_r @ x + U_r @ h + b_r)
@@ -203,7 +204,8 @@ def window_lstm(x, h, c, kappa, w, m, u, W, b, W_w, b_w):
 def pointer_lstm(x, h, c, m, W, b, W_1, W_2, v):
     """An LSTM that points: its output is a probability for each position of the memory.
 
-    Source: Vinyals, Fortunato, Jaitly (2015), "Pointer Networks", NeurIPS, arXiv:1506.03134, eq. 3.
+    Source: Vinyals, Fortunato, Jaitly (2015), "Pointer Networks", NeurIPS, arXiv:1506.03134, the
+    pointer network.
     """
     h, c = _lstm(x, h, c, W, b)
     score = tanh(W_1 @ m + W_2 @ h) @ v

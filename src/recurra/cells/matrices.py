@@ -48,7 +48,7 @@ def fast_weights(x, h, A, W, C, gain, bias, decay=0.95, rate=0.5, inner=1):
     """Fast weights: an associative memory of its own past states, looked into at each step.
 
     Source: Ba, Hinton, Mnih, Leibo, Ionescu (2016), "Using Fast Weights to Attend to the Recent
-    Past", NeurIPS, arXiv:1610.06258, eq. (1) and (2), with the layer normalisation of section 3.2.
+    Past", NeurIPS, arXiv:1610.06258, eq. (1) and (2), with its layer normalisation.
     """
     A = decay * A + rate * outer(h, h)
     slow = W @ h + C @ x
@@ -105,9 +105,9 @@ def delta_net(x, S, W_q, W_k, W_v, W, b, heads=4):
     """DeltaNet: what is read under a key is corrected towards the value, by the delta rule.
 
     Source: Schlag, Irie, Schmidhuber (2021), "Linear Transformers Are Secretly Fast Weight
-    Programmers", ICML, arXiv:2102.11174, eq. (21)-(25); keys and queries as in Yang, Wang, Zhang,
+    Programmers", ICML, arXiv:2102.11174, the delta rule; keys and queries as in Yang, Wang, Zhang,
     Shen, Kim (2024), "Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
-    NeurIPS, arXiv:2406.06484, section 3.3.
+    NeurIPS, arXiv:2406.06484.
     Differences: no short convolutions, no normalisation and no product after the read.
     """
     q, k = _unit(silu(W_q @ x), heads), _unit(silu(W_k @ x), heads)
@@ -126,7 +126,7 @@ def gated_delta_net(x, S, W_q, W_k, W_v, W, b, W_a, b_a, a, heads=4):
     """Gated DeltaNet: the delta rule on a memory that also forgets as a whole.
 
     Source: Yang, Kautz, Hatamizadeh (2025), "Gated Delta Networks: Improving Mamba2 with Delta
-    Rule", ICLR, arXiv:2412.06464, eq. (10), its gate alpha as Mamba 2 has it.
+    Rule", ICLR, arXiv:2412.06464, the gated delta rule, its gate alpha as Mamba 2 has it.
     Differences: no short convolutions, no normalisation, gate and product after the read.
     """
     q, k = _unit(silu(W_q @ x), heads), _unit(silu(W_k @ x), heads)
@@ -142,7 +142,8 @@ def retnet(x, S, W_q, W_k, W_v, W_g, W_o, heads=4):
     """Retention in its recurrent form: each head forgets at a rate of its own.
 
     Source: Sun, Dong, Huang, Ma, Xia, Xue, Wang, Wei (2023), "Retentive Network: A Successor to
-    Transformer for Large Language Models", arXiv:2307.08621, eq. (6) and (8).
+    Transformer for Large Language Models", arXiv:2307.08621, the recurrent form, gated
+    and of several scales.
     Differences: no rotation of keys and queries by their position; layer normalisation, without
     gain, as group normalisation.
     """
@@ -163,7 +164,7 @@ def gla(x, S, W_q, W_k, W_v, W_a, U_a, b_a, W_r, b_r, W_o, heads=4, tau=16):
     """Gated linear attention: each feature of the keys forgets by a gate of its own.
 
     Source: Yang, Wang, Shen, Panda, Kim (2024), "Gated Linear Attention Transformers with
-    Hardware-Efficient Training", ICML, arXiv:2312.06635, eq. (3) and section 4.4.
+    Hardware-Efficient Training", ICML, arXiv:2312.06635, the recurrent form of GLA.
     Differences: layer normalisation without gain.
     """
     alpha = exp(log_sigmoid(U_a @ (W_a @ x) + b_a) / tau)
@@ -177,7 +178,7 @@ def hgrn2(x, S, W_f, b_f, W_i, b_i, W_o, b_o, heads=4, bound=0.0):
     """HGRN2: a gated linear recurrence whose state is expanded by an outer product.
 
     Source: Qin, Yang, Sun, Shen, Li, Sun, Zhong (2024), "HGRN2: Gated Linear RNNs with State
-    Expansion", COLM, arXiv:2404.07904, section 3.2: what is kept of a key's feature is f, and
+    Expansion", COLM, arXiv:2404.07904: what is kept of a key's feature is f, and
     1 - f is the key.
     Differences: `bound` below f is a constant, not learned over layers.
     """

@@ -26,8 +26,8 @@ def attend(base: Cell, score: str = "additive", *, state: str | None = None) -> 
     """The cell reads a memory: what its old state attends to stands beside the input.
 
     Source: Bahdanau, Cho, Bengio (2015), arXiv:1409.0473, appendix A.1.2 and A.2.2 (additive:
-    v tanh(W h + U m)); Luong, Pham, Manning (2015), arXiv:1508.04025, eq. 8 (dot: m h; general:
-    (W m) h); Vaswani et al. (2017), arXiv:1706.03762, eq. 1 (scaled_dot: m h / sqrt(H)).
+    v tanh(W h + U m)); Luong, Pham, Manning (2015), arXiv:1508.04025, section 3.1 (dot: m h;
+    general: (W m) h); Vaswani et al. (2017), arXiv:1706.03762, eq. 1 (scaled_dot: m h / sqrt(H)).
 
     Args:
         base: the cell.
