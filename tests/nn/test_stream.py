@@ -119,6 +119,17 @@ def test_the_first_step_compiles() -> None:
 
 
 @needs_compiler
+@pytest.mark.medium
+def test_a_context_and_a_decoder() -> None:
+    layer, decoder = rc.Recurrent(contextual, IN, H, 2, sizes={"C": 2}), nn.Linear(H, 5)
+    x, v = torch.randn(T, B, IN), torch.randn(B, 2)
+    stream = Stream(layer, B, context=v, decoder=decoder)
+    logits = torch.stack([stream(x[t]) for t in range(T)])
+    torch.testing.assert_close(logits, decoder(layer(x, context=v)[0]))
+    assert "compiled, a step a call" in stream.explain()
+
+
+@needs_compiler
 def test_what_a_cell_cannot_is_logged_once_for_all_its_streams(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

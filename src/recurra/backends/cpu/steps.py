@@ -269,7 +269,7 @@ class _Made:
         self.vocabulary = rows
         self._step = self._chosen_step(rows)
         self._programs: dict[Graph, Program] = {}
-        self._context = tuple(context)
+        self._context = tuple(context) if layer.cell.context else ()  # the decoder reads none
         self._values = self._known_values()
         self._tables = self._lookup_tables()
         table = bool(self._step.rows.outputs)
