@@ -318,13 +318,13 @@ def test_threads_share_what_is_worth_it(
     hidden: int, steps: int, batch: int, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    launch = loops.Prepared.launch
+    launch = loops.Invocation.launch
 
-    def noted(prepared: loops.Prepared) -> None:
-        seen.append(prepared.call.threads)
-        launch(prepared)
+    def noted(invocation: loops.Invocation) -> None:
+        seen.append(invocation.call.threads)
+        launch(invocation)
 
-    monkeypatch.setattr(loops.Prepared, "launch", noted)
+    monkeypatch.setattr(loops.Invocation, "launch", noted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     with torch.no_grad():
         rc.LSTM(hidden, hidden)(torch.randn(steps, batch, hidden))
@@ -333,19 +333,18 @@ def test_threads_share_what_is_worth_it(
 
 @needs_compiler
 def test_lengths_that_keep_changing_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "_MOST_LAYOUTS", 3)
-    layouts: list[int] = []
-    found = loops.CompiledLoop._layout
+    monkeypatch.setattr(loops, "_MOST_FORMS", 3)
+    forms: list[int] = []
+    made = loops.CompiledLoop._new_form
 
     def noted(loop: loops.CompiledLoop, *call: object) -> object:
-        layout = found(loop, *call)  # type: ignore[arg-type]
-        layouts.append(len(loop._layouts))
-        return layout
+        forms.append(len(loop._forms))
+        return made(loop, *call)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loops.CompiledLoop, "_layout", noted)
-    layer = rc.GRU(3, 4)
+    monkeypatch.setattr(loops.CompiledLoop, "_new_form", noted)
+    layer = rc.GRU(5, 7)
     with torch.no_grad():
         for steps in range(4, 14):
-            layer(torch.randn(steps, 2, 3))
-    assert len(layouts) == 10
-    assert max(layouts) == 3
+            layer(torch.randn(steps, 2, 5))
+    assert len(forms) == 10
+    assert max(forms) == 2  # before it is put in

@@ -33,6 +33,9 @@ class CellStack(nn.Module):
     `Recurrent` is this with a forward that accepts every form in which sequences come.
     """
 
+    _own_shapes: tuple[tuple[int, ...], ...] | None = None
+    _first_home: Home | None = None
+
     def __init__(
         self,
         cell: Cell | str,
@@ -68,8 +71,11 @@ class CellStack(nn.Module):
         self.dropout = float(dropout)
         self.layer_sizes = tuple(self._each_layer_sizes())
         self._check_state_sizes()
+        if POSITIONS not in self.cell.state_sizes:
+            self._own_shapes = self.own_shapes()  # once, not at every call
         self._make_parameters(dtype, device)
         self.reset_parameters()
+        self._first_home = self.home
         self._equations = backends.fingerprint([self.cell.equations])
         # A wrong name, or a backend that cannot run here, shall be known before training.
         backends.load(self.cell, backend, self.home.device, memory=memory)
@@ -259,6 +265,9 @@ class CellStack(nn.Module):
             parameter = next(self.parameters(), None)
         if parameter is None:
             parameter = getattr(self, name)
+        made = self._first_home  # small calls do without another one
+        if made is not None and made.dtype is parameter.dtype and made.device == parameter.device:
+            return made
         return Home(where=self.where, dtype=parameter.dtype, device=parameter.device)
 
     def has_computed_parameters(self) -> bool:
@@ -271,9 +280,12 @@ class CellStack(nn.Module):
 
     def parameters_of(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
         """The parameters of one layer and direction (1 is reverse), by the cell's names."""
-        return {
-            name: getattr(self, _full_name(name, layer, direction)) for name in self.cell.parameters
-        }
+        own, found = self._parameters, {}
+        for name in self.cell.parameters:
+            full = _full_name(name, layer, direction)
+            parameter = own.get(full)  # without torch's own way there, which takes a microsecond
+            found[name] = getattr(self, full) if parameter is None else parameter
+        return found
 
     def arrays(self) -> dict[str, Tensor]:
         """The cell's constant arrays, which are buffers of the layer, by the cell's names."""
@@ -309,6 +321,8 @@ class CellStack(nn.Module):
     def own_shapes(self, positions: int = 0) -> tuple[tuple[int, ...], ...]:
         """The shape of each of the cell's states in one sequence, [S], or [P, Q] of a matrix, where
         a memory has so many positions."""
+        if self._own_shapes is not None:
+            return self._own_shapes
         sizes = {**self.layer_sizes[0], **dict.fromkeys(POSITIONS.names, positions)}
         return tuple(
             tuple(size.evaluate(sizes) for size in shape) for shape in self.cell.state_shapes
@@ -399,7 +413,10 @@ class CellStack(nn.Module):
             memory = tuple(tensor.to(home.dtype) for tensor in memory)
             embedding = None if embedding is None else embedding.to(home.dtype)
         cell = self.cell if random else self.cell.evaluation
-        whole = self._in_one_call(cell, x, states, embedding)
+        backend = None  # where Python is traced, operators run
+        if not torch.compiler.is_compiling():
+            backend = backends.load(cell, self.backend, x.device, memory=self.memory)
+        whole = self._in_one_call(backend, x, states, embedding)
         if whole is not None:
             return whole.run_layers(
                 x,
@@ -411,7 +428,8 @@ class CellStack(nn.Module):
                 reverse=self.reverse,
                 dropout=dropout if self.num_layers > 1 else 0.0,
             )
-        run, positions = self._runner(cell, x.device), memory[0].shape[1] if memory else 0
+        run = self._traced_run(cell) if backend is None else backend.run
+        positions = memory[0].shape[1] if memory else 0
         if memory:
             run = partial(
                 backends.within_memory(cell, run), memory=memory, memory_lengths=memory_lengths
@@ -446,8 +464,7 @@ class CellStack(nn.Module):
                 x = x if order is None else order.restored(x, 1)
                 x = self._dropped(x, dropout, lengths)
                 x = x if order is None else order.arranged(x, 1)
-        # stacked even where there is one: a view of a result could not be detached in place
-        ends = tuple(torch.stack(each) for each in zip(*finals, strict=True))
+        ends = tuple(map(_stacked, zip(*finals, strict=True)))
         if order is None:
             return x, ends
         return order.restored(x, 1), tuple(order.restored(end, 1) for end in ends)
@@ -520,24 +537,21 @@ class CellStack(nn.Module):
                 yield drawn
 
     def _in_one_call(
-        self, cell: Cell, x: Tensor, states: tuple[Tensor, ...], embedding: Tensor | None
+        self,
+        backend: backends.Backend | None,
+        x: Tensor,
+        states: tuple[Tensor, ...],
+        embedding: Tensor | None,
     ) -> backends.NativeBackend | None:
         """What runs all layers and directions at once, where something does."""
-        if torch.compiler.is_compiling():
-            return None
-        backend = backends.load(cell, self.backend, x.device, memory=self.memory)
         if isinstance(backend, backends.AutoBackend):
             return backend.in_one_call(x, states, partial(self.parameters_of, 0), embedding)
         return backend if isinstance(backend, backends.NativeBackend) else None
 
-    def _runner(
-        self, cell: Cell, device: torch.device
-    ) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
-        """What runs one layer and direction: the backend, or an operator where Python is traced."""
-        if torch.compiler.is_compiling():
-            keys = self._traced_keys(self.backend, self._equations, cell is self.cell)
-            return partial(backends.traced_run, keys)
-        return backends.load(cell, self.backend, device, memory=self.memory).run
+    def _traced_run(self, cell: Cell) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+        """What runs one layer and direction where Python is traced: an operator."""
+        keys = self._traced_keys(self.backend, self._equations, cell is self.cell)
+        return partial(backends.traced_run, keys)
 
     @backends.constant_result
     def _traced_keys(self, backend: str, equations: str, in_training: bool) -> str:
@@ -548,6 +562,13 @@ class CellStack(nn.Module):
 
 _NO_PARAMETERS = "_like"
 _COMPILED = (torch.float32, torch.bfloat16)  # dtypes of compiled loops
+
+
+def _stacked(ends: tuple[Tensor, ...]) -> Tensor:
+    """[L*D, B, S] of one state; no view of a result, which could not be detached in place."""
+    if len(ends) == 1 and not ends[0].requires_grad:
+        return ends[0].unsqueeze_(0)
+    return torch.stack(ends)
 
 
 def one_or_all(states: tuple[Tensor, ...]) -> State:

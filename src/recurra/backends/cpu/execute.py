@@ -5,13 +5,13 @@ sums that are the parameters' gradients after them, so that what is between stay
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recurra.backends.cpu.invocation import Wanted
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.backends.cpu.schedule import Bulk, bulk, resolve
 from recurra.backends.runtime.attempts import Attempts
@@ -79,6 +79,24 @@ class _Asked:
     arrays: frozenset[Node]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What calls of one kind have in common.
+
+    Attributes:
+        wanted: what the loop is to give.
+        tables: which of the values are rows of a vocabulary.
+        history: see `Parts.history`.
+        asked: what follows the steps of a reverse loop.
+    """
+
+    loop: CompiledLoop
+    wanted: Wanted
+    tables: frozenset[Node]
+    history: Mapping[Node, Node] = field(default_factory=dict)
+    asked: _Asked | None = None
+
+
 class CpuLoops:
     """Both loops of a plan as compiled code; see `Loops`.
 
@@ -119,7 +137,9 @@ class CpuLoops:
         self._tails = {table: self._tail(table) for table in (False, True)}
         self._reverse_body = self._with_operands_of_tails()
         self._compiled: dict[tuple[Graph, _Nodes, _Nodes, int], CompiledLoop] = {}
-        self._asked_before: dict[tuple[bool, frozenset[Node]], _Asked] = {}
+        self._sequence = plan.sequence.graph.keys
+        self._forward_runs: dict[tuple[object, ...], _Run] = {}
+        self._reverse_runs: dict[tuple[object, ...], _Run] = {}
         fixed = parts.early_fixed.nodes()
         self._only_transposes = all(node.op == "transpose" for node in fixed)
 
@@ -138,33 +158,51 @@ class CpuLoops:
 
     def forward(self, values: Values, call: Call, keep: bool) -> LoopResult:
         """See `Loops.forward`."""
+        key = (keep, call.positions, self._given(values))
+        run = self._forward_runs.get(key)
+        if run is None:
+            run = self._forward_runs[key] = self._new_forward(values, call, keep)
+        return run.loop.run(
+            values,
+            [values[state] for state in self._plan.states],
+            call.order,
+            wanted=run.wanted,
+            history=run.history,
+            active=call.active,
+            ids=call.ids if run.tables else None,
+            tables=run.tables,
+        )
+
+    def _new_forward(self, values: Values, call: Call, keep: bool) -> "_Run":
         states, body = self._plan.states, self._parts.bodies[keep]
         # what has no value yet is computed in the loop; a table has rows and no time
         heads = [item for node, item in self.heads.items() if node not in values]
         loop = self._compiled_loop(body, states, call, skip=False, before=heads)
-        wanted = body.output_nodes[len(states) :]
+        arrays = body.output_nodes[len(states) :]
         if keep:
-            wanted = (*wanted, *(item.node for item in heads if item.node in self._keeps))
-        return loop.run(
-            values,
-            [values[state] for state in states],
-            call.order,
-            history=self._parts.history(keep),
-            active=call.active,
-            arrays=wanted,
-            **self._lookup(values, call),
+            arrays = (*arrays, *(item.node for item in heads if item.node in self._keeps))
+        history = self._parts.history(keep)
+        return _Run(
+            loop=loop,
+            wanted=Wanted(
+                carried=[i for i, node in enumerate(states) if node in history],
+                arrays=frozenset(arrays),
+            ),
+            tables=self._tables(values),
+            history=history,
         )
 
-    def _lookup(self, values: Values, call: Call) -> dict[str, Any]:
-        """Arguments of a loop's run: which values are tables, without time, and of what ids."""
-        sequence = self._plan.sequence.graph.keys
-        tables = {node for node in sequence if node in values and values[node].dim() == 2}
-        return {"ids": call.ids if tables else None, "tables": tables}
+    def _given(self, values: Values) -> tuple[int, ...]:
+        """How the values of the sequence section came: 0 for one that the loop computes."""
+        return tuple([values[n].dim() if n in values else 0 for n in self._sequence])
+
+    def _tables(self, values: Values) -> frozenset[Node]:
+        """Which values are tables, without time."""
+        return frozenset(n for n in self._sequence if n in values and values[n].dim() == 2)
 
     def _gathered(self, values: Values, call: Call, nodes: Sequence[Node]) -> Values:
         """The values with those of `nodes` that are tables looked up for every step."""
-        tables = self._lookup(values, call)["tables"].intersection(nodes)
-        ids = call.ids
+        tables, ids = self._tables(values).intersection(nodes), call.ids
         if ids is None:  # without token ids there are no tables
             return values
         return {**values, **{node: F.embedding(ids, values[node]) for node in tables}}
@@ -231,41 +269,58 @@ class CpuLoops:
         with_table: bool,
     ) -> tuple[Values, tuple[Section, ...]]:
         """See `Loops.reverse`."""
-        plan, tail = self._plan, self._tails[with_table]
+        plan = self._plan
         if not self._only_transposes:
             values.update(self._programs.run(self._parts.early_fixed, values))
+        key = (with_table, needed, call.positions, self._given(values))
+        run = self._reverse_runs.get(key)
+        if run is None:
+            run = self._reverse_runs[key] = self._new_reverse(values, call, needed, with_table)
+        asked = run.asked
+        assert asked is not None, "it is a reverse run"
+        looped = run.loop.run(
+            values,
+            d_finals,
+            call.order[::-1],
+            wanted=run.wanted,
+            history={},
+            active=call.active,
+            ids=call.ids if run.tables else None,
+            tables=run.tables,
+        )
+        values.update(looped.records)
+        if asked.by_torch.outputs:
+            inputs = self._gathered(values, call, asked.by_torch.inputs)
+            given = _with_values_past_ends(inputs, asked, call)
+            values.update(self._programs.run(asked.by_torch, given))
+        found: Values = {}
+        for of, node in asked.outputs:
+            accumulate(found, {of: values[node]})
+        found.update(zip(plan.states, looped.carried, strict=True))
+        left = () if self._tails[with_table].chained else (plan.sequence,)
+        return found, (*left, plan.context, plan.once)
+
+    def _new_reverse(
+        self, values: Values, call: Call, needed: frozenset[Node], with_table: bool
+    ) -> "_Run":
+        tail, body = self._tails[with_table], self._reverse_body
         asked = self._asked(tail, needed)
-        body = self._reverse_body
         read = {*body.inputs, *asked.by_torch.inputs}
         heads = [item for n, item in self.heads.items() if n in read and n not in values]
         loop = self._compiled_loop(
             body,
-            plan.step.seeds[1:],
+            self._plan.step.seeds[1:],
             call,
             skip=True,
             before=(*heads, *self._reverse_heads),
             after=(*tail.after, *tail.rows),
         )
-        looped = loop.run(
-            values,
-            d_finals,
-            call.order[::-1],
-            history={},
-            active=call.active,
-            arrays=asked.arrays,
-            sums=asked.sums,
-            **self._lookup(values, call),
+        return _Run(
+            loop=loop,
+            wanted=Wanted(arrays=asked.arrays, sums=asked.sums),
+            tables=self._tables(values),
+            asked=asked,
         )
-        values.update(looped.records)
-        inputs = self._gathered(values, call, asked.by_torch.inputs)
-        given = _with_values_past_ends(inputs, asked, call)
-        values.update(self._programs.run(asked.by_torch, given))
-        found: Values = {}
-        for of, node in asked.outputs:
-            accumulate(found, {of: values[node]})
-        found.update(zip(plan.states, looped.carried, strict=True))
-        left = () if tail.chained else (plan.sequence,)
-        return found, (*left, plan.context, plan.once)
 
     def _with_operands_of_tails(self) -> Graph:
         """The reverse loop's body, recording also what is summed after its steps."""
@@ -283,26 +338,23 @@ class CpuLoops:
 
     def _asked(self, tail: _Tail, needed: frozenset[Node]) -> _Asked:
         """What of a tail the needed cotangents take."""
-        key = (tail.chained, needed)
-        if key not in self._asked_before:
-            outputs = [(of, node) for of, node in tail.outputs if of in needed]
-            in_loop = frozenset(node for _, node in outputs if node in tail.in_loop)
-            rest = dict.fromkeys(node for _, node in outputs if node not in in_loop)
-            body = self._reverse_body
-            known = {*body.inputs, *body.output_nodes, *self._reads, *self._plan.inputs}
-            known = {node for node in known if not _is_made_anywhere(node)}
-            known.add(self._plan.step.seeds[0])
-            sums = {item.node for item in tail.rows}
-            by_torch = section(rest, known=known | sums)
-            self._asked_before[key] = _Asked(
-                outputs=tuple(outputs),
-                in_loop=in_loop,
-                sums=in_loop | sums.intersection(by_torch.inputs),
-                by_torch=by_torch,
-                primal=tuple(n for n in by_torch.inputs if not _is_cotangent(n)),
-                arrays=in_loop.union(by_torch.inputs),
-            )
-        return self._asked_before[key]
+        outputs = [(of, node) for of, node in tail.outputs if of in needed]
+        in_loop = frozenset(node for _, node in outputs if node in tail.in_loop)
+        rest = dict.fromkeys(node for _, node in outputs if node not in in_loop)
+        body = self._reverse_body
+        known = {*body.inputs, *body.output_nodes, *self._reads, *self._plan.inputs}
+        known = {node for node in known if not _is_made_anywhere(node)}
+        known.add(self._plan.step.seeds[0])
+        sums = {item.node for item in tail.rows}
+        by_torch = section(rest, known=known | sums)
+        return _Asked(
+            outputs=tuple(outputs),
+            in_loop=in_loop,
+            sums=in_loop | sums.intersection(by_torch.inputs),
+            by_torch=by_torch,
+            primal=tuple(n for n in by_torch.inputs if not _is_cotangent(n)),
+            arrays=in_loop.union(by_torch.inputs),
+        )
 
 
 def _as_bulk(node: Node, given: Collection[Node]) -> Bulk:

@@ -7,7 +7,8 @@ when a library is loaded.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import attrgetter, ge
 
 import torch
 from torch import Tensor
@@ -52,6 +53,38 @@ def bound(tensor: Tensor, what: object, dtype: torch.dtype = torch.float32) -> t
     return tensor, at
 
 
+def addresses(tensors: Sequence[Tensor], spans: Sequence[int]) -> list[int] | None:
+    """Where some tensors of float32 lie, as `bound` finds them one by one; for every call.
+
+    Args:
+        spans: bytes from the first number of each to its last.
+
+    Returns:
+        None where `bound` has more to do, or to say, of one of them.
+    """
+    try:
+        if (
+            len(spans) != len(tensors)
+            or [*map(_dtype, tensors)].count(torch.float32) != len(tensors)
+            or not all(map(_is_cpu, tensors))
+            or any(map(Tensor.is_neg, tensors))
+            or any(map(Tensor.storage_offset, tensors))
+        ):
+            return None
+        held = map(torch.UntypedStorage.nbytes, map(Tensor.untyped_storage, tensors))
+        return [*map(Tensor.data_ptr, tensors)] if all(map(ge, held, spans)) else None
+    except (RuntimeError, NotImplementedError):  # of a wrapper of other tensors, or not strided
+        return None
+
+
+def span_of(tensor: Tensor) -> int:
+    """Bytes from the first number of a tensor to its last."""
+    if not tensor.numel():
+        return 0
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return tensor.itemsize * (1 + sum((count - 1) * stride for count, stride in steps))
+
+
 def address_of_step(tensor: Tensor) -> int:
     """The address of a contiguous tensor on the CPU, whose dtype and shape are known.
 
@@ -62,6 +95,9 @@ def address_of_step(tensor: Tensor) -> int:
     extent = tensor.nbytes + offset * tensor.itemsize if offset else tensor.nbytes
     held = tensor.untyped_storage().nbytes() >= extent and not tensor.is_neg()
     return tensor.data_ptr() if held else 0
+
+
+_dtype, _is_cpu = attrgetter("dtype"), attrgetter("is_cpu")
 
 
 def _address(tensor: Tensor, dtype: torch.dtype) -> int:
@@ -78,10 +114,17 @@ def _address(tensor: Tensor, dtype: torch.dtype) -> int:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """A copy with numbers in memory: torch negates lazily, and has zeros that take no memory."""
+    """A copy with numbers in memory, where it has the same strides: torch negates lazily, and has
+    zeros that take no memory."""
+    extent = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
     if tensor._is_zerotensor():
-        return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
-    return tensor.resolve_neg()
+        numbers = torch.zeros(extent, dtype=tensor.dtype, device=tensor.device)
+    elif tensor.is_neg():
+        as_they_lie = torch._neg_view(tensor)  # pyright: ignore[reportPrivateImportUsage]
+        numbers = as_they_lie.as_strided((extent,), (1,)).neg()
+    else:
+        return tensor
+    return numbers.as_strided(tensor.shape, tensor.stride())
 
 
 class _Fact(ctypes.Structure):

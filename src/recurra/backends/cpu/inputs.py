@@ -1,75 +1,77 @@
-"""What a compiled loop reads: tensors as the struct `Array`, where they lie or made to fit."""
+"""What a compiled loop reads: how tensors of one shape and strides become the struct `Array`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import torch
 from torch import Tensor
 
-from recurra.backends.cpu import gate
 from recurra.errors import BackendError
 from recurra.ir import Node
 
+Fit = Callable[[Tensor], Tensor]
+_Numbers = tuple[int, int, int, int]  # of an `Array`, what follows its address
+
 
 def array_of(
-    node: Node,
-    value: Tensor,
-    steps: int,
-    batch: int,
-    alive: list[object],
-    *,
-    stepped: bool,
-    flat: bool,
-    table: bool = False,
-) -> tuple[int, int, int, int, int]:
-    """An input as the struct `Array`.
+    value: Tensor, steps: int, batch: int, *, stepped: bool, flat: bool, table: bool = False
+) -> tuple[tuple[Fit, ...], _Numbers]:
+    """How an input becomes the struct `Array`: what it goes through first, and its numbers.
 
     Args:
-        alive: gets what the struct points to.
+        value: one like it.
         stepped: the value has time in front, where it has three dimensions.
         flat: it is wanted as one block, a row for each step and sequence.
         table: it is rows of a table, [V, size].
     """
     if table:
-        value, place = gate.bound(value.contiguous(), node)
-        alive.append(value)
-        return place, 0, value.shape[1], 0, 1
+        return contiguous(value), (0, value.shape[1], 0, 1)
     if value.dim() == 3 and value.is_contiguous() and value.shape[:2] == (steps, batch):
-        value, place = gate.bound(value, node)
-        alive.append(value)
         row = value.shape[2]
-        return place, batch * row, row, 0, 0
+        return (), (batch * row, row, 0, 0)
     if flat:
-        value = value.expand(steps, batch, value.shape[-1]).contiguous()
-    elif value.shape[-1] > 1 and value.stride(-1) != 1:
-        value = value.contiguous()
-    value, place = gate.bound(value, node)
-    alive.append(value)
+        row = value.shape[-1]
+        return whole(value, (steps, batch, row)), (batch * row, row, 0, 0)
+    fits: tuple[Fit, ...] = ()
+    if value.shape[-1] > 1 and value.stride(-1) != 1:
+        value, fits = value.contiguous(), (Tensor.contiguous,)
     strides = [0 if n == 1 else s for n, s in zip(value.shape, value.stride(), strict=True)]
     step = strides[0] if stepped and value.dim() == 3 else 0
-    row = strides[-2] if value.dim() >= 2 else 0
-    if flat:  # whatever a dimension of size 1 says
-        row = value.shape[-1]
-        step = batch * row
-    return place, step, row, 0, 0
+    return fits, (step, strides[-2] if value.dim() >= 2 else 0, 0, 0)
 
 
 def array_of_rows(
-    node: Node, value: Tensor, steps: int, batch: int, alive: list[object], *, flat: bool
-) -> tuple[int, int, int, int, int]:
-    """An input that has rows, as the struct `Array`, whose rows those of a sequence are; see
-    `array_of`."""
+    value: Tensor, steps: int, batch: int, *, flat: bool
+) -> tuple[tuple[Fit, ...], _Numbers]:
+    """The same of an input that has rows, as an `Array` whose rows those of a sequence are."""
     lead = (steps, batch) if flat or value.dim() == 4 else (batch,)
-    value = value.expand(*lead, *value.shape[-2:]).contiguous()
-    value, place = gate.bound(value, node)
-    alive.append(value)
-    step = math.prod(value.shape[1:]) if len(lead) == 2 else 0
-    return place, step, value.shape[-1], 0, 0
+    shape = (*lead, *value.shape[-2:])
+    step = math.prod(shape[1:]) if len(lead) == 2 else 0
+    return whole(value, shape), (step, shape[-1], 0, 0)
 
 
-def over_all_rows(node: Node, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A value over positions, one for each of them where it was the same for all."""
+def expanded(value: Tensor, shape: tuple[int, ...]) -> tuple[Fit, ...]:
+    """What makes such a value one of `shape`: nothing where it has it."""
+    return () if value.shape == shape else (partial(torch.broadcast_to, size=shape),)
+
+
+def contiguous(value: Tensor) -> tuple[Fit, ...]:
+    """What makes such a value lie in one block: nothing where it does."""
+    return () if value.is_contiguous() else (Tensor.contiguous,)
+
+
+def whole(value: Tensor, shape: tuple[int, ...]) -> tuple[Fit, ...]:
+    """What makes such a value one of `shape`, in one block."""
+    fits = expanded(value, shape)
+    return (*fits, Tensor.contiguous) if fits else contiguous(value)
+
+
+def over_all_rows(value: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a value over positions that has one for each of them, where it may be the same
+    for all."""
     at = value.dim() - len(shape)
-    return value.expand(*value.shape[:at], shape[0], *value.shape[at + 1 :])
+    return (*value.shape[:at], shape[0], *value.shape[at + 1 :])
 
 
 def check_fits(node: Node, value: Tensor, shape: tuple[int, ...]) -> None:

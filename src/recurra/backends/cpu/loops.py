@@ -1,11 +1,10 @@
 """A compiled time loop: memory for what it writes, and the call."""
 
 import ctypes
-import itertools
 import math
 import time
 from array import array
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,21 +23,22 @@ from recurra.backends.cpu.abi import (
     PARTS,
     POINTER,
     TILE,
-    Array,
-    Call,
-    Carried,
-    Matrix,
 )
 from recurra.backends.cpu.compiler import load_library
 from recurra.backends.cpu.inputs import (
+    Fit,
     array_of,
     array_of_rows,
     check_fits,
+    contiguous,
+    expanded,
     misfit,
     over_all_rows,
 )
+from recurra.backends.cpu.invocation import FIELDS, Form, Hand, Invocation, Made, Read, Wanted
 from recurra.backends.cpu.printer import print_loop
 from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule, size_names
+from recurra.backends.cpu.workspace import WORKSPACE, Workspace
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.runtime.call import LoopResult
 from recurra.errors import BackendError
@@ -52,55 +52,11 @@ _CHUNK_ROWS, _CHUNK_ROWS_OF_LARGE = 256, 1024
 # Of multiplications: from which threads share a step, meeting in it, or the steps of a chunk; and
 # how many an elementwise result counts for.
 _SHARED_STEP, _SHARED_CHUNK, _ELEMENTWISE = 1 << 15, 1 << 18, 8
-_MOST_LAYOUTS = 1024  # of shapes of calls; what is forgotten is found again
+_MOST_FORMS = 1024  # of calls; what is forgotten is found again
 _NUMBER_BYTES = 4
 _MOST_ROWS = 2**62
 _WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
 _TABLES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-
-
-abi.written_in_order(Array, "data", "step", "row", "local", "gathered")
-abi.written_in_order(Matrix, "data", "row_stride", "column_stride", "packed")
-abi.written_in_order(Carried, "data", "whole")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a run is to give besides the last carried values.
-
-    Attributes:
-        carried: which carried values of all steps, by position.
-        arrays: what is recorded or computed at every step.
-        sums: what is summed over all steps.
-    """
-
-    carried: Collection[int] = ()
-    arrays: Collection[Node] = ()
-    sums: Collection[Node] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A call to a compiled loop with all its memory.
-
-    Attributes:
-        carried: [T + 1, B, size] or [2, B, size] each, of a matrix [.., B, P, Q]; see the struct
-            `Carried` of runtime.hpp.
-        arrays: [T, B, size] each, what was wanted of them.
-        sums: by node, each in its own shape.
-        alive: what the call points to.
-    """
-
-    function: Callable[..., None]
-    call: Call
-    carried: list[Tensor]
-    arrays: dict[Node, Tensor]
-    sums: dict[Node, Tensor]
-    alive: tuple[object, ...]
-
-    def launch(self) -> None:
-        """Run all steps."""
-        self.function(ctypes.byref(self.call))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +67,7 @@ class _Layout:
         arrays: for each array that the loop computes, or that it is wanted (and so has memory of
             its own) or that nobody wants it.
         packed: for each matrix, or that nobody wants what is computed with it.
+        carried: for each carried value two of them, or that it is wanted.
         space_size: numbers that threads have for packing, in all.
         size: numbers of the whole.
     """
@@ -119,6 +76,7 @@ class _Layout:
     by_panel: bool
     arrays: tuple[int, ...]
     packed: tuple[int, ...]
+    carried: tuple[int, ...]
     scratch: int
     space: int
     space_size: int
@@ -143,6 +101,7 @@ class CompiledLoop:
         spent: by thread and part (`PARTS`), ticks of all runs so far, where they are counted.
         launched_s: seconds of all runs so far, likewise.
         skip: as it was given.
+        everything: to want all that a run without sums can give.
     """
 
     def __init__(
@@ -177,7 +136,7 @@ class CompiledLoop:
         self._first_outside.restype = LONG
         self._first_outside.argtypes = (POINTER, LONG, LONG)
         self._function.restype = None
-        self._function.argtypes = (ctypes.POINTER(Call),)
+        self._function.argtypes = (POINTER,)
         # what follows from the sizes is worked out here, not at every call
         plan = self.plan
         self._made = plan.arrays[len(plan.inputs) :]
@@ -223,7 +182,8 @@ class CompiledLoop:
         unit = 0 if plan.unit is None else plan.unit.evaluate(sizes)
         self._parts = max(self._widest // unit if unit else 0, 1)  # of columns that a thread packs
         self._bulk = bool(before or after)
-        self._layouts: dict[tuple[object, ...], _Layout] = {}
+        self._forms: dict[tuple[object, ...], Form] = {}
+        self.everything = Wanted(carried=range(len(plan.carried)), arrays=plan.arrays)
 
     def run(
         self,
@@ -231,12 +191,11 @@ class CompiledLoop:
         first: Sequence[Tensor],
         order: range,
         *,
+        wanted: Wanted,
         history: Mapping[Node, Node],
         active: Tensor | None,
-        arrays: Collection[Node] = (),
-        sums: Collection[Node] = (),
         ids: Tensor | None = None,
-        tables: Collection[Node] = (),
+        tables: frozenset[Node] = frozenset(),
     ) -> LoopResult:
         """Run all steps.
 
@@ -244,42 +203,41 @@ class CompiledLoop:
             values: by node, what the body and what comes before it read; read where they lie.
             first: the carried values before the first step, [B, size] each.
             order: the steps in the order in which they run.
-            history: carried nodes to give at every step, each with the node of its next value,
-                given with it.
+            wanted: what to give; calls that want the same pass the same one.
+            history: the carried nodes that are wanted, each with the node of its next value, given
+                with it.
             active: [T, B, 1] bool, False past a sequence's end; None when all steps are taken.
-            arrays: what else to give at every step.
-            sums: which sums to give, with the records.
             ids: [T, B], the token ids that choose rows of `tables`.
             tables: the inputs whose values are [V, size].
         """
-        plan, steps = self.plan, len(order)
-        wanted = Wanted(
-            carried=[i for i, node in enumerate(plan.carried) if node in history],
-            arrays=arrays,
-            sums=sums,
-        )
         lengths = live = None
         if active is not None:
             lengths = active.sum(0).reshape(-1)
             if bool((lengths[1:] <= lengths[:-1]).all()):
                 live = active.sum(1).reshape(-1)
-        prepared = self.prepare(
-            values, first, order, wanted=wanted, lengths=lengths, live=live, ids=ids, tables=tables
+        invocation = self.prepare(
+            values,
+            first,
+            order,
+            wanted=wanted,
+            lengths=lengths,
+            live=live,
+            ids=ids,
+            tables=tables,
+            pool=WORKSPACE,
         )
         begun = time.perf_counter() if self._measured else 0.0
-        prepared.launch()
+        invocation.launch()
         if self._measured:
             self.launched_s += time.perf_counter() - begun
-        found: dict[Node, Tensor] = {**prepared.arrays, **prepared.sums}
-        last = []
-        ahead = 1 if order.step > 0 else 0
-        for i, (rows, node) in enumerate(zip(prepared.carried, plan.carried, strict=True)):
-            if i in wanted.carried:
-                found[node] = rows[1 - ahead : 1 - ahead + steps]
-                found[history[node]] = rows[ahead : ahead + steps]
-                last.append(rows[steps if ahead else 0])
-            else:
-                last.append(rows[steps & 1])
+        last = invocation.last()
+        WORKSPACE.give(invocation.work)
+        found: dict[Node, Tensor] = {**invocation.arrays, **invocation.sums}
+        steps, ahead = len(order), 1 if order.step > 0 else 0
+        for i, rows in invocation.carried.items():
+            node = self.plan.carried[i]
+            found[node] = rows[1 - ahead : 1 - ahead + steps]
+            found[history[node]] = rows[ahead : ahead + steps]
         return LoopResult(carried=last, records=found, cleared=live is not None)
 
     def prepare(
@@ -288,152 +246,197 @@ class CompiledLoop:
         first: Sequence[Tensor],
         order: range,
         *,
-        wanted: Wanted | None = None,
+        wanted: Wanted,
         lengths: Tensor | None = None,
         live: Tensor | None = None,
         ids: Tensor | None = None,
-        tables: Collection[Node] = (),
-        threads: int | None = None,
-    ) -> Prepared:
+        tables: frozenset[Node] = frozenset(),
+        threads: int = 0,
+        pool: Workspace | None = None,
+    ) -> Invocation:
         """Memory for a run and its call, which can be launched any number of times.
 
         Args:
             values: by node, for the inputs of the body; read where they lie, at every launch.
-            wanted: what to give; None for the last carried values and all records.
+            wanted: what to give; calls that want the same pass the same one.
             lengths: [B], the steps of each sequence; None for all.
             live: [T], how many sequences take each step, where they lie from the longest to the
                 shortest: the others cost nothing then.
-            threads: None for as many as torch has.
+            threads: 0 for as many as torch has, where there is enough to share.
+            pool: where the working memory comes from; None for memory that nobody else has.
         """
         settle_after_fork()
-        plan, steps, batch = self.plan, len(order), first[0].shape[0]
-        threads = threads or self._useful_threads(steps, batch, torch.get_num_threads())
-        if wanted is None:
-            wanted = Wanted(arrays=plan.arrays, sums=plan.sums)
+        steps, batch = len(order), len(first[0])
+        most = threads or torch.get_num_threads()
+        key = (wanted, steps, batch, order.step, threads, most, tables)
+        form = self._forms.get(key)
+        given = None if form is None else form.given(values)
+        if form is None or given is None:
+            if len(self._forms) >= _MOST_FORMS:  # of lengths that keep changing
+                self._forms.clear()
+            shared = threads or self._useful_threads(steps, batch, most)
+            form = self._new_form(values, order, batch, shared, wanted, tables)
+            self._forms[key] = form
+            given = [values[read.of] for read in form.reads]
+        fields: dict[str, int | None] = {}
+        alive: list[Tensor] = []
+        if lengths is not None:
+            lengths, fields["lengths"] = gate.bound(
+                lengths.to(torch.int64).contiguous(), "lengths", torch.int64
+            )
+            alive.append(lengths)
+        if live is not None:
+            assert lengths is not None, "what is left out is masked by the lengths"
+            live, fields["live"] = gate.bound(
+                live.to(torch.int64).contiguous(), "live", torch.int64
+            )
+            alive.append(live)
+        if ids is not None:
+            ids, ids_at = gate.bound(ids.contiguous(), "token ids", torch.int64)
+            fields["ids"] = ids_at
+            alive.append(ids)
+            if tables:
+                rows = min(len(values[node]) for node in tables)
+                self._check_ids(ids_at, ids, (steps, batch), rows)
+        if self._measured:
+            fields["spent"] = self._counters(form.threads)
+        work = gate.fresh(form.work_size) if pool is None else pool.take(form.work_size)
+        return form.invocation(given, first, work, fields, tuple(alive))
+
+    def _new_form(
+        self,
+        values: Mapping[Node, Tensor],
+        order: range,
+        batch: int,
+        threads: int,
+        wanted: Wanted,
+        tables: frozenset[Node],
+    ) -> Form:
+        """What calls with such values have in common."""
+        plan, steps = self.plan, len(order)
         layout = self._layout(steps, batch, threads, wanted)
-        work, base = gate.fresh(layout.size)
-        rows = _MOST_ROWS  # of the smallest table
-        alive: list[object] = [work, values]
-        numbers: list[int] = []
+        numbers: list[int] = [0] * len(FIELDS)
+        inside: list[tuple[int, int]] = []
+        working = [
+            (FIELDS["scratch"], layout.scratch),
+            (FIELDS["space"], layout.space),
+        ]
+        reads: list[Read] = []
+
+        def begins(part: str) -> None:
+            inside.append((FIELDS[part], LONG_BYTES * len(numbers)))
+
+        begins("arrays")
         for node, shape in zip(plan.inputs, self._input_shapes, strict=True):
-            value = values[node]
-            if has_positions(node.shape):
-                value = over_all_rows(node, value, shape)
-            if node in tables:
-                rows = min(rows, value.shape[0])
-            elif value.shape != (steps, batch, *shape):
-                check_fits(node, value, (steps, batch, *shape))
-            if len(shape) == 1:
-                numbers += array_of(
-                    node,
-                    value,
-                    steps,
-                    batch,
-                    alive,
-                    stepped=node in self._stepped,
-                    flat=node in self._flat,
-                    table=node in tables,
-                )
-            else:
-                numbers += array_of_rows(node, value, steps, batch, alive, flat=node in self._flat)
-        arrays: dict[Node, Tensor] = {}
+            value = gate.bound(values[node], node)[0]
+            fits, rest = self._array(node, value, (steps, batch, *shape), node in tables)
+            reads.append(Read(at=len(numbers), node=node, of=node, fits=fits))
+            numbers += (0, *rest)
+        made: list[Made] = []
         for node, width, count, place in zip(
             self._made, self._widths, self._counts, layout.arrays, strict=True
         ):
+            at, row = len(numbers), width
             if place == _WANTED:
                 lead = (count,) if is_rows(node.shape) else ()
-                arrays[node], data = gate.fresh(steps, batch, *lead, width)
-                numbers += (data, batch * count * width, width, 0, 0)
-            elif place == _UNWANTED:
-                numbers += (0, 0, 0, 0, 0)
-            else:
+                made.append(Made(at=at, node=node, shape=(steps, batch, *lead, width)))
+            elif place != _UNWANTED:
                 row = _padded(width)
-                numbers += (base + place, batch * count * row, row, 1, 0)
-        carried = []
-        start = order.start if order.step < 0 else order.start - 1
-        places: list[int] = []
-        for i, (node, value, shape) in enumerate(
-            zip(plan.carried, first, self._carried_shapes, strict=True)
+                working.append((at, place))
+            local = int(place not in (_WANTED, _UNWANTED))
+            numbers += (0, batch * count * row, row, local, 0)
+        begins("matrices")
+        for node, shape, place in zip(
+            plan.matrices, self._matrix_shapes, layout.packed, strict=True
         ):
-            if value.shape != (batch, *shape):
-                raise misfit(node, value, (batch, *shape))
-            whole = i in wanted.carried
-            each, place = gate.fresh(steps + 1 if whole else 2, batch, *shape)
-            each[start + 1 if whole else 0] = value
-            carried.append(each)
-            places += (place, whole)
-        matrices: list[int] = []
-        for node, shape, at in zip(plan.matrices, self._matrix_shapes, layout.packed, strict=True):
-            if at == _UNWANTED:
-                matrices += (0, 0, 0, 0)
+            if place == _UNWANTED:
+                numbers += (0, 0, 0, 0)
                 continue
-            value, place = gate.bound(_matrix_value(node, values), node)
+            of = node if node in values else node.inputs[0]
+            value = gate.bound(values[of], node)[0]
+            value = value if of is node else value.t()
             if value.shape != shape:
                 raise misfit(node, value, shape)
-            alive.append(value)
-            matrices += (place, *value.stride(), base + at)
-        biases: list[int] = []
+            at = len(numbers)
+            reads.append(Read(at=at, node=node, of=of))
+            working.append((at + 3, place))
+            numbers += (0, *value.stride(), 0)
+        begins("biases")
         for node, width in zip(plan.biases, self._bias_widths, strict=True):
-            value, place = gate.bound(values[node].contiguous(), node)
-            if value.numel() != width:
-                raise misfit(node, value, (width,))
-            alive.append(value)
-            biases.append(place)
-        sums: dict[Node, Tensor] = {}
-        targets: list[int] = []
+            if values[node].numel() != width:
+                raise misfit(node, values[node], (width,))
+            fits = contiguous(values[node])
+            reads.append(Read(at=len(numbers), node=node, of=node, fits=fits))
+            numbers.append(0)
+        begins("carried")
+        hands: list[Hand] = []
+        for i, (node, shape) in enumerate(zip(plan.carried, self._carried_shapes, strict=True)):
+            hand = _hand(node, (batch, *shape), order, len(numbers), i in wanted.carried)
+            hands.append(hand)
+            if not hand.rows:
+                working.append((hand.at, layout.carried[i]))
+            numbers += (0, int(i in wanted.carried))
+        begins("sums")
+        sums: list[Made] = []
         for node, shape in self._sum_shapes.items():
-            place = 0
             if node in wanted.sums:
-                sums[node], place = gate.fresh(*shape)
-            targets.append(place)
+                sums.append(Made(at=len(numbers), node=node, shape=shape))
+            numbers.append(0)
         for node, shape in self._total_shapes.items():
-            sums[node], place = gate.fresh(batch, *shape)
-            sums[node].zero_()
-            targets.append(place)
-        lengths_at = live_at = ids_at = None
-        if lengths is not None:
-            lengths, lengths_at = gate.bound(
-                lengths.to(torch.int64).contiguous(), "lengths", torch.int64
-            )
-        if live is not None:
-            assert lengths is not None, "what is left out is masked by the lengths"
-            live, live_at = gate.bound(live.to(torch.int64).contiguous(), "live", torch.int64)
-        if ids is not None:
-            ids, ids_at = gate.bound(ids.contiguous(), "token ids", torch.int64)
-            if tables:
-                self._check_ids(ids_at, ids, (steps, batch), rows)
-        parts = (numbers, matrices, biases, places, targets)
-        block = array("q", itertools.chain(*parts, (0,)))
-        sizes = (LONG_BYTES * len(part) for part in parts[:-1])
-        arrays_at, matrices_at, biases_at, carried_at, sums_at = itertools.accumulate(
-            sizes, initial=block.buffer_info()[0]
-        )
-        call = Call(
-            steps=steps,
-            batch=batch,
-            first=order.start,
-            direction=order.step,
-            chunk=layout.chunk,
-            sizes=ctypes.addressof(self._numbers),
-            arrays=arrays_at,
-            matrices=matrices_at,
-            biases=biases_at,
-            carried=carried_at,
-            sums=sums_at,
-            scratch=base + layout.scratch,
-            space=base + layout.space,
-            space_size=layout.space_size,
-            ids=ids_at,
-            lengths=lengths_at,
-            live=live_at,
+            sums.append(Made(at=len(numbers), node=node, shape=(batch, *shape), zero=True))
+            numbers.append(0)
+        for name, number in {
+            "steps": steps,
+            "batch": batch,
+            "first": order.start,
+            "direction": order.step,
+            "chunk": layout.chunk,
+            "sizes": ctypes.addressof(self._numbers),
+            "space_size": layout.space_size,
+            "threads": threads,
+            "by_panel": int(layout.by_panel),
+            "kernels": self._table,
+        }.items():
+            numbers[FIELDS[name]] = number
+        given = [values[read.of] for read in reads]
+        as_they_lie = not any(read.fits for read in reads)
+        return Form(
+            function=self._function,
+            block=array("q", numbers),
+            inside=tuple(inside),
+            working=tuple(working),
+            work_size=layout.size,
             threads=threads,
-            by_panel=int(layout.by_panel),
-            packed_already=0,
-            spent=self._counters(threads),
-            kernels=self._table,
+            reads=tuple(reads),
+            made=tuple(made),
+            sums=tuple(sums),
+            carried=tuple(hands),
+            shapes=[value.shape for value in given],
+            strides=[value.stride() for value in given],
+            spans=[*map(gate.span_of, given)] if as_they_lie else [],
         )
-        alive += (block, lengths, live, ids)
-        return Prepared(self._function, call, carried, arrays, sums, tuple(alive))
+
+    def _array(
+        self, node: Node, value: Tensor, shape: tuple[int, ...], is_table: bool
+    ) -> tuple[tuple[Fit, ...], tuple[int, int, int, int]]:
+        """How an input of [T, B, *size] is read, given one like it."""
+        steps, batch, *own = shape
+        fits: tuple[Fit, ...] = ()
+        if has_positions(node.shape):
+            fits = expanded(value, over_all_rows(value, tuple(own)))
+            for fit in fits:
+                value = fit(value)
+        if not is_table and value.shape != shape:
+            check_fits(node, value, shape)
+        flat = node in self._flat
+        if len(own) == 1:
+            stepped = node in self._stepped
+            more, numbers = array_of(
+                value, steps, batch, stepped=stepped, flat=flat, table=is_table
+            )
+        else:
+            more, numbers = array_of_rows(value, steps, batch, flat=flat)
+        return (*fits, *more), numbers
 
     def _counters(self, threads: int) -> int | None:
         """Where so many threads count their time; None where they don't."""
@@ -445,20 +448,7 @@ class CompiledLoop:
         return self._spent_at
 
     def _layout(self, steps: int, batch: int, threads: int, wanted: Wanted) -> "_Layout":
-        """Where in its working memory a run of such a shape has what; found once for each."""
-        arrays = frozenset(wanted.arrays)
-        key = (steps, batch, threads, arrays, bool(wanted.sums))
-        layout = self._layouts.get(key)
-        if layout is None:
-            if len(self._layouts) >= _MOST_LAYOUTS:  # of lengths that keep changing
-                self._layouts.clear()
-            layout = self._new_layout(steps, batch, threads, arrays, bool(wanted.sums))
-            self._layouts[key] = layout
-        return layout
-
-    def _new_layout(
-        self, steps: int, batch: int, threads: int, wanted: frozenset[Node], summed: bool
-    ) -> "_Layout":
+        """Where in its working memory a run of such a shape has what."""
         plan = self.plan
         chunk = min(steps, -(-self._chunk_rows // max(batch, 1))) if self._bulk else steps
         by_panel = self._by_panel(batch, threads)
@@ -472,19 +462,22 @@ class CompiledLoop:
         late = {item.node for item in plan.after}
         arrays: list[int] = []
         for node, width, count in zip(self._made, self._widths, self._counts, strict=True):
-            if node in wanted:
+            if node in wanted.arrays:
                 arrays.append(_WANTED)
             elif node in late:
                 arrays.append(_UNWANTED)
             else:
                 arrays.append(taken(chunk * batch * count * _padded(width)))
         packed = [
-            _UNWANTED if self._unless_wanted.get(i, node) not in (*wanted, node) else taken(size)
+            _UNWANTED
+            if self._unless_wanted.get(i, node) not in (*wanted.arrays, node)
+            else taken(size)
             for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
         ]
         # the system may give fewer threads than it is asked for, which then share the whole
         space_size = max(
-            team * self._space(chunk * batch, batch, team, by_panel=by_panel, summed=summed)
+            team
+            * self._space(chunk * batch, batch, team, by_panel=by_panel, summed=bool(wanted.sums))
             for team in range(1, threads + 1)
         )
         return _Layout(
@@ -492,6 +485,10 @@ class CompiledLoop:
             by_panel=by_panel,
             arrays=tuple(arrays),
             packed=tuple(packed),
+            carried=tuple(
+                _WANTED if i in wanted.carried else taken(2 * batch * math.prod(shape))
+                for i, shape in enumerate(self._carried_shapes)
+            ),
             scratch=taken(batch * self._scratch),
             space=taken(space_size),
             space_size=space_size,
@@ -558,8 +555,18 @@ def _printed(
     return plan, names, print_loop("run", plan, names, skip=skip)
 
 
-def _matrix_value(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
-    return values[node] if node in values else values[node.inputs[0]].t()
+def _hand(node: Node, shape: tuple[int, ...], order: range, at: int, whole: bool) -> Hand:
+    """A carried value as the struct `Carried` at such a place."""
+    steps, ahead, size = len(order), order.step > 0, _NUMBER_BYTES * math.prod(shape)
+    return Hand(
+        at=at,
+        node=node,
+        shape=shape,
+        rows=steps + 1 if whole else 0,
+        first=0 if ahead or not whole else steps * size,
+        last=(steps * ahead if whole else steps & 1) * size,
+        size=size,
+    )
 
 
 def _padded(width: int) -> int:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from recurra.backends.cpu import abi, gate
 from recurra.backends.cpu.compiler import found_compiler, load_library
-from recurra.backends.cpu.loops import CompiledLoop, Prepared, Wanted
+from recurra.backends.cpu.invocation import Invocation
+from recurra.backends.cpu.loops import CompiledLoop
 from recurra.backends.cpu.snapshot import WATCH, Watch
 from recurra.backends.runtime.program import Program
 from recurra.ir import POSITIONS, Graph, Node, has_positions
@@ -359,19 +360,16 @@ class _Made:
             for node in _leaves(self._layer.cell, "further")
         ]
         first = [state.detach().to(self._like) for state in self._states]
-        self._prepared: Prepared = self._loop.prepare(
-            values,
-            first,
-            range(1),
-            wanted=Wanted(carried=range(len(first)), arrays=self._loop.plan.arrays),
-            threads=threads,
+        self._invocation: Invocation = self._loop.prepare(
+            values, first, range(1), wanted=self._loop.everything, threads=threads
         )
+        self._call = self._invocation.call
         self._pack()
 
     def _pack(self) -> None:
-        call = self._prepared.call
+        call = self._call
         call.steps, call.packed_already = 0, 0  # nothing but packing
-        self._prepared.launch()
+        self._invocation.launch()
         call.steps, call.packed_already = 1, 1
 
     def renew(self, layer: StepLayer, tokens: Tokens | None) -> None:
@@ -384,7 +382,7 @@ class _Made:
     @property
     def carried(self) -> list[Tensor]:
         """The states before and after a step, [2, B, size] each."""
-        return self._prepared.carried
+        return list(self._invocation.carried.values())
 
     @property
     def output_size(self) -> int:
@@ -398,14 +396,14 @@ class _Made:
             rows = self.carried[nexts.index(self._step.output)]
             after = (gate.bound(rows[1], "output")[1], gate.bound(rows[0], "output")[1])
         else:
-            made = self._prepared.arrays[self._step.output]
+            made = self._invocation.arrays[self._step.output]
             after = (gate.bound(made, "output")[1],) * 2
         index = next((value for node, value in self._buffers.items() if _is_index(node)), None)
         x = self._x if self._tokens is None and self._x in self._buffers else None
-        function: Any = self._prepared.function
+        function: Any = self._invocation.function
         return abi.Layer(
             run=ctypes.cast(function, abi.POINTER),
-            call=ctypes.addressof(self._prepared.call),
+            call=ctypes.addressof(self._call),
             x=-1 if x is None else self._loop.plan.inputs.index(x),
             step_index=None if index is None else gate.bound(index, "step")[1],
             output=after,

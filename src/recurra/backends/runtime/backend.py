@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -33,6 +34,8 @@ _KINDS = (
     *FIXED_KINDS,
 )
 _FEW_BITS = (torch.bfloat16, torch.float16)
+_MOST_CALLED = 1024  # shapes of calls; what is forgotten is found again
+_shape, _dtype, _device = attrgetter("shape"), attrgetter("dtype"), attrgetter("device")
 
 
 class PlannedBackend:
@@ -64,6 +67,7 @@ class PlannedBackend:
         self.can_be_recorded = not any(node.op in WAITING for node in cell.equations.nodes())
         self._parts: dict[bool, Parts] = {}
         self._executors: dict[tuple[Any, ...], Executor] = {}
+        self._called: dict[tuple[Any, ...], Executor] = {}
         self._key: str | None = None
         leaves = cell.equations.inputs
         of_kind = {kind: [n for n in leaves if n.attr("kind") == kind] for kind in _KINDS}
@@ -160,7 +164,7 @@ class PlannedBackend:
             return y, tuple(finals)
         by_adjoint = self._by_adjoint and _needs_gradient(leaves)
         if transformed is not None or by_adjoint:
-            without = replace(call, ids=None, active=None)
+            without = call.given(None, None)
             tensors = (call.ids, active, *leaves.values())
             function = Adjoint if transformed is None else ComposedAdjoint
             y, *finals = function.apply(executor, without, tuple(leaves), *tensors)  # type: ignore[misc]
@@ -216,7 +220,17 @@ class PlannedBackend:
         self.engine.check(x, states[0])
         values = {n: v for n, v in zip(nodes, leaves, strict=True) if n is not None}
         _check_alike(values, states[0])
-        executor = self._executor(values, self.engine.variant(x, tuple(states)), states[0], blank)
+        variant = self.engine.variant(x, tuple(states))
+        if blank:
+            executor = self._executor(values, variant, states[0], blank)
+        else:  # found by the shapes of all: sizes are not for every call
+            key = (variant, states[0].dtype, states[0].device, *map(_shape, leaves), embedded)
+            executor = self._called.get(key)
+            if executor is None:
+                executor = self._executor(values, variant, states[0], blank)
+                if len(self._called) >= _MOST_CALLED:
+                    self._called.clear()
+                self._called[key] = executor
         for node in self._scalars:
             values[node] = values[node].reshape(1)
         call = Call(
@@ -297,7 +311,10 @@ def _check_positions(values: Values) -> None:
 
 def _check_alike(values: Mapping[Node, Tensor], like: Tensor) -> None:
     """Raise TypeError or ValueError unless all are of one dtype, on one device."""
-    dtype, device = like.dtype, like.device
+    dtype, device, count = like.dtype, like.device, len(values)
+    tensors = values.values()
+    if [*map(_dtype, tensors)].count(dtype) == [*map(_device, tensors)].count(device) == count:
+        return
     for node, value in values.items():
         if value.dtype is not dtype:
             raise TypeError(

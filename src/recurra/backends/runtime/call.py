@@ -4,7 +4,7 @@ Letters: T time, B batch, S positions of a memory.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -38,6 +38,12 @@ class Call:
     start: int
     plain: bool = False
     positions: int = 0
+
+    def given(self, ids: Tensor | None, active: Tensor | None) -> "Call":
+        """The same with these tensors."""
+        if ids is self.ids and active is self.active:
+            return self
+        return replace(self, ids=ids, active=active)
 
     @property
     def order(self) -> range:

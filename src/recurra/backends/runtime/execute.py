@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recurra.backends.runtime.call import Call, LoopResult, Values, shape_of
+from recurra.backends.runtime.call import Call, Values, shape_of
 from recurra.backends.runtime.engine import Engine
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.program import Programs, reads_identity
 from recurra.errors import BackendError
-from recurra.ir import Graph, Node
+from recurra.ir import Graph, Node, has_positions
 from recurra.passes import Section
 from recurra.passes.cut import restricted
 
@@ -70,7 +70,9 @@ class Executor:
         self._programs = Programs(self._sizes, self._like, parts.x)
         self.loops = engine.loops(parts, self._programs, self._sizes, variant=variant)
         self._kept: dict[tuple[bool, bool, bool], tuple[Node, ...]] = {}
+        self._shapes: dict[Node, tuple[int, ...]] = {}
         self._rest = {keep: self._rest_of_sequence(keep) for keep in (False, True)}
+        self._made = {keep: self._made_in_loop(keep) for keep in (False, True)}
 
     def _rest_of_sequence(self, keep: bool) -> Graph:
         """What of the sequence section the loops leave over."""
@@ -121,7 +123,8 @@ class Executor:
         values.update(self._run_sequence(values, leaves, call, keep))
         values.update(run(parts.before[keep], values))
         looped = self.loops.forward(values, call, keep)
-        values.update(self._only_made(looped, keep))
+        made = self._made[keep]
+        values.update((node, value) for node, value in looped.records.items() if node in made)
         late = run(parts.after[keep], values)
         if looped.cleared:  # of zeros past the ends of sequences it may not be finite there
             late = {node: self._zero_past_ends(value, call) for node, value in late.items()}
@@ -142,13 +145,12 @@ class Executor:
         steps = value.dim() == 3 and value.shape[:2] == (call.steps, call.batch)
         return torch.where(call.active, value, 0.0) if steps and call.active is not None else value
 
-    def _only_made(self, looped: LoopResult, keep: bool) -> Values:
-        """What the loop computed: a new state or an output that was computed before the loop keeps
+    def _made_in_loop(self, keep: bool) -> frozenset[Node]:
+        """What the loop computes: a new state or an output that was computed before the loop keeps
         its value from there."""
-        made = {*self.parts.in_loop, *self.loops.heads}
-        if self.parts.is_written(keep):
-            made.add(self.parts.outputs[keep])
-        return {node: value for node, value in looped.records.items() if node in made}
+        parts = self.parts
+        own = (parts.outputs[keep],) if parts.is_written(keep) else ()
+        return parts.in_loop.union(self.loops.heads, own)
 
     def uses_table(self, leaves: Mapping[Node, Tensor], call: Call) -> bool:
         """Whether the sequence section runs on the rows of the vocabulary, not on all steps."""
@@ -162,7 +164,12 @@ class Executor:
 
     def shape_of(self, node: Node, call: Call) -> tuple[int, ...]:
         """The shape of a node's value, without time and batch; (1,) of a number."""
-        return shape_of(node, self._sizes, call.positions)
+        shape = self._shapes.get(node)
+        if shape is None:
+            shape = shape_of(node, self._sizes, call.positions)
+            if not has_positions(node.shape):
+                self._shapes[node] = shape
+        return shape
 
     def _in(self) -> Node:
         assert self.parts.x is not None

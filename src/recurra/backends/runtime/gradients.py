@@ -1,7 +1,6 @@
 """The backward pass of a run: the plan's adjoint, or a replay for second derivatives."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,7 +45,7 @@ class Adjoint(torch.autograd.Function):
         executor, nodes = ctx.executor, ctx.nodes
         wanted = _wanted(ctx)
         ids, active, *saved = ctx.saved_tensors
-        call = replace(ctx.call, ids=ids, active=active)
+        call = ctx.call.given(ids, active)
         if torch.is_grad_enabled():
             leaves = dict(zip(nodes, saved[: len(nodes)], strict=True))
             found = replayed(executor, call, leaves, set(wanted), d_outputs)
@@ -114,7 +113,7 @@ class _Cotangents(torch.autograd.Function):
         Args:
             tensors: the leaves, what is kept, the cotangents of y and of the final states.
         """
-        call = replace(call, ids=ids, active=active)
+        call = call.given(ids, active)
         last = len(tensors) - 1 - len(executor.plan.states)
         saved = [tensor for tensor in tensors[:last] if tensor is not None]
         found = _own_cotangents(executor, call, nodes, wanted, saved, tensors[last:])
@@ -220,7 +219,7 @@ def _run(
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """y and the final states, which share memory with nothing, and what is kept for backward."""
     leaves = dict(zip(nodes, tensors, strict=True))
-    call = replace(call, ids=ids, active=active)
+    call = call.given(ids, active)
     y, finals, values = executor.forward(leaves, call, keep=True)
     kept = [values[node] for node in executor.kept(leaves, call)]
     apart = Apart((*tensors, *kept))

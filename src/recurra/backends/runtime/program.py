@@ -14,7 +14,7 @@ from recurra.passes.cut import section
 
 
 class Program:
-    """Runs a graph on tensors: called with the values of `graph.inputs`, returns the outputs."""
+    """Runs a graph on tensors: called with the values of `inputs`, returns those of `outputs`."""
 
     def __init__(
         self, graph: Graph, sizes: Sizes, like: Tensor, identity: Node | None = None
@@ -38,6 +38,7 @@ class Program:
         for node in nodes:
             if node.inputs and node not in inside:
                 self._add_step(node, fused.get(node), sizes)
+        self.inputs, self.outputs = graph.inputs, graph.keys
         self._outputs = [self._slots[node] for node in graph.output_nodes]
 
     def _add_step(self, node: Node, product: Node | None, sizes: Sizes) -> None:
@@ -90,12 +91,13 @@ class Programs:
         if not graph.outputs:
             return {}
         key = (graph, identity)
-        if key not in self._programs:
+        program = self._programs.get(key)
+        if program is None:
             x = self._x if identity else None
             with outliving():
-                self._programs[key] = Program(graph, self._sizes, self.like, x)
-        found = self._programs[key]([values[node] for node in graph.inputs])
-        return dict(zip(graph.keys, found, strict=True))
+                program = self._programs[key] = Program(graph, self._sizes, self.like, x)
+        found = program([values[node] for node in program.inputs])
+        return dict(zip(program.outputs, found, strict=True))
 
     def run_adjoint(
         self,

@@ -7,7 +7,7 @@ than a small kernel takes the GPU. A CUDA graph, recorded once, launches them to
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from threading import RLock
 from typing import Any
@@ -50,7 +50,7 @@ class RepeatedExecutor(Executor):
         def run(tensors: Sequence[Tensor | None]) -> list[Tensor]:
             ids, active, *rest = tensors
             own = dict(zip(nodes, [tensor for tensor in rest if tensor is not None], strict=True))
-            now = replace(call, ids=ids, active=active)
+            now = call.given(ids, active)
             y, finals, values = super(RepeatedExecutor, self).forward(own, now, keep)
             return [y, *finals, *(values[node] for node in kept)]
 
@@ -82,7 +82,7 @@ class RepeatedExecutor(Executor):
             own = dict(zip(nodes, given, strict=False))
             values = {**own, **dict(zip(read, given[len(nodes) :], strict=False))}
             d_y, *d_finals = given[len(nodes) + len(read) :]
-            now = replace(call, ids=ids, active=active)
+            now = call.given(ids, active)
             found = super(RepeatedExecutor, self).backward(own, values, now, d_y, d_finals, wanted)
             order[:] = list(found)
             return list(found.values())

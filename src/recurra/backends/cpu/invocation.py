@@ -1,0 +1,244 @@
+"""A call of a compiled loop: the struct `Call` and all that it points to, as one block of numbers.
+
+What calls of one shape have in common is worked out once, as a form. An invocation is a copy of its
+block with the addresses of this call's tensors put in.
+"""
+
+import ctypes
+from array import array
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+import torch
+from torch import Tensor
+
+from recurra.backends.cpu import abi, gate
+from recurra.backends.cpu.abi import LONG_BYTES, Array, Call, Carried, Matrix
+from recurra.backends.cpu.inputs import Fit, misfit
+from recurra.backends.cpu.workspace import Piece
+from recurra.ir import Node
+
+abi.written_in_order(Array, "data", "step", "row", "local", "gathered")
+abi.written_in_order(Matrix, "data", "row_stride", "column_stride", "packed")
+abi.written_in_order(Carried, "data", "whole")
+FIELDS = {name: i for i, (name, *_) in enumerate(Call._fields_)}
+assert ctypes.sizeof(Call) == LONG_BYTES * len(FIELDS), "a number of the block for each member"
+_NUMBER_BYTES = 4
+
+_shape, _strides = attrgetter("shape"), Tensor.stride
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Wanted:
+    """What a run is to give besides the last carried values.
+
+    Attributes:
+        carried: which carried values of all steps, by position.
+        arrays: what is recorded or computed at every step.
+        sums: what is summed over all steps.
+    """
+
+    carried: Collection[int] = ()
+    arrays: Collection[Node] = ()
+    sums: Collection[Node] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What a loop reads.
+
+    Attributes:
+        at: where its address goes.
+        node: what it is called in messages.
+        of: whose value it is: of a transposed matrix, the matrix.
+        fits: what the value goes through first; nothing where it is read where it lies.
+    """
+
+    at: int
+    node: Node
+    of: Node
+    fits: tuple[Fit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a loop writes to memory of its own.
+
+    Attributes:
+        at: where its address goes.
+        zero: it is added to.
+    """
+
+    at: int
+    node: Node
+    shape: tuple[int, ...]
+    zero: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hand:
+    """A value that a step hands on to the next.
+
+    Attributes:
+        at: where the address of its memory goes.
+        shape: [B, size], of a matrix [B, P, Q].
+        rows: how many of these its memory holds, where all steps are wanted; else 0, and it lies in
+            the working memory.
+        first, last: the bytes from there to the value before the first step, and after the last.
+        size: bytes of a value.
+    """
+
+    at: int
+    node: Node
+    shape: tuple[int, ...]
+    rows: int
+    first: int
+    last: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A call of a compiled loop, ready to run.
+
+    Attributes:
+        block: the struct `Call`, and what it points to.
+        carried: by position, those of which all steps are wanted: [T + 1, B, size].
+        arrays: [T, B, size] each, what was wanted of them.
+        sums: by node, each in its own shape.
+        work: the working memory.
+        alive: what else the call points to.
+    """
+
+    function: Callable[..., None]
+    block: "array[int]"
+    form: "Form"
+    work: Piece
+    carried: dict[int, Tensor]
+    arrays: dict[Node, Tensor]
+    sums: dict[Node, Tensor]
+    alive: tuple[object, ...]
+
+    @property
+    def call(self) -> Call:
+        """The struct; what is written to it is in force."""
+        return Call.from_buffer(self.block)
+
+    def launch(self) -> None:
+        """Run all steps."""
+        self.function(self.block.buffer_info()[0])
+
+    def last(self) -> list[Tensor]:
+        """The carried values after the last step, each in memory of its own."""
+        found = []
+        for hand in self.form.carried:
+            value, place = gate.fresh(*hand.shape)
+            ctypes.memmove(place, self.block[hand.at] + hand.last, hand.size)
+            found.append(value)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What calls of one shape have in common.
+
+    Attributes:
+        block: all numbers but those that each call has of its own.
+        inside: places in the block that hold the address of another one, and how many bytes that is
+            from the block's beginning.
+        working: the same of places in the working memory.
+        work_size: numbers that the working memory holds.
+        threads: that share the work.
+        shapes, strides: of the values of `reads`, which others than these have another form.
+        spans: bytes from the first number of each to its last; none where one has to be made fit.
+    """
+
+    function: Callable[..., None]
+    block: "array[int]"
+    inside: tuple[tuple[int, int], ...]
+    working: tuple[tuple[int, int], ...]
+    work_size: int
+    reads: tuple[Read, ...]
+    made: tuple[Made, ...]
+    sums: tuple[Made, ...]
+    carried: tuple[Hand, ...]
+    threads: int
+    shapes: list[torch.Size]
+    strides: list[tuple[int, ...]]
+    spans: list[int]
+
+    def given(self, values: Mapping[Node, Tensor]) -> list[Tensor] | None:
+        """What is read, of these values; None where they lie otherwise than the form is for."""
+        given = [values[read.of] for read in self.reads]
+        try:
+            if [*map(_shape, given)] == self.shapes and [*map(_strides, given)] == self.strides:
+                return given
+        except RuntimeError:  # of tensors that have no strides
+            pass
+        return None
+
+    def invocation(
+        self,
+        given: Sequence[Tensor],
+        first: Sequence[Tensor],
+        work: Piece,
+        fields: Mapping[str, int | None],
+        alive: tuple[object, ...],
+    ) -> Invocation:
+        """A call with these values.
+
+        Args:
+            given: what is read.
+            first: the carried values before the first step.
+            work: the working memory.
+            fields: addresses that each call has of its own.
+            alive: what these point to.
+        """
+        block = self.block[:]
+        begin, work_at = block.buffer_info()[0], work[1]
+        for at, offset in self.inside:
+            block[at] = begin + offset
+        for at, offset in self.working:
+            block[at] = work_at + offset
+        for name, address in fields.items():
+            block[FIELDS[name]] = address or 0
+        addresses = gate.addresses(given, self.spans)
+        if addresses is not None:
+            for read, address in zip(self.reads, addresses, strict=True):
+                block[read.at] = address
+        else:
+            given = [
+                _put(block, read, value) for read, value in zip(self.reads, given, strict=True)
+            ]
+        arrays: dict[Node, Tensor] = {}
+        for made in self.made:
+            arrays[made.node], block[made.at] = gate.fresh(*made.shape)
+        sums: dict[Node, Tensor] = {}
+        for made in self.sums:
+            sums[made.node], block[made.at] = gate.fresh(*made.shape)
+            if made.zero:
+                sums[made.node].zero_()
+        carried: dict[int, Tensor] = {}
+        for i, (hand, value) in enumerate(zip(self.carried, first, strict=True)):
+            if hand.rows:
+                carried[i], block[hand.at] = gate.fresh(hand.rows, *hand.shape)
+            _begin(hand, value, block[hand.at] + hand.first)
+        function, alive = self.function, (given, *alive)
+        return Invocation(function, block, self, work, carried, arrays, sums, alive)
+
+
+def _put(block: "array[int]", read: Read, value: Tensor) -> Tensor:
+    """Put the address of a value into the block; what lies there."""
+    for fit in read.fits:
+        value = fit(value)
+    value, block[read.at] = gate.bound(value, read.node)
+    return value
+
+
+def _begin(hand: Hand, value: Tensor, place: int) -> None:
+    """Write a value before the first step to where it belongs."""
+    if value.shape != hand.shape:
+        raise misfit(hand.node, value, hand.shape)
+    value, at = gate.bound(value.contiguous(), hand.node)
+    ctypes.memmove(place, at, hand.size)
