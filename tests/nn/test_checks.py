@@ -144,7 +144,9 @@ def test_constants_that_the_dtype_cannot_hold() -> None:
         rc.Recurrent(large, IN, H)
     with pytest.raises(ValueError, match=r"within float32, got in A 1e\+39, which would"):
         rc.Recurrent(from_array, IN, H)
-    rc.Recurrent(large, IN, H, dtype=torch.float64)
+    wide = rc.Recurrent(large, IN, H, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"within float32, got the constant 1e\+39, which would"):
+        torch.nn.Sequential(wide).float()
 
 
 def test_memory_and_context_are_tensors() -> None:

@@ -127,11 +127,12 @@ def gated_delta_net(x, S, W_q, W_k, W_v, W, b, W_a, b_a, a, heads=4):
 
     Source: Yang, Kautz, Hatamizadeh (2025), "Gated Delta Networks: Improving Mamba2 with Delta
     Rule", ICLR, arXiv:2412.06464, the gated delta rule, its gate alpha as Mamba 2 has it.
-    Differences: no short convolutions, no normalisation, gate and product after the read.
+    Differences: no short convolutions, no normalisation, gate and product after the read; exp(a) is
+    held below exp(80).
     """
     q, k = _unit(silu(W_q @ x), heads), _unit(silu(W_k @ x), heads)
     beta = expand(sigmoid(W @ x + b), "H")
-    alpha = expand(exp(-exp(a) * softplus(W_a @ x + b_a)), "H")
+    alpha = expand(exp(-exp(minimum(a, 80.0)) * softplus(W_a @ x + b_a)), "H")
     S = outer(alpha, 1, heads) * S
     S = S + outer(beta * (W_v @ x - S @ k), k, heads)
     return S @ q, S

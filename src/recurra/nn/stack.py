@@ -201,6 +201,14 @@ class CellStack(nn.Module):
                         first = nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
                         self.register_parameter(_first_name(name, layer, direction), first)
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        """As torch.nn's, which float(), to() and their like call; numbers must fit a new dtype."""
+        before = self.home.dtype
+        moved = super()._apply(fn, recurse)
+        if self.home.dtype != before:
+            sizing.check_numbers(self.where, self.cell, self.home.dtype)
+        return moved
+
     def reset_parameters(self) -> None:
         """Draw all parameters anew: by `init`, by the cell's own rules, else +-1/sqrt(H)."""
         rules = {**self.cell.init, **self.init}
