@@ -20,6 +20,7 @@ from recurra.backends.cpu import (
     affine_layer,
     found_compiler,
     obstacle,
+    step_layer,
 )
 from recurra.backends.cpu import steps as compiled_steps
 from recurra.backends.cpu.unstepped import why_not_stepped
@@ -136,7 +137,7 @@ def test_two_threads_share_a_step(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_table_that_would_be_too_large_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_steps, "_LARGEST_TABLE", 0)
+    monkeypatch.setattr(step_layer, "_LARGEST_TABLE", 0)
     for case in (CASES["ids"], CASES["ids of three"], CASES["one-hot"]):
         check(cells.lstm, case)
 

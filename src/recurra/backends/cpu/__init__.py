@@ -6,7 +6,8 @@ from recurra.backends.cpu.execute import TARGET
 from recurra.backends.cpu.gate import address_of_step, bound
 from recurra.backends.cpu.measure import measure
 from recurra.backends.cpu.snapshot import Snapshot
-from recurra.backends.cpu.steps import StepLayer, Stepper, Tokens, affine_layer, obstacle
+from recurra.backends.cpu.step_layer import StepLayer, Tokens, affine_layer, obstacle
+from recurra.backends.cpu.steps import Stepper
 from recurra.backends.cpu.unstepped import why_not_stepped
 from recurra.backends.cpu.writing import TokenWriter, Written
 
