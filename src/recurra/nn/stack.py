@@ -278,6 +278,10 @@ class CellStack(nn.Module):
             return made
         return Home(where=self.where, dtype=parameter.dtype, device=parameter.device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: nothing that a reader of weights alone would have to trust besides."""
+        return {name: value for name, value in vars(self).items() if name != "_first_home"}
+
     def has_computed_parameters(self) -> bool:
         """Whether a parameter is computed from others at each use; it is not computed here."""
         return not all(
