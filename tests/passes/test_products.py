@@ -7,7 +7,7 @@ import pytest
 
 from recurra import cells
 from recurra.ir import Dim, Graph, Node, apply, leaf
-from recurra.lang import Cell, cell, concat, mean, sigmoid, split, tanh
+from recurra.lang import Cell, cell, concat, layer_norm, mean, sigmoid, split, tanh
 from recurra.passes import forward_graph
 from recurra.passes.arrange import arrange, spread
 from recurra.passes.products import merge, separate
@@ -302,6 +302,20 @@ def test_gates_of_the_lstm_are_one_sigmoid() -> None:
     assert [node.shape for node in sigmoids] == [(H * 3,)]
     narrow = forward_graph(cells.lstm.equations, wide=False)
     assert len([node for node in narrow.nodes() if node.op == "sigmoid"]) == 3
+
+
+@cell(state="h")
+def normed_gates(x, h, W, U):
+    i, g = split(layer_norm(W @ x) + U @ h, 2)
+    return sigmoid(i) * tanh(g)
+
+
+def test_parts_of_what_is_normalised_are_taken_of_the_whole() -> None:
+    graph = forward_graph(normed_gates.equations, wide=False)
+    quotients = [node for node in graph.nodes() if node.op == "div" and node.shape]
+    assert [node.shape for node in quotients] == [(H * 2,)]
+    sums = [node for node in graph.nodes() if node.op == "add" and node.shape]
+    assert {node.shape for node in sums} == {(H,)}  # what is added to it is for each gate
 
 
 # ---- purity --------------------------------------------------------------------------------------

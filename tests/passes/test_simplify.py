@@ -25,6 +25,8 @@ STACK = leaf("parameter", "stack", (H * 4,))
 FIRST, SECOND, THIRD = (part(STACK, H * i, H) for i in range(3))
 BLOCKS = apply("concat", A, B, leaf("state", "c", (H,)), axis=0)
 
+TALL = apply("concat", A, STACK, B, axis=0)
+
 EXACT: list[tuple[Node, Node]] = [
     # numbers
     (apply("add", 1.0, 2.0), const(3.0)),
@@ -78,6 +80,9 @@ EXACT: list[tuple[Node, Node]] = [
     (part(BLOCKS, H, H), B),
     (part(BLOCKS, Dim(), H * 2), apply("concat", A, B, axis=0)),
     (part(BLOCKS, H / 2, H), part(BLOCKS, H / 2, H)),
+    (part(BLOCKS, H / 2, H / 4), part(A, H / 2, H / 4)),
+    (part(TALL, H * 2, H * 2), part(STACK, H, H * 2)),
+    (part(TALL, Dim(), H / 2), part(A, Dim(), H / 2)),
     (part(ZEROS, Dim(), H / 2), zeros((H / 2,))),
     (apply("concat", A, axis=0), A),
     (apply("concat", FIRST, SECOND, axis=0), part(STACK, Dim(), H * 2)),

@@ -113,6 +113,11 @@ class Dim:
         """Whether any sizes make this a size: at least one of its parts is above 0."""
         return self.constant > 0 or any(coefficient > 0 for _, coefficient in self.terms)
 
+    @property
+    def is_never_negative(self) -> bool:
+        """Whether this is a size, or 0, whatever the sizes are: no part of it is below 0."""
+        return self.constant >= 0 and all(coefficient >= 0 for _, coefficient in self.terms)
+
     def substitute(self, known: Mapping[str, "Dim"]) -> "Dim":
         """This size with every name in `known` replaced."""
         if not any(name in known for name, _ in self.terms):

@@ -7,6 +7,7 @@ is then computed where it is used, and all work has one size. The opposite of `w
 from collections.abc import Mapping
 
 from recurra.ir import OPS, Dim, Graph, Group, Node, apply, rebuild
+from recurra.passes.products import is_normalised
 from recurra.passes.rates import Rate, rates
 from recurra.passes.simplify import cut, simplest
 
@@ -27,6 +28,7 @@ def narrow(graph: Graph, given: Mapping[Node, Rate], in_loop: Rate = Rate.STEP) 
             return sliced
         (base,) = sliced.inputs
         fused = OPS[base.op].group is Group.ELEMENTWISE and len(base.shape) == 1
+        fused = fused and not is_normalised(base)
         if not fused or new_rate.get(base, Rate.ONCE) < in_loop:
             return sliced
         at = sliced.attr("start")

@@ -9,7 +9,7 @@ the same products.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from recurra.ir import OPS, Dim, Graph, Group, Node, apply, rebuild, use_counts
+from recurra.ir import OPS, Dim, Graph, Group, Node, apply, rebuild, topological, use_counts
 from recurra.passes.rates import Rate, rates
 from recurra.passes.simplify import cut, join, simplest, zeros
 
@@ -52,7 +52,7 @@ def _push_slice(node: Node, axis: int, start: Dim, shape: tuple[Dim, ...]) -> No
         return sliced
     (base,) = sliced.inputs
     start = sliced.attr("start")
-    if OPS[base.op].group is Group.ELEMENTWISE:
+    if OPS[base.op].group is Group.ELEMENTWISE and not is_normalised(base):
         parts = [
             _push_slice(child, 0, start, (size,)) if child.shape else child for child in base.inputs
         ]
@@ -61,6 +61,12 @@ def _push_slice(node: Node, axis: int, start: Dim, shape: tuple[Dim, ...]) -> No
         matrix, operand = base.inputs
         return simplest(apply("matvec", cut(matrix, 0, start, size), operand))
     return sliced
+
+
+def is_normalised(node: Node) -> bool:
+    """Whether it takes a number from a reduction, such as a mean, of what is then wanted whole."""
+    numbers = [child for child in node.inputs if not child.shape]
+    return any(OPS[each.op].group is Group.REDUCTION for each in topological(numbers))
 
 
 # ---- merging -----------------------------------------------------------------------------------

@@ -175,9 +175,13 @@ def cut(node: Node, axis: int, start: Dim, size: Dim) -> Node:
 
 
 def _slice_of_concat(a: Node, axis: int, start: Dim, size: Dim) -> Node | None:
-    """The parts that the slice is made of, when it starts and ends where parts do."""
+    """The parts that the slice is made of, when it starts and ends where parts do, or what it is
+    of the one part that it lies in."""
     at, taken, parts = Dim(), Dim(), []
     for part in a.inputs:
+        before, after = start - at, at + part.shape[axis] - start - size
+        if before.is_never_negative and after.is_never_negative:
+            return cut(part, axis, before, size)
         if parts or at == start:
             parts.append(part)
             taken = taken + part.shape[axis]
