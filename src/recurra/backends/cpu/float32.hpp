@@ -90,6 +90,37 @@ INLINE void pack_row(const float *from, long n, long width, float *to) {
     for (; j < width; j += VL) store(to + j, vf{});
 }
 
+#if defined(__AVX512F__)
+// Rows as columns: each round takes the rows i and i + VL / 2 number by number in turn, which turns
+// the bits of row and column by one.
+INLINE void transpose(vf (&rows)[VL]) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(VL / 2));
+#pragma GCC unroll 4
+    for (int round = 0; round < 4; ++round) {
+        vf next[VL];
+#pragma GCC unroll 8
+        for (int i = 0; i < VL / 2; ++i) {
+            const __m512 a = (__m512)rows[i], b = (__m512)rows[i + VL / 2];
+            next[2 * i] = (vf)_mm512_permutex2var_ps(a, low, b);
+            next[2 * i + 1] = (vf)_mm512_permutex2var_ps(a, high, b);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VL; ++i) rows[i] = next[i];
+    }
+}
+
+// VL numbers of each of n rows, those that are not there as zeros, as VL rows of a panel
+static void pack_block(const float *from, long row_stride, long n, float *to) {
+    vf block[VL];
+#pragma GCC unroll 16
+    for (int i = 0; i < VL; ++i) block[i] = i < n ? load(from + i * row_stride) : vf{};
+    transpose(block);
+#pragma GCC unroll 16
+    for (int k = 0; k < VL; ++k) store(to + k * PW, block[k]);
+}
+#endif
+
 constexpr long BLOCK_COLUMNS = 48;
 
 // Products of float32. `space` is a thread's own, for what it packs.
@@ -117,7 +148,15 @@ struct Float32 {
                     for (long i = n; i < PW; ++i) to[k * PW + i] = 0;
                 }
             } else {
-                for (long k0 = 0; k0 < K; k0 += 16) {
+                long whole = 0;
+#if defined(__AVX512F__)
+                if (column_stride == 1)
+                    for (; whole + VL <= K; whole += VL)
+                        for (long i = 0; i < PW; i += VL)
+                            pack_block(from + i * row_stride + whole, row_stride, n - i,
+                                       to + whole * PW + i);
+#endif
+                for (long k0 = whole; k0 < K; k0 += 16) {
                     const long k1 = k0 + 16 < K ? k0 + 16 : K;
                     for (long i = 0; i < n; ++i)
                         for (long k = k0; k < k1; ++k)
