@@ -175,7 +175,7 @@ extern "C" void run(const Call *call) {
                             long j = 0;
                             for (; j + VL <= n; j += VL) body(std::false_type{}, j);
                             if (j < n) body(std::true_type{}, j);
-                            (scratch2 + r * ld2)[s] = lanes_added(v0);
+                            (scratch2 + r * ld2)[s] = lane_sum(v0);
                         }
                     }
                 }
@@ -190,54 +190,55 @@ extern "C" void run(const Call *call) {
                         const long n = (S);
                         float *const p0 = row_of(c.arrays[1], array1, ids, r);
                         float *const p1 = scratch2 + r * ld2;
-                        float *const p2 = scratch8 + r * ld8;
+                        float *const p2 = scratch8 + rows.first * ld8;
+                        float *const p3 = scratch3 + rows.first * ld3;
                         const Range own = Range{0, n};
+                        vf v1 = lowest();
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
                             const vf m1 = get<TAIL>(p1 + j, n - j);
                             const vf v0 = where(m0, m1, splat(-1e+38f));
                             put<TAIL>(p2 + j, v0, n - j);
+                            v1 = v_maximum(v1, kept<TAIL>(v0, n - j, lowest()));
                         };
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
+                        *p3 = lane_max(v1);
                     }
-                    *(scratch3 + r * ld3) = max_over(scratch8 + r * ld8, (S));
-                }
-                if (c.by_panel) meter.wait(barrier, threads);
-                for (long r = rows.first; r < rows.last; ++r) {
                     {
                         const long n = (S);
-                        float *const p0 = scratch8 + r * ld8;
+                        float *const p0 = scratch8 + rows.first * ld8;
                         float *const p1 = array5 + r * c.arrays[5].row;
-                        const vf s0 = splat(*(scratch3 + r * ld3));
+                        float *const p2 = scratch4 + r * ld4;
+                        const vf s0 = splat(*(scratch3 + rows.first * ld3));
                         const Range own = Range{0, n};
+                        vf v2 = vf{};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
                             const vf v0 = m0 - s0;
                             const vf v1 = v_exp(v0);
                             put<TAIL>(p1 + j, v1, n - j);
+                            v2 = v2 + kept<TAIL>(v1, n - j, vf{});
                         };
                         long j = own.first;
                         for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);
                         if (j < own.last) body(std::true_type{}, j);
+                        *p2 = lane_sum(v2);
                     }
-                    *(scratch4 + r * ld4) = sum_over(array5 + r * c.arrays[5].row, (S));
-                }
-                if (c.by_panel) meter.wait(barrier, threads);
-                for (long r = rows.first; r < rows.last; ++r) {
                     {
                         const long n = (S);
                         float *const p0 = array5 + r * c.arrays[5].row;
-                        float *const p1 = scratch9 + r * ld9;
+                        float *const p1 = scratch9 + rows.first * ld9;
                         const vf s0 = splat(*(scratch4 + r * ld4));
+                        const vf s1 = splat(1.0f / *(scratch4 + r * ld4));
                         const Range own = Range{0, n};
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;
                             const vf m0 = get<TAIL>(p0 + j, n - j);
-                            const vf v0 = m0 / s0;
+                            const vf v0 = divided(m0, s0, s1);
                             put<TAIL>(p1 + j, v0, n - j);
                         };
                         long j = own.first;
@@ -247,7 +248,7 @@ extern "C" void run(const Call *call) {
                     {
                         const long N = (S), n = (n_H);
                         float *const p0 = scratch5 + r * ld5;
-                        float *const p1 = scratch9 + r * ld9;
+                        float *const p1 = scratch9 + rows.first * ld9;
                         float *const p3 = array0 + r * (S) * c.arrays[0].row;
                         auto body = [&](auto tail, long j) __attribute__((always_inline)) {
                             constexpr bool TAIL = decltype(tail)::value;

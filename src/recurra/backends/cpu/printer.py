@@ -1,10 +1,10 @@
 """A scheduled loop body as C++: one function that runs all steps on all threads."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from recurra.backends.cpu.rows import RowGroup
+from recurra.backends.cpu.rows import OVER_FEATURES, RowGroup
 from recurra.backends.cpu.schedule import (
     Bulk,
     Phase,
@@ -12,6 +12,7 @@ from recurra.backends.cpu.schedule import (
     Product,
     Schedule,
     apart_in_vector,
+    divides_by_number,
     resolve,
 )
 from recurra.backends.cpu.spelling import dim, number_text, size_text, spelled
@@ -38,8 +39,10 @@ class _Group:
     inside: dict[Node, str]
     pointers: dict[str, str] = field(default_factory=dict)
     loads: dict[str, str] = field(default_factory=dict)
-    head: list[str] = field(default_factory=list)
+    numbers: dict[str, str] = field(default_factory=dict)
+    begin: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
+    end: list[str] = field(default_factory=list)
 
     def pointer(self, row: str) -> str:
         """A name for the start of a row, which is found once and not for every vector."""
@@ -52,9 +55,22 @@ class _Group:
         self.loads.setdefault(pointer, f"const vf {name} = get<TAIL>({pointer} + j, n - j);")
         return name
 
+    def number(self, text: str) -> str:
+        """A name for a number in all lanes, which is read once."""
+        return self.numbers.setdefault(text, f"s{len(self.numbers)}")
+
+    def reduce(self, op: str, name: str, value: str, row: str) -> None:
+        """Sum the values of all features, or find the largest, and store it where `row` begins."""
+        begin, more, end = OVER_FEATURES[op]
+        self.begin.append(f"vf {name} = {begin};")
+        kept = f"kept<TAIL>({value}, n - j, {begin})"
+        self.body.append(f"{name} = {more.format(name, kept)};")
+        self.end.append(f"*{self.pointer(row)} = {end}({name});")
+
     def lines(self) -> tuple[str, ...]:
         """What is done with the rows, for the features `own` of the n that there are."""
         return (
+            *self.begin,
             "auto body = [&](auto tail, long j) __attribute__((always_inline)) {",
             "    constexpr bool TAIL = decltype(tail)::value;",
             *(f"    {line}" for line in (*self.loads.values(), *self.body)),
@@ -62,6 +78,7 @@ class _Group:
             "long j = own.first;",
             "for (; j + VL <= own.last; j += VL) body(std::false_type{}, j);",
             "if (j < own.last) body(std::true_type{}, j);",
+            *self.end,
         )
 
 
@@ -214,8 +231,9 @@ class _Printer:
             self.line(f"float *const array{i} = at(c.arrays[{i}], t, t0);")
         if self.plan.inputs:
             self.line("const int64_t *const ids = c.ids ? c.ids + t * B : nullptr;")
-        for phase in self.plan.phases:
-            self._print_phase(phase)
+        for phases in self.plan.stretches:
+            self._print_products(phases[0].products)
+            self._print_sequences(phases)
         self._print_masking()
 
     def _arrays_in_step(self) -> set[int]:
@@ -226,36 +244,47 @@ class _Printer:
         places += [p for phase in self.plan.phases for _, p in (*phase.gathers, *phase.copies)]
         return {place.index for place in places if place.kind == "array"}
 
-    # ---- one phase
+    # ---- phases
 
-    def _print_phase(self, phase: Phase) -> None:
-        count = len(phase.products)
+    def _print_products(self, products: list[Product]) -> None:
+        count = len(products)
         if count:
             self.line("meter.in(PRODUCTS);")
         if count == 1:
-            self._print_product(phase.products[0])
+            self._print_product(products[0])
         elif count:
             turn = f"Range{{0, {count}}}.at(i, descending)"
             self.open(f"for (long i = 0; i < {count}; ++i) switch ({turn}) {{")
-            for i, product in enumerate(phase.products):
+            for i, product in enumerate(products):
                 self.open(f"case {i}:")
                 self._print_product(product)
                 self.close("break;")
             self.close()
         if count:
             self.line("meter.in(ELEMENTWISE);")
-        others = (phase.groups, phase.rows, phase.gathers, phase.reductions, phase.copies)
-        if not any(others):
+
+    def _print_sequences(self, phases: Sequence[Phase]) -> None:
+        """What each sequence does by itself after the products of the first of some phases."""
+        if not any(p.groups or p.rows or p.gathers or p.reductions or p.copies for p in phases):
             self.line("if (c.by_panel) meter.wait(barrier, threads);")
             return
-        if phase.products:
+        if phases[0].products:
             self.line("if (c.by_panel && !unit) meter.wait(barrier, threads);")
         if self.plan.unit is None:
             self.open("for (long r = rows.first; r < rows.last; ++r) {")
         else:
             self.open("for (long r = unit ? 0 : rows.first; r < (unit ? R : rows.last); ++r) {")
-        if any(node in self.plan.totals for nodes in phase.rows.values() for node in nodes):
+        rows = [node for phase in phases for nodes in phase.rows.values() for node in nodes]
+        if any(node in self.plan.totals for node in rows):
             self.line("if (c.lengths && t >= c.lengths[r]) continue;")
+        for phase in phases:
+            self._print_phase(phase)
+        self.close()
+        if self._has_products():
+            self.line("if (c.by_panel) meter.wait(barrier, threads);")
+
+    def _print_phase(self, phase: Phase) -> None:
+        """What sequence r does in a phase."""
         for size, nodes in phase.groups.items():
             self._print_group(size, nodes)
         for shape, nodes in phase.rows.items():
@@ -275,9 +304,6 @@ class _Printer:
             self._print_reduction(node)
         for node, place in phase.copies:
             self._print_copy(node, place)
-        self.close()
-        if self._has_products():
-            self.line("if (c.by_panel) meter.wait(barrier, threads);")
 
     def _print_product(self, product: Product) -> None:
         rows, columns = (dim(size) for size in self.plan.matrices[product.matrix].shape)
@@ -301,8 +327,11 @@ class _Printer:
     def _group(self, size: Dim, nodes: list[Node]) -> _Group:
         group = _Group(size, {node: f"v{i}" for i, node in enumerate(nodes)})
         for node, name in group.inside.items():
-            operands = [self._operand(child, group) for child in node.inputs]
-            group.body.append(f"const vf {name} = {spelled(node, operands)};")
+            if node.op in OVER_FEATURES:
+                value = self._operand(node.inputs[0], group)
+                group.reduce(node.op, name, value, self._row(self.plan.places[node]))
+                continue
+            group.body.append(f"const vf {name} = {self._value(node, group)};")
             group.body += [
                 f"put<TAIL>({group.pointer(self._row(place))} + j, {name}, n - j);"
                 for place in self.plan.stores.get(node, ())
@@ -321,7 +350,7 @@ class _Printer:
             if times[lines] == 1 or lines in self.functions:
                 continue
             self.functions[lines] = name = f"group{len(self.functions)}"
-            numbers = [f"const vf &s{i}" for i in range(len(group.head))]
+            numbers = [f"const vf &{number}" for number in group.numbers.values()]
             pointers = [f"float *const {pointer}" for pointer in group.pointers.values()]
             sizes = [f"const long {size_text(name)}" for name in self.size_names]
             given = ", ".join(("const Range own", "const long n", *sizes, *pointers, *numbers))
@@ -337,22 +366,31 @@ class _Printer:
         self.line(f"const long n = {dim(size)};")
         for row, name in group.pointers.items():
             self.line(f"float *const {name} = {row};")
-        for line in group.head:
-            self.line(line)
+        for text, name in group.numbers.items():
+            self.line(f"const vf {name} = {text};")
         own = "Range{0, n}"
         if self.plan.unit is not None:
             own = f"unit ? share.columns(n).each : {own}"
         self.line(f"const Range own = {own};")
         lines = group.lines()
         if lines in self.functions:
-            numbers = (f"s{i}" for i in range(len(group.head)))
             sizes = map(size_text, self.size_names)
+            numbers = group.numbers.values()
             given = ", ".join(("own", "n", *sizes, *group.pointers.values(), *numbers))
             self.line(f"{self.functions[lines]}({given});")
         else:
             for line in lines:
                 self.line(line)
         self.close()
+
+    def _value(self, node: Node, group: _Group) -> str:
+        """What a group computes for a vector of features."""
+        if group.size == Dim.of(1) or not divides_by_number(node):
+            return spelled(node, [self._operand(child, group) for child in node.inputs])
+        divided, number = (self._operand(child, group) for child in node.inputs)
+        base, _ = resolve(node.inputs[1], self.given)
+        reciprocal = group.number(f"splat(1.0f / *({self._row(self.plan.places[base])}))")
+        return f"divided({divided}, {number}, {reciprocal})"
 
     def _operand(self, child: Node, group: "_Group") -> str:
         seen, at = resolve(child, self.given)
@@ -369,9 +407,7 @@ class _Printer:
                 return f"splat({number})"
         row = self._row(self.plan.places[base])
         if not base.shape and group.size != Dim.of(1):
-            name = f"s{len(group.head)}"
-            group.head.append(f"const vf {name} = splat(*({row}));")
-            return name
+            return group.number(f"splat(*({row}))")
         return group.load(row if start.is_zero else f"{row} + {dim(start)}")
 
     def _number_of(self, node: Node) -> str | None:
@@ -494,12 +530,15 @@ class _Printer:
     def _row(self, place: Place) -> str:
         """Where row r of a value lies at this step."""
         base, stride = self._base(place)
+        r = "r"
+        if place.kind == "scratch" and place.index in self.plan.passing:
+            r = "rows.first"  # the memory of a thread's first sequence serves all that it has
         if place.count is not None:
-            return f"{base} + r * {dim(place.count)} * {stride}"
+            return f"{base} + {r} * {dim(place.count)} * {stride}"
         if place.kind == "array" and place.index < len(self.plan.inputs):
             shift = "" if place.offset.is_zero else f" + {dim(place.offset)}"
             return f"row_of(c.arrays[{place.index}], array{place.index}, ids, r){shift}"
-        return f"{base} + r * {stride}"
+        return f"{base} + {r} * {stride}"
 
 
 def _whole(node: Node) -> str:

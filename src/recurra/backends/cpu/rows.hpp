@@ -1,13 +1,6 @@
 // What groups over rows stand on, of a memory's positions or of another size: part of runtime.hpp.
 
 INLINE vf lowest() { return splat(-std::numeric_limits<float>::infinity()); }
-INLINE float lanes_added(vf a) {
-#if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)a);
-#else
-    return lane_sum(a);
-#endif
-}
 INLINE float lane_max(vf a) {
     float largest = a[0];
     for (int i = 1; i < VL; ++i) largest = (a[i] > largest || a[i] != a[i]) ? a[i] : largest;

@@ -8,15 +8,21 @@ registers and never in memory.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from recurra.backends.cpu.schedule import Place, Schedule, apart_in_vector, resolve
+from recurra.backends.cpu.schedule import (
+    Place,
+    Schedule,
+    apart_in_vector,
+    divides_by_number,
+    resolve,
+)
 from recurra.backends.cpu.spelling import dim, spelled
 from recurra.ir import Node, blocks_of, is_rows
 from recurra.ir.dims import Shape
 
-# results of all features of a row, as their accumulator begins, goes on and ends
-_OVER_FEATURES = {
-    "rows_dot": ("vf{}", "{0} + {1}", "lanes_added"),
-    "sum": ("vf{}", "{0} + {1}", "lanes_added"),
+# results of all features, as their accumulator begins, goes on and ends
+OVER_FEATURES = {
+    "rows_dot": ("vf{}", "{0} + {1}", "lane_sum"),
+    "sum": ("vf{}", "{0} + {1}", "lane_sum"),
     "max": ("lowest()", "v_maximum({0}, {1})", "lane_max"),
 }
 # results of all rows, likewise
@@ -74,7 +80,7 @@ class RowGroup:
         self._blocks = blocks_of(shape)
         self._shape, self._plan, self._given = shape, plan, set(plan.graph.inputs)
         self._row, self._apart, self._number_of = row, apart, number_of
-        self._by_row = any(node.op in _OVER_FEATURES for node in nodes)
+        self._by_row = any(node.op in OVER_FEATURES for node in nodes)
         self._inside: dict[Node, str] = {}
         self._text = _Text()
         for i, node in enumerate(nodes):
@@ -118,8 +124,8 @@ class RowGroup:
 
     def _add(self, node: Node, name: str) -> None:
         text = self._text
-        if node.op in _OVER_FEATURES:
-            begin, more, end = _OVER_FEATURES[node.op]
+        if node.op in OVER_FEATURES:
+            begin, more, end = OVER_FEATURES[node.op]
             text.row_head.append(f"vf {name} = {begin};")
             kept = f"kept<TAIL>({self._value(node)}, n - j, {begin})"
             text.body.append(f"{name} = {more.format(name, kept)};")
@@ -140,8 +146,13 @@ class RowGroup:
             target = text.named(text.row_head, "q", "float *const", f"{start} + s * n")
             self._add_up(target, "{0} + {1}", self._value(node))
         else:
-            operands = [self._operand(child) for child in node.inputs]
-            text.body.append(f"const vf {name} = {spelled(node, operands)};")
+            if divides_by_number(node):
+                divided, number = map(self._operand, node.inputs)
+                reciprocal = self._number(node.inputs[1], "1.0f / ")
+                value = f"divided({divided}, {number}, {reciprocal})"
+            else:
+                value = spelled(node, [self._operand(child) for child in node.inputs])
+            text.body.append(f"const vf {name} = {value};")
             self._inside[node] = name
             for place in self._plan.stores.get(node, ()):
                 text.body.append(f"put<TAIL>({self._row_pointer(place)} + j, {name}, n - j);")
@@ -168,6 +179,16 @@ class RowGroup:
         start = f"{self._pointer(self._row(place))} + s * {self._apart(place)}"
         return self._text.named(self._text.row_head, "q", "float *const", start)
 
+    def _number(self, child: Node, of: str = "") -> str:
+        """A number or row s's of numbers of rows in all lanes, after what is written before it."""
+        base, start = resolve(child, self._given)
+        if base.op == "expand" and base not in self._plan.places:
+            (base,) = base.inputs
+        row, text = self._row(self._plan.places[base].shifted(start)), self._text
+        if not child.shape:
+            return text.named(text.head, "c", "const vf", f"splat({of}*({row}))")
+        return text.named(text.row_head, "c", "const vf", f"splat({of}{self._pointer(row)}[s])")
+
     def _operand(self, child: Node) -> str:
         """A vector of features of row s, of rows, numbers, a vector or a number."""
         if child in self._inside:
@@ -184,11 +205,8 @@ class RowGroup:
             place = replace(place, apart=apart)
         if is_rows(child.shape):
             pointer = self._row_pointer(place)
-        elif not child.shape:
-            return text.named(text.head, "c", "const vf", f"splat(*({self._row(place)}))")
-        elif child.shape == self._shape[:1]:
-            numbers = self._pointer(self._row(place))
-            return text.named(text.row_head, "c", "const vf", f"splat({numbers}[s])")
+        elif child.shape in ((), self._shape[:1]):
+            return self._number(child)
         else:
             vector = self._vector(place)
             return text.named(text.loads, "m", "const vf", f"get<TAIL>({vector} + j, n - j)")

@@ -80,9 +80,19 @@ INLINE vf with_sign_of(vf a, vf sign) {
 INLINE vf v_maximum(vf a, vf b) { return ((a > b) | (a != a)) ? a : b; }
 INLINE vf v_minimum(vf a, vf b) { return ((a < b) | (a != a)) ? a : b; }
 INLINE vf v_relu(vf a) { return a < 0 ? splat(0.0f) : a; }
+// n / d with the reciprocal of d: rounded as a quotient is, and what is infinite or zero as there
+INLINE vf divided(vf n, vf d, vf reciprocal) {
+    vf q = n * reciprocal, closer = q + reciprocal * (n - d * q);
+    return closer == closer ? closer : q;
+}
 INLINE vf v_clamp(vf a, float lo, float hi) {
+#if defined(__AVX512F__)
+    // of two operands these instructions give the second where one is NaN: a NaN passes through
+    return (vf)_mm512_min_ps((__m512)splat(hi), _mm512_max_ps((__m512)splat(lo), (__m512)a));
+#else
     a = a < splat(lo) ? splat(lo) : a;
     return a > splat(hi) ? splat(hi) : a;
+#endif
 }
 INLINE vf v_sign(vf a) { return from_mask(a > 0) - from_mask(a < 0); }
 INLINE vf v_floor(vf a) {
@@ -118,20 +128,25 @@ INLINE vf nearest_whole(vf a) {
 }
 INLINE vf power_of_two(vf m) { return (vf)_mm512_scalef_ps((__m512)splat(1.0f), (__m512)m); }
 
-INLINE vf v_exp(vf a) {
-    // of two operands these instructions give the second where one is NaN: a NaN passes through
-    __m512 low = _mm512_max_ps((__m512)splat(-110.0f), (__m512)a);
-    vf x = (vf)_mm512_min_ps((__m512)splat(100.0f), low);
-    vf m = nearest_whole(x * 1.44269504088896341f);
-    vf y = exp_less_one_reduced(exp_remainder(x, m)) + 1.0f;
+// e^a for a from -110 to 100
+INLINE vf exp_within(vf a) {
+    vf m = nearest_whole(a * 1.44269504088896341f);
+    vf y = exp_less_one_reduced(exp_remainder(a, m)) + 1.0f;
     return (vf)_mm512_scalef_ps((__m512)y, (__m512)m);
 }
-// n / d for d from 1 to 1e9: an estimate and two corrections take less than the division
+INLINE vf v_exp(vf a) { return exp_within(v_clamp(a, -110.0f, 100.0f)); }
+
+// n / d for normal d: an estimate to 14 bits and a correction, which squares its error, take less
+// than the division
 INLINE vf quotient(vf n, vf d) {
     vf reciprocal = (vf)_mm512_rcp14_ps((__m512)d);
-    reciprocal += reciprocal * (1.0f - d * reciprocal);
     vf q = n * reciprocal;
     return q + reciprocal * (n - d * q);
+}
+INLINE vf v_sigmoid(vf a) {
+    const vf below = (vf)((vi)a | splat_int((int32_t)0x80000000));  // -|a|
+    vf e = exp_within((vf)_mm512_max_ps((__m512)splat(-110.0f), (__m512)below));
+    return quotient(a < 0 ? e : splat(1.0f), 1.0f + e);
 }
 #else
 INLINE vf nearest_whole(vf a) { return __builtin_convertvector(nearest(a), vf); }
@@ -150,13 +165,12 @@ INLINE vf v_exp(vf a) {
     vf y = p * power_of_two(half) * power_of_two(n - half);
     return a != a ? a : y;
 }
-#endif
-
 INLINE vf v_sigmoid(vf a) {
     vf e = v_exp(-v_abs(a));
     vf numerator = a < 0 ? e : splat(1.0f);
-    return a != a ? a : quotient(numerator, 1.0f + e);
+    return a != a ? a : numerator / (1.0f + e);
 }
+#endif
 
 // (e^2a - 1) / (e^2a + 1), from 2^m (e^r - 1) + (2^m - 1), which keeps small numbers
 INLINE vf v_tanh(vf a) {
@@ -305,9 +319,13 @@ INLINE vf v_cos(vf a) {
 }
 
 INLINE float lane_sum(vf a) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)a);
+#else
     float s = 0;
     for (int i = 0; i < VL; ++i) s += a[i];
     return s;
+#endif
 }
 
 // over the n features at p

@@ -1,8 +1,9 @@
 """schedule: the order of work inside one step of a loop, for a target with vectors and threads.
 
 A step is a list of phases. A phase runs its products, then for each sequence its elementwise
-groups (all nodes of one size, fused in one pass over the features), its groups over rows, what
-completes its concatenations, its reductions, and copies to the outputs.
+groups (all nodes of one size, fused in one pass over the features, with sums and maxima of what
+they have there), its groups over rows, what completes its concatenations, its other reductions,
+and copies to the outputs.
 A value lives in registers unless something outside its group reads it.
 
 Rows are a value of two sizes, [N, K]: a vector for each of N rows of a sequence, such as the
@@ -99,6 +100,8 @@ class Schedule:
         totals: sums over time of rows, which each step adds to.
         places: where each value that is in memory lies; a value may be stored to several places.
         scratch: of each scratch buffer how many rows a sequence has, and their size.
+        passing: the scratch buffers that a sequence needs from products to the next products only,
+            so that the next sequence can have the same memory.
         unit: the one size of all elementwise work, where every product is made of parts of that
             size that are read as such: then features can be shared out, each with all that
             is computed of it. None where they cannot.
@@ -118,7 +121,14 @@ class Schedule:
     places: dict[Node, Place]
     stores: dict[Node, tuple[Place, ...]]
     scratch: tuple[tuple[Dim, Dim], ...]
+    passing: frozenset[int]
     unit: Dim | None
+
+    @property
+    def stretches(self) -> tuple[tuple[Phase, ...], ...]:
+        """The phases, with those that a sequence goes through one after the other: until the next
+        products, unless features are shared out, of which the next phase may read others' ones."""
+        return tuple(map(tuple, _stretches(self.phases, self.unit)))
 
     @property
     def sums(self) -> tuple[Node, ...]:
@@ -188,6 +198,15 @@ def apart_in_vector(node: Node, given: Collection[Node]) -> Dim | None:
     return None
 
 
+def divides_by_number(node: Node) -> bool:
+    """Whether it divides many features by one number, as a normalisation does: with the number's
+    reciprocal, found once, a quotient takes a fifth of the time."""
+    if node.op != "div" or not node.shape:
+        return False
+    divisor = node.inputs[1]
+    return divisor.op not in ("const", "size") and divisor.shape in ((), node.shape[:-1])
+
+
 # views, numbers, and transposes, which are a way to read a matrix
 _NOTHING_TO_DO = (*VIEWS, "const", "size", "transpose")
 _PRODUCTS = ("matvec", "rows_product")
@@ -204,7 +223,7 @@ def rows_shape(node: Node) -> Shape | None:
 
 
 def _is_reduction(node: Node) -> bool:
-    """Whether it is read whole and gives fewer numbers, outside of groups."""
+    """Whether it reads a vector whole and gives fewer numbers, outside of groups over rows."""
     return node.op == "overlaps" or (
         OPS[node.op].group is Group.REDUCTION and rows_shape(node) is None
     )
@@ -258,13 +277,14 @@ class _Scheduler:
     def result(self) -> Schedule:
         for node in self.nodes:
             self.phase[node] = self._phase(node)
-        self._put_off_rows()
+        self._put_off()
         self._place_outputs()
         self._place_operands()
         phases = [Phase() for _ in range(max(self.phase.values(), default=-1) + 1)] or [Phase()]
         for node in self.nodes:
             self._put(node, phases[self.phase[node]])
         self._put_copies(phases)
+        unit = self._unit(phases)
         return Schedule(
             graph=self.graph,
             carried=self.carried,
@@ -280,12 +300,14 @@ class _Scheduler:
             places=self.places,
             stores={node: tuple(places) for node, places in self.stores.items()},
             scratch=tuple(self.scratch),
-            unit=self._unit(phases),
+            passing=self._passing(_stretches(phases, unit)) if unit is None else frozenset(),
+            unit=unit,
         )
 
     def _unit(self, phases: Sequence[Phase]) -> Dim | None:
         sizes = {size for phase in phases for size in phase.groups}
         whole_rows = any(p.rows or p.reductions or p.gathers or p.copies for p in phases)
+        whole_rows |= any(map(_is_reduction, self.nodes))
         if len(sizes) != 1 or whole_rows:
             return None
         (unit,) = sizes
@@ -310,18 +332,27 @@ class _Scheduler:
             return self._after(node.inputs[0], 0)
         return max((self._reading_phase(node, child) for child in node.inputs), default=0)
 
-    def _put_off_rows(self) -> None:
-        """Rows are computed in the group that reads them first, and so need not be in memory."""
+    def _put_off(self) -> None:
+        """Rows are computed in the group that reads them first, and so need not be in memory; so is
+        what takes no longer than to read it."""
         last: dict[Node, int] = {}
         for node in reversed(self.nodes):
-            if node in last and self._is_elementwise(node) and rows_shape(node) is not None:
-                self.phase[node] = last[node]
+            rows = self._is_elementwise(node) and rows_shape(node) is not None
+            if rows or self._takes_one_load(node):
+                self.phase[node] = max(self.phase[node], last.get(node, 0))
             for child in node.inputs:
                 base, _ = resolve(child, self.given)
                 together = self._is_in_group(node) and self._is_alike(node, child)
                 together |= node.op in _PUT_TOGETHER or _is_reduction(node)
                 latest = self.phase[node] - (not together)
                 last[base] = min(latest, last.get(base, latest))
+
+    def _takes_one_load(self, node: Node) -> bool:
+        """Whether it is arithmetic on one vector, which is in memory."""
+        vectors = {child for child in node.inputs if child.shape}
+        bases = [resolve(vector, self.given)[0] for vector in vectors]
+        there = all(base not in self.phase or base.op == "matvec" for base in bases)
+        return node.op in ("add", "sub", "mul", "neg") and len(vectors) == 1 and there
 
     def _after(self, child: Node, gap: int) -> int:
         """The phase from which `child` is complete in memory, plus `gap`."""
@@ -342,7 +373,8 @@ class _Scheduler:
     def _is_alike(self, node: Node, child: Node) -> bool:
         """Whether `node` can read `child` in a register, if both are in one group."""
         base, start = resolve(child, self.given)
-        wanted = node.shape if rows_shape(node) is None else rows_shape(node)
+        whole = node.inputs[0].shape if _is_reduction(node) else node.shape
+        wanted = whole if rows_shape(node) is None else rows_shape(node)
         return self._is_elementwise(base) and start.is_zero and _is_same(base.shape, wanted)
 
     def _is_elementwise(self, node: Node) -> bool:
@@ -350,7 +382,17 @@ class _Scheduler:
         return group is Group.ELEMENTWISE or node.op == "expand"
 
     def _is_in_group(self, node: Node) -> bool:
-        return self._is_elementwise(node) or rows_shape(node) is not None
+        grouped = self._is_elementwise(node) or rows_shape(node) is not None
+        return grouped or self._is_reduced_in_group(node)
+
+    def _is_reduced_in_group(self, node: Node) -> bool:
+        """Whether it is a sum or maximum that a group has found when it is through the features: of
+        what the group computes, or what was there before."""
+        if node.op not in ("sum", "max") or not _is_reduction(node):
+            return False
+        base, _ = resolve(node.inputs[0], self.given)
+        before = base not in self.phase or base.op == "matvec"
+        return self._is_alike(node, node.inputs[0]) or (before and len(base.shape) == 1)
 
     # ---- where
 
@@ -395,6 +437,27 @@ class _Scheduler:
             if base in self.phase and base not in self.places:
                 self._store(base, self._new_scratch(base))
 
+    def _passing(self, stretches: Sequence[Sequence[Phase]]) -> frozenset[int]:
+        stretch_of = [i for i, phases in enumerate(stretches) for _ in phases]
+        touched: dict[int, set[int]] = {}
+
+        def touch(node: Node, stretch: int) -> None:
+            base, _ = resolve(node, self.given)
+            places = (self.places.get(base), *self.stores.get(base, ()))
+            for place in places:
+                if place is not None and place.kind == "scratch":
+                    touched.setdefault(place.index, set()).add(stretch)
+
+        for node in self.nodes:
+            stretch = -1 if node.op in _PRODUCTS else stretch_of[self.phase[node]]
+            for each in (node, *node.inputs):
+                touch(each, stretch)
+        for node, _ in self.targets:
+            touch(node, stretch_of[-1])
+        return frozenset(
+            index for index, found in touched.items() if len(found) == 1 and -1 not in found
+        )
+
     def _place_concat(self, node: Node) -> None:
         whole = self.places.get(node)
         if whole is None:
@@ -429,6 +492,8 @@ class _Scheduler:
             phase.products.append(Product(node=node, matrix=index, operand=operand))
         elif shape is not None:
             phase.rows.setdefault(shape, []).append(node)
+        elif self._is_reduced_in_group(node):
+            phase.groups.setdefault(_width(node.inputs[0]), []).append(node)
         elif _is_reduction(node):
             phase.reductions.append(node)
         elif node.op not in _PUT_TOGETHER:
@@ -468,6 +533,16 @@ class _Scheduler:
             stored = place in self.stores.get(base, []) and start.is_zero
             if not stored and self.places.get(node) != place:
                 phases[-1].copies.append((node, place))
+
+
+def _stretches(phases: Sequence[Phase], unit: Dim | None) -> list[list[Phase]]:
+    stretches: list[list[Phase]] = []
+    for phase in phases:
+        if stretches and not phase.products and unit is None:
+            stretches[-1].append(phase)
+        else:
+            stretches.append([phase])
+    return stretches
 
 
 def _is_multiple(size: Dim, unit: Dim) -> bool:
