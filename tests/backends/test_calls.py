@@ -3,16 +3,19 @@
 Letters: T time, B batch, I input, H hidden.
 """
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import recurra as rc
 from recurra import cells
-from recurra.backends.cpu import found_compiler
+from recurra.backends.cpu import found_compiler, invocation
+from recurra.backends.cpu.invocation import Form, Invocation
+from recurra.backends.cpu.packed import Packed, PackedWeights
 from recurra.backends.cpu.workspace import Workspace
 from recurra.ir import Dim
 from recurra.lang import Cell
@@ -116,6 +119,130 @@ def test_a_pool_keeps_so_much() -> None:
     assert pool.nbytes == 4 * 800
     pool.give(pool.take(5000))
     assert pool.nbytes <= 4 * 1000
+
+
+# ---- packed weights ------------------------------------------------------------------------------
+
+
+def write_everywhere(layer: rc.Recurrent) -> None:
+    for parameter in layer.parameters():
+        parameter.data.mul_(0.5)
+
+
+def write_by_numpy(layer: rc.Recurrent) -> None:
+    layer.get_parameter("W_hh_l0").detach().numpy()[-1, -1] += 3
+
+
+def write_one_number(layer: rc.Recurrent) -> None:
+    layer.get_parameter("W_xh_l0").data[0, 0] += 3
+
+
+def swap(layer: rc.Recurrent) -> None:
+    for parameter in layer.parameters():
+        torch.utils.swap_tensors(parameter, nn.Parameter(torch.randn_like(parameter)))
+
+
+def take_a_step(layer: rc.Recurrent) -> None:
+    layer(torch.randn(T, B, IN))[0].square().sum().backward()
+    torch.optim.SGD(layer.parameters(), 0.5).step()
+
+
+def load(layer: rc.Recurrent) -> None:
+    layer.load_state_dict({n: torch.randn_like(w) for n, w in layer.state_dict().items()})
+
+
+CHANGES = (write_everywhere, write_by_numpy, write_one_number, swap, take_a_step, load)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_call_of_few_steps_sees_whatever_was_written(
+    change: Callable[[rc.Recurrent], None], dtype: torch.dtype
+) -> None:
+    layers = [rc.Recurrent("rnn", IN, H, 2), rc.Recurrent("rnn", IN, H, 2)]
+    for _ in range(3):
+        for layer in layers:  # by turns, of one loop
+            check_few_steps(layer, dtype)
+            change(layer)
+            check_few_steps(layer, dtype)
+
+
+def check_few_steps(layer: rc.Recurrent, dtype: torch.dtype) -> None:
+    """What the compiled loop gives is what the reference gives, now."""
+    other = copy.deepcopy(layer).to(torch.float64)
+    other.backend = "reference"
+    layer.backend = "cpu"
+    x = torch.randn(2, B, IN)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, dtype is torch.bfloat16):
+        found = layer(x)[0]
+    with torch.no_grad():
+        expected = other(x.double())[0]
+    tolerance = 1e-5 if dtype is torch.float32 else 0.1
+    torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_weights_that_stay_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[Form] = []
+    pack = Form._pack
+
+    def noted(form: Form, into: Packed) -> None:
+        packed.append(form)
+        pack(form, into)
+
+    monkeypatch.setattr(Form, "_pack", noted)
+    monkeypatch.setattr(invocation, "PACKED", PackedWeights())
+    layer = rc.Recurrent("rnn", IN, H, 3, backend="cpu")
+    x = torch.randn(2, B, IN)
+    with torch.no_grad():
+        for steps in (1, 2, 1, 2):  # shapes of calls make no difference, layers do
+            layer(x[:steps])
+    assert len(packed) == 3
+    layer(x)  # with gradients they are packed for the call
+    assert len(packed) == 3
+
+
+def test_cells_without_a_kernel_of_torch_are_compiled_for_few_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[str] = []
+    launch = Invocation.launch
+
+    def noted(call: Invocation) -> None:
+        compiled.append(name)
+        launch(call)
+
+    monkeypatch.setattr(Invocation, "launch", noted)
+    for name in ("mut1", "torch_gru"):
+        layer = rc.Recurrent(name, IN, H)
+        with torch.no_grad():
+            layer(torch.randn(1, B, IN))
+        assert ("fewer than" in layer.explain()) is (name == "torch_gru")
+    assert compiled == ["mut1"]
+
+
+def test_so_many_packed_weights_are_kept() -> None:
+    kept = PackedWeights(most_bytes=8000)
+    made: list[Packed] = []
+
+    def packed(weight: Tensor) -> Packed:
+        return kept.of("loop", [weight], [weight.data_ptr()], 500, made.append)
+
+    weights = [torch.randn(10, 50) for _ in range(4)]  # each takes 4000 bytes
+    first = packed(weights[0])
+    assert packed(weights[0].clone()) is first  # wherever it lies
+    for weight in weights:
+        packed(weight)
+        assert kept.nbytes <= 8000
+    assert len(made) == 4
+    assert packed(weights[0]) is not first
+    for place in (0, 249, 250, 266, 499):  # inside and outside of what it is found by
+        weights[0].view(-1)[place] += 1
+        assert packed(weights[0]) is made[-1]
+        assert torch.equal(made[-1].copies[0], weights[0])
+    assert len(made) == 10
+    large = torch.randn(100, 100)
+    packed(large)
+    assert kept.nbytes <= 8000
 
 
 def test_threads_that_call_one_layer() -> None:

@@ -22,7 +22,7 @@ from recurra.lang import Cell
 logger = logging.getLogger("recurra")
 
 _CPU = torch.device("cpu")
-_FEW_STEPS = 4  # packing the weights takes about as long as so many steps
+_FEW_STEPS = 4  # a loop takes less than what is around it
 _NATIVE_ON_CPU = (torch.float32, torch.bfloat16)
 
 
@@ -99,11 +99,14 @@ class AutoBackend:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run the cell over a batch of sequences; see `PlannedBackend.run`."""
         reason = unsuitable(x, states[0], parameters.values())
-        if self._compiles(x, reason) and self._cpu is not None:
-            return self._cpu.run(x, states, parameters, **options)
+        cpu = self._cpu if self._compiles(reason) else None
+        if cpu is not None and not self._is_short(x):
+            return cpu.run(x, states, parameters, **options)
         native = self.in_one_call(x, states, lambda: parameters, options.get("embedding"))
         if native is not None:
             return native.run(x, states, parameters, **options)
+        if cpu is not None:
+            return cpu.run(x, states, parameters, **options)
         if self._cpu is None:
             self.announce(self.why_not)
         elif reason is not None:
@@ -129,7 +132,7 @@ class AutoBackend:
         if native is None:
             return None
         if state.device.type == "cpu" and (
-            state.dtype not in _NATIVE_ON_CPU or self._compiles(x, None)
+            state.dtype not in _NATIVE_ON_CPU or (self._compiles(None) and not self._is_short(x))
         ):
             return None
         if is_watched():  # who watches shall see operations
@@ -139,11 +142,14 @@ class AutoBackend:
             return None
         return native if native.suits(x, known, embedding) else None
 
-    def _compiles(self, x: Tensor, reason: str | None) -> bool:
+    def _compiles(self, reason: str | None) -> bool:
         """Whether compiled loops run a call that is unsuitable for a reason, or for none."""
-        if self._cpu is None or reason is not None:
-            return False
-        return not _is_short(x) and not self._cpu.attempts.waiting
+        return self._cpu is not None and reason is None and not self._cpu.attempts.waiting
+
+    def _is_short(self, x: Tensor) -> bool:
+        """Whether torch's own kernel, where it has one, takes less than what is around a loop."""
+        few = x.shape[0] < _FEW_STEPS and not torch.is_grad_enabled()
+        return few and self._native is not None
 
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words, and why it is not another."""
@@ -156,12 +162,14 @@ class AutoBackend:
                     "  what is called with the same shapes again is launched as one CUDA graph"
                 )
             return "\n".join(lines)
-        short = "the reference backend" if self._native is None else "torch's own kernel"
+        plan = self._cpu.explain(sizes)
+        if self._native is None:
+            return plan
         few = (
-            f"  calls of fewer than {_FEW_STEPS} steps without gradients run on {short}: packing "
-            f"the weights would take as long"
+            f"  calls of fewer than {_FEW_STEPS} steps without gradients run on torch's own "
+            f"kernel, which takes less than what is around a loop"
         )
-        return f"{self._cpu.explain(sizes)}\n{few}"
+        return f"{plan}\n{few}"
 
     def announce(self, why: str = "") -> None:
         """Log, once, why the reference runs; without a reason, that nothing is compiled, if so."""
@@ -176,11 +184,6 @@ def _why_never(device: torch.device) -> str:
     if device.type != "cpu":
         return _not_compiled(f"the device {device.type}")
     return "" if found_compiler() else "no C++ compiler was found; see `recurra doctor`"
-
-
-def _is_short(x: Tensor) -> bool:
-    """Whether a call takes less than packing the weights for it would."""
-    return not torch.is_grad_enabled() and x.shape[0] < _FEW_STEPS
 
 
 def _not_compiled(reason: str) -> str:
@@ -284,7 +287,6 @@ def traced_run(
         reason = unsuitable(x, states[0])
         if reason is not None:
             _announce_traced(best, _not_compiled(reason))
-        if reason is not None or _is_short(x):
             best = other
     return operators.run(best, x, states, list(parameters.values()), **options)
 

@@ -27,6 +27,7 @@ from recurra.passes.cut import section
 _Nodes = tuple[Node, ...]
 
 _NUMBERS = ("const", "size")
+_FEW_STEPS = 32  # of so many packing the weights is a part that counts
 
 
 def _in_chunks(node: Node, given: Collection[Node]) -> bool:
@@ -171,6 +172,7 @@ class CpuLoops:
             active=call.active,
             ids=call.ids if run.tables else None,
             tables=run.tables,
+            again=not keep and call.steps <= _FEW_STEPS,
         )
 
     def _new_forward(self, values: Values, call: Call, keep: bool) -> "_Run":

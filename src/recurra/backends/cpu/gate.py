@@ -68,9 +68,11 @@ def addresses(tensors: Sequence[Tensor], spans: Sequence[int]) -> list[int] | No
             or [*map(_dtype, tensors)].count(torch.float32) != len(tensors)
             or not all(map(_is_cpu, tensors))
             or any(map(Tensor.is_neg, tensors))
-            or any(map(Tensor.storage_offset, tensors))
         ):
             return None
+        starts = [*map(Tensor.storage_offset, tensors)]
+        if any(starts):  # of parts of others
+            spans = [s + _FLOAT_BYTES * int(n) for s, n in zip(spans, starts, strict=True)]
         held = map(torch.UntypedStorage.nbytes, map(Tensor.untyped_storage, tensors))
         return [*map(Tensor.data_ptr, tensors)] if all(map(ge, held, spans)) else None
     except (RuntimeError, NotImplementedError):  # of a wrapper of other tensors, or not strided
@@ -97,6 +99,7 @@ def address_of_step(tensor: Tensor) -> int:
     return tensor.data_ptr() if held else 0
 
 
+_FLOAT_BYTES = torch.float32.itemsize
 _dtype, _is_cpu = attrgetter("dtype"), attrgetter("is_cpu")
 
 

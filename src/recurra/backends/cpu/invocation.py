@@ -6,7 +6,7 @@ block with the addresses of this call's tensors put in.
 
 import ctypes
 from array import array
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from recurra.backends.cpu import abi, gate
 from recurra.backends.cpu.abi import LONG_BYTES, Array, Call, Carried, Matrix
 from recurra.backends.cpu.inputs import Fit, misfit
+from recurra.backends.cpu.packed import PACKED, Packed
 from recurra.backends.cpu.workspace import Piece
 from recurra.ir import Node
 
@@ -149,6 +150,9 @@ class Form:
             from the block's beginning.
         working: the same of places in the working memory.
         work_size: numbers that the working memory holds.
+        packing: the same of where matrices are packed: there, or in memory that is kept.
+        packed_size: numbers that packed matrices take.
+        weights: which of `reads` are matrices.
         threads: that share the work.
         shapes, strides: of the values of `reads`, which others than these have another form.
         spans: bytes from the first number of each to its last; none where one has to be made fit.
@@ -159,6 +163,9 @@ class Form:
     inside: tuple[tuple[int, int], ...]
     working: tuple[tuple[int, int], ...]
     work_size: int
+    packing: tuple[tuple[int, int], ...]
+    packed_size: int
+    weights: slice
     reads: tuple[Read, ...]
     made: tuple[Made, ...]
     sums: tuple[Made, ...]
@@ -178,6 +185,29 @@ class Form:
             pass
         return None
 
+    def packed(self, what: Hashable, given: Sequence[Tensor]) -> Packed | None:
+        """The matrices, packed now or by a call before; None where they have to be made fit."""
+        addresses = gate.addresses(given, self.spans)
+        weights = given[self.weights]
+        if addresses is None or not weights or not all(map(Tensor.is_contiguous, weights)):
+            return None
+        return PACKED.of(what, weights, addresses[self.weights], self.packed_size, self._pack)
+
+    def _pack(self, packed: Packed) -> None:
+        """Pack the copies of the weights that are there, into the memory that is there."""
+        block = self.block[:]
+        begin = block.buffer_info()[0]
+        for at, offset in self.inside:
+            block[at] = begin + offset
+        for at, offset in self.packing:
+            block[at] = packed.place + offset
+        for at, _ in self.working:  # where nothing is written
+            block[at] = packed.place
+        for read, address in zip(self.reads[self.weights], packed.addresses, strict=True):
+            block[read.at] = address
+        block[FIELDS["steps"]] = 0  # nothing but packing
+        self.function(begin)
+
     def invocation(
         self,
         given: Sequence[Tensor],
@@ -185,6 +215,7 @@ class Form:
         work: Piece,
         fields: Mapping[str, int | None],
         alive: tuple[object, ...],
+        packed: Packed | None = None,
     ) -> Invocation:
         """A call with these values.
 
@@ -194,6 +225,7 @@ class Form:
             work: the working memory.
             fields: addresses that each call has of its own.
             alive: what these point to.
+            packed: the matrices, where they are packed already.
         """
         block = self.block[:]
         begin, work_at = block.buffer_info()[0], work[1]
@@ -201,6 +233,10 @@ class Form:
             block[at] = begin + offset
         for at, offset in self.working:
             block[at] = work_at + offset
+        packed_at = work_at if packed is None else packed.place
+        for at, offset in self.packing:
+            block[at] = packed_at + offset
+        block[FIELDS["packed_already"]] = int(packed is not None)
         for name, address in fields.items():
             block[FIELDS[name]] = address or 0
         addresses = gate.addresses(given, self.spans)
@@ -224,7 +260,7 @@ class Form:
             if hand.rows:
                 carried[i], block[hand.at] = gate.fresh(hand.rows, *hand.shape)
             _begin(hand, value, block[hand.at] + hand.first)
-        function, alive = self.function, (given, *alive)
+        function, alive = self.function, (given, packed, *alive)
         return Invocation(function, block, self, work, carried, arrays, sums, alive)
 
 

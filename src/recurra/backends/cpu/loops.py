@@ -66,7 +66,8 @@ class _Layout:
     Attributes:
         arrays: for each array that the loop computes, or that it is wanted (and so has memory of
             its own) or that nobody wants it.
-        packed: for each matrix, or that nobody wants what is computed with it.
+        packed: for each matrix, or that nobody wants what is computed with it; they come first.
+        packed_size: numbers that they take together.
         carried: for each carried value two of them, or that it is wanted.
         space_size: numbers that threads have for packing, in all.
         size: numbers of the whole.
@@ -76,6 +77,7 @@ class _Layout:
     by_panel: bool
     arrays: tuple[int, ...]
     packed: tuple[int, ...]
+    packed_size: int
     carried: tuple[int, ...]
     scratch: int
     space: int
@@ -196,6 +198,7 @@ class CompiledLoop:
         active: Tensor | None,
         ids: Tensor | None = None,
         tables: frozenset[Node] = frozenset(),
+        again: bool = False,
     ) -> LoopResult:
         """Run all steps.
 
@@ -209,6 +212,7 @@ class CompiledLoop:
             active: [T, B, 1] bool, False past a sequence's end; None when all steps are taken.
             ids: [T, B], the token ids that choose rows of `tables`.
             tables: the inputs whose values are [V, size].
+            again: see `prepare`.
         """
         lengths = live = None
         if active is not None:
@@ -225,6 +229,7 @@ class CompiledLoop:
             ids=ids,
             tables=tables,
             pool=WORKSPACE,
+            again=again,
         )
         begun = time.perf_counter() if self._measured else 0.0
         invocation.launch()
@@ -253,6 +258,7 @@ class CompiledLoop:
         tables: frozenset[Node] = frozenset(),
         threads: int = 0,
         pool: Workspace | None = None,
+        again: bool = False,
     ) -> Invocation:
         """Memory for a run and its call, which can be launched any number of times.
 
@@ -264,6 +270,7 @@ class CompiledLoop:
                 shortest: the others cost nothing then.
             threads: 0 for as many as torch has, where there is enough to share.
             pool: where the working memory comes from; None for memory that nobody else has.
+            again: look whether the weights were packed by a call before, and keep them packed.
         """
         settle_after_fork()
         steps, batch = len(order), len(first[0])
@@ -300,8 +307,9 @@ class CompiledLoop:
                 self._check_ids(ids_at, ids, (steps, batch), rows)
         if self._measured:
             fields["spent"] = self._counters(form.threads)
+        packed = form.packed(self, given) if again else None
         work = gate.fresh(form.work_size) if pool is None else pool.take(form.work_size)
-        return form.invocation(given, first, work, fields, tuple(alive))
+        return form.invocation(given, first, work, fields, tuple(alive), packed)
 
     def _new_form(
         self,
@@ -321,6 +329,7 @@ class CompiledLoop:
             (FIELDS["scratch"], layout.scratch),
             (FIELDS["space"], layout.space),
         ]
+        packing: list[tuple[int, int]] = []
         reads: list[Read] = []
 
         def begins(part: str) -> None:
@@ -346,6 +355,7 @@ class CompiledLoop:
             local = int(place not in (_WANTED, _UNWANTED))
             numbers += (0, batch * count * row, row, local, 0)
         begins("matrices")
+        num_inputs = len(reads)
         for node, shape, place in zip(
             plan.matrices, self._matrix_shapes, layout.packed, strict=True
         ):
@@ -359,8 +369,9 @@ class CompiledLoop:
                 raise misfit(node, value, shape)
             at = len(numbers)
             reads.append(Read(at=at, node=node, of=of))
-            working.append((at + 3, place))
+            packing.append((at + 3, place))
             numbers += (0, *value.stride(), 0)
+        weights = slice(num_inputs, len(reads))
         begins("biases")
         for node, width in zip(plan.biases, self._bias_widths, strict=True):
             if values[node].numel() != width:
@@ -406,6 +417,9 @@ class CompiledLoop:
             inside=tuple(inside),
             working=tuple(working),
             work_size=layout.size,
+            packing=tuple(packing),
+            packed_size=layout.packed_size,
+            weights=weights,
             threads=threads,
             reads=tuple(reads),
             made=tuple(made),
@@ -459,6 +473,13 @@ class CompiledLoop:
             start, at = at, at + _NUMBER_BYTES * _padded(numbers)
             return start
 
+        packed = [
+            _UNWANTED
+            if self._unless_wanted.get(i, node) not in (*wanted.arrays, node)
+            else taken(size)
+            for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
+        ]
+        packed_size = at // _NUMBER_BYTES
         late = {item.node for item in plan.after}
         arrays: list[int] = []
         for node, width, count in zip(self._made, self._widths, self._counts, strict=True):
@@ -468,12 +489,6 @@ class CompiledLoop:
                 arrays.append(_UNWANTED)
             else:
                 arrays.append(taken(chunk * batch * count * _padded(width)))
-        packed = [
-            _UNWANTED
-            if self._unless_wanted.get(i, node) not in (*wanted.arrays, node)
-            else taken(size)
-            for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
-        ]
         # the system may give fewer threads than it is asked for, which then share the whole
         space_size = max(
             team
@@ -485,6 +500,7 @@ class CompiledLoop:
             by_panel=by_panel,
             arrays=tuple(arrays),
             packed=tuple(packed),
+            packed_size=packed_size,
             carried=tuple(
                 _WANTED if i in wanted.carried else taken(2 * batch * math.prod(shape))
                 for i, shape in enumerate(self._carried_shapes)
