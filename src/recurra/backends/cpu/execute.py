@@ -298,7 +298,8 @@ class CpuLoops:
         found: Values = {}
         for of, node in asked.outputs:
             accumulate(found, {of: values[node]})
-        found.update(zip(plan.states, looped.carried, strict=True))
+        if run.wanted.last:
+            found.update(zip(plan.states, looped.carried, strict=True))
         left = () if self._tails[with_table].chained else (plan.sequence,)
         return found, (*left, plan.context, plan.once)
 
@@ -319,7 +320,11 @@ class CpuLoops:
         )
         return _Run(
             loop=loop,
-            wanted=Wanted(arrays=asked.arrays, sums=asked.sums),
+            wanted=Wanted(
+                arrays=asked.arrays,
+                sums=asked.sums,
+                last=not needed.isdisjoint(self._plan.states),
+            ),
             tables=self._tables(values),
             asked=asked,
         )

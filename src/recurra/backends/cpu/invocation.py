@@ -32,17 +32,19 @@ _shape, _strides = attrgetter("shape"), Tensor.stride
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Wanted:
-    """What a run is to give besides the last carried values.
+    """What a run is to give.
 
     Attributes:
         carried: which carried values of all steps, by position.
         arrays: what is recorded or computed at every step.
         sums: what is summed over all steps.
+        last: whether the last carried values are wanted.
     """
 
     carried: Collection[int] = ()
     arrays: Collection[Node] = ()
     sums: Collection[Node] = ()
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

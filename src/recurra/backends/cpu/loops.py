@@ -235,7 +235,7 @@ class CompiledLoop:
         invocation.launch()
         if self._measured:
             self.launched_s += time.perf_counter() - begun
-        last = invocation.last()
+        last = invocation.last() if wanted.last else []
         WORKSPACE.give(invocation.work)
         found: dict[Node, Tensor] = {**invocation.arrays, **invocation.sums}
         steps, ahead = len(order), 1 if order.step > 0 else 0

@@ -17,7 +17,11 @@ class Apart:
     """
 
     def __init__(self, given: Iterable[Tensor | None]) -> None:
-        self._taken = {_memory(tensor) for tensor in given if tensor is not None}
+        tensors = [tensor for tensor in given if tensor is not None]
+        try:
+            self._taken = {*map(_begin, map(_storage, tensors))}
+        except RuntimeError:  # of zeros that take no memory
+            self._taken = {*map(_memory, tensors)}
 
     def __call__(self, value: Tensor) -> Tensor:
         """`value` itself where it is its own already, else a copy."""
@@ -26,6 +30,9 @@ class Apart:
             return value.clone(memory_format=torch.contiguous_format)
         self._taken.add(memory)
         return value
+
+
+_storage, _begin = Tensor.untyped_storage, torch.UntypedStorage.data_ptr
 
 
 def _memory(tensor: Tensor) -> int:
