@@ -63,9 +63,11 @@ class Sequences:
             return numbers.to(dtype).requires_grad_()
 
         # one size for all lets x, states and outputs be one another, as far as equations do
-        sizes = {"I": 4, "H": 4, "P": 4, "C": 4, "R": 4}
+        sizes = dict.fromkeys(("I", "H", "P", "C", "R", *cell.size_names), 4)
         self.x = random(steps, BATCH, 4 if cell.input is not None else 0)
-        self.states = tuple(random(BATCH, d.evaluate(sizes)) for d in cell.state_sizes)
+        self.states = tuple(
+            random(BATCH, *(d.evaluate(sizes) for d in dims)) for dims in cell.state_shapes
+        )
         self.parameters = {
             name: random(*(d.evaluate(sizes) for d in dims))
             for name, dims in cell.parameters.items()
