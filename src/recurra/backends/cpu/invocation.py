@@ -5,6 +5,7 @@ block with the addresses of this call's tensors put in.
 """
 
 import ctypes
+import math
 from array import array
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,20 @@ class Hand:
     first: int
     last: int
     size: int
+
+
+def hand(node: Node, shape: tuple[int, ...], order: range, at: int, whole: bool) -> Hand:
+    """A carried value as the struct `Carried` at such a place."""
+    steps, ahead, size = len(order), order.step > 0, _NUMBER_BYTES * math.prod(shape)
+    return Hand(
+        at=at,
+        node=node,
+        shape=shape,
+        rows=steps + 1 if whole else 0,
+        first=0 if ahead or not whole else steps * size,
+        last=(steps * ahead if whole else steps & 1) * size,
+        size=size,
+    )
 
 
 @dataclass(frozen=True, slots=True)

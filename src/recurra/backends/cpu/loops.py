@@ -35,7 +35,7 @@ from recurra.backends.cpu.inputs import (
     misfit,
     over_all_rows,
 )
-from recurra.backends.cpu.invocation import FIELDS, Form, Hand, Invocation, Made, Read, Wanted
+from recurra.backends.cpu.invocation import FIELDS, Form, Hand, Invocation, Made, Read, Wanted, hand
 from recurra.backends.cpu.printer import print_loop
 from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule, size_names
 from recurra.backends.cpu.workspace import WORKSPACE, Workspace
@@ -382,10 +382,10 @@ class CompiledLoop:
         begins("carried")
         hands: list[Hand] = []
         for i, (node, shape) in enumerate(zip(plan.carried, self._carried_shapes, strict=True)):
-            hand = _hand(node, (batch, *shape), order, len(numbers), i in wanted.carried)
-            hands.append(hand)
-            if not hand.rows:
-                working.append((hand.at, layout.carried[i]))
+            each = hand(node, (batch, *shape), order, len(numbers), i in wanted.carried)
+            hands.append(each)
+            if not each.rows:
+                working.append((each.at, layout.carried[i]))
             numbers += (0, int(i in wanted.carried))
         begins("sums")
         sums: list[Made] = []
@@ -569,20 +569,6 @@ def _printed(
     plan = schedule(body, carried, len(carried), before=before, after=after)
     names = size_names(body, before, after)
     return plan, names, print_loop("run", plan, names, skip=skip)
-
-
-def _hand(node: Node, shape: tuple[int, ...], order: range, at: int, whole: bool) -> Hand:
-    """A carried value as the struct `Carried` at such a place."""
-    steps, ahead, size = len(order), order.step > 0, _NUMBER_BYTES * math.prod(shape)
-    return Hand(
-        at=at,
-        node=node,
-        shape=shape,
-        rows=steps + 1 if whole else 0,
-        first=0 if ahead or not whole else steps * size,
-        last=(steps * ahead if whole else steps & 1) * size,
-        size=size,
-    )
 
 
 def _padded(width: int) -> int:
