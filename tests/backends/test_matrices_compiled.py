@@ -70,6 +70,7 @@ def test_random_cells(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(1000, 1300, 50))
+@pytest.mark.usefixtures("builds_quickly")
 def test_many_random_cells(first: int) -> None:
     for seed in range(first, first + 50):
         _check_random(seed)

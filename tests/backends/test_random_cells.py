@@ -2,7 +2,6 @@
 
 import random
 import statistics
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -22,7 +21,6 @@ from random_cells import (
     source_of,
 )
 from recurra.backends import ReferenceBackend
-from recurra.backends.cpu import compiler as compiling
 from recurra.backends.cpu import found_compiler
 from recurra.errors import CellError
 from recurra.ir import OPS, Group, matrices, positions
@@ -119,11 +117,10 @@ def test_compiled_cells(first: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(20_000, 22_000, 50))
-def test_many_compiled_cells(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))  # nobody will ask for these again
+@pytest.mark.usefixtures("builds_quickly")
+def test_many_compiled_cells(first: int) -> None:
     for seed in range(first, first + 50):
         check_drawn(random.Random(seed))
-    compiling._loaded.cache_clear()
 
 
 @needs_compiler
@@ -139,16 +136,16 @@ def test_composed_cells(first: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(30_000, 31_000, 50))
-def test_many_composed_cells(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))
+@pytest.mark.usefixtures("builds_quickly")
+def test_many_composed_cells(first: int) -> None:
     for seed in range(first, first + 50):
         check_composed(random.Random(seed))
-    compiling._loaded.cache_clear()
 
 
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("builds_quickly")
 @settings(FEW, max_examples=200, derandomize=False, print_blob=True)
 @given(random_numbers)
 def test_many_compiled_cells_that_shrink(rng: random.Random) -> None:

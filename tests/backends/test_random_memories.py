@@ -2,7 +2,6 @@
 
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,6 @@ from compiled import compare
 from oracle import check_reference
 from random_cells import random_call, source_of
 from random_memories import random_memory_case, random_memory_cell
-from recurra.backends.cpu import compiler as compiling
 from recurra.backends.cpu import found_compiler
 from recurra.ir import positions
 from recurra.lang.document import cell_of_document, document_of, same_equations
@@ -67,11 +65,10 @@ def test_compiled_cells(first: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("first", range(20_000, 21_000, 50))
-def test_many_compiled_cells(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path))  # nobody will ask for these again
+@pytest.mark.usefixtures("builds_quickly")
+def test_many_compiled_cells(first: int) -> None:
     for seed in range(first, first + 50):
         check_compiled(seed)
-    compiling._loaded.cache_clear()
 
 
 @pytest.mark.medium
