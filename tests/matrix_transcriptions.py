@@ -56,7 +56,7 @@ def step_linear_transformer(p: Parameters, x: Tensor, S: Tensor, n: Tensor) -> S
     S = blocks(S) + written(heads(F.linear(x, p["W_v"])), heads(k))
     n = n + k
     size = (heads(n) * heads(q)).sum(2, keepdim=True)
-    return (read(S, heads(q)) / size).flatten(1), S.flatten(1, 2), n
+    return (read(S, heads(q)) / (size + 1e-6)).flatten(1), S.flatten(1, 2), n
 
 
 def step_mlstm(p: Parameters, x: Tensor, C: Tensor, n: Tensor, m: Tensor) -> States:

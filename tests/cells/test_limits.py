@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from oracle import WITHOUT_MEMORY, Case, Inputs, Results, fitted, results, slow_beyond_the_core
+from oracle import WITHOUT_MEMORY, Case, Inputs, Results, results, slow_beyond_the_core
 from recurra import Recurrent, cells, lang
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.runtime import ops
 from recurra.lang import Cell, cell
 
-SIZES = {"I": 3, "H": 8, "P": 2, "C": 4, "R": 4}
+SIZES = {"I": 3, "H": 8, "P": 2, "C": 4, "R": 4, "K": 4, "Q": 4}
+HEADS = 2  # with 4 features each: of 2 features, layer normalisation leaves a sign alone
 BACKENDS = ("reference", "cpu")
 DOUBLE = torch.float64
 TOLERANCE = 1e-3
@@ -84,6 +85,23 @@ CONDITIONS: dict[str, Change] = {
     "biases of -200": no_states(vectors_at(-200.0)),
 }
 
+_READ = "a read is a cube of the inputs, and layer normalisation squares it: 1e60"
+
+# What float32 has no digits for, and why: what it gives must be finite still.
+BEYOND_FLOAT32: dict[tuple[str, str], str] = {
+    ("gla", "inputs of 1e10"): _READ,
+    ("retnet", "inputs of 1e10"): _READ,
+    ("mlstm", "inputs of 1e10"): "the gradient of W_q is 1e-5, a difference of terms of 1e11",
+    ("mlstm", "biases of 200"): "the gradient of b_i is 2, over time a sum of terms of 1e5: what "
+    "scales all input gates alike changes nothing but m",
+}
+
+# Whose gradients overflow on the way, and why: outputs and states must be finite still.
+OVERFLOWS: dict[tuple[str, str], str] = {
+    ("mamba", "inputs of 1e10"): "an output is a fourth power of the inputs: 1e40",
+    ("mamba", "weights x 300"): "rates of exp(80) times states and their gradients of 1e17 each",
+}
+
 
 def drawn(of: Cell, change: Change, dtype: torch.dtype, rounding: float = 0.0) -> Inputs:
     inputs = Case(T=5, B=4, sizes=SIZES).tensors(of, torch.float64)
@@ -144,16 +162,30 @@ def assert_what_the_equations_give(of: Cell, label: str, found: Results, expecte
         assert off <= allowed, f"{where}: off by {off:.2e}, allowed {allowed:.2e}"
 
 
+def assert_finite(of: Cell, label: str, found: Results, expected: Results) -> None:
+    """All in float64, and in float32 where it is below what float32 must have."""
+    overflows = (of.name, label) in OVERFLOWS
+    for name, value in expected.items():
+        where = f"{of.name}, {label}: {name}"
+        assert value.isfinite().all(), f"{where}: not finite in float64"
+        if not (overflows and name.startswith("d ")):
+            assert found[name][value.abs() < LARGEST].isfinite().all(), f"{where}: not finite"
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("name", slow_beyond_the_core(WITHOUT_MEMORY))
 def test_far_out(name: str) -> None:
-    of = fitted(cells.get(name), SIZES)
+    of = cells.get(name)
+    of = of.with_constants(heads=HEADS) if "heads" in of.constants else of
     reference, compiled = (load(of, backend=backend) for backend in BACKENDS)
     for label, change in CONDITIONS.items():
         expected = results(reference, drawn(of, change, DOUBLE))
         for backend in (reference, compiled):
             found = results(backend, drawn(of, change, torch.float32))
-            assert_what_the_equations_give(of, label, found, expected)
+            if (name, label) in BEYOND_FLOAT32 | OVERFLOWS:
+                assert_finite(of, label, found, expected)
+            else:
+                assert_what_the_equations_give(of, label, found, expected)
 
 
 # ---- against formulas of their own ---------------------------------------------------------------

@@ -11,12 +11,13 @@ from recurra.lang import (
     abs,
     cell,
     concat,
-    elu,
+    detach,
     exp,
     expand,
     flatten,
     layer_norm,
     log_sigmoid,
+    max,
     maximum,
     minimum,
     outer,
@@ -43,6 +44,11 @@ def _normed(v, heads):
     return flatten(layer_norm(rows(v, heads)))
 
 
+def _elu_and_1(v):
+    """elu(v) + 1, whose small values keep their digits: exp(v) - 1 is not taken first."""
+    return exp(minimum(v, 0)) + maximum(v, 0)
+
+
 @cell(state=("h", "A"), sizes={"A": ("H", "H")}, init={"gain": 1.0, "bias": 0.0})
 def fast_weights(x, h, A, W, C, gain, bias, decay=0.95, rate=0.5, inner=1):
     """Fast weights: an associative memory of its own past states, looked into at each step.
@@ -64,12 +70,13 @@ def linear_transformer(x, S, n, W_q, W_k, W_v, heads=4):
 
     Source: Katharopoulos, Vyas, Pappas, Fleuret (2020), "Transformers are RNNs", ICML,
     arXiv:2006.16236, eq. (16)-(20), with the feature map of eq. (7).
-    Differences: several heads; no feed-forward part and no residual.
+    Differences: several heads; no feed-forward part and no residual. 1e-6 is added to the
+    denominator, as in the authors' code: where all features are 0, nothing is read.
     """
-    q, k = elu(W_q @ x) + 1, elu(W_k @ x) + 1
+    q, k = _elu_and_1(W_q @ x), _elu_and_1(W_k @ x)
     S = S + outer(W_v @ x, k, heads)
     n = n + k
-    read = rows(S @ q, heads) / outer(total(rows(n * q, heads)), 1)
+    read = rows(S @ q, heads) / outer(total(rows(n * q, heads)) + 1e-6, 1)
     return flatten(read), S, n
 
 
@@ -86,14 +93,16 @@ def mlstm(x, C, n, m, W_q, b_q, W_k, b_k, W_v, b_v, W_i, b_i, W_f, b_f, W_o, b_o
     Source: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter, Hochreiter
     (2024), "xLSTM: Extended Long Short-Term Memory", NeurIPS, arXiv:2405.04517, eq. (19)-(27), with
     the sigmoid as forget gate, stabilised by eq. (15)-(17).
-    Differences: exp(-m) is held below exp(80).
+    Differences: exp(-m) is held below exp(80). Gates are written as differences held below 0, as
+    they are less the maximum: the larger has a gradient of 0 then, not of two terms that cancel.
     """
     q, v = W_q @ x + b_q, W_v @ x + b_v
     k = (W_k @ x + b_k) / sqrt(total(expand(1, "H")) / heads)
     log_i, log_f = W_i @ x + b_i, log_sigmoid(W_f @ x + b_f)
     o = sigmoid(W_o @ x + b_o)
-    m_new = maximum(log_f + m, log_i)
-    i, f = expand(exp(log_i - m_new), "H"), expand(exp(log_f + m - m_new), "H")
+    kept = log_f + m
+    m_new = maximum(kept, log_i)
+    i, f = expand(exp(minimum(log_i - kept, 0)), "H"), expand(exp(minimum(kept - log_i, 0)), "H")
     C = outer(f, 1, heads) * C + outer(i * v, k, heads)
     n = f * n + i * k
     size = maximum(abs(total(rows(n * q, heads))), exp(minimum(-m_new, 80)))
@@ -201,11 +210,12 @@ def mamba(x, S, W, b, W_d, b_d, W_B, W_C, A, D):
 
     Source: Gu, Dao (2023), "Mamba: Linear-Time Sequence Modeling with Selective State Spaces",
     arXiv:2312.00752, eq. (2) and algorithm 2, with the transition diag(-exp(A)).
-    Differences: no convolution and no gate around it; the step of each unit is one whole product.
+    Differences: no convolution and no gate around it; the step of each unit is one whole product;
+    exp(A) is held below exp(80).
     """
     u = silu(W @ x + b)
     delta = softplus(W_d @ u + b_d)
-    S = exp(-outer(delta, 1) * exp(A)) * S + outer(delta * u, W_B @ u)
+    S = exp(-outer(delta, 1) * exp(minimum(A, 80))) * S + outer(delta * u, W_B @ u)
     return S @ (W_C @ u) + D * u, S
 
 
@@ -218,7 +228,8 @@ def _addressed(M, w, h, slots, W_k, b_k, u_beta, u_g, W_s, u_gamma):
     turn = np.roll(np.eye(slots), 1, axis=0)
     back, stay, on = (total(part) for part in split(softmax(W_s @ h), 3))
     moved = back * (turn.T @ mixed) + stay * mixed + on * (turn @ mixed)
-    sharp = maximum(moved, 1e-6) ** (1 + softplus(total(u_gamma * h)))
+    moved = maximum(moved, 1e-6)
+    sharp = (moved / detach(max(moved))) ** (1 + softplus(total(u_gamma * h)))
     return sharp / total(sharp)
 
 
@@ -241,7 +252,8 @@ def ntm(
     with one head that reads, at r, and one that writes, at w.
     Differences: the controller is a simple recurrent network. The memory starts at M_0, which is
     learned (slots that start alike stay alike): the state M is how far it is from there. Small
-    numbers hold the cosine in range, and weights above 0 where they are sharpened.
+    numbers hold the cosine in range, and weights above 0 where they are sharpened. They are
+    sharpened as parts of the largest: no power is so high that all of them vanish.
     """
     slot = M + M_0
     h = tanh(W @ x + U @ h + R @ (r @ slot) + b)
