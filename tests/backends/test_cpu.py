@@ -46,7 +46,7 @@ CASES = {
 
 
 # A random state may be nearly zero, which its own recurrence never gives.
-DIVIDE_BY_A_STATE = {"slstm", "mlstm"}
+DIVIDE_BY_A_STATE = {"slstm", "mlstm", "ntm"}
 
 
 @pytest.mark.medium
