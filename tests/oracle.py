@@ -172,10 +172,13 @@ def written(cell: Cell, sizes: Mapping[str, int] | None = None) -> Callable[...,
 
 
 def fitted(cell: Cell, sizes: Mapping[str, int]) -> Cell:
-    """The cell with as many heads as go into H, where it has heads."""
+    """The cell with as many heads as go into H, where it has heads, of two features at least where
+    there are two: what is normalised over one is its sign, and its gradient noise."""
     if "heads" not in cell.constants:
         return cell
-    return cell.with_constants(heads=math.gcd(cell.constants["heads"], sizes["H"]))
+    H, common = sizes["H"], math.gcd(cell.constants["heads"], sizes["H"])
+    heads = (d for d in range(common, 0, -1) if common % d == 0 and (2 * d <= H or d == 1))
+    return cell.with_constants(heads=next(heads))
 
 
 # Cells that between them have all that a compiled loop can meet: every kind of state and product.

@@ -32,7 +32,8 @@ def test_compiled_cells_agree_with_the_reference(name: str, call: Call) -> None:
     sizes = {**dict.fromkeys(of.size_names, 4), **call.case.sizes}
     case = Case(**{**vars(call.case), "sizes": sizes})
     low = Call(**{**vars(call), "case": case, "memory": "low"})
-    compare(fitted(of, sizes), low, strict=name != "slstm")  # which divides by a random state
+    divides = name in ("slstm", "gated_delta_net")  # by a random state, by a random length
+    compare(fitted(of, sizes), low, strict=not divides)
 
 
 @pytest.mark.parametrize("name", ["lstm", "mut1", "torch_gru"])

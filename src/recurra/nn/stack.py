@@ -280,7 +280,9 @@ class CellStack(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: nothing that a reader of weights alone would have to trust besides."""
-        return {name: value for name, value in vars(self).items() if name != "_first_home"}
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        state.pop("_first_home", None)
+        return state
 
     def has_computed_parameters(self) -> bool:
         """Whether a parameter is computed from others at each use; it is not computed here."""
@@ -578,7 +580,7 @@ _COMPILED = (torch.float32, torch.bfloat16)  # dtypes of compiled loops
 
 def _stacked(ends: tuple[Tensor, ...]) -> Tensor:
     """[L*D, B, S] of one state; no view of a result, which could not be detached in place."""
-    if len(ends) == 1 and not ends[0].requires_grad:
+    if len(ends) == 1 and not torch.is_grad_enabled() and not ends[0]._is_view():
         return ends[0].unsqueeze_(0)
     return torch.stack(ends)
 
