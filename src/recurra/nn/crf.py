@@ -1,0 +1,196 @@
+"""A linear-chain conditional random field: the probability of a whole sequence of labels.
+
+Its forward algorithm is a recurrence in the log semiring, where a sum of products is the logarithm
+of a sum of exponentials of sums. So it is a cell, compiled as any other.
+
+Letters: T time, B batch, K labels.
+
+Source: Lafferty, McCallum, Pereira (2001), "Conditional Random Fields", ICML; above recurrent
+layers as Huang, Xu, Yu (2015), arXiv:1508.01991.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from recurra.lang import cell, detach, exp, log, max
+from recurra.nn.recurrent import Recurrent
+
+FORBIDDEN = -1e4  # the score of what cannot be: its exponential is 0 in every precision
+
+
+@cell(sizes={"x": "H", "A": ("H", "H")})
+def _log_forward(x, h, A):
+    """h[j] is the logarithm of the sum, over all paths to label j, of the exponentials of their
+    scores; A[j, i] that of label j behind label i."""
+    most = detach(max(h))  # which the result does not depend on
+    return x + most + log(exp(A) @ exp(h - most) + 1e-37)
+
+
+class CRF(nn.Module):
+    """Scores of labels behind one another, and of those that begin and end a sequence.
+
+    Args:
+        num_labels: K.
+        backend: what runs the forward algorithm; see `Recurrent`.
+    Attributes:
+        first, last: [K], the scores of a label at the start and at the end.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        *,
+        backend: str = "auto",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_labels = num_labels
+        self.first = nn.Parameter(torch.empty(num_labels, dtype=dtype, device=device))
+        self.last = nn.Parameter(torch.empty(num_labels, dtype=dtype, device=device))
+        self.forward_algorithm = Recurrent(
+            _log_forward, num_labels, num_labels, backend=backend, dtype=dtype, device=device
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Every sequence of labels scores alike."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    @property
+    def transitions(self) -> Tensor:
+        """[K, K], the score of label j (row) behind label i (column)."""
+        return self.forward_algorithm.get_parameter("A_l0")
+
+    def log_partition(
+        self, scores: Float[Tensor, "time batch labels"], lengths: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """The logarithm of the sum, over all sequences of labels, of the exponentials of their
+        scores.
+
+        Args:
+            scores: [T, B, K], of each label at each step.
+            lengths: [B] in 1..T.
+        """
+        start = scores[0] + self.first
+        _, ends = self.forward_algorithm(scores[1:], start.unsqueeze(0), lengths=lengths - 1)
+        return (ends.squeeze(0) + self.last).logsumexp(dim=-1)
+
+    def score(
+        self,
+        scores: Float[Tensor, "time batch labels"],
+        labels: Int64[Tensor, "time batch"],
+        lengths: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, " batch"]:
+        """The score of one sequence of labels each; labels past the lengths are not looked at."""
+        T, B = labels.shape
+        steps = torch.arange(T, dtype=torch.int64, device=scores.device)[:, None]
+        is_there = steps < lengths
+        labels = labels.masked_fill(~is_there, 0)
+        own = scores.gather(-1, labels[..., None]).squeeze(-1).where(is_there, 0)
+        moves = self.transitions[labels[1:], labels[:-1]].where(is_there[1:], 0)
+        each = torch.arange(B, dtype=torch.int64, device=scores.device)
+        ends = self.first[labels[0]] + self.last[labels[lengths - 1, each]]
+        return own.sum(0) + moves.sum(0) + ends
+
+    def nll(
+        self,
+        scores: Float[Tensor, "time batch labels"],
+        labels: Int64[Tensor, "time batch"],
+        lengths: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, " batch"]:
+        """The negative logarithm of the probability of each sequence of labels, in nats."""
+        return self.log_partition(scores, lengths) - self.score(scores, labels, lengths)
+
+
+def best_path(
+    scores: Float[Tensor, "time batch labels"],
+    lengths: Int64[Tensor, " batch"],
+    *,
+    crf: CRF | None = None,
+    allowed: "Allowed | None" = None,
+) -> Int64[Tensor, "time batch"]:
+    """The sequence of labels of the highest score of each sequence, by Viterbi's algorithm.
+
+    Args:
+        scores: [T, B, K], of each label at each step.
+        lengths: [B] in 1..T.
+        crf: whose scores of labels behind one another are added; None has none.
+        allowed: which labels may stand where; None allows all.
+    Returns:
+        [T, B], 0 past the lengths.
+    """
+    T, B, K = scores.shape
+    scores = scores.detach().double()
+    first, last = scores.new_zeros(K), scores.new_zeros(K)
+    moves = scores.new_zeros(K, K)
+    if crf is not None:
+        first, last, moves = (p.detach().double() for p in (crf.first, crf.last, crf.transitions))
+    if allowed is not None:
+        first = first.masked_fill(~allowed.first.to(first.device), FORBIDDEN)
+        last = last.masked_fill(~allowed.last.to(first.device), FORBIDDEN)
+        moves = moves.masked_fill(~allowed.behind.to(first.device), FORBIDDEN)
+    best = scores[0] + first
+    came_from = scores.new_zeros(T, B, K, dtype=torch.int64)
+    for step in range(1, T):
+        value, came_from[step] = (best[:, None, :] + moves).max(dim=-1)
+        best = torch.where((step < lengths)[:, None], value + scores[step], best)
+    path = scores.new_zeros(T, B, dtype=torch.int64)
+    label = (best + last).argmax(dim=-1)
+    for step in range(T - 1, -1, -1):
+        inside = step < lengths
+        path[step] = torch.where(inside, label, 0)
+        label = torch.where(
+            inside & (step > 0), came_from[step].gather(-1, label[:, None]).squeeze(-1), label
+        )
+    return path
+
+
+class Allowed:
+    """Which labels may begin, end and follow one another.
+
+    Attributes:
+        first, last: [K], whether a label may begin and end a sequence.
+        behind: [K, K], whether label j (row) may stand behind label i (column).
+    """
+
+    def __init__(
+        self,
+        first: Bool[Tensor, " labels"],
+        last: Bool[Tensor, " labels"],
+        behind: Bool[Tensor, "labels labels"],
+    ) -> None:
+        self.first, self.last, self.behind = first, last, behind
+
+    @classmethod
+    def bio(cls, labels: Sequence[str]) -> "Allowed":
+        """What labels of spans allow: I-x stands behind B-x or I-x alone; with E- and S- as well,
+        as in BIOES, a span that has begun ends by its E-.
+
+        Source: Ramshaw, Marcus (1995), "Text Chunking using Transformation-Based Learning",
+        arXiv:cmp-lg/9505040.
+        """
+        parts = [label.partition("-") for label in labels]
+        marks = [
+            mark if dash else label for label, (mark, dash, _) in zip(labels, parts, strict=True)
+        ]
+        kinds = [kind for _, _, kind in parts]
+        closes = any(mark in ("E", "S") for mark in marks)
+        K = len(labels)
+        behind = torch.ones(K, K, dtype=torch.bool, device="cpu")
+        first, last = (torch.ones(K, dtype=torch.bool, device="cpu") for _ in range(2))
+        for j in range(K):
+            goes_on = marks[j] in ("I", "E")
+            first[j] = not goes_on
+            last[j] = not (closes and marks[j] in ("B", "I"))
+            for i in range(K):
+                is_open = marks[i] in ("B", "I")
+                if goes_on:
+                    behind[j, i] = is_open and kinds[i] == kinds[j]
+                elif closes and is_open:
+                    behind[j, i] = False
+        return cls(first, last, behind)
