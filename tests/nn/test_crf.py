@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recurra.nn.crf import CRF, Allowed, best_path
+from recurra.nn.crf import CRF, Allowed, Chain
 
 T, B, K = 4, 3, 3
 LENGTHS = torch.tensor([4, 1, 3])
@@ -90,7 +90,8 @@ def test_compiled_equals_the_reference() -> None:
 def test_the_best_path_is_the_best_of_all(with_crf: bool, constrained: bool) -> None:
     crf, scores = drawn()
     allowed = Allowed.bio(["O", "B-x", "I-x"]) if constrained else None
-    found = best_path(scores, LENGTHS, crf=crf if with_crf else None, allowed=allowed)
+    chain = Chain(K, crf=crf if with_crf else None, allowed=allowed)
+    found = chain.best_path(scores, LENGTHS)
     plain = CRF(K, dtype=torch.float64)
     for b, length in enumerate(LENGTHS.tolist()):
         may = [

@@ -8,6 +8,7 @@ from recurra.models.parts import Names, Part
 from recurra.models.prediction import Prediction
 from recurra.models.saving import Model, load, save
 from recurra.models.scaling import Scaling
+from recurra.models.tagger import Tagger, Tags
 
 __all__ = [
     "Classifier",
@@ -18,6 +19,8 @@ __all__ = [
     "Part",
     "Prediction",
     "Scaling",
+    "Tagger",
+    "Tags",
     "find_device",
     "load",
     "save",

@@ -258,15 +258,25 @@ class Reader(Model):
         lengths: Tensor | Sequence[int] | None,
         pieces: Tensor | None,
         single: bool,
+        more: int = 0,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the recurrent layers give for x as `_arranged` has it, [T, B, H]; x without what
-        lies past the lengths; and which words are not dropped, if any are."""
+        lies past the lengths; and which words are not dropped, if any are.
+
+        Args:
+            more: steps of zeros that are read behind each sequence; y then has T + more.
+        """
         if self.embedding is None:
-            y, _ = self.recurrent(self._scaled(x), lengths=lengths)
+            vectors = self._scaled(x)
+            if more:
+                past = _past(x, lengths)
+                vectors = vectors if past is None else vectors.masked_fill(past[..., None], 0)
+                vectors = functional.pad(vectors, (0, 0, 0, 0, 0, more))
+            y, _ = self.recurrent(vectors, lengths=_longer(lengths, more))
             return y, x, None
         past = None if single else _past(x, lengths)
         x = x if past is None else x.masked_fill(past, 0)
-        y, kept = self._read(x, past, pieces, lengths)
+        y, kept = self._read(x, past, pieces, lengths, more)
         return y, x, kept
 
     def _scaled(self, x: Tensor) -> Tensor:
@@ -282,6 +292,7 @@ class Reader(Model):
         past: Tensor | None,
         pieces: Tensor | None,
         lengths: Tensor | Sequence[int] | None,
+        more: int,
     ) -> tuple[Tensor, Tensor | None]:
         """What the recurrent layers give for token ids [T, B], and which are not dropped, if any
         are."""
@@ -308,8 +319,12 @@ class Reader(Model):
         if self._drops(self.word_dropout):
             kept = chosen(ids.shape, 1 - self.word_dropout, table)
             places = torch.where(kept > 0, places, len(table))
-            table = functional.pad(table, (0, 0, 0, 1))  # the last row is of words that are dropped
-        y, _ = self.recurrent(places, lengths=lengths, embedding=table)
+        if more:
+            places = places if past is None else places.masked_fill(past, len(table))
+            places = functional.pad(places, (0, 0, 0, more), value=len(table))
+        if kept is not None or more:
+            table = functional.pad(table, (0, 0, 0, 1))  # the last row is of what is no word
+        y, _ = self.recurrent(places, lengths=_longer(lengths, more), embedding=table)
         return y, kept
 
     def _vectors(self, words: Tensor, pieces: Tensor | None) -> Tensor:
@@ -322,34 +337,38 @@ class Reader(Model):
 
     # ---- what users have
 
-    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def encode(self, texts: Sequence[str | Sequence[str]]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Texts as the model reads them: ids, lengths, and pieces where it has subwords.
 
         Words that the vocabulary lacks are <unk>; characters that it lacks are left out.
 
+        Args:
+            texts: each a string, which the vocabulary splits, or a list of words, which are taken
+                as they are.
         Raises:
-            ValueError: when the model has no vocabulary, or its subwords no spelling.
+            ValueError: when the model has no vocabulary, or its subwords no spelling; when words
+                are given to a model of characters, bytes or pieces.
         """
         where = f"{type(self).__name__}.encode"
         vocabulary: Vocabulary = self.needed("vocabulary", where)
         if isinstance(texts, str) or len(texts) == 0:
             raise ValueError(f"{where}: expected a list of texts, got {texts!r:.40}. Give one.")
-        unknown = "skip" if vocabulary.unknown_id is None else "replace"
-        each = [torch.from_numpy(vocabulary.encode(text, unknown=unknown)) for text in texts]
+        each = [torch.from_numpy(_ids(vocabulary, text, where)) for text in texts]
         lengths = torch.tensor([len(ids) for ids in each], dtype=torch.int64, device="cpu")
         ids = self._padded(each, 0)
         if self.subwords is None:
             return ids, lengths.to(ids.device), None
         spelling: Spelling = self.needed("spelling", where)
         assert isinstance(vocabulary, WordVocabulary)
-        spelled = spelling.encode([word for text in texts for word in vocabulary.tokens(text)])
+        words = [vocabulary.tokens(text) if isinstance(text, str) else text for text in texts]
+        spelled = spelling.encode([word for some in words for word in some])
         pieces = torch.from_numpy(spelled).split(lengths.tolist())
         return ids, lengths.to(ids.device), self._padded(pieces, -1)
 
     def _encoded(self, inputs: Any, where: str) -> EncodedInputs:
         if self.embedding is not None:
             for i, text in enumerate(inputs):
-                if not isinstance(text, str):
+                if not _is_text(text):
                     raise ValueError(
                         f"{where}: expected texts, got {type(text).__name__} for input {i}. The "
                         f"model reads text; token ids go into a call of the model."
@@ -458,6 +477,32 @@ def _check_inputs(
             f"{where}: expected words to be spelled, got {argument(f'subwords={subwords}')} "
             f"for series of numbers. Leave it out."
         )
+
+
+def _is_text(text: object) -> bool:
+    """Whether it is a string, or a list of words."""
+    if isinstance(text, list | tuple):
+        return all(isinstance(word, str) for word in text)
+    return isinstance(text, str)
+
+
+def _ids(vocabulary: Vocabulary, text: str | Sequence[str], where: str) -> np.ndarray:
+    """The ids of a text, or of words that are taken as they are."""
+    if isinstance(text, str):
+        unknown = "skip" if vocabulary.unknown_id is None else "replace"
+        return vocabulary.encode(text, unknown=unknown)
+    if not isinstance(vocabulary, WordVocabulary):
+        raise ValueError(
+            f"{where}: expected texts, got lists of words for a model of level "
+            f"{vocabulary.level!r}. Join each into one string."
+        )
+    return vocabulary.word_ids(text)
+
+
+def _longer(lengths: Tensor | Sequence[int] | None, more: int) -> Tensor | Sequence[int] | None:
+    if lengths is None or not more:
+        return lengths
+    return torch.as_tensor(lengths) + more
 
 
 def _past(ids: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor | None:

@@ -56,6 +56,12 @@ class Scaling:
         scaled = (x - mean) * torch.tensor(factor, dtype=x.dtype, device=x.device)
         return torch.nan_to_num(scaled, nan=0.0) if self.missing == "fill" else scaled
 
+    def undone(self, scaled: Float[Tensor, "*rest input"]) -> Float[Tensor, "*rest input"]:
+        """The values, in the units of the data, of which these are the scaled ones; of a channel
+        that never changed, its value."""
+        mean = torch.tensor(self.mean, dtype=scaled.dtype, device=scaled.device)
+        return scaled * torch.tensor(self.spread, dtype=scaled.dtype, device=scaled.device) + mean
+
     def prepared(self, series: Any, where: str = "series") -> np.ndarray:
         """[T, I] float32, not yet scaled: a series that a user gives, checked, its gaps filled.
 

@@ -61,8 +61,8 @@ def check_sizes(where: str, *, least: int = 1, **sizes: int) -> None:
                 f"{where}: expected {name} >= {least}, got {value}. "
                 + (
                     f"{name} must be greater than zero."
-                    if least
-                    else "Choose 0 or a positive size."
+                    if least == 1
+                    else f"Choose {least} or more."
                 )
             )
 

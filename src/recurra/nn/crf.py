@@ -107,49 +107,6 @@ class CRF(nn.Module):
         return self.log_partition(scores, lengths) - self.score(scores, labels, lengths)
 
 
-def best_path(
-    scores: Float[Tensor, "time batch labels"],
-    lengths: Int64[Tensor, " batch"],
-    *,
-    crf: CRF | None = None,
-    allowed: "Allowed | None" = None,
-) -> Int64[Tensor, "time batch"]:
-    """The sequence of labels of the highest score of each sequence, by Viterbi's algorithm.
-
-    Args:
-        scores: [T, B, K], of each label at each step.
-        lengths: [B] in 1..T.
-        crf: whose scores of labels behind one another are added; None has none.
-        allowed: which labels may stand where; None allows all.
-    Returns:
-        [T, B], 0 past the lengths.
-    """
-    T, B, K = scores.shape
-    scores = scores.detach().double()
-    first, last = scores.new_zeros(K), scores.new_zeros(K)
-    moves = scores.new_zeros(K, K)
-    if crf is not None:
-        first, last, moves = (p.detach().double() for p in (crf.first, crf.last, crf.transitions))
-    if allowed is not None:
-        first = first.masked_fill(~allowed.first.to(first.device), FORBIDDEN)
-        last = last.masked_fill(~allowed.last.to(first.device), FORBIDDEN)
-        moves = moves.masked_fill(~allowed.behind.to(first.device), FORBIDDEN)
-    best = scores[0] + first
-    came_from = scores.new_zeros(T, B, K, dtype=torch.int64)
-    for step in range(1, T):
-        value, came_from[step] = (best[:, None, :] + moves).max(dim=-1)
-        best = torch.where((step < lengths)[:, None], value + scores[step], best)
-    path = scores.new_zeros(T, B, dtype=torch.int64)
-    label = (best + last).argmax(dim=-1)
-    for step in range(T - 1, -1, -1):
-        inside = step < lengths
-        path[step] = torch.where(inside, label, 0)
-        label = torch.where(
-            inside & (step > 0), came_from[step].gather(-1, label[:, None]).squeeze(-1), label
-        )
-    return path
-
-
 class Allowed:
     """Which labels may begin, end and follow one another.
 
@@ -194,3 +151,72 @@ class Allowed:
                 elif closes and is_open:
                     behind[j, i] = False
         return cls(first, last, behind)
+
+
+class Chain:
+    """Scores of labels that begin, end and follow one another, to find best sequences by.
+
+    Attributes:
+        first, last: [K] float64.
+        behind: [K, K] float64, of label j (row) behind label i (column).
+    """
+
+    def __init__(
+        self, num_labels: int, *, crf: CRF | None = None, allowed: Allowed | None = None
+    ) -> None:
+        """Those of a CRF; none, and so all alike, without one.
+
+        Args:
+            num_labels: K.
+            crf: whose scores are taken.
+            allowed: which labels may stand where; None allows all.
+        """
+        like = torch.zeros(num_labels, dtype=torch.float64, device="cpu")
+        self.first, self.last, self.behind = like, like, like.expand(num_labels, -1)
+        if crf is not None:
+            own = (crf.first, crf.last, crf.transitions)
+            self.first, self.last, self.behind = (each.detach().double() for each in own)
+        if allowed is not None:
+            may = (allowed.first, allowed.last, allowed.behind)
+            self.first, self.last, self.behind = (
+                each.masked_fill(~mask.to(each.device), FORBIDDEN)
+                for each, mask in zip((self.first, self.last, self.behind), may, strict=True)
+            )
+
+    def best_path(
+        self,
+        scores: Float[Tensor, "time batch labels"],
+        lengths: Int64[Tensor, " batch"] | None = None,
+        *,
+        before: Int64[Tensor, " batch"] | None = None,
+        ends: bool = True,
+    ) -> Int64[Tensor, "time batch"]:
+        """The sequences of labels of the highest scores, by Viterbi's algorithm.
+
+        Args:
+            scores: [T, B, K], of each label at each step.
+            lengths: [B] in 0..T; None means all T.
+            before: [B], the label before the first step; None: sequences begin there.
+            ends: whether sequences end behind the last step.
+        Returns:
+            [T, B], 0 past the lengths.
+        """
+        T, B, K = scores.shape
+        scores = scores.detach().double()
+        device = scores.device
+        first, last, behind = (v.to(device) for v in (self.first, self.last, self.behind))
+        if lengths is None:
+            lengths = torch.full((B,), T, dtype=torch.int64, device=device)
+        best = scores[0] + (first if before is None else behind.T[before])
+        came_from = torch.zeros(T, B, K, dtype=torch.int64, device=device)
+        for step in range(1, T):
+            value, came_from[step] = (best[:, None, :] + behind).max(dim=-1)
+            best = torch.where((step < lengths)[:, None], value + scores[step], best)
+        label = (best + last if ends else best).argmax(dim=-1)
+        path = torch.zeros(T, B, dtype=torch.int64, device=device)
+        for step in range(T - 1, -1, -1):
+            inside = step < lengths
+            path[step] = torch.where(inside, label, 0)
+            back = came_from[step].gather(-1, label[:, None]).squeeze(-1)
+            label = torch.where(inside & (step > 0), back, label)
+        return path

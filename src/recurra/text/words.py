@@ -6,7 +6,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,6 +85,33 @@ class WordVocabulary(Vocabulary):
             min_count: words seen fewer times become <unk>.
             lower: whether every text is taken in lower case.
         """
+        counts: Counter[str] = Counter()
+        for piece in whole_words(pieces):
+            counts.update(cls._split(piece.lower() if lower else piece))
+        return cls._of_counts(counts, max_size, min_count, lower)
+
+    @classmethod
+    def of_words(
+        cls,
+        words: Iterable[str],
+        *,
+        max_size: int | None = None,
+        min_count: int = 1,
+        lower: bool = False,
+    ) -> "WordVocabulary":
+        """The same of a text that comes in words, each taken as it is, spaces and all.
+
+        Args:
+            words: of the text, one by one.
+            max_size, min_count, lower: as for `build`.
+        """
+        counts = Counter(word.lower() for word in words) if lower else Counter(words)
+        return cls._of_counts(counts, max_size, min_count, lower)
+
+    @classmethod
+    def _of_counts(
+        cls, counts: Counter[str], max_size: int | None, min_count: int, lower: bool
+    ) -> "WordVocabulary":
         size = DEFAULT_MAX_SIZE if max_size is None else max_size
         if size < 3:
             raise ValueError(
@@ -94,9 +121,6 @@ class WordVocabulary(Vocabulary):
             raise ValueError(
                 f"min_count: expected at least 1, got {min_count}. 1 keeps every word."
             )
-        counts: Counter[str] = Counter()
-        for piece in whole_words(pieces):
-            counts.update(cls._split(piece.lower() if lower else piece))
         for special in (UNKNOWN_WORD, END_OF_LINE):
             counts.pop(special, None)
         frequent = [word for word, count in counts.items() if count >= min_count]
@@ -136,6 +160,12 @@ class WordVocabulary(Vocabulary):
     def tokens(self, text: str) -> list[str]:
         """The words, numbers, marks and line ends that the text is split into, known or not."""
         return self._split(text.lower() if self.lower else text)
+
+    def word_ids(self, words: Sequence[str]) -> np.ndarray:
+        """The id of each of these words, [N] int64, taken as they are; that of <unk> for others."""
+        known, unknown = self._id_of_word, self.unknown_id or 0
+        taken = (word.lower() for word in words) if self.lower else words
+        return np.array([known.get(word, unknown) for word in taken], dtype=np.int64)
 
     @classmethod
     def _split(cls, text: str) -> list[str]:

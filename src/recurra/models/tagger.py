@@ -1,0 +1,370 @@
+"""The tagger: a label, or a vector of numbers, at every step of a sequence.
+
+    ids or series -> vectors -> recurrent layers -> dropout -> linear decoder at each step [-> CRF]
+
+Letters: T time, B batch, I channels of a series, C pieces of a word, K labels, O numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.errors import argument
+from recurra.models.parts import Names, Part
+from recurra.models.prediction import EncodedInputs
+from recurra.models.reading import Reader, Reading
+from recurra.models.scaling import Scaling
+from recurra.models.tagger_stream import TaggerStream
+from recurra.nn.checks import check_flags, check_sizes
+from recurra.nn.crf import CRF, Allowed, Chain
+from recurra.nn.dropout import dropout
+from recurra.nn.plain import evaluating
+
+CONSTRAINTS = ("none", "bio")
+UNKNOWN = -1  # the label of a step that does not count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """What a tagger says of one sequence, step by step.
+
+    Attributes:
+        labels: of each step; numbers of labels where the model has no names.
+        probabilities: of each of these labels, by the scores of its step alone.
+        values: [T, O] of a tagger of numbers, which has no labels.
+    """
+
+    labels: tuple[str, ...] | tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    values: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels) if self.values is None else len(self.values)
+
+
+class Tagger(Reader):
+    """Vectors of words or steps, recurrent layers of any cell, and a linear decoder at each step.
+
+    Args:
+        num_labels: K; None takes the number of labels. Of a tagger of numbers it is left out.
+        labels: the names of the labels, saved with the model; they may be given later.
+        output_size: O, to say numbers of each step, not labels: angles, positions.
+        target_scaling: of these numbers; the model learns scaled ones, and says unscaled ones.
+        delay: steps that a one-way model reads before it says something of one, so that it knows
+            what comes next: the label of step t is read out at step t + delay.
+        crf: whether labels have scores behind one another, so that a whole sequence of them is
+            what is probable.
+        constrain: "bio" keeps what it predicts to spans that begin before they go on; see
+            `Allowed.bio`.
+        reading: what it reads, and by which layers: the arguments of `Reader`. Its `dropout` drops
+            features of the last layer as well.
+
+    Raises:
+        ValueError: when arguments do not go together, or one is wrong.
+
+    Source: bidirectional layers below a CRF, with a recurrence over each word's letters, as Lample,
+    Ballesteros, Subramanian, Kawakami, Dyer (2016), arXiv:1603.01360.
+    """
+
+    labels = Part(Names, convert=Names)
+    target_scaling = Part(Scaling)
+
+    def __init__(
+        self,
+        num_labels: int | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        output_size: int | None = None,
+        target_scaling: Scaling | None = None,
+        delay: int = 0,
+        crf: bool = False,
+        constrain: str = "none",
+        **reading: Unpack[Reading],
+    ) -> None:
+        if num_labels is None and labels is not None:
+            num_labels = len(labels)
+        if output_size is None and target_scaling is not None:
+            output_size = len(target_scaling.mean)
+        _check_outputs(num_labels, output_size, crf, constrain)
+        check_sizes("Tagger", least=0, delay=delay)
+        super().__init__(**reading)
+        if delay and self.recurrent.bidirectional:
+            raise ValueError(
+                f"Tagger: expected a one-way model to look ahead, got {argument(f'delay={delay}')} "
+                f"beside bidirectional=True, which reads to the end. Leave it out."
+            )
+        self.delay = delay
+        self.num_labels, self.output_size = num_labels, output_size
+        self.constrain = constrain
+        options: dict[str, Any] = {name: reading.get(name) for name in ("dtype", "device")}
+        width = num_labels if output_size is None else output_size
+        assert width is not None
+        self.decoder = nn.Linear(self.recurrent.output_size, width, **options)
+        backend = reading.get("backend", "auto")
+        self.crf = CRF(width, backend=backend, **options) if crf else None
+        self.labels, self.target_scaling = labels, target_scaling
+        self._reset_own_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew; the first predictions are close to uniform."""
+        self.recurrent.reset_parameters()
+        for part in (self.subwords, self.crf):
+            if part is not None:
+                part.reset_parameters()
+        self._reset_own_parameters()
+
+    def _reset_own_parameters(self) -> None:
+        self.reset_vectors()
+        self.decoder.reset_parameters()
+        nn.init.zeros_(self.decoder.bias)
+
+    def _sizes_of(self, name: str, part: Any) -> tuple[Any, Any, str]:
+        if name == "labels":
+            return len(part), self.num_labels, "labels, the model's num_labels"
+        if name == "target_scaling":
+            return len(part.mean), self.output_size, "numbers, the model's output_size"
+        return super()._sizes_of(name, part)
+
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        *,
+        pieces: Tensor | None = None,
+    ) -> Tensor:
+        """The scores of the labels of each step, or the numbers of each step, scaled.
+
+        Args:
+            x: [T, B] int64 token ids, or [T, B, I] series, scaled in here by the model's scaling;
+                [B, T] and [B, T, I] with batch_first; without B for one sequence.
+            lengths: [B] integers in 0..T, true steps of each sequence; None means all T. What x and
+                pieces hold past them is not looked at.
+            pieces: [T, B, C] int64 (with batch_first [B, T, C]), how each word is spelled, -1 past
+                the end of a word; only for a model with subwords.
+
+        Returns:
+            [T, B, K] or [T, B, O], arranged as x is; past the lengths what the decoder makes of
+            zeros.
+
+        Raises:
+            ValueError: when a shape, a length or an id is wrong.
+            TypeError: when a dtype is.
+        """
+        x, pieces, single = self._arranged(x, pieces)
+        y = self._delayed(x, lengths, pieces, single)
+        scores = self.decoder(dropout(y, self.dropout) if self.training else y)
+        if single:
+            return scores.squeeze(1)
+        return scores.transpose(0, 1) if self.batch_first else scores
+
+    def _delayed(
+        self,
+        x: Tensor,
+        lengths: Tensor | Sequence[int] | None,
+        pieces: Tensor | None,
+        single: bool,
+    ) -> Tensor:
+        """What the layers give at each step, [T, B, H], or as many steps later as it is delayed."""
+        if not self.delay:
+            return self._features(x, lengths, pieces, single)[0]
+        # steps of zeros behind each sequence, and behind the whole of the longest
+        y = self._features(x, lengths, pieces, single, more=self.delay)[0]
+        return y[self.delay :]
+
+    def loss(
+        self,
+        x: Tensor,
+        target: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        *,
+        pieces: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """The loss of each step that counts: nats a label, or squared error of scaled numbers.
+
+        Args:
+            x, lengths, pieces: as for a call.
+            target: [T, B] int64 labels, or [T, B, O] unscaled numbers, arranged as x is. A step
+                whose label is -1, and a number that is NaN, does not count; with a CRF a sequence
+                that has such a step does not.
+            label_smoothing: probability that is spread evenly over all labels; without a CRF.
+            reduction: "mean" over what counts, or "sum".
+        """
+        scores = self(x, lengths, pieces=pieces)
+        if self.batch_first and target.dim() > 1:
+            scores, target = scores.transpose(0, 1), target.transpose(0, 1)
+        total, count = self.total_loss(scores, target, lengths, label_smoothing=label_smoothing)
+        return total / count.clamp(min=1) if reduction == "mean" else total
+
+    def total_loss(
+        self,
+        scores: Tensor,
+        target: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """The sum of the losses of all steps that count, and how many they are.
+
+        Args:
+            scores: of a call, time first.
+            target: as for `loss`, time first.
+        """
+        if lengths is not None:
+            steps = torch.arange(len(scores), dtype=torch.int64, device=scores.device)
+            is_there = steps[:, None] < torch.as_tensor(lengths, device=scores.device)
+            gap = UNKNOWN if self.output_size is None else torch.nan
+            is_there = is_there if target.dim() == 2 else is_there[..., None]
+            target = target.masked_fill(~is_there, gap)
+        if self.output_size is not None:
+            wanted = target if self.target_scaling is None else self.target_scaling(target)
+            counts = ~wanted.isnan()
+            error = (scores - wanted.where(counts, scores.detach())).square()
+            return (error * counts).sum(), counts.sum()
+        if self.crf is None:
+            each = functional.cross_entropy(
+                scores.flatten(0, -2),
+                target.flatten(),
+                ignore_index=UNKNOWN,
+                label_smoothing=label_smoothing,
+                reduction="sum",
+            )
+            return each, (target != UNKNOWN).sum()
+        if lengths is None:
+            lengths = torch.full((scores.shape[1],), len(scores), dtype=torch.int64)
+        lengths = torch.as_tensor(lengths, dtype=torch.int64, device=scores.device)
+        known = ((target != UNKNOWN).sum(0) == lengths) & (lengths > 0)
+        nll = self.crf.nll(scores[:, known], target[:, known].clamp(min=0), lengths[known])
+        return nll.sum(), lengths[known].sum()
+
+    # ---- what users get
+
+    def predict(
+        self, inputs: Sequence[Any] | np.ndarray | Tensor, *, batch_size: int = 64
+    ) -> list[Tags]:
+        """The label, or the numbers, of each step of each input.
+
+        Args:
+            inputs: sentences, each a list of words or a string that the vocabulary splits; or
+                series, each [T, I] of numbers ([T] where I is 1): an array, a tensor or lists,
+                unscaled.
+            batch_size: inputs that are read at a time.
+        Raises:
+            ValueError: when an input is empty, or the model lacks what it needs to read texts.
+            DataError: when a series is no table of numbers of the model's channels.
+        """
+        where = f"{type(self).__name__}.predict"
+        check_sizes(where, batch_size=batch_size)
+        if isinstance(inputs, str) or not hasattr(inputs, "__len__"):
+            raise ValueError(
+                f"{where}: expected a list of inputs, got {inputs!r:.40}. Put it into one: [...]."
+            )
+        if len(inputs) == 0:
+            return []
+        batch = self._encoded(inputs, where)
+        order = torch.argsort(batch.lengths, stable=True)
+        found: list[Tags | None] = [None] * len(inputs)
+        with evaluating(self), torch.no_grad():
+            for some in order.split(batch_size):
+                for place, tags in zip(some.tolist(), self._said(batch.chosen(some)), strict=True):
+                    found[place] = tags
+        return [tags for tags in found if tags is not None]
+
+    def _said(self, batch: EncodedInputs) -> list[Tags]:
+        axes = (0, 1) if self.batch_first else (0, 0)
+        pieces = None if batch.pieces is None else batch.pieces.transpose(*axes)
+        scores = self(batch.x.transpose(*axes), batch.lengths, pieces=pieces)
+        scores = scores.transpose(*axes).double().cpu()
+        return self.tags(scores, batch.lengths)
+
+    def tags(self, scores: Tensor, lengths: Tensor) -> list[Tags]:
+        """What the scores [T, B, K] or numbers [T, B, O] of a call say, each sequence by itself."""
+        if self.output_size is not None:
+            values = scores if self.target_scaling is None else self.target_scaling.undone(scores)
+            return [
+                Tags(values=values[:length, b].numpy()) for b, length in enumerate(lengths.tolist())
+            ]
+        path = self.decoded(scores, lengths)
+        shares = scores.softmax(dim=-1).gather(-1, path[..., None]).squeeze(-1)
+        names: Sequence[str | int] = self.labels or range(scores.shape[-1])
+        return [
+            Tags(
+                labels=tuple(names[k] for k in path[:length, b].tolist()),  # type: ignore[arg-type]
+                probabilities=tuple(shares[:length, b].tolist()),
+            )
+            for b, length in enumerate(lengths.tolist())
+        ]
+
+    def decoded(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        """The labels [T, B] of the best sequences, 0 past the lengths."""
+        chain = self.chain()
+        if chain is not None:
+            return chain.best_path(scores, lengths)
+        steps = torch.arange(len(scores), dtype=torch.int64, device=scores.device)
+        return scores.argmax(dim=-1).where(steps[:, None] < lengths, 0)
+
+    def chain(self) -> Chain | None:
+        """What a CRF and a constraint say of labels behind one another; None without either."""
+        if self.crf is None and self.constrain == "none":
+            return None
+        allowed = None
+        if self.constrain == "bio":
+            allowed = Allowed.bio(self.needed("labels", type(self).__name__))
+        return Chain(self.decoder.out_features, crf=self.crf, allowed=allowed)
+
+    def stream(self, batch_size: int = 1, *, delay: int = 0) -> TaggerStream:
+        """This model one step at a time, keeping its state: what it says of each step.
+
+        Args:
+            batch_size: sequences side by side.
+            delay: steps to wait for before something is said of one, besides those that the model
+                looks ahead; a CRF or a constraint then knows what comes next.
+        Raises:
+            ValueError: when the model is bidirectional, which needs the whole sequence.
+        """
+        return TaggerStream(self, batch_size, delay=delay)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that rebuild this model, the cell as `cell_config` writes it."""
+        return {
+            "num_labels": self.num_labels,
+            "output_size": self.output_size,
+            **self.reading_config,
+            "delay": self.delay,
+            "crf": self.crf is not None,
+            "constrain": self.constrain,
+        }
+
+
+def _check_outputs(
+    num_labels: int | None, output_size: int | None, crf: bool, constrain: str
+) -> None:
+    check_flags("Tagger", crf=crf)
+    if (num_labels is None) == (output_size is None):
+        got = "neither" if num_labels is None else "both"
+        raise ValueError(
+            f"Tagger: expected num_labels or labels, or output_size for numbers at each step, got "
+            f"{got}. Give what it is to say."
+        )
+    if num_labels is not None:
+        check_sizes("Tagger", least=2, num_labels=num_labels)
+    if output_size is not None:
+        check_sizes("Tagger", output_size=output_size)
+    if constrain not in CONSTRAINTS:
+        raise ValueError(
+            f"Tagger: expected constrain to be one of {', '.join(CONSTRAINTS)}, got {constrain!r}. "
+            "Choose one."
+        )
+    if output_size is not None and (crf or constrain != "none"):
+        got = argument("crf=True") if crf else argument(f"constrain={constrain}")
+        raise ValueError(
+            f"Tagger: expected labels for a {'CRF' if crf else 'constraint'}, got {got} beside "
+            f"{argument(f'output_size={output_size}')}. Leave it out."
+        )
