@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from recurra.tasks.classify import ClassifyTask
     from recurra.tasks.language import LanguageTask
     from recurra.tasks.starting import Run, find, train
+    from recurra.tasks.tag import TagTask
 
-__all__ = ["ClassifyTask", "LanguageTask", "Run", "find", "train"]
+__all__ = ["ClassifyTask", "LanguageTask", "Run", "TagTask", "find", "train"]
 
 _HOME_OF = {
     "ClassifyTask": "classify",
     "LanguageTask": "language",
+    "TagTask": "tag",
     **dict.fromkeys(("Run", "find", "train"), "starting"),
 }
 

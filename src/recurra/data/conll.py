@@ -1,0 +1,114 @@
+"""Sentences in columns: CoNLL-U of Universal Dependencies, and the older tables of the CoNLL tasks.
+
+A word stands on a line, its columns are divided by tabs or spaces, and an empty line ends a
+sentence. Of CoNLL-U the lines of comments, of words that were written as one (3-4) and of words
+that are not there (8.1) are passed over.
+
+Source: universaldependencies.org/format.html; Tjong Kim Sang, De Meulder (2003), "Introduction to
+the CoNLL-2003 Shared Task", arXiv:cs/0306050.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recurra.data.tables import lines_of
+from recurra.errors import DataError, argument
+
+UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_UNDIVIDED = re.compile(r"\d+[-.]\d+")  # a range of words, or one that is not there
+_DOCUMENT = "-DOCSTART-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedSentence:
+    """A sentence whose words have a tag each.
+
+    Attributes:
+        words, tags: of the same number.
+        place: the file and the line that it begins on, for messages.
+    """
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    place: str
+
+
+def read_conll(
+    path: Path,
+    *,
+    word_column: str | int | None = None,
+    tag_column: str | int | None = None,
+    encoding: str | None = None,
+) -> Iterator[TaggedSentence]:
+    """The sentences of a file in columns, one by one.
+
+    Args:
+        path: the file, compressed or not; .conllu has the ten columns of Universal Dependencies.
+        word_column: of the words: a name of CoNLL-U, or a number from 1; None takes "form", or the
+            first column.
+        tag_column: of the tags, likewise; None takes "upos", or the last column.
+        encoding: of the file, see `read_pieces`.
+    Raises:
+        DataError: when a line has other columns than the first, or there is no such column, naming
+            the line.
+    """
+    is_universal = ".conllu" in path.suffixes
+    words: list[str] = []
+    tags: list[str] = []
+    width: int | None = None
+    begins, word_at, tag_at = 0, 0, 0
+    for number, line in enumerate(lines_of(path, encoding), 1):
+        line = line.rstrip("\r\n")
+        if not line.strip():
+            if words:
+                yield TaggedSentence(
+                    words=tuple(words), tags=tuple(tags), place=f"{path}, line {begins}"
+                )
+            words, tags = [], []
+            continue
+        if is_universal and line.startswith("#"):
+            continue
+        cells = line.split("\t") if "\t" in line else line.split()
+        if width is None:
+            width = len(cells)
+            word_at = _column(word_column, "word_column", 0, width, is_universal, path)
+            tag_at = _column(tag_column, "tag_column", width - 1, width, is_universal, path)
+        if len(cells) != width:
+            raise DataError(
+                f"{path}, line {number}: expected {width} columns as in the lines above it, got "
+                f"{len(cells)}: {line!r:.60}. An empty line ends a sentence; correct the line."
+            )
+        if is_universal and _UNDIVIDED.fullmatch(cells[0]):
+            continue
+        if cells[0].startswith(_DOCUMENT):
+            continue
+        if not words:
+            begins = number
+        words.append(cells[word_at])
+        tags.append(cells[tag_at])
+    if words:
+        yield TaggedSentence(words=tuple(words), tags=tuple(tags), place=f"{path}, line {begins}")
+
+
+def _column(
+    given: str | int | None, name: str, otherwise: int, width: int, is_universal: bool, path: Path
+) -> int:
+    """The place of a column, from 0."""
+    names: Sequence[str] = UNIVERSAL if is_universal and width == len(UNIVERSAL) else ()
+    if given is None:
+        if not names:
+            return otherwise
+        return names.index("form" if name == "word_column" else "upos")
+    if isinstance(given, str) and given.lower() in names:
+        return names.index(given.lower())
+    if isinstance(given, int) or given.isdecimal():
+        place = int(given) - 1
+        if 0 <= place < width:
+            return place
+    known = f"a number from 1 to {width}" + (f", or one of {', '.join(names)}" if names else "")
+    raise DataError(
+        f"{path}: expected a column that is there, {known}, got {argument(f'{name}={given}')}. "
+        "Choose one."
+    )

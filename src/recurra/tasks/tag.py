@@ -1,0 +1,604 @@
+"""`recurra train tag`: a label, or numbers, for each word of a sentence or step of a series.
+
+Letters: N sequences, T time, B batch, K labels, O numbers.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recurra.data import Buckets, Sequential, Source
+from recurra.data.opening import open_inputs, warn_of_one_held_out
+from recurra.data.records import Records
+from recurra.data.tagged import (
+    Tagged,
+    TaggedBatch,
+    TaggedData,
+    TaggedExamples,
+    check_labels,
+    open_tagged,
+    read_sequences,
+    read_tagged,
+    write_tagged,
+)
+from recurra.errors import DataError, argument
+from recurra.models import Names, Scaling, Tagger, Tags
+from recurra.nn.plain import evaluating
+from recurra.settings import Settings
+from recurra.tasks.cells import with_cell
+from recurra.tasks.encoding import (
+    FOLDER,
+    read_kept_vectors,
+    read_lexicon,
+    write_lexicon,
+    write_vectors,
+)
+from recurra.tasks.options import TaggedSettings, TaggerSettings, TagTraining
+from recurra.tasks.spans import has_spans, span_f1
+from recurra.text import (
+    CharacterSpelling,
+    NgramSpelling,
+    Spelling,
+    Vocabulary,
+    WordVectors,
+    WordVocabulary,
+    read_vectors,
+)
+from recurra.training.settings import RunSettings, TrainingSettings
+from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
+
+EMBEDDING_SIZE = 100
+NUM_SHOWN = 2  # sentences of a preview
+_BATCH = 128  # sequences that are read side by side where nothing is learned
+_PARTS: dict[str, Any] = {
+    "vocabulary": Vocabulary,
+    "spelling": Spelling,
+    "scaling": Scaling,
+    "target_scaling": Scaling,
+}
+
+
+class TagTask(Task[Tagger, TaggedBatch]):
+    """Sequences with a label, or numbers, at each step, encoded.
+
+    Args:
+        parts: by split, "train" and "val" at least.
+        labels: their names; empty where numbers are learned.
+        vocabulary: of words; None for series.
+        spelling: of the words, where the model is to read that too.
+        lexicon: all words of all parts as they are written; ids of examples are places in it.
+        scaling: of series.
+        target_scaling: of numbers that are learned.
+        vectors: to start words from.
+        description: of the data as they were read, as JSON has it.
+    """
+
+    name: ClassVar[str] = "tag"
+    title: ClassVar[str] = "tagger"
+    counted: ClassVar[str] = "steps"
+    predicted: ClassVar[tuple[str, ...]] = ("labels",)
+    data_settings: ClassVar[type[Settings]] = TaggedSettings
+    model_settings: ClassVar[type[Settings]] = TaggerSettings
+    training_settings: ClassVar[type[TrainingSettings]] = TagTraining
+
+    def __init__(
+        self,
+        parts: Mapping[str, TaggedExamples],
+        labels: Sequence[str] = (),
+        *,
+        vocabulary: WordVocabulary | None = None,
+        spelling: Spelling | None = None,
+        lexicon: Sequence[str] = (),
+        scaling: Scaling | None = None,
+        target_scaling: Scaling | None = None,
+        vectors: WordVectors | None = None,
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.parts, self.labels = parts, Names(list(labels))
+        self.vocabulary, self.spelling = vocabulary, spelling
+        self.scaling, self.target_scaling = scaling, target_scaling
+        self.lexicon, self.vectors = tuple(lexicon), vectors
+        self.description = dict(description or {})
+        self._ids = self._pieces = None
+        if vocabulary is not None:
+            self._ids = torch.from_numpy(vocabulary.word_ids(self.lexicon))
+        if spelling is not None:
+            self._pieces = torch.from_numpy(spelling.encode(self.lexicon))
+
+    # ---- data ------------------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, settings: RunSettings) -> RunSettings:
+        """The settings with the cell that they name; DataError when a file is not there."""
+        data = settings.data
+        for name in ("data", "val_data", "test_data", "vectors"):
+            given = getattr(data, name)
+            for path in (given,) if isinstance(given, str) else given or ():
+                if not Path(path).exists():
+                    raise DataError(
+                        f"{path}: expected a file or a folder, got no such file. Check the path."
+                    )
+        warn_of_one_held_out(data.val_data, data.test_data)
+        return with_cell(settings)
+
+    @classmethod
+    def prepare(cls, folder: Path, data: TaggedSettings) -> "TagTask":
+        """Read the sequences and encode them into the folder."""
+        if data.data is None:
+            raise DataError(
+                f"{argument('data=')}: expected a file or folder of sequences with labels, got "
+                f"none. Name a file in columns, .conllu or .conll, or one of objects, .jsonl."
+            )
+        found = read_tagged(
+            data.data,
+            val_data=data.val_data,
+            test_data=data.test_data,
+            word_column=data.word_column,
+            tag_column=data.tag_column,
+            encoding=data.encoding,
+        )
+        return cls.of(found, data, folder=folder)
+
+    @classmethod
+    def of(
+        cls,
+        found: TaggedData,
+        data: TaggedSettings | None = None,
+        *,
+        folder: Path | None = None,
+    ) -> "TagTask":
+        """The task of sequences that were read; encoded in memory, or into a folder."""
+        data = data or TaggedSettings()
+        options: dict[str, Any] = {}
+        if found.is_text:
+            options = _of_words(found, data)
+        place = {word: number for number, word in enumerate(options.get("lexicon", ()))}
+        number_of = {"": -1, **{name: number for number, name in enumerate(found.labels)}}
+        parts = {}
+        for name, part in found.parts.items():
+
+            def encoded(part: Sequence[Tagged] = part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+                for each in part:
+                    yield _encoded(each, place), _numbered(each, number_of)
+
+            if folder is None:
+                parts[name] = TaggedExamples.of(*zip(*encoded(), strict=True))
+            else:
+                path = folder / FOLDER / f"{name}.examples"
+                write_tagged(path, encoded)
+                parts[name] = open_tagged(path)
+        if folder is not None and place:
+            write_lexicon(folder, options["lexicon"])
+        if folder is not None and options.get("vectors") is not None:
+            write_vectors(folder, options["vectors"])
+        if not found.is_text:
+            options["scaling"] = _measured(parts["train"].values)
+        if found.output_size is not None:
+            options["target_scaling"] = _measured(parts["train"].targets)
+        described = {"notes": list(found.notes)}
+        return cls(parts, found.labels, **options, description=described)
+
+    @classmethod
+    def open(cls, folder: Path, config: Mapping[str, Any]) -> "TagTask":
+        """The sequences in a run's folder, and what they were encoded with."""
+        parts = {
+            name: open_tagged(folder / FOLDER / f"{name}.examples")
+            for name in ("train", "val", "test")
+        }
+        made = {
+            name: kind.from_config(config[name])
+            for name, kind in _PARTS.items()
+            if config.get(name) is not None
+        }
+        data = config.get("data")
+        return cls(
+            parts,
+            Names.from_config(config["labels"]),
+            lexicon=read_lexicon(folder) if "vocabulary" in made else (),
+            vectors=read_kept_vectors(folder),
+            description=data.get("described") if isinstance(data, dict) else None,
+            **made,
+        )
+
+    @classmethod
+    def has_entries(cls, config: Mapping[str, Any]) -> bool:
+        """Whether there are labels, or that there are none."""
+        return "labels" in config
+
+    def entries(self) -> dict[str, Any]:
+        """What the sequences are encoded with, and what was read."""
+        own = {name: getattr(self, name) for name in _PARTS}
+        made = {name: part.to_config() for name, part in own.items() if part is not None}
+        return {
+            "labels": self.labels.to_config(),
+            **made,
+            "data": {"described": self.description},
+        }
+
+    def describe(self) -> Description:
+        """How many sequences, of which labels, and how long."""
+        lines = [("read", note) for note in self.description.get("notes", ())]
+        for name, part in self.parts.items():
+            said = (
+                f"{len(part):,} sequences, {int(part.lengths.sum()):,} {self._unit}, "
+                f"{int(part.lengths.min())} to {int(part.lengths.max())} each"
+            )
+            unlabelled = int(np.sum(part.targets == -1)) if self.labels else 0
+            if unlabelled:
+                said += f", {unlabelled:,} without a label"
+            lines.append((name, said))
+        if self.labels:
+            counts = Counter(self.parts["train"].targets.tolist())
+            shown = ", ".join(
+                f"{self.labels[number]} {count:,}"
+                for number, count in counts.most_common()
+                if number >= 0
+            )
+            lines.append(("labels", f"{len(self.labels)}: {shown:.300}"))
+        if self.target_scaling is not None:
+            lines.append(("learned", f"{len(self.target_scaling.mean)} numbers a step"))
+        if self.vocabulary is not None:
+            val = self.parts["val"]
+            unseen = float(np.mean(self._known[np.asarray(val.values)] == 0))
+            lines.append(
+                ("vocabulary", f"{len(self.vocabulary):,} words; of val {unseen:.1%} are others")
+            )
+        if self.scaling is not None:
+            lines.append(("channels", f"{len(self.scaling.mean)}"))
+        facts = {name: len(part) for name, part in self.parts.items()}
+        return Description(lines=lines, facts={**facts, "labels": list(self.labels)})
+
+    @property
+    def _known(self) -> np.ndarray:
+        assert self._ids is not None
+        return self._ids.numpy()
+
+    @property
+    def _unit(self) -> str:
+        return "steps" if self.vocabulary is None else "words"
+
+    # ---- model -----------------------------------------------------------------------------------
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """Of labels the share that is right, of spans their F1 first; of numbers the errors."""
+        if not self.labels:
+            return (Figure(name="mse"), Figure(name="mae"))
+        accuracy = Figure(name="accuracy", higher_is_better=True, is_discrete=True)
+        nll = Figure(name="nll", unit="nats a label")
+        if has_spans(self.labels):
+            return (Figure(name="span_f1", higher_is_better=True), accuracy, nll)
+        return (accuracy, nll)
+
+    def build(self, model: TaggerSettings, *, backend: str = "auto") -> Tagger:
+        """A tagger for the data, with what reads words and names labels."""
+        options = model.arguments()
+        if model.embedding_size is None:
+            options["embedding_size"] = (
+                EMBEDDING_SIZE if self.vectors is None else self.vectors.size
+            )
+        made = Tagger(
+            labels=self.labels or None,
+            vocabulary=self.vocabulary,
+            spelling=self.spelling,
+            scaling=self.scaling,
+            target_scaling=self.target_scaling,
+            **options,
+            backend=backend,
+        )
+        if self.vectors is not None:
+            made.load_vectors(self.vectors)
+        return made
+
+    def adopt(self, model: Tagger) -> None:
+        """Give the model what reads words and names labels."""
+        model.labels = self.labels or None
+        model.vocabulary, model.spelling = self.vocabulary, self.spelling
+        model.scaling, model.target_scaling = self.scaling, self.target_scaling
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def source(self, split: str, training: TagTraining) -> Source[TaggedBatch]:
+        """Batches of sequences of like length."""
+        return Buckets(self.parts[split], training.batch_size, seed=training.seed)
+
+    def loss(self, model: nn.Module, batch: TaggedBatch, state: Carried, moment: Moment) -> Loss:
+        """The mean over the labels that count, in nats; of numbers that of the squared errors."""
+        scores, target, lengths = self._scores(model, batch)
+        of: Any = getattr(model, "module", model)  # it may be wrapped for other processes
+        total, count = of.total_loss(scores, target, lengths)
+        if not batch.weight.any():
+            total, count = total * 0, count * 0
+        return Loss(mean=total / count.clamp(min=1), count=int(count))
+
+    def _scores(self, model: nn.Module, batch: TaggedBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the model says of a batch, what is true, and the lengths, where the model is."""
+        like = next(model.parameters())
+        device = like.device
+        lengths = batch.lengths.to(device)
+        target = batch.target.to(device)
+        x = batch.x
+        if x.is_floating_point():
+            return model(x.to(like), lengths), target.to(device), lengths
+        assert self._ids is not None
+        pieces = {} if self._pieces is None else {"pieces": self._pieces[x].to(device)}
+        return model(self._ids[x].to(device), lengths, **pieces), target, lengths
+
+    @property
+    def chance(self) -> float:
+        """The loss of a guess among all labels."""
+        return math.log(len(self.labels)) if self.labels else math.inf
+
+    @property
+    def baseline(self) -> float | None:
+        """The accuracy of giving each word the label that it mostly has in training, others the
+        most frequent one, on the validation part."""
+        if not self.labels or has_spans(self.labels):
+            return None
+        return self.most_frequent("val")
+
+    def most_frequent(self, split: str) -> float:
+        """The accuracy on a part of giving each word its most frequent label of training, others
+        the most frequent label of words seen once; of series the most frequent label."""
+        train, part = self.parts["train"], self.parts[split]
+        targets = np.asarray(part.targets)
+        counted = targets >= 0
+        K = len(self.labels)
+        if train.values.ndim == 2:
+            own = np.asarray(train.targets)
+            return float(np.mean(targets[counted] == np.bincount(own[own >= 0]).argmax()))
+        counts = np.zeros((len(self.lexicon), K), dtype=np.int64)
+        known = np.asarray(train.targets) >= 0
+        np.add.at(counts, (train.values[known], train.targets[known]), 1)
+        once = counts[counts.sum(1) == 1].sum(0)
+        rest = int((once if once.any() else counts.sum(0)).argmax())
+        best = np.where(counts.sum(1) > 0, counts.argmax(1), rest)
+        return float(np.mean(best[np.asarray(part.values)][counted] == targets[counted]))
+
+    @property
+    def solved(self) -> float | None:
+        """Every label is right."""
+        return 1.0 if self.labels else None
+
+    def validate(self, model: Tagger, device: torch.device) -> dict[str, float]:
+        """The figures on the validation part."""
+        found = self._read(model, "val")
+        return {figure.name: found[figure.name] for figure in self.figures}
+
+    def validation_cost(self, training: TagTraining) -> tuple[float, float]:
+        """In steps of time; reading alone costs about a third of learning."""
+        each = float(self.parts["train"].lengths.mean())
+        return float(self.parts["val"].lengths.sum()) / 3, training.batch_size * each
+
+    def evaluate(self, model: Tagger, split: str) -> dict[str, Any]:
+        """The figures, `steps`, `sequences`, `seconds`, and of labels the accuracy of the most
+        frequent one of each word as `most_frequent`, and the commonest `confusions`."""
+        if split not in self.parts:
+            raise ValueError(
+                f"split: expected one of {', '.join(self.parts)}, got {split!r}. Choose one."
+            )
+        started = time.perf_counter()
+        found = self._read(model, split)
+        if self.labels:
+            found["most_frequent"] = self.most_frequent(split)
+        return {
+            **found,
+            "sequences": len(self.parts[split]),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _read(self, model: Tagger, split: str) -> dict[str, Any]:
+        source = Sequential(self.parts[split], _BATCH)
+        said: list[np.ndarray] = []
+        true: list[np.ndarray] = []
+        total, count = 0.0, 0
+        squared = absolute = 0.0
+        with torch.no_grad(), evaluating(model):
+            for index in range(len(source)):
+                batch = source.batch(0, index)
+                scores, target, lengths = self._scores(model, batch)
+                loss, counted = model.total_loss(scores, target, lengths)
+                total, count = total + float(loss), count + int(counted)
+                if self.labels:
+                    path = model.decoded(scores, lengths)
+                    for b, length in enumerate(batch.lengths.tolist()):
+                        said.append(path[:length, b].cpu().numpy())
+                        true.append(target[:length, b].cpu().numpy())
+                    continue
+                values = scores
+                if self.target_scaling is not None:
+                    values = self.target_scaling.undone(scores)
+                error = (values - target).double()
+                squared += float(error.square().nansum())
+                absolute += float(error.abs().nansum())
+        if not self.labels:
+            return {"mse": squared / max(count, 1), "mae": absolute / max(count, 1), "steps": count}
+        return {**self._scored(said, true), "nll": total / max(count, 1)}
+
+    def _scored(self, said: list[np.ndarray], true: list[np.ndarray]) -> dict[str, Any]:
+        """The accuracy and what was taken for what, of labels that are there."""
+        of_said, of_true = np.concatenate(said), np.concatenate(true)
+        there = of_true >= 0
+        pairs = Counter(zip(of_true[there].tolist(), of_said[there].tolist(), strict=True))
+        wrong = [
+            {"true": self.labels[t], "said": self.labels[s], "count": n}
+            for (t, s), n in pairs.most_common()
+            if t != s
+        ]
+        found: dict[str, Any] = {
+            "accuracy": float(np.mean(of_said[there] == of_true[there])),
+            "steps": int(there.sum()),
+            "confusions": wrong[:10],
+        }
+        if has_spans(self.labels):
+            names = [[self.labels[k] if k >= 0 else "O" for k in each] for each in true]
+            own = [[self.labels[k] for k in each] for each in said]
+            found["span_f1"] = span_f1(names, own)
+        return found
+
+    @classmethod
+    def evaluate_file(
+        cls, model: Tagger, data: Any, split: str | None, how: TaggedSettings
+    ) -> dict[str, Any]:
+        """The same of other sequences with labels."""
+        labels: Sequence[str] | None = model.labels
+        paths = (data,) if isinstance(data, str | Path) else tuple(data)
+        options = {
+            "word_column": how.word_column,
+            "tag_column": how.tag_column,
+            "encoding": how.encoding,
+        }
+        sequences = [each for path in paths for each in read_sequences(Path(path), **options)]
+        started = time.perf_counter()
+        said = model.predict([_input(each) for each in sequences])
+        if labels is None:
+            wanted = [np.asarray(each.targets) for each in sequences]
+            error = np.concatenate(
+                [tags.values - target for tags, target in zip(said, wanted, strict=True)]
+            )
+            return {
+                "mse": float(np.nanmean(error**2)),
+                "mae": float(np.nanmean(np.abs(error))),
+                "steps": int(np.sum(~np.isnan(error))),
+                "sequences": len(sequences),
+                "seconds": time.perf_counter() - started,
+            }
+        for each in sequences:
+            check_labels(each, labels)
+        right = sum(
+            a == b
+            for each, tags in zip(sequences, said, strict=True)
+            for a, b in zip(each.targets, tags.labels, strict=True)
+            if a != ""
+        )
+        count = sum(name != "" for each in sequences for name in each.targets)
+        found: dict[str, Any] = {"accuracy": right / max(count, 1), "steps": count}
+        if has_spans(labels):
+            found["span_f1"] = span_f1(
+                [[name or "O" for name in each.targets] for each in sequences],
+                [list(map(str, tags.labels)) for tags in said],
+            )
+        seconds = time.perf_counter() - started
+        return {**found, "sequences": len(sequences), "seconds": seconds}
+
+    @classmethod
+    def say(cls, figures: Mapping[str, Any]) -> str:
+        """The figures on one line, and the commonest confusions."""
+        said = []
+        if "span_f1" in figures:
+            said.append(f"F1 of spans {figures['span_f1']:.4f}")
+        if "accuracy" in figures:
+            said.append(f"accuracy {figures['accuracy']:.2%}")
+        if "most_frequent" in figures:
+            said.append(f"each word's most frequent label {figures['most_frequent']:.2%}")
+        said += [f"{name} {figures[name]:.4f}" for name in ("mse", "mae", "nll") if name in figures]
+        said.append(f"{figures['steps']:,} steps in {figures['sequences']:,} sequences")
+        said.append(f"{figures['seconds']:.1f} s")
+        lines = [
+            f"{each['true']} taken for {each['said']}: {each['count']:,}"
+            for each in figures.get("confusions", ())
+        ]
+        return "\n".join([", ".join(said), *lines])
+
+    # ---- predicting ------------------------------------------------------------------------------
+
+    @classmethod
+    def inputs(cls, model: Tagger, path: Path, how: TaggedSettings) -> Records:
+        """Sentences or series without labels, as the model reads them."""
+        return open_inputs(
+            path,
+            series=not cls.reads_texts(model),
+            text_column=how.word_column,
+            encoding=how.encoding,
+        )
+
+    @classmethod
+    def reads_texts(cls, model: Tagger) -> bool:
+        """Whether the model has words; else it reads series."""
+        return model.embedding is not None
+
+    @classmethod
+    def row(cls, prediction: Tags) -> dict[str, Any]:
+        """The labels with spaces between; of numbers, as JSON has them."""
+        if prediction.values is not None:
+            return {"labels": np.round(prediction.values, 6).tolist()}
+        return {"labels": " ".join(map(str, prediction.labels))}
+
+    def preview(
+        self, model: Tagger, moment: Moment, training: TagTraining
+    ) -> tuple[str, str] | None:
+        """What the model makes of a few sentences of the validation part, the same ones each time;
+        a wrong label stands beside the true one."""
+        if self.vocabulary is None or not self.labels:
+            return None
+        part = self.parts["val"]
+        order = np.random.default_rng(training.seed).permutation(len(part))
+        fit = [n for n in order.tolist() if 4 <= part.lengths[n] <= 16][:NUM_SHOWN]
+        chosen = np.sort(np.array(fit or order[:NUM_SHOWN].tolist()))
+        with torch.no_grad(), evaluating(model):
+            scores, target, lengths = self._scores(model, part.gather(chosen))
+            path = model.decoded(scores, lengths)
+        lines = []
+        for b, number in enumerate(chosen.tolist()):
+            words = [self.lexicon[place] for place in part.sequence(number).tolist()]
+            marked = [
+                f"{word}/{self.labels[said]}"
+                + ("" if true in (said, -1) else f"({self.labels[true]})")
+                for word, said, true in zip(
+                    words, path[:, b].tolist(), target[:, b].tolist(), strict=False
+                )
+            ]
+            lines.append(" ".join(marked))
+        return "\n".join(lines), "of the validation part; in brackets what is true"
+
+
+def _of_words(found: TaggedData, data: TaggedSettings) -> dict[str, Any]:
+    """The vocabulary, the spelling, the lexicon and the vectors of sentences."""
+    train = [word for each in found.parts["train"] for word in each.values]
+    vocabulary = WordVocabulary.of_words(
+        train, max_size=data.vocab_size, min_count=data.min_count, lower=data.lower
+    )
+    every = dict.fromkeys(word for part in found.parts.values() for e in part for word in e.values)
+    spelling: Spelling | None = None
+    if data.spelling == "ngrams":
+        lengths = {"shortest": data.shortest_ngram, "longest": data.longest_ngram}
+        spelling = NgramSpelling(data.ngram_buckets, **lengths)
+    elif data.spelling == "characters":
+        spelling = CharacterSpelling.build(dict.fromkeys(train))
+    vectors = None if data.vectors is None else read_vectors(data.vectors, vocabulary)
+    return {
+        "vocabulary": vocabulary,
+        "spelling": spelling,
+        "lexicon": tuple(every),
+        "vectors": vectors,
+    }
+
+
+def _encoded(each: Tagged, place: Mapping[str, int]) -> np.ndarray:
+    if isinstance(each.values, np.ndarray):
+        return each.values
+    return np.array([place[word] for word in each.values], dtype=np.int32)
+
+
+def _numbered(each: Tagged, number_of: Mapping[str, int]) -> np.ndarray:
+    if isinstance(each.targets, np.ndarray):
+        return each.targets
+    return np.array([number_of[name] for name in each.targets], dtype=np.int32)
+
+
+def _input(each: Tagged) -> Any:
+    return each.values if isinstance(each.values, np.ndarray) else list(each.values)
+
+
+def _measured(values: np.ndarray) -> Scaling:
+    """The mean and the spread of each channel, over all steps."""
+    wide = np.asarray(values, dtype=np.float64)
+    mean, spread = np.nanmean(wide, axis=0), np.nanstd(wide, axis=0)
+    return Scaling(mean=tuple(mean.tolist()), spread=tuple(spread.tolist()), missing="fill")
