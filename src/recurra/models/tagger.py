@@ -6,7 +6,7 @@ Letters: T time, B batch, I channels of a series, C pieces of a word, K labels, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -24,6 +24,7 @@ from recurra.nn.checks import check_flags, check_sizes
 from recurra.nn.crf import CRF, Allowed, Chain
 from recurra.nn.dropout import dropout
 from recurra.nn.plain import evaluating
+from recurra.text import WordVocabulary
 
 CONSTRAINTS = ("none", "bio")
 UNKNOWN = -1  # the label of a step that does not count
@@ -34,11 +35,13 @@ class Tags:
     """What a tagger says of one sequence, step by step.
 
     Attributes:
+        tokens: what was read at each step, of a text; nothing of a series.
         labels: of each step; numbers of labels where the model has no names.
         probabilities: of each of these labels, by the scores of its step alone.
         values: [T, O] of a tagger of numbers, which has no labels.
     """
 
+    tokens: tuple[str, ...] = ()
     labels: tuple[str, ...] | tuple[int, ...] = ()
     probabilities: tuple[float, ...] = ()
     values: np.ndarray | None = None
@@ -251,8 +254,8 @@ class Tagger(Reader):
         """The label, or the numbers, of each step of each input.
 
         Args:
-            inputs: sentences, each a list of words or a string that the vocabulary splits; or
-                series, each [T, I] of numbers ([T] where I is 1): an array, a tensor or lists,
+            inputs: sentences, each a list of words, as the model was trained on, or a string that
+                the vocabulary splits; or series, each [T, I] of numbers ([T] where I is 1): an array, a tensor or lists,
                 unscaled.
             batch_size: inputs that are read at a time.
         Raises:
@@ -267,6 +270,9 @@ class Tagger(Reader):
             )
         if len(inputs) == 0:
             return []
+        if isinstance(self.vocabulary, WordVocabulary):
+            split = self.vocabulary.split  # a word's spelling keeps its case
+            inputs = [split(text) if isinstance(text, str) else text for text in inputs]
         batch = self._encoded(inputs, where)
         order = torch.argsort(batch.lengths, stable=True)
         found: list[Tags | None] = [None] * len(inputs)
@@ -274,7 +280,21 @@ class Tagger(Reader):
             for some in order.split(batch_size):
                 for place, tags in zip(some.tolist(), self._said(batch.chosen(some)), strict=True):
                     found[place] = tags
-        return [tags for tags in found if tags is not None]
+        tokens = [self._tokens(text) for text in inputs]
+        return [
+            replace(tags, tokens=read)
+            for tags, read in zip(found, tokens, strict=True)
+            if tags is not None
+        ]
+
+    def _tokens(self, text: Any) -> tuple[str, ...]:
+        """What is read of a text, step by step."""
+        if self.vocabulary is None:
+            return ()
+        if not isinstance(text, str):
+            return tuple(text)
+        ids = self.vocabulary.encode(text, unknown="skip")
+        return tuple(self.vocabulary.decode([one]) for one in ids.tolist())
 
     def _said(self, batch: EncodedInputs) -> list[Tags]:
         axes = (0, 1) if self.batch_first else (0, 0)

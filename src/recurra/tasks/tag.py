@@ -3,6 +3,7 @@
 Letters: N sequences, T time, B batch, K labels, O numbers.
 """
 
+import json
 import math
 import time
 from collections import Counter
@@ -83,7 +84,7 @@ class TagTask(Task[Tagger, TaggedBatch]):
     name: ClassVar[str] = "tag"
     title: ClassVar[str] = "tagger"
     counted: ClassVar[str] = "steps"
-    predicted: ClassVar[tuple[str, ...]] = ("labels",)
+    predicted: ClassVar[tuple[str, ...]] = ("labels", "tagged")
     data_settings: ClassVar[type[Settings]] = TaggedSettings
     model_settings: ClassVar[type[Settings]] = TaggerSettings
     training_settings: ClassVar[type[TrainingSettings]] = TagTraining
@@ -526,10 +527,13 @@ class TagTask(Task[Tagger, TaggedBatch]):
 
     @classmethod
     def row(cls, prediction: Tags) -> dict[str, Any]:
-        """The labels with spaces between; of numbers, as JSON has them."""
+        """The labels with spaces between, and each word with its own behind a slash; of numbers, as
+        JSON has them."""
         if prediction.values is not None:
-            return {"labels": np.round(prediction.values, 6).tolist()}
-        return {"labels": " ".join(map(str, prediction.labels))}
+            return {"labels": json.dumps(prediction.values.tolist()), "tagged": ""}
+        labels = [str(label) for label in prediction.labels]
+        pairs = zip(prediction.tokens, labels, strict=True) if prediction.tokens else ()
+        return {"labels": " ".join(labels), "tagged": " ".join(f"{w}/{k}" for w, k in pairs)}
 
     def preview(
         self, model: Tagger, moment: Moment, training: TagTraining

@@ -161,6 +161,10 @@ class WordVocabulary(Vocabulary):
         """The words, numbers, marks and line ends that the text is split into, known or not."""
         return self._split(text.lower() if self.lower else text)
 
+    def split(self, text: str) -> list[str]:
+        """As `tokens`, in the case that they are written in."""
+        return self._split(text)
+
     def word_ids(self, words: Sequence[str]) -> np.ndarray:
         """The id of each of these words, [N] int64, taken as they are; that of <unk> for others."""
         known, unknown = self._id_of_word, self.unknown_id or 0
