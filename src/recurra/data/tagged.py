@@ -399,9 +399,9 @@ class TaggedExamples:
         check_whole(self.values)
         check_whole(self.targets)
         numbers = chosen.tolist()
-        gap = UNKNOWN if self.targets.ndim == 1 else np.nan
+        gap = float(UNKNOWN) if self.targets.ndim == 1 else np.nan
         return TaggedBatch(
-            x=_side_by_side([self.sequence(number) for number in numbers], 0),
+            x=_side_by_side([self.sequence(number) for number in numbers], 0.0),
             lengths=torch.from_numpy(self._lengths[chosen]),
             target=_side_by_side([self.target(number) for number in numbers], gap),
             weight=torch.full((len(chosen),), weight, dtype=torch.float32, device="cpu"),

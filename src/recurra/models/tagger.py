@@ -255,8 +255,8 @@ class Tagger(Reader):
 
         Args:
             inputs: sentences, each a list of words, as the model was trained on, or a string that
-                the vocabulary splits; or series, each [T, I] of numbers ([T] where I is 1): an array, a tensor or lists,
-                unscaled.
+                the vocabulary splits; or series, each [T, I] of numbers ([T] where I is 1): an
+                array, a tensor or lists, unscaled.
             batch_size: inputs that are read at a time.
         Raises:
             ValueError: when an input is empty, or the model lacks what it needs to read texts.

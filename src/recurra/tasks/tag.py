@@ -201,7 +201,7 @@ class TagTask(Task[Tagger, TaggedBatch]):
         data = config.get("data")
         return cls(
             parts,
-            Names.from_config(config["labels"]),
+            Names.from_config(config.get("labels", [])),
             lexicon=read_lexicon(folder) if "vocabulary" in made else (),
             vectors=read_kept_vectors(folder),
             description=data.get("described") if isinstance(data, dict) else None,
@@ -210,18 +210,15 @@ class TagTask(Task[Tagger, TaggedBatch]):
 
     @classmethod
     def has_entries(cls, config: Mapping[str, Any]) -> bool:
-        """Whether there are labels, or that there are none."""
-        return "labels" in config
+        """Whether there are labels, or how the numbers are scaled that are learned instead."""
+        return "labels" in config or "target_scaling" in config
 
     def entries(self) -> dict[str, Any]:
         """What the sequences are encoded with, and what was read."""
         own = {name: getattr(self, name) for name in _PARTS}
         made = {name: part.to_config() for name, part in own.items() if part is not None}
-        return {
-            "labels": self.labels.to_config(),
-            **made,
-            "data": {"described": self.description},
-        }
+        labels = {"labels": self.labels.to_config()} if self.labels else {}
+        return {**labels, **made, "data": {"described": self.description}}
 
     def describe(self) -> Description:
         """How many sequences, of which labels, and how long."""

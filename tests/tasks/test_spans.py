@@ -1,0 +1,37 @@
+"""Spans by hand, in every form that labels mark them in."""
+
+import pytest
+
+from recurra.tasks.spans import has_spans, span_f1, spans_of
+
+
+@pytest.mark.parametrize(
+    ("labels", "spans"),
+    [
+        ("B-x I-x O", {("x", 0, 2)}),
+        ("B-x B-x", {("x", 0, 1), ("x", 1, 2)}),
+        ("O I-x I-x", {("x", 1, 3)}),  # what goes on without a beginning begins
+        ("B-x I-y I-y", {("x", 0, 1), ("y", 1, 3)}),
+        ("S-x B-x E-x O", {("x", 0, 1), ("x", 1, 3)}),
+        ("U-x B-y I-y L-y", {("x", 0, 1), ("y", 1, 4)}),
+        ("B-a-b I-a-b", {("a-b", 0, 2)}),
+        ("O O", set()),
+    ],
+)
+def test_spans(labels: str, spans: set[tuple[str, int, int]]) -> None:
+    assert spans_of(labels.split()) == spans
+
+
+def test_f1_counts_whole_spans() -> None:
+    true = [["B-x", "I-x", "O", "B-y"], ["O"]]
+    assert span_f1(true, true) == 1
+    assert span_f1(true, [["B-x", "O", "O", "B-y"], ["O"]]) == pytest.approx(1 / 2)
+    assert span_f1(true, [["B-x", "I-x", "B-x", "B-y"], ["B-y"]]) == pytest.approx(2 * 2 / (2 + 4))
+    assert span_f1([["O"]], [["O"]]) == 1
+
+
+def test_labels_that_mark_no_spans() -> None:
+    assert has_spans(["O", "B-x", "I-x"])
+    assert not has_spans(["NOUN", "VERB"])
+    assert not has_spans(["-LRB-", "NN", "B-x"])
+    assert not has_spans(["O", "x"])

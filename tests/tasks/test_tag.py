@@ -1,0 +1,122 @@
+"""A tagger from files to predictions."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import recurra as rc
+from recurra.errors import DataError
+from recurra.models import Tagger
+
+pytestmark = pytest.mark.medium
+
+NOUNS, VERBS = ("dog", "cat", "bird", "man"), ("sees", "likes", "hunts")
+PLAIN = {"dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0, "lr": 0.01, "batch_size": 8}
+SMALL = {"embedding_size": 8, "subword_size": 8, "hidden_size": 16, "view": None, **PLAIN}
+
+
+def sentence(rng: random.Random) -> list[tuple[str, str]]:
+    words = [("the", "DET"), (rng.choice(NOUNS), "NOUN"), (rng.choice(VERBS), "VERB")]
+    return [*words, ("the", "DET"), (rng.choice(NOUNS), "NOUN"), (".", "PUNCT")][
+        : rng.choice((3, 6))
+    ]
+
+
+def conll(path: Path, count: int, seed: int = 0) -> Path:
+    rng = random.Random(seed)
+    sentences = (sentence(rng) for _ in range(count))
+    path.write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in each) for each in sentences))
+    return path
+
+
+def test_trains_evaluates_and_predicts(tmp_path: Path) -> None:
+    data = conll(tmp_path / "tags.conll", 200)
+    run = rc.train("tag", data=str(data), out=tmp_path / "run", epochs=6, **SMALL)
+    found = run.evaluate("test")
+    assert found["accuracy"] == 1
+    assert found["most_frequent"] == 1
+    assert found["sequences"] == 20
+    model = rc.load(tmp_path / "run")
+    assert isinstance(model, Tagger)
+    said = model.predict(["The dog sees ."])[0]
+    assert said.tokens == ("The", "dog", "sees", ".")
+    assert said.labels == ("DET", "NOUN", "VERB", "PUNCT")
+    other = conll(tmp_path / "other.conll", 10, seed=1)
+    assert run.evaluate(data=str(other))["accuracy"] == 1
+
+
+def test_a_run_goes_on_exactly(tmp_path: Path) -> None:
+    data = str(conll(tmp_path / "tags.conll", 60))
+    for name, steps in (("whole", 8), ("part", 4)):
+        rc.train(
+            "tag", data=data, out=tmp_path / name, max_steps=steps, schedule="constant", **SMALL
+        )
+    rc.train("tag", out=tmp_path / "part", resume=True, max_steps=8, view=None)
+    whole, part = (rc.load(tmp_path / name).state_dict() for name in ("whole", "part"))
+    assert all((whole[name] == part[name]).all() for name in whole)
+
+
+def test_parts_of_a_folder_and_objects(tmp_path: Path) -> None:
+    for name, count in (("train", 60), ("dev", 10), ("test", 10)):
+        rng = random.Random(name)
+        rows = [list(zip(*sentence(rng), strict=True)) for _ in range(count)]
+        lines = [json.dumps({"tokens": row[0], "tags": row[1]}) for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    run = rc.train("tag", data=str(tmp_path), out=tmp_path / "run", epochs=6, **SMALL)
+    assert run.evaluate("test")["sequences"] == 10
+
+
+def test_spans_are_scored_and_kept_whole(tmp_path: Path) -> None:
+    data = tmp_path / "spans.conll"
+    sentences = ["in O\nnew B-PLACE\nyork I-PLACE\n", "at O\nhome O\n", "paris B-PLACE\nis O\n"]
+    data.write_text("\n".join(sentences * 20))
+    run = rc.train(
+        "tag", data=str(data), out=tmp_path / "run", epochs=20, crf=True, constrain="bio", **SMALL
+    )
+    found = run.evaluate("test")
+    assert found["span_f1"] == 1
+    assert run.result is not None
+    assert run.result.figure.name == "span_f1"
+
+
+def test_numbers_at_each_step(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(80):
+        x = rng.normal(size=(rng.integers(5, 12), 2))
+        rows.append({"series": x.tolist(), "targets": (100 + 10 * x[:, :1]).tolist()})
+    data = tmp_path / "series.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    options = {"hidden_size": 16, "view": None, **PLAIN}
+    run = rc.train("tag", data=str(data), out=tmp_path / "run", epochs=25, **options)
+    found = run.evaluate("test")
+    assert found["mse"] < 10  # 100 is what the mean has
+    said = rc.load(tmp_path / "run").predict([[[1.0, 0.0]] * 4])[0]
+    assert said.values.shape == (4, 1)
+    assert abs(said.values.mean() - 110) < 8
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a X\nb X\n\nc X\n\nd X\n\ne X\n", "two or more labels, got 'X' alone"),
+        ("a X\nb\n", "line 2: expected 2 columns"),
+        ("\n \n", "at least one sequence"),
+    ],
+)
+def test_data_that_cannot_be_learned_from(text: str, said: str, tmp_path: Path) -> None:
+    data = tmp_path / "bad.conll"
+    data.write_text(text)
+    with pytest.raises(DataError, match=said):
+        rc.train("tag", data=str(data), out=tmp_path / "run", view=None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_label_that_training_never_saw(tmp_path: Path) -> None:
+    data, val = conll(tmp_path / "a.conll", 40), tmp_path / "b.conll"
+    val.write_text("the ARTICLE\n")
+    with pytest.raises(DataError, match=r"b\.conll, line 1: expected the labels of training"):
+        rc.train("tag", data=str(data), val_data=str(val), out=tmp_path / "run", view=None)
