@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,20 @@ from recurra.models import Tagger
 pytestmark = pytest.mark.medium
 
 NOUNS, VERBS = ("dog", "cat", "bird", "man"), ("sees", "likes", "hunts")
-PLAIN = {"dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0, "lr": 0.01, "batch_size": 8}
-SMALL = {"embedding_size": 8, "subword_size": 8, "hidden_size": 16, "view": None, **PLAIN}
+PLAIN: dict[str, Any] = {
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "word_dropout": 0.0,
+    "lr": 0.01,
+    "batch_size": 8,
+}
+SMALL: dict[str, Any] = {
+    "embedding_size": 8,
+    "subword_size": 8,
+    "hidden_size": 16,
+    "view": None,
+    **PLAIN,
+}
 
 
 def sentence(rng: random.Random) -> list[tuple[str, str]]:
@@ -90,11 +103,12 @@ def test_numbers_at_each_step(tmp_path: Path) -> None:
         rows.append({"series": x.tolist(), "targets": (100 + 10 * x[:, :1]).tolist()})
     data = tmp_path / "series.jsonl"
     data.write_text("\n".join(map(json.dumps, rows)))
-    options = {"hidden_size": 16, "view": None, **PLAIN}
+    options: dict[str, Any] = {"hidden_size": 16, "view": None, **PLAIN}
     run = rc.train("tag", data=str(data), out=tmp_path / "run", epochs=25, **options)
     found = run.evaluate("test")
     assert found["mse"] < 10  # 100 is what the mean has
-    said = rc.load(tmp_path / "run").predict([[[1.0, 0.0]] * 4])[0]
+    said = Tagger.load(tmp_path / "run").predict([[[1.0, 0.0]] * 4])[0]
+    assert said.values is not None
     assert said.values.shape == (4, 1)
     assert abs(said.values.mean() - 110) < 8
 
