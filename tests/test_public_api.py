@@ -27,6 +27,7 @@ def test_public_names() -> None:
         "RNN",
         "Recurrent",
         "Run",
+        "Tagger",
         "__version__",
         "cell",
         "cells",

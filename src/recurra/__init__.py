@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra import cells, compose
     from recurra.lang import cell
-    from recurra.models import Classifier, LanguageModel, load
+    from recurra.models import Classifier, LanguageModel, Tagger, load
     from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
     from recurra.tasks import Run, train
 
@@ -25,6 +25,7 @@ __all__ = [
     "LanguageModel",
     "Recurrent",
     "Run",
+    "Tagger",
     "__version__",
     "cell",
     "cells",
@@ -36,7 +37,7 @@ __all__ = [
 
 _HOMES = {
     "recurra.lang": ("cell",),
-    "recurra.models": ("Classifier", "LanguageModel", "load"),
+    "recurra.models": ("Classifier", "LanguageModel", "Tagger", "load"),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
     "recurra.tasks": ("Run", "train"),
 }
