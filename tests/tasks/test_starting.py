@@ -27,7 +27,7 @@ def test_the_signature_has_every_setting_with_its_default_and_type(task: str) ->
 
 
 def test_defaults_that_differ_by_task_name_each() -> None:
-    assert str(PARAMETERS["hidden_size"]) == "hidden_size: int = <lm: 256, classify: 64>"
+    assert str(PARAMETERS["hidden_size"]) == "hidden_size: int = <lm: 256, classify: 64, tag: 128>"
     assert str(PARAMETERS["num_layers"]) == "num_layers: int = 1"
 
 

@@ -72,17 +72,20 @@ class Classifier(Reader):
                 f"{argument(f'pair_buckets={pair_buckets}')} for series of numbers. Leave it out."
             )
         self.num_classes = num_classes
-        options: dict[str, Any] = {name: reading.get(name) for name in ("dtype", "device")}
+        dtype, device = reading.get("dtype"), reading.get("device")
         self.pooling = Pooling(
             pooling,
             self.recurrent.output_size,
             bidirectional=self.recurrent.bidirectional,
             attention_size=attention_size,
-            **options,
+            dtype=dtype,
+            device=device,
         )
-        self.pairs = PairVectors(pair_buckets, pair_size, **options) if pair_buckets else None
+        self.pairs: PairVectors | None = None
+        if pair_buckets:
+            self.pairs = PairVectors(pair_buckets, pair_size, dtype=dtype, device=device)
         features = self.pooling.output_size + (pair_size if pair_buckets else 0)
-        self.decoder = nn.Linear(features, self.num_classes, **options)
+        self.decoder = nn.Linear(features, self.num_classes, dtype=dtype, device=device)
         self.labels = labels
         self._reset_own_parameters()
 

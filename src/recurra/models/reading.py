@@ -502,7 +502,9 @@ def _ids(vocabulary: Vocabulary, text: str | Sequence[str], where: str) -> np.nd
 def _longer(lengths: Tensor | Sequence[int] | None, more: int) -> Tensor | Sequence[int] | None:
     if lengths is None or not more:
         return lengths
-    return torch.as_tensor(lengths) + more
+    if isinstance(lengths, Tensor):
+        return lengths + more
+    return [length + more for length in lengths]
 
 
 def _past(ids: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor | None:

@@ -104,12 +104,12 @@ class Tagger(Reader):
         self.delay = delay
         self.num_labels, self.output_size = num_labels, output_size
         self.constrain = constrain
-        options: dict[str, Any] = {name: reading.get(name) for name in ("dtype", "device")}
+        dtype, device = reading.get("dtype"), reading.get("device")
         width = num_labels if output_size is None else output_size
         assert width is not None
-        self.decoder = nn.Linear(self.recurrent.output_size, width, **options)
+        self.decoder = nn.Linear(self.recurrent.output_size, width, dtype=dtype, device=device)
         backend = reading.get("backend", "auto")
-        self.crf = CRF(width, backend=backend, **options) if crf else None
+        self.crf = CRF(width, backend=backend, dtype=dtype, device=device) if crf else None
         self.labels, self.target_scaling = labels, target_scaling
         self._reset_own_parameters()
 
@@ -240,7 +240,7 @@ class Tagger(Reader):
             )
             return each, (target != UNKNOWN).sum()
         if lengths is None:
-            lengths = torch.full((scores.shape[1],), len(scores), dtype=torch.int64)
+            lengths = [len(scores)] * scores.shape[1]
         lengths = torch.as_tensor(lengths, dtype=torch.int64, device=scores.device)
         known = ((target != UNKNOWN).sum(0) == lengths) & (lengths > 0)
         nll = self.crf.nll(scores[:, known], target[:, known].clamp(min=0), lengths[known])

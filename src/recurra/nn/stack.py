@@ -580,9 +580,10 @@ _COMPILED = (torch.float32, torch.bfloat16)  # dtypes of compiled loops
 
 def _stacked(ends: tuple[Tensor, ...]) -> Tensor:
     """[L*D, B, S] of one state; no view of a result, which could not be detached in place."""
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or len(ends) > 1:
+    first, *others = ends
+    if others or torch.compiler.is_compiling() or torch.is_grad_enabled() or first._is_view():
         return torch.stack(ends)
-    return torch.stack(ends) if ends[0]._is_view() else ends[0].unsqueeze_(0)
+    return first.unsqueeze_(0)
 
 
 def one_or_all(states: tuple[Tensor, ...]) -> State:
