@@ -89,11 +89,13 @@ def test_who_has_more_to_do_is_no_lack_of_cores(library: ctypes.CDLL) -> None:
     assert any(not is_stalled(ctypes.c_long(2_000_000), False) for _ in range(50))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # tiles are the thread's, not a member's
 @pytest.mark.parametrize("of", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_turns_give_the_same_bits(
     of: Cell,
     shape: str,
+    dtype: str,
     library: ctypes.CDLL,
     two_threads: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,9 +104,9 @@ def test_turns_give_the_same_bits(
     monkeypatch.setattr(loops, "_SHARED_CHUNK", 0)
     steps, batch, sizes, lengths = SHAPES[shape]
     case = Case(T=steps, B=batch, sizes=sizes, lengths=lengths)
-    inputs = case.tensors(of, torch.float32)
+    inputs = case.tensors(of, getattr(torch, dtype))
     backend = CpuBackend(of)
-    table = ctypes.c_void_p.in_dll(abi.kernels(), "float32")
+    table = ctypes.c_void_p.in_dll(abi.kernels(), dtype)
     crowd, is_crowded = library["crowd"], library["is_crowded"]
     is_crowded.restype = ctypes.c_bool
     apart = results(backend, inputs)

@@ -152,6 +152,8 @@ static bool has_tiles() {
     return granted;
 }
 
+static thread_local int members_within = 0;
+
 // all tiles of 16 rows of 64 bytes; constant, because GCC does not see that the instruction reads it
 struct TileShapes {
     uint8_t palette = 1, start = 0, zeros[14] = {};
@@ -228,14 +230,15 @@ static void panel_product16(const bf16 *a, long rows, const bf16 *w, long K, flo
 struct BFloat16 {
     static constexpr long depth(long, long) { return MAX_DEPTH; }  // so fast that memory is what they wait for
 
+    // members of a team may take turns on one thread: the last one to leave releases its tiles
     static void enter() {
 #if defined(RECURRA_AMX)
-        if (has_tiles()) _tile_loadconfig(&TILE_SHAPES);
+        if (has_tiles() && members_within++ == 0) _tile_loadconfig(&TILE_SHAPES);
 #endif
     }
     static void leave() {
 #if defined(RECURRA_AMX)
-        if (has_tiles()) _tile_release();
+        if (has_tiles() && --members_within == 0) _tile_release();
 #endif
     }
 
