@@ -27,7 +27,7 @@ from recurra.data import (
     read_labelled,
     read_part,
 )
-from recurra.data.opening import open_inputs, warn_of_one_held_out
+from recurra.data.opening import open_inputs
 from recurra.data.records import Records, named
 from recurra.errors import DataError, argument
 from recurra.insight import confusion_png
@@ -38,6 +38,7 @@ from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import (
     FOLDER,
+    check_files,
     encoded_parts,
     read_kept_vectors,
     read_lexicon,
@@ -122,16 +123,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     @classmethod
     def check(cls, settings: RunSettings) -> RunSettings:
         """The settings with the cell that they name; DataError when a file is not there."""
-        data = settings.data
-        for name in ("data", "val_data", "test_data", "vectors"):
-            given = getattr(data, name)
-            for path in (given,) if isinstance(given, str) else given or ():
-                if not Path(path).exists():
-                    got = "standard input" if path == "-" else "no such file"
-                    raise DataError(
-                        f"{path}: expected a file or a folder, got {got}. Check the path."
-                    )
-        warn_of_one_held_out(data.val_data, data.test_data)
+        check_files(settings.data)
         return with_cell(settings)
 
     @classmethod

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from recurra.data import LabelledData, LabelledExamples, open_examples, write_examples
+from recurra.data.opening import warn_of_one_held_out
 from recurra.errors import DataError, argument
 from recurra.files import read_json, read_tensors, tensor_bytes, write_atomically
-from recurra.tasks.options import LabelledSettings
+from recurra.tasks.options import LabelledSettings, TaggedSettings
 from recurra.text import (
     CharacterSpelling,
     NgramSpelling,
@@ -24,6 +25,18 @@ from recurra.text import (
 FOLDER = "data"
 LEXICON = "words.json"
 VECTORS = "vectors.safetensors"
+
+
+def check_files(data: LabelledSettings | TaggedSettings) -> None:
+    """Raise DataError where a file or folder that settings name is not there; log a warning where
+    the same one is to validate and to test on."""
+    for name in ("data", "val_data", "test_data", "vectors"):
+        given = getattr(data, name)
+        for path in (given,) if isinstance(given, str) else given or ():
+            if not Path(path).exists():
+                got = "standard input" if path == "-" else "no such file"
+                raise DataError(f"{path}: expected a file or a folder, got {got}. Check the path.")
+    warn_of_one_held_out(data.val_data, data.test_data)
 
 
 def vocabulary_of(found: LabelledData, data: LabelledSettings) -> Vocabulary:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from recurra.data import Buckets, Sequential, Source
-from recurra.data.opening import open_inputs, warn_of_one_held_out
+from recurra.data.opening import open_inputs
 from recurra.data.records import Records
 from recurra.data.tagged import (
     Tagged,
@@ -36,6 +36,7 @@ from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import (
     FOLDER,
+    check_files,
     read_kept_vectors,
     read_lexicon,
     write_lexicon,
@@ -118,15 +119,7 @@ class TagTask(Task[Tagger, TaggedBatch]):
     @classmethod
     def check(cls, settings: RunSettings) -> RunSettings:
         """The settings with the cell that they name; DataError when a file is not there."""
-        data = settings.data
-        for name in ("data", "val_data", "test_data", "vectors"):
-            given = getattr(data, name)
-            for path in (given,) if isinstance(given, str) else given or ():
-                if not Path(path).exists():
-                    raise DataError(
-                        f"{path}: expected a file or a folder, got no such file. Check the path."
-                    )
-        warn_of_one_held_out(data.val_data, data.test_data)
+        check_files(settings.data)
         return with_cell(settings)
 
     @classmethod
