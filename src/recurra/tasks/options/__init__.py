@@ -1,0 +1,29 @@
+"""The settings of every task: what `recurra train TASK` takes, and its help.
+
+They stand apart from the tasks, because the command line makes its options of them and its help
+waits for no library.
+"""
+
+from recurra.tasks.options import classify, lm, tag
+from recurra.tasks.options.classify import ClassifierSettings, ClassifyTraining, LabelledSettings
+from recurra.tasks.options.common import Options, RecurrentSettings
+from recurra.tasks.options.lm import LanguageModelSettings, LanguageTraining, TextSettings
+from recurra.tasks.options.tag import TaggedSettings, TaggerSettings, TagTraining
+
+__all__ = [
+    "OPTIONS",
+    "ClassifierSettings",
+    "ClassifyTraining",
+    "LabelledSettings",
+    "LanguageModelSettings",
+    "LanguageTraining",
+    "Options",
+    "RecurrentSettings",
+    "TagTraining",
+    "TaggedSettings",
+    "TaggerSettings",
+    "TextSettings",
+]
+
+# in the order of the help
+OPTIONS = {each.task: each for each in (lm.OPTIONS, classify.OPTIONS, tag.OPTIONS)}
