@@ -76,8 +76,7 @@ def command(options: Options | None = None) -> Callable[..., None]:
         ] = None,
         device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
     ) -> None:
-        given = {"text_column": text_column, "encoding": encoding}
-        how = {name: value for name, value in given.items() if value is not None}
+        how = (text_column, encoding)
         _predict(run, task, list(inputs or []), list(file or []), how, as_json, out, device)
 
     about, example = _MAKES if options is None or options.predicts is None else options.predicts
@@ -95,7 +94,7 @@ def _predict(
     task: str | None,
     words: list[str],
     files: list[Path],
-    how: dict[str, Any],
+    how: tuple[str | None, str | None],
     as_json: bool,
     out: Path | None,
     device: str,
@@ -119,8 +118,10 @@ def _predict(
             raise ValueError("out: expected a table or --json, got both. Leave one of them out.")
     model = opened.load(device=device)
     own = opened.data_settings
-    check_known(how, type(own))
-    own = replace(own, **how)
+    asked = zip((kind.input_column, "encoding"), how, strict=True)
+    given = {name: value for name, value in asked if value is not None}
+    check_known(given, type(own))
+    own = replace(own, **given)
     parts = _inputs(kind, model, words, files, own)
     others = _columns_beside(parts)
     new = out is not None and not out.parent.exists()

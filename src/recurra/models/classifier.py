@@ -16,13 +16,12 @@ from torch.nn import functional
 from recurra.errors import argument
 from recurra.models.classifier_stream import ClassifierStream
 from recurra.models.parts import Names, Part
-from recurra.models.prediction import EncodedInputs, Prediction
+from recurra.models.prediction import Prediction
 from recurra.models.reading import Reader, Reading
 from recurra.nn import Pooling
 from recurra.nn.checks import check_sizes
 from recurra.nn.dropout import dropout
 from recurra.nn.pairs import PairVectors
-from recurra.nn.plain import evaluating
 
 
 class Classifier(Reader):
@@ -183,28 +182,11 @@ class Classifier(Reader):
             ValueError: when an input is empty, or the model lacks what it needs to read texts.
             DataError: when a series is no table of numbers of the model's channels.
         """
-        where = f"{type(self).__name__}.predict"
-        check_sizes(where, batch_size=batch_size)
-        if isinstance(inputs, str) or not hasattr(inputs, "__len__"):
-            raise ValueError(
-                f"{where}: expected a list of inputs, got {inputs!r:.40}. Put it into one: [...]."
-            )
-        if len(inputs) == 0:
-            return []
-        batch = self._encoded(inputs, where)
-        order = torch.argsort(batch.lengths, stable=True)
-        found = torch.empty(len(inputs), self.num_classes, dtype=torch.float64, device="cpu")
-        with evaluating(self), torch.no_grad():
-            for some in order.split(batch_size):
-                found[some] = self._probabilities(batch.chosen(some)).cpu()
-        return [self._prediction(row) for row in found]
+        return self._predicted(inputs, batch_size, self._predictions)
 
-    def _probabilities(self, batch: EncodedInputs) -> Tensor:
-        """[B, K] float64, of a batch that is time first."""
-        axes = (0, 1) if self.batch_first else (0, 0)
-        x = batch.x.transpose(*axes)
-        pieces = None if batch.pieces is None else batch.pieces.transpose(*axes)
-        return self(x, batch.lengths, pieces=pieces).double().softmax(dim=-1)
+    def _predictions(self, logits: Tensor, lengths: Tensor) -> list[Prediction]:
+        """What the logits [B, K] say of each sequence."""
+        return [self._prediction(row) for row in logits.double().softmax(dim=-1).cpu()]
 
     def _prediction(self, probabilities: Tensor) -> Prediction:
         names: Sequence[str | int] = self.labels or range(self.num_classes)

@@ -6,8 +6,8 @@ Letters: T time, B batch, V vocabulary, E word vector, S vector of a word's spel
 word, I channels of a series, H output of the recurrent layers.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -33,10 +33,13 @@ from recurra.nn.checks import (
 )
 from recurra.nn.dropout import chosen, dropout
 from recurra.nn.initial import Rule
+from recurra.nn.plain import evaluating
 from recurra.nn.subwords import SubwordVectors
 from recurra.text import Spelling, Vocabulary, WordVectors, WordVocabulary
 
 _SCALE = 0.1  # of word vectors that start from nothing
+
+SaidT = TypeVar("SaidT")
 
 
 class Reading(TypedDict, total=False):
@@ -247,10 +250,7 @@ class Reader(Model):
             )
         if x.dim() == rank - 1:
             return x.unsqueeze(1), None if pieces is None else pieces.unsqueeze(1), True
-        if self.batch_first:
-            x = x.transpose(0, 1)
-            pieces = None if pieces is None else pieces.transpose(0, 1)
-        return x, pieces, False
+        return self._turned(x), None if pieces is None else self._turned(pieces), False
 
     def _features(
         self,
@@ -364,6 +364,51 @@ class Reader(Model):
         spelled = spelling.encode([word for some in words for word in some])
         pieces = torch.from_numpy(spelled).split(lengths.tolist())
         return ids, lengths.to(ids.device), self._padded(pieces, -1)
+
+    def _predicted(
+        self,
+        inputs: Any,
+        batch_size: int,
+        say: Callable[[Tensor, Tensor], Sequence[SaidT]],
+    ) -> list[SaidT]:
+        """What the model says of each input, in their order; those of like length are read
+        together.
+
+        Args:
+            inputs: as `predict` takes them.
+            batch_size: inputs that are read at a time.
+            say: makes, of what a call of the model gives, time first, and of the lengths, what it
+                says of each sequence.
+        Raises:
+            ValueError: when an input is empty, or the model lacks what it needs to read texts.
+            DataError: when a series is no table of numbers of the model's channels.
+        """
+        where = f"{type(self).__name__}.predict"
+        check_sizes(where, batch_size=batch_size)
+        if isinstance(inputs, str) or not hasattr(inputs, "__len__"):
+            raise ValueError(
+                f"{where}: expected a list of inputs, got {inputs!r:.40}. Put it into one: [...]."
+            )
+        if len(inputs) == 0:
+            return []
+        batch = self._encoded(inputs, where)
+        order = torch.argsort(batch.lengths, stable=True)
+        found: dict[int, SaidT] = {}
+        with evaluating(self), torch.no_grad():
+            for some in order.split(batch_size):
+                part = batch.chosen(some)
+                said = say(self._called(part), part.lengths)
+                found.update(zip(some.tolist(), said, strict=True))
+        return [found[number] for number in range(len(inputs))]
+
+    def _called(self, batch: EncodedInputs) -> Tensor:
+        """A call of the model on inputs that are time first."""
+        pieces = None if batch.pieces is None else self._turned(batch.pieces)
+        return self(self._turned(batch.x), batch.lengths, pieces=pieces)
+
+    def _turned(self, x: Tensor) -> Tensor:
+        """What is time first as the model takes and gives it, and the other way round."""
+        return x.transpose(0, 1) if self.batch_first else x
 
     def _encoded(self, inputs: Any, where: str) -> EncodedInputs:
         if self.embedding is not None:

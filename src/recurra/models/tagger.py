@@ -23,7 +23,6 @@ from recurra.models.tagger_stream import TaggerStream
 from recurra.nn.checks import check_flags, check_sizes
 from recurra.nn.crf import CRF, Allowed, Chain
 from recurra.nn.dropout import dropout
-from recurra.nn.plain import evaluating
 from recurra.text import WordVocabulary
 
 CONSTRAINTS = ("none", "bio")
@@ -161,9 +160,7 @@ class Tagger(Reader):
         x, pieces, single = self._arranged(x, pieces)
         y = self._delayed(x, lengths, pieces, single)
         scores = self.decoder(dropout(y, self.dropout) if self.training else y)
-        if single:
-            return scores.squeeze(1)
-        return scores.transpose(0, 1) if self.batch_first else scores
+        return scores.squeeze(1) if single else self._turned(scores)
 
     def _delayed(
         self,
@@ -201,7 +198,7 @@ class Tagger(Reader):
         """
         scores = self(x, lengths, pieces=pieces)
         if self.batch_first and target.dim() > 1:
-            scores, target = scores.transpose(0, 1), target.transpose(0, 1)
+            scores, target = self._turned(scores), self._turned(target)
         total, count = self.total_loss(scores, target, lengths, label_smoothing=label_smoothing)
         return total / count.clamp(min=1) if reduction == "mean" else total
 
@@ -262,46 +259,32 @@ class Tagger(Reader):
             ValueError: when an input is empty, or the model lacks what it needs to read texts.
             DataError: when a series is no table of numbers of the model's channels.
         """
-        where = f"{type(self).__name__}.predict"
-        check_sizes(where, batch_size=batch_size)
-        if isinstance(inputs, str) or not hasattr(inputs, "__len__"):
-            raise ValueError(
-                f"{where}: expected a list of inputs, got {inputs!r:.40}. Put it into one: [...]."
-            )
-        if len(inputs) == 0:
-            return []
+        said = self._predicted(inputs, batch_size, self._tags)
+        return [
+            replace(tags, tokens=tuple(self._tokens(text)))
+            for tags, text in zip(said, inputs, strict=True)
+        ]
+
+    def _encoded(self, inputs: Any, where: str) -> EncodedInputs:
         if isinstance(self.vocabulary, WordVocabulary):
             split = self.vocabulary.split  # a word's spelling keeps its case
             inputs = [split(text) if isinstance(text, str) else text for text in inputs]
-        batch = self._encoded(inputs, where)
-        order = torch.argsort(batch.lengths, stable=True)
-        found: list[Tags | None] = [None] * len(inputs)
-        with evaluating(self), torch.no_grad():
-            for some in order.split(batch_size):
-                for place, tags in zip(some.tolist(), self._said(batch.chosen(some)), strict=True):
-                    found[place] = tags
-        tokens = [self._tokens(text) for text in inputs]
-        return [
-            replace(tags, tokens=read)
-            for tags, read in zip(found, tokens, strict=True)
-            if tags is not None
-        ]
+        return super()._encoded(inputs, where)
 
-    def _tokens(self, text: Any) -> tuple[str, ...]:
+    def _tokens(self, text: Any) -> Sequence[str]:
         """What is read of a text, step by step."""
         if self.vocabulary is None:
             return ()
         if not isinstance(text, str):
-            return tuple(text)
+            return text
+        if isinstance(self.vocabulary, WordVocabulary):
+            return self.vocabulary.split(text)
         ids = self.vocabulary.encode(text, unknown="skip")
-        return tuple(self.vocabulary.decode([one]) for one in ids.tolist())
+        return [self.vocabulary.decode([one]) for one in ids.tolist()]
 
-    def _said(self, batch: EncodedInputs) -> list[Tags]:
-        axes = (0, 1) if self.batch_first else (0, 0)
-        pieces = None if batch.pieces is None else batch.pieces.transpose(*axes)
-        scores = self(batch.x.transpose(*axes), batch.lengths, pieces=pieces)
-        scores = scores.transpose(*axes).double().cpu()
-        return self.tags(scores, batch.lengths)
+    def _tags(self, scores: Tensor, lengths: Tensor) -> list[Tags]:
+        """What a call says of each sequence."""
+        return self.tags(self._turned(scores).double().cpu(), lengths)
 
     def tags(self, scores: Tensor, lengths: Tensor) -> list[Tags]:
         """What the scores [T, B, K] or numbers [T, B, O] of a call say, each sequence by itself."""

@@ -12,41 +12,32 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from recurra.data import (
-    Buckets,
     LabelledBatch,
     LabelledData,
     LabelledExamples,
     Sequential,
-    Source,
     measure_scaling,
     open_examples,
     read_labelled,
     read_part,
 )
-from recurra.data.opening import open_inputs
-from recurra.data.records import Records, named
+from recurra.data.records import named
 from recurra.errors import DataError, argument
 from recurra.insight import confusion_png
 from recurra.models import Classifier, Confusion, Names, Scaling
 from recurra.models.prediction import Prediction
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
-from recurra.tasks.cells import with_cell
+from recurra.tasks.encoded import EncodedTask, column, unit_of
 from recurra.tasks.encoding import (
-    FOLDER,
-    check_files,
     encoded_parts,
-    read_kept_vectors,
-    read_lexicon,
     spelling_of,
     vocabulary_of,
     weights_of_classes,
-    write_lexicon,
-    write_vectors,
 )
 from recurra.tasks.options import (
     ClassifierSettings,
@@ -60,18 +51,15 @@ from recurra.text import (
     WordVocabulary,
     read_vectors,
 )
-from recurra.training.settings import RunSettings, TrainingSettings
-from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
+from recurra.training.settings import TrainingSettings
+from recurra.training.task import Carried, Description, Figure, Loss, Moment
 
-EMBEDDING_SIZE = 64
 VALIDATION_EXAMPLES = 5000  # of a larger split, spread over all of it: validating stays cheap
 NUM_SHOWN = 3  # examples of a preview
 _BATCH = 256  # examples that are read side by side where nothing is learned
-_PARTS: dict[str, Any] = {"vocabulary": Vocabulary, "spelling": Spelling, "scaling": Scaling}
-_UNITS = {"char": "characters", "byte": "bytes", "bpe": "pieces"}
 
 
-class ClassifyTask(Task[Classifier, LabelledBatch]):
+class ClassifyTask(EncodedTask[Classifier, LabelledBatch]):
     """Examples with a class each, encoded.
 
     Args:
@@ -89,6 +77,8 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
 
     name: ClassVar[str] = "classify"
     title: ClassVar[str] = "classifier"
+    model_class: ClassVar[type[Classifier]] = Classifier
+    embedding_size: ClassVar[int] = 64
     counted: ClassVar[str] = "sequences"
     predicted: ClassVar[tuple[str, ...]] = ("label", "probability")
     data_settings: ClassVar[type[Settings]] = LabelledSettings
@@ -108,23 +98,18 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         class_weights: str = "none",
         description: Mapping[str, Any] | None = None,
     ) -> None:
-        self.parts, self.labels = parts, Names(list(labels))
-        self.vocabulary, self.spelling, self.scaling = vocabulary, spelling, scaling
-        self.lexicon = tuple(lexicon)
-        self.vectors = vectors
-        self.description = dict(description or {})
+        super().__init__(
+            parts,
+            vocabulary=vocabulary,
+            spelling=spelling,
+            lexicon=lexicon,
+            vectors=vectors,
+            description=description,
+        )
+        self.labels, self.scaling = Names(list(labels)), scaling
         self.class_weights = weights_of_classes(parts["train"].labels, len(labels), class_weights)
-        self._pieces: Tensor | None = None
-        if spelling is not None:
-            self._pieces = torch.from_numpy(spelling.encode(self.lexicon))
 
     # ---- data ------------------------------------------------------------------------------------
-
-    @classmethod
-    def check(cls, settings: RunSettings) -> RunSettings:
-        """The settings with the cell that they name; DataError when a file is not there."""
-        check_files(settings.data)
-        return with_cell(settings)
 
     @classmethod
     def prepare(cls, folder: Path, data: LabelledSettings) -> "ClassifyTask":
@@ -139,8 +124,8 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             data.data,
             val_data=data.val_data,
             test_data=data.test_data,
-            text_column=_column(data.text_column),
-            label_column=_column(data.label_column),
+            text_column=column(data.text_column),
+            label_column=column(data.label_column),
             encoding=data.encoding,
             missing=data.missing,  # type: ignore[arg-type]
         )
@@ -170,8 +155,6 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             return vocabulary.encode(text, unknown=unknown)
 
         parts = encoded_parts(found, encode, folder)
-        if folder is not None and spelling is not None:
-            write_lexicon(folder, lexicon[len(vocabulary) :])
         vectors = None
         if data.vectors is not None:
             if not isinstance(vocabulary, WordVocabulary):
@@ -180,11 +163,9 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
                     f"{argument(f'level={data.level}')}. Use {argument('level=word')}."
                 )
             vectors = read_vectors(data.vectors, vocabulary)
-            if folder is not None:
-                write_vectors(folder, vectors)
-        unit = _UNITS.get(vocabulary.level, "words")
-        described = found.describe({n: part.lengths for n, part in parts.items()}, unit)
-        return cls(
+        lengths = {name: part.lengths for name, part in parts.items()}
+        described = found.describe(lengths, unit_of(vocabulary.level))
+        task = cls(
             parts,
             found.classes,
             vocabulary=vocabulary,
@@ -194,6 +175,9 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             class_weights=data.class_weights,
             description=described.to_config(),
         )
+        if folder is not None:
+            task.keep(folder)
+        return task
 
     @classmethod
     def _of_series(
@@ -211,51 +195,24 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         )
 
     @classmethod
-    def open(cls, folder: Path, config: Mapping[str, Any]) -> "ClassifyTask":
-        """The examples in a run's folder, and what they were encoded with."""
-        parts = {
-            name: open_examples(folder / FOLDER / f"{name}.examples")
-            for name in ("train", "val", "test")
-        }
-        made = {
-            name: kind.from_config(config[name])
-            for name, kind in _PARTS.items()
-            if config.get(name) is not None
-        }
-        vocabulary, spelling = made.get("vocabulary"), made.get("spelling")
-        lexicon: list[str] = []
-        if spelling is not None and isinstance(vocabulary, WordVocabulary):
-            lexicon = [*vocabulary.words, *read_lexicon(folder)]
-        data = config.get("data")
-        data = data if isinstance(data, dict) else {}
-        return cls(
-            parts,
-            Names.from_config(config["labels"]),
-            vocabulary=vocabulary,
-            spelling=spelling,
-            lexicon=lexicon,
-            scaling=made.get("scaling"),
-            vectors=read_kept_vectors(folder),
-            class_weights=data.get("class_weights", "none"),
-            description=data.get("described"),
-        )
+    def open_part(cls, path: Path) -> LabelledExamples:
+        """The examples of a part."""
+        return open_examples(path)
+
+    @classmethod
+    def has_lexicon(cls, owned: Mapping[str, Any]) -> bool:
+        """Where words are spelled."""
+        return "spelling" in owned
+
+    @classmethod
+    def options_of(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """How much examples of each class count."""
+        return {"class_weights": data.get("class_weights", "none")}
 
     @classmethod
     def has_entries(cls, config: Mapping[str, Any]) -> bool:
         """Whether there are labels."""
         return "labels" in config
-
-    def entries(self) -> dict[str, Any]:
-        """What the examples are encoded with, and what was read."""
-        parts = {
-            "labels": self.labels,
-            "vocabulary": self.vocabulary,
-            "spelling": self.spelling,
-            "scaling": self.scaling,
-        }
-        own = {name: part.to_config() for name, part in parts.items() if part is not None}
-        data = {"described": self.description}
-        return {**own, "data": data}
 
     def describe(self) -> Description:
         """What was read and how, how many examples, of which classes, and how long."""
@@ -264,10 +221,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             lines.append(("left out", named(beside)))
         of_part = {each["name"]: each for each in self.description.get("parts", ())}
         for name, part in self.parts.items():
-            said = (
-                f"{len(part):,} examples, {int(part.lengths.sum()):,} {self._unit}, "
-                f"{int(part.lengths.min())} to {int(part.lengths.max())} each"
-            )
+            said = f"{len(part):,} examples, {self.extent(name)}"
             for count, what, done in (
                 ("missing", "value", "filled"),
                 ("left_out", "example", "left out"),
@@ -288,12 +242,6 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         facts = {name: len(part) for name, part in self.parts.items()}
         return Description(lines=lines, facts={**facts, "classes": list(self.labels)})
 
-    @property
-    def _unit(self) -> str:
-        if self.vocabulary is None:
-            return "steps"
-        return _UNITS.get(self.vocabulary.level, "words")
-
     # ---- model -----------------------------------------------------------------------------------
 
     @property
@@ -305,39 +253,11 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             Figure(name="nll", unit="nats an example"),
         )
 
-    def build(self, model: ClassifierSettings, *, backend: str = "auto") -> Classifier:
-        """A classifier for the data, with what reads texts and names classes."""
-        options = model.arguments()
-        if model.embedding_size is None:
-            options["embedding_size"] = (
-                EMBEDDING_SIZE if self.vectors is None else self.vectors.size
-            )
-        made = Classifier(
-            labels=self.labels,
-            vocabulary=self.vocabulary,
-            spelling=self.spelling,
-            scaling=self.scaling,
-            **options,
-            backend=backend,
-        )
-        if self.vectors is not None:
-            made.load_vectors(self.vectors)
-        return made
-
-    def adopt(self, model: Classifier) -> None:
-        """Give the model what reads texts and names classes."""
-        model.labels, model.vocabulary = self.labels, self.vocabulary
-        model.spelling, model.scaling = self.spelling, self.scaling
-
     # ---- training --------------------------------------------------------------------------------
-
-    def source(self, split: str, training: ClassifyTraining) -> Source[LabelledBatch]:
-        """Batches of examples of like length."""
-        return Buckets(self.parts[split], training.batch_size, seed=training.seed)
 
     def loss(self, model: nn.Module, batch: LabelledBatch, state: Carried, moment: Moment) -> Loss:
         """The mean cross-entropy of the true classes, in nats."""
-        logits = self._logits(model, batch)
+        logits = self.read(model, batch)
         target, counted = batch.target.to(logits.device), batch.weight.to(logits)
         each = functional.cross_entropy(logits, target, reduction="none")
         if self.class_weights is not None:
@@ -345,18 +265,6 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             each = each * weights[target]
         count = int(counted.sum())
         return Loss(mean=(each * counted).sum() / max(count, 1), count=count)
-
-    def _logits(self, model: nn.Module, batch: LabelledBatch) -> Tensor:
-        """Those of the classes of each example, [B, K], where the model is."""
-        like = next(model.parameters())
-        device = like.device
-        x, lengths = batch.x, batch.lengths.to(device)
-        if self._pieces is None or self.vocabulary is None:
-            x = x.to(like) if x.is_floating_point() else x.to(device)
-            return model(x, lengths)
-        unknown = self.vocabulary.unknown_id or 0
-        words = torch.where(x < len(self.vocabulary), x, unknown)
-        return model(words.to(device), lengths, pieces=self._pieces[x].to(device))
 
     def whole(self, training: ClassifyTraining) -> int:
         """The examples of a whole batch."""
@@ -394,10 +302,6 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
     def evaluate(self, model: Classifier, split: str) -> dict[str, Any]:
         """`accuracy` and `macro_f1`, shares of 1; `nll` in nats an example; `confusion`, the counts
         with a row for each true class; `examples`, `seconds`."""
-        if split not in self.parts:
-            raise ValueError(
-                f"split: expected one of {', '.join(self.parts)}, got {split!r}. Choose one."
-            )
         started = time.perf_counter()
         figures, confusion = self._read(model, split)
         return {
@@ -418,14 +322,14 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         self, model: Classifier, split: str, most: int | None = None
     ) -> tuple[dict[str, float], Confusion]:
         """The figures over a split, or over about `most` examples of it in whole batches."""
-        source = Sequential(self.parts[split], _BATCH)
+        source = Sequential(self.part(split), _BATCH)
         count = len(source) if most is None else min(len(source), -(-most // _BATCH))
         chosen = np.linspace(0, len(source) - 1, count).astype(np.int64).tolist()
         total, true, found = 0.0, [], []
         with torch.no_grad(), evaluating(model):
             for index in chosen:
                 batch = source.batch(0, index)
-                logits = self._logits(model, batch).double().cpu()
+                logits = self.read(model, batch).double().cpu()
                 total += float(functional.cross_entropy(logits, batch.target, reduction="sum"))
                 true.append(batch.target)
                 found.append(logits.argmax(dim=-1))
@@ -455,8 +359,8 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             data,
             labels,
             name=split or "test",
-            text_column=_column(how.text_column),
-            label_column=_column(how.label_column),
+            text_column=column(how.text_column),
+            label_column=column(how.label_column),
             encoding=how.encoding,
             missing=missing,
         )
@@ -473,21 +377,6 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             "seconds": time.perf_counter() - started,
             "confusion": confusion.to_config(),
         }
-
-    @classmethod
-    def inputs(cls, model: Classifier, path: Path, how: LabelledSettings) -> Records:
-        """Texts or series without labels, as the model reads them."""
-        return open_inputs(
-            path,
-            series=not cls.reads_texts(model),
-            text_column=_column(how.text_column),
-            encoding=how.encoding,
-        )
-
-    @classmethod
-    def reads_texts(cls, model: Classifier) -> bool:
-        """Whether the model has words; else it reads series."""
-        return model.embedding is not None
 
     @classmethod
     def row(cls, prediction: Prediction) -> dict[str, Any]:
@@ -515,7 +404,7 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
         chosen = np.random.default_rng(training.seed).permutation(len(part))[:NUM_SHOWN]
         with torch.no_grad(), evaluating(model):
             batch = part.gather(np.sort(chosen))
-            shares = self._logits(model, batch).double().softmax(dim=-1)
+            shares = self.read(model, batch).double().softmax(dim=-1)
         lines = []
         for number, row in zip(batch.examples.tolist(), shares, strict=True):
             best, true = int(row.argmax()), int(part.labels[number])
@@ -529,8 +418,3 @@ class ClassifyTask(Task[Classifier, LabelledBatch]):
             return " ".join(self.lexicon[index] for index in ids.tolist())
         assert self.vocabulary is not None
         return self.vocabulary.decode(ids)
-
-
-def _column(given: str | None) -> str | int | None:
-    """A column's name, or its number from 1."""
-    return int(given) if given is not None and given.isdecimal() else given

@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.data import Buckets, Sequential, Source
-from recurra.data.opening import open_inputs
-from recurra.data.records import Records
+from recurra.data import Sequential
 from recurra.data.tagged import (
     Tagged,
     TaggedBatch,
@@ -33,14 +31,9 @@ from recurra.errors import DataError, argument
 from recurra.models import Names, Scaling, Tagger, Tags
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
-from recurra.tasks.cells import with_cell
+from recurra.tasks.encoded import EncodedTask
 from recurra.tasks.encoding import (
     FOLDER,
-    check_files,
-    read_kept_vectors,
-    read_lexicon,
-    write_lexicon,
-    write_vectors,
 )
 from recurra.tasks.options import TaggedSettings, TaggerSettings, TagTraining
 from recurra.tasks.spans import has_spans, span_f1
@@ -48,26 +41,18 @@ from recurra.text import (
     CharacterSpelling,
     NgramSpelling,
     Spelling,
-    Vocabulary,
     WordVectors,
     WordVocabulary,
     read_vectors,
 )
-from recurra.training.settings import RunSettings, TrainingSettings
-from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
+from recurra.training.settings import TrainingSettings
+from recurra.training.task import Carried, Description, Figure, Loss, Moment
 
-EMBEDDING_SIZE = 100
 NUM_SHOWN = 2  # sentences of a preview
 _BATCH = 128  # sequences that are read side by side where nothing is learned
-_PARTS: dict[str, Any] = {
-    "vocabulary": Vocabulary,
-    "spelling": Spelling,
-    "scaling": Scaling,
-    "target_scaling": Scaling,
-}
 
 
-class TagTask(Task[Tagger, TaggedBatch]):
+class TagTask(EncodedTask[Tagger, TaggedBatch]):
     """Sequences with a label, or numbers, at each step, encoded.
 
     Args:
@@ -75,7 +60,8 @@ class TagTask(Task[Tagger, TaggedBatch]):
         labels: their names; empty where numbers are learned.
         vocabulary: of words; None for series.
         spelling: of the words, where the model is to read that too.
-        lexicon: all words of all parts as they are written; ids of examples are places in it.
+        lexicon: the words of the vocabulary, then all of all parts as they are written; ids of
+            examples are places in it.
         scaling: of series.
         target_scaling: of numbers that are learned.
         vectors: to start words from.
@@ -84,6 +70,9 @@ class TagTask(Task[Tagger, TaggedBatch]):
 
     name: ClassVar[str] = "tag"
     title: ClassVar[str] = "tagger"
+    model_class: ClassVar[type[Tagger]] = Tagger
+    embedding_size: ClassVar[int] = 100
+    input_column: ClassVar[str] = "word_column"
     counted: ClassVar[str] = "steps"
     predicted: ClassVar[tuple[str, ...]] = ("labels", "tagged")
     data_settings: ClassVar[type[Settings]] = TaggedSettings
@@ -103,24 +92,18 @@ class TagTask(Task[Tagger, TaggedBatch]):
         vectors: WordVectors | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
-        self.parts, self.labels = parts, Names(list(labels))
-        self.vocabulary, self.spelling = vocabulary, spelling
+        super().__init__(
+            parts,
+            vocabulary=vocabulary,
+            spelling=spelling,
+            lexicon=lexicon,
+            vectors=vectors,
+            description=description,
+        )
+        self.labels = Names(list(labels))
         self.scaling, self.target_scaling = scaling, target_scaling
-        self.lexicon, self.vectors = tuple(lexicon), vectors
-        self.description = dict(description or {})
-        self._ids = self._pieces = None
-        if vocabulary is not None:
-            self._ids = torch.from_numpy(vocabulary.word_ids(self.lexicon))
-        if spelling is not None:
-            self._pieces = torch.from_numpy(spelling.encode(self.lexicon))
 
     # ---- data ------------------------------------------------------------------------------------
-
-    @classmethod
-    def check(cls, settings: RunSettings) -> RunSettings:
-        """The settings with the cell that they name; DataError when a file is not there."""
-        check_files(settings.data)
-        return with_cell(settings)
 
     @classmethod
     def prepare(cls, folder: Path, data: TaggedSettings) -> "TagTask":
@@ -168,59 +151,30 @@ class TagTask(Task[Tagger, TaggedBatch]):
                 path = folder / FOLDER / f"{name}.examples"
                 write_tagged(path, encoded)
                 parts[name] = open_tagged(path)
-        if folder is not None and place:
-            write_lexicon(folder, options["lexicon"])
-        if folder is not None and options.get("vectors") is not None:
-            write_vectors(folder, options["vectors"])
         if not found.is_text:
             options["scaling"] = _measured(parts["train"].values)
         if found.output_size is not None:
             options["target_scaling"] = _measured(parts["train"].targets)
-        described = {"notes": list(found.notes)}
-        return cls(parts, found.labels, **options, description=described)
+        task = cls(parts, found.labels, **options, description={"notes": list(found.notes)})
+        if folder is not None:
+            task.keep(folder)
+        return task
 
     @classmethod
-    def open(cls, folder: Path, config: Mapping[str, Any]) -> "TagTask":
-        """The sequences in a run's folder, and what they were encoded with."""
-        parts = {
-            name: open_tagged(folder / FOLDER / f"{name}.examples")
-            for name in ("train", "val", "test")
-        }
-        made = {
-            name: kind.from_config(config[name])
-            for name, kind in _PARTS.items()
-            if config.get(name) is not None
-        }
-        data = config.get("data")
-        return cls(
-            parts,
-            Names.from_config(config.get("labels", [])),
-            lexicon=read_lexicon(folder) if "vocabulary" in made else (),
-            vectors=read_kept_vectors(folder),
-            description=data.get("described") if isinstance(data, dict) else None,
-            **made,
-        )
+    def open_part(cls, path: Path) -> TaggedExamples:
+        """The sequences of a part."""
+        return open_tagged(path)
 
     @classmethod
     def has_entries(cls, config: Mapping[str, Any]) -> bool:
         """Whether there are labels, or how the numbers are scaled that are learned instead."""
         return "labels" in config or "target_scaling" in config
 
-    def entries(self) -> dict[str, Any]:
-        """What the sequences are encoded with, and what was read."""
-        own = {name: getattr(self, name) for name in _PARTS}
-        made = {name: part.to_config() for name, part in own.items() if part is not None}
-        labels = {"labels": self.labels.to_config()} if self.labels else {}
-        return {**labels, **made, "data": {"described": self.description}}
-
     def describe(self) -> Description:
         """How many sequences, of which labels, and how long."""
         lines = [("read", note) for note in self.description.get("notes", ())]
         for name, part in self.parts.items():
-            said = (
-                f"{len(part):,} sequences, {int(part.lengths.sum()):,} {self._unit}, "
-                f"{int(part.lengths.min())} to {int(part.lengths.max())} each"
-            )
+            said = f"{len(part):,} sequences, {self.extent(name)}"
             unlabelled = int(np.sum(part.targets == -1)) if self.labels else 0
             if unlabelled:
                 said += f", {unlabelled:,} without a label"
@@ -236,24 +190,20 @@ class TagTask(Task[Tagger, TaggedBatch]):
         if self.target_scaling is not None:
             lines.append(("learned", f"{len(self.target_scaling.mean)} numbers a step"))
         if self.vocabulary is not None:
-            val = self.parts["val"]
-            unseen = float(np.mean(self._known[np.asarray(val.values)] == 0))
-            lines.append(
-                ("vocabulary", f"{len(self.vocabulary):,} words; of val {unseen:.1%} are others")
-            )
+            unseen = self._unseen("val")
+            said = f"{len(self.vocabulary):,} words; of val {unseen:.1%} are others"
+            lines.append(("vocabulary", said))
         if self.scaling is not None:
             lines.append(("channels", f"{len(self.scaling.mean)}"))
         facts = {name: len(part) for name, part in self.parts.items()}
         return Description(lines=lines, facts={**facts, "labels": list(self.labels)})
 
-    @property
-    def _known(self) -> np.ndarray:
+    def _unseen(self, part: str) -> float:
+        """The share of a part's words that the vocabulary lacks."""
         assert self._ids is not None
-        return self._ids.numpy()
-
-    @property
-    def _unit(self) -> str:
-        return "steps" if self.vocabulary is None else "words"
+        assert self.vocabulary is not None
+        ids = self._ids.numpy()[np.asarray(self.parts[part].values)]
+        return float(np.mean(ids == self.vocabulary.unknown_id))
 
     # ---- model -----------------------------------------------------------------------------------
 
@@ -268,37 +218,7 @@ class TagTask(Task[Tagger, TaggedBatch]):
             return (Figure(name="span_f1", higher_is_better=True), accuracy, nll)
         return (accuracy, nll)
 
-    def build(self, model: TaggerSettings, *, backend: str = "auto") -> Tagger:
-        """A tagger for the data, with what reads words and names labels."""
-        options = model.arguments()
-        if model.embedding_size is None:
-            options["embedding_size"] = (
-                EMBEDDING_SIZE if self.vectors is None else self.vectors.size
-            )
-        made = Tagger(
-            labels=self.labels or None,
-            vocabulary=self.vocabulary,
-            spelling=self.spelling,
-            scaling=self.scaling,
-            target_scaling=self.target_scaling,
-            **options,
-            backend=backend,
-        )
-        if self.vectors is not None:
-            made.load_vectors(self.vectors)
-        return made
-
-    def adopt(self, model: Tagger) -> None:
-        """Give the model what reads words and names labels."""
-        model.labels = self.labels or None
-        model.vocabulary, model.spelling = self.vocabulary, self.spelling
-        model.scaling, model.target_scaling = self.scaling, self.target_scaling
-
     # ---- training --------------------------------------------------------------------------------
-
-    def source(self, split: str, training: TagTraining) -> Source[TaggedBatch]:
-        """Batches of sequences of like length."""
-        return Buckets(self.parts[split], training.batch_size, seed=training.seed)
 
     def loss(self, model: nn.Module, batch: TaggedBatch, state: Carried, moment: Moment) -> Loss:
         """The mean over the labels that count, in nats; of numbers that of the squared errors."""
@@ -311,16 +231,8 @@ class TagTask(Task[Tagger, TaggedBatch]):
 
     def _scores(self, model: nn.Module, batch: TaggedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the model says of a batch, what is true, and the lengths, where the model is."""
-        like = next(model.parameters())
-        device = like.device
-        lengths = batch.lengths.to(device)
-        target = batch.target.to(device)
-        x = batch.x
-        if x.is_floating_point():
-            return model(x.to(like), lengths), target.to(device), lengths
-        assert self._ids is not None
-        pieces = {} if self._pieces is None else {"pieces": self._pieces[x].to(device)}
-        return model(self._ids[x].to(device), lengths, **pieces), target, lengths
+        scores = self.read(model, batch)
+        return scores, batch.target.to(scores.device), batch.lengths.to(scores.device)
 
     @property
     def chance(self) -> float:
@@ -371,22 +283,18 @@ class TagTask(Task[Tagger, TaggedBatch]):
     def evaluate(self, model: Tagger, split: str) -> dict[str, Any]:
         """The figures, `steps`, `sequences`, `seconds`, and of labels the accuracy of the most
         frequent one of each word as `most_frequent`, and the commonest `confusions`."""
-        if split not in self.parts:
-            raise ValueError(
-                f"split: expected one of {', '.join(self.parts)}, got {split!r}. Choose one."
-            )
         started = time.perf_counter()
         found = self._read(model, split)
         if self.labels:
             found["most_frequent"] = self.most_frequent(split)
         return {
             **found,
-            "sequences": len(self.parts[split]),
+            "sequences": len(self.part(split)),
             "seconds": time.perf_counter() - started,
         }
 
     def _read(self, model: Tagger, split: str) -> dict[str, Any]:
-        source = Sequential(self.parts[split], _BATCH)
+        source = Sequential(self.part(split), _BATCH)
         said: list[np.ndarray] = []
         true: list[np.ndarray] = []
         total, count = 0.0, 0
@@ -501,21 +409,6 @@ class TagTask(Task[Tagger, TaggedBatch]):
     # ---- predicting ------------------------------------------------------------------------------
 
     @classmethod
-    def inputs(cls, model: Tagger, path: Path, how: TaggedSettings) -> Records:
-        """Sentences or series without labels, as the model reads them."""
-        return open_inputs(
-            path,
-            series=not cls.reads_texts(model),
-            text_column=how.word_column,
-            encoding=how.encoding,
-        )
-
-    @classmethod
-    def reads_texts(cls, model: Tagger) -> bool:
-        """Whether the model has words; else it reads series."""
-        return model.embedding is not None
-
-    @classmethod
     def row(cls, prediction: Tags) -> dict[str, Any]:
         """The labels with spaces between, and each word with its own behind a slash; of numbers, as
         JSON has them."""
@@ -559,7 +452,8 @@ def _of_words(found: TaggedData, data: TaggedSettings) -> dict[str, Any]:
     vocabulary = WordVocabulary.of_words(
         train, max_size=data.vocab_size, min_count=data.min_count, lower=data.lower
     )
-    every = dict.fromkeys(word for part in found.parts.values() for e in part for word in e.values)
+    each = (word for part in found.parts.values() for one in part for word in one.values)
+    lexicon = tuple(dict.fromkeys([*vocabulary.words, *each]))
     spelling: Spelling | None = None
     if data.spelling == "ngrams":
         lengths = {"shortest": data.shortest_ngram, "longest": data.longest_ngram}
@@ -570,7 +464,7 @@ def _of_words(found: TaggedData, data: TaggedSettings) -> dict[str, Any]:
     return {
         "vocabulary": vocabulary,
         "spelling": spelling,
-        "lexicon": tuple(every),
+        "lexicon": lexicon,
         "vectors": vectors,
     }
 
