@@ -18,7 +18,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from encodings.aliases import aliases
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -78,10 +78,11 @@ def setting(default: Any, help: str, panel: str, **declared: Any) -> Any:
     return field(default=default, metadata={_KEY: option})
 
 
-def declared_as(settings: "type[Settings]", name: str, *, default: Any) -> Any:
-    """A field of that name of other settings, with another default."""
+def declared_as(settings: "type[Settings]", name: str, *, default: Any, **changed: Any) -> Any:
+    """A field of that name of other settings, with another default, and what of its `Option` is
+    changed."""
     [found] = [each for each in declared(settings) if each.name == name]
-    return field(default=default, metadata=found.metadata)
+    return field(default=default, metadata={_KEY: replace(option_of(found), **changed)})
 
 
 class Settings:

@@ -114,6 +114,18 @@ def test_numbers_at_each_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"longest_ngram": 2}, r"longest_ngram: expected at least shortest_ngram, 3, got 2"),
+        ({"delay": 2}, r"delay: expected bidirectional=False beside it"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        rc.train("tag", data="none", view=None, **settings)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("a X\nb X\n\nc X\n\nd X\n\ne X\n", "two or more labels, got 'X' alone"),

@@ -39,18 +39,8 @@ from recurra.tasks.encoding import (
     vocabulary_of,
     weights_of_classes,
 )
-from recurra.tasks.options import (
-    ClassifierSettings,
-    ClassifyTraining,
-    LabelledSettings,
-)
-from recurra.text import (
-    Spelling,
-    Vocabulary,
-    WordVectors,
-    WordVocabulary,
-    read_vectors,
-)
+from recurra.tasks.options import ClassifierSettings, ClassifyTraining, LabelledSettings
+from recurra.text import Spelling, Vocabulary, WordVectors, WordVocabulary, read_vectors
 from recurra.training.settings import TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment
 

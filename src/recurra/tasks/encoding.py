@@ -1,7 +1,7 @@
 """What labelled examples are encoded with, and how a run's folder keeps it."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from recurra.data import LabelledData, LabelledExamples, open_examples, write_ex
 from recurra.data.opening import warn_of_one_held_out
 from recurra.errors import DataError, argument
 from recurra.files import read_json, read_tensors, tensor_bytes, write_atomically
-from recurra.tasks.options import LabelledSettings, TaggedSettings
+from recurra.tasks.options import FileSettings, LabelledSettings, WordSettings
 from recurra.text import (
     CharacterSpelling,
     NgramSpelling,
@@ -27,10 +27,10 @@ LEXICON = "words.json"
 VECTORS = "vectors.safetensors"
 
 
-def check_files(data: LabelledSettings | TaggedSettings) -> None:
+def check_files(data: FileSettings) -> None:
     """Raise DataError where a file or folder that settings name is not there; log a warning where
     the same one is to validate and to test on."""
-    for name in ("data", "val_data", "test_data", "vectors"):
+    for name in data.paths():
         given = getattr(data, name)
         for path in (given,) if isinstance(given, str) else given or ():
             if not Path(path).exists():
@@ -78,10 +78,17 @@ def spelling_of(
     for part in found.parts.values():
         for text in part.values():
             words.update(dict.fromkeys(vocabulary.tokens(text)))
+    return spelling_for(data, vocabulary.words), tuple(words)
+
+
+def spelling_for(data: WordSettings, words: Iterable[str]) -> Spelling | None:
+    """How words are spelled as settings say; `words` have the characters that are told apart."""
+    if data.spelling == "none":
+        return None
     if data.spelling == "ngrams":
         lengths = {"shortest": data.shortest_ngram, "longest": data.longest_ngram}
-        return NgramSpelling(data.ngram_buckets, **lengths), tuple(words)
-    return CharacterSpelling.build(vocabulary.words), tuple(words)
+        return NgramSpelling(data.ngram_buckets, **lengths)
+    return CharacterSpelling.build(words)
 
 
 def encoded_parts(

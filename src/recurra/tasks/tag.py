@@ -32,19 +32,10 @@ from recurra.models import Names, Scaling, Tagger, Tags
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks.encoded import EncodedTask
-from recurra.tasks.encoding import (
-    FOLDER,
-)
+from recurra.tasks.encoding import FOLDER, spelling_for
 from recurra.tasks.options import TaggedSettings, TaggerSettings, TagTraining
 from recurra.tasks.spans import has_spans, span_f1
-from recurra.text import (
-    CharacterSpelling,
-    NgramSpelling,
-    Spelling,
-    WordVectors,
-    WordVocabulary,
-    read_vectors,
-)
+from recurra.text import Spelling, WordVectors, WordVocabulary, read_vectors
 from recurra.training.settings import TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment
 
@@ -454,12 +445,7 @@ def _of_words(found: TaggedData, data: TaggedSettings) -> dict[str, Any]:
     )
     each = (word for part in found.parts.values() for one in part for word in one.values)
     lexicon = tuple(dict.fromkeys([*vocabulary.words, *each]))
-    spelling: Spelling | None = None
-    if data.spelling == "ngrams":
-        lengths = {"shortest": data.shortest_ngram, "longest": data.longest_ngram}
-        spelling = NgramSpelling(data.ngram_buckets, **lengths)
-    elif data.spelling == "characters":
-        spelling = CharacterSpelling.build(dict.fromkeys(train))
+    spelling = spelling_for(data, dict.fromkeys(train))
     vectors = None if data.vectors is None else read_vectors(data.vectors, vocabulary)
     return {
         "vocabulary": vocabulary,

@@ -8,21 +8,25 @@ from recurra.tasks.options import classify, lm, tag
 from recurra.tasks.options.classify import ClassifierSettings, ClassifyTraining, LabelledSettings
 from recurra.tasks.options.common import Options, RecurrentSettings
 from recurra.tasks.options.lm import LanguageModelSettings, LanguageTraining, TextSettings
+from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
 from recurra.tasks.options.tag import TaggedSettings, TaggerSettings, TagTraining
 
 __all__ = [
     "OPTIONS",
     "ClassifierSettings",
     "ClassifyTraining",
+    "FileSettings",
     "LabelledSettings",
     "LanguageModelSettings",
     "LanguageTraining",
     "Options",
+    "ReaderSettings",
     "RecurrentSettings",
     "TagTraining",
     "TaggedSettings",
     "TaggerSettings",
     "TextSettings",
+    "WordSettings",
 ]
 
 # in the order of the help

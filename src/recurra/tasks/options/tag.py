@@ -3,30 +3,23 @@
 from dataclasses import dataclass
 
 from recurra.errors import argument
-from recurra.settings import MAX_SIZE, Settings, declared_as, fraction, setting
-from recurra.tasks.options.classify import LabelledSettings
-from recurra.tasks.options.common import EXAMPLES, MODEL, PATHS, Options, RecurrentSettings
+from recurra.settings import declared_as, setting
+from recurra.tasks.options.common import EXAMPLES, MODEL, Options
+from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
 from recurra.training.settings import LEARNING, TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaggedSettings(Settings):
+class TaggedSettings(WordSettings):
     """Which sequences a tagger learns from, and how they are read."""
 
-    data: str | tuple[str, ...] | None = setting(
-        None,
-        "Sentences in columns (.conllu, .conll, .txt, .tsv), or lists of words or numbers with one "
-        "of labels (.jsonl, .parquet); a folder with files of train, val or dev, and test; a file "
-        "alone is divided 80 / 10 / 10 %, several are read as one.",
-        EXAMPLES,
-        unset="none: it must be given",
-        **PATHS,
-    )
-    val_data: str | tuple[str, ...] | None = setting(
-        None, "Validate on this file instead.", EXAMPLES, unset="10 % of the data", **PATHS
-    )
-    test_data: str | tuple[str, ...] | None = setting(
-        None, "Test on this file instead.", EXAMPLES, unset="10 % of the data", **PATHS
+    data: str | tuple[str, ...] | None = declared_as(
+        FileSettings,
+        "data",
+        default=None,
+        help="Sentences in columns (.conllu, .conll, .txt, .tsv), or lists of words or numbers "
+        "with one of labels (.jsonl, .parquet); a folder with files of train, val or dev, and "
+        "test; a file alone is divided 80 / 10 / 10 %, several are read as one.",
     )
     word_column: str | None = setting(
         None,
@@ -40,35 +33,14 @@ class TaggedSettings(Settings):
         EXAMPLES,
         unset="upos, or the last; of objects, tags or labels",
     )
-    encoding: str | None = declared_as(LabelledSettings, "encoding", default=None)
-    lower: bool = setting(
-        True,
-        "Take words in lower case; their spelling keeps it.",
-        EXAMPLES,
-        flags="--lower/--cased",
-    )
-    vocab_size: int | None = setting(
-        None, "Largest number of words.", EXAMPLES, most=MAX_SIZE, unset="50000"
-    )
-    min_count: int = declared_as(LabelledSettings, "min_count", default=2)
-    spelling: str = declared_as(LabelledSettings, "spelling", default="characters")
-    shortest_ngram: int = declared_as(LabelledSettings, "shortest_ngram", default=3)
-    longest_ngram: int = declared_as(LabelledSettings, "longest_ngram", default=5)
-    ngram_buckets: int = declared_as(LabelledSettings, "ngram_buckets", default=20_000)
-    vectors: str | None = declared_as(LabelledSettings, "vectors", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaggerSettings(RecurrentSettings):
+class TaggerSettings(ReaderSettings):
     """The sizes of a tagger, as `Tagger` takes them."""
 
-    hidden_size: int = setting(128, "Units of each layer and direction.", MODEL, most=MAX_SIZE)
-    bidirectional: bool = setting(
-        True,
-        "Read each sequence from its end as well; one way, labels can be streamed.",
-        MODEL,
-        flags="--bidirectional/--one-way",
-    )
+    input_dropout: float = declared_as(ReaderSettings, "input_dropout", default=0.25)
+    word_dropout: float = declared_as(ReaderSettings, "word_dropout", default=0.05)
     delay: int = setting(
         0,
         "Steps that a one-way model reads on before it labels one.",
@@ -84,28 +56,6 @@ class TaggerSettings(RecurrentSettings):
         "bio keeps predictions to spans that begin before they go on.",
         MODEL,
         choices=("none", "bio"),
-    )
-    embedding_size: int | None = setting(
-        None,
-        "Features of a word's vector.",
-        MODEL,
-        most=MAX_SIZE,
-        unset="100, or those of the vectors that are given",
-    )
-    subword_size: int = setting(
-        100, "Features of what a word's spelling says.", MODEL, most=MAX_SIZE
-    )
-    dropout: float = setting(
-        0.5, "Share of the layers' output dropped in training, 0 to 1.", MODEL, check=fraction
-    )
-    input_dropout: float = setting(
-        0.25,
-        "Share of each word's vector, or of each step, dropped in training.",
-        MODEL,
-        check=fraction,
-    )
-    word_dropout: float = setting(
-        0.05, "Share of words dropped in training.", MODEL, check=fraction
     )
 
     def check(self) -> None:
