@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra import cells, compose
     from recurra.lang import cell
-    from recurra.models import Classifier, LanguageModel, Tagger, load
+    from recurra.models import Classifier, Forecaster, LanguageModel, Series, Tagger, load
     from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
     from recurra.tasks import Run, train
 
@@ -22,9 +22,11 @@ __all__ = [
     "RNN",
     "Bidirectional",
     "Classifier",
+    "Forecaster",
     "LanguageModel",
     "Recurrent",
     "Run",
+    "Series",
     "Tagger",
     "__version__",
     "cell",
@@ -37,7 +39,7 @@ __all__ = [
 
 _HOMES = {
     "recurra.lang": ("cell",),
-    "recurra.models": ("Classifier", "LanguageModel", "Tagger", "load"),
+    "recurra.models": ("Classifier", "Forecaster", "LanguageModel", "Series", "Tagger", "load"),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
     "recurra.tasks": ("Run", "train"),
 }

@@ -3,22 +3,28 @@
 from recurra.models.classifier import Classifier
 from recurra.models.confusion import Confusion
 from recurra.models.devices import find_device
+from recurra.models.forecaster import Forecaster
 from recurra.models.language_model import LanguageModel
 from recurra.models.parts import Names, Part
 from recurra.models.prediction import Prediction
 from recurra.models.saving import Model, load, save
 from recurra.models.scaling import Scaling
+from recurra.models.series import Forecast, Series, SeriesScaling
 from recurra.models.tagger import Tagger, Tags
 
 __all__ = [
     "Classifier",
     "Confusion",
+    "Forecast",
+    "Forecaster",
     "LanguageModel",
     "Model",
     "Names",
     "Part",
     "Prediction",
     "Scaling",
+    "Series",
+    "SeriesScaling",
     "Tagger",
     "Tags",
     "find_device",

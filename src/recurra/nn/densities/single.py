@@ -156,7 +156,7 @@ class Quantiles(Density):
     def _at(self, said: Tensor, share: Tensor) -> Tensor:
         """The quantile function that [..., Q, C] say, at probabilities [..., C]."""
         levels = self._levels(said)
-        share = share.clamp(levels[0], levels[-1])
+        share = share.clamp(levels[0], levels[-1]).contiguous()
         above = torch.searchsorted(levels, share).clamp(1, len(levels) - 1)
         low, high = levels[above - 1], levels[above]
         under = said.gather(-2, (above - 1).unsqueeze(-2)).squeeze(-2)
