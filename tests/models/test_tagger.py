@@ -87,14 +87,20 @@ def test_a_stream_says_something_as_soon_as_it_may(ahead: int) -> None:
     assert torch.equal(torch.stack([*again[wait:], *stream.finish()]), whole)  # type: ignore[list-item]
 
 
-def test_states_of_a_stream_are_those_of_a_call() -> None:
-    model = of_series().eval()
-    x = inputs(model)
-    stream = model.stream(B)
-    for step in x:
-        stream(step)
-    _, state = model.recurrent(x)
-    torch.testing.assert_close(stream._layer.state, state)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"delay": 2}])
+def test_a_stream_has_the_states_of_a_call_to_the_bit(options: dict[str, Any], batch: int) -> None:
+    sentences = [["A", "dog", "barks", "x", "a"], ["sleep"] * 5, ["cats", "a", "x", "x", "dog"]]
+    model = of_words(bidirectional=False, **options).eval()
+    ids, _, pieces = model.encode(sentences[:batch])
+    assert pieces is not None
+    stream = model.stream(batch)
+    for step in range(len(ids)):
+        stream(ids[step], pieces=pieces[step])
+    x = model._vectors(ids.flatten(), pieces.flatten(0, 1)).unflatten(0, ids.shape)
+    y, state = model.recurrent(x)
+    assert torch.equal(stream._layer.state, state)
+    assert torch.equal(model._features(ids, None, pieces, False)[0], y)
 
 
 def test_the_loss_is_the_mean_over_the_steps_that_count() -> None:
@@ -140,15 +146,16 @@ def test_numbers_are_scaled_and_gaps_do_not_count() -> None:
     np.testing.assert_allclose(said.values, wanted, rtol=1e-5)
 
 
-def of_words() -> Tagger:
+def of_words(**options: Any) -> Tagger:
+    own: dict[str, Any] = {"bidirectional": True, "hidden_size": 8, **options}
     return Tagger(
         labels=["DET", "NOUN", "VERB"],
         vocabulary=WordVocabulary.of_words(WORDS, lower=True),
         spelling=CharacterSpelling.build(WORDS),
         embedding_size=6,
         subword_size=4,
-        hidden_size=8,
-        bidirectional=True,
+        cell="gru",
+        **own,
     )
 
 

@@ -17,6 +17,10 @@ from recurra.nn.stream import Stream
 T, B, IN, H = 5, 3, 4, 6
 
 
+def parts(state: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (state,) if isinstance(state, torch.Tensor) else state
+
+
 @rc.cell(state="h")
 def clock(x, h, t, W_xh, W_hh):
     """An RNN that reads the index of the step."""
@@ -39,6 +43,32 @@ def test_steps_equal_the_whole_sequence(cell: str) -> None:
     torch.testing.assert_close(torch.stack(steps, dim=1), y)
     torch.testing.assert_close(stream.state, state)
     assert not steps[0].requires_grad
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut1"])
+@pytest.mark.parametrize("sizes", [(3, 8), (5, 44), (64, 128)])  # of columns, whole panels or not
+def test_steps_of_float32_are_those_of_the_sequence_to_the_bit(
+    cell: str, sizes: tuple[int, int]
+) -> None:
+    layer = rc.Recurrent(cell, *sizes, 2, backend="cpu").eval()
+    for batch in (1, 2, 3, 7):
+        x = torch.randn(23, batch, sizes[0])
+        stream = layer.stream(batch)
+        steps = torch.stack([stream(x_t) for x_t in x])
+        y, state = layer(x)
+        assert torch.equal(steps, y)
+        pairs = zip(parts(stream.state), parts(state), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_sequence_of_float32_among_others_is_that_alone_to_the_bit(cell: str) -> None:
+    layer = rc.Recurrent(cell, IN, 44, backend="cpu").eval()
+    lengths = [23, 9, 23, 1, 17, 2, 23]
+    x = torch.randn(23, len(lengths), IN)
+    y, _ = layer(x, lengths=lengths)
+    for b, length in enumerate(lengths):
+        assert torch.equal(y[:length, b], layer(x[:length, b : b + 1])[0][:, 0])
 
 
 def test_reset_starts_from_zeros_or_from_a_state() -> None:

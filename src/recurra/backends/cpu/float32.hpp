@@ -19,37 +19,44 @@ INLINE void put_sum(float *to, vf total, long n, bool add, const float *bias) {
     }
 }
 
+// Multipliers that work side by side, times the steps that each of them takes.
+constexpr int IN_FLIGHT = 8;
+
+// Panels of a tile of R rows: few rows by one panel would leave the multipliers waiting.
+template <int R> constexpr int SIDE = R * NV * 2 > IN_FLIGHT ? 1 : IN_FLIGHT / (R * NV);
+
 // c[r, :] = (c[r, :] if add) + bias + sum over k of a[r, k] w[k, :], for R rows and V vectors of
-// columns, of which the first n are there. a[r, k] is at a[r * a_stride + k] or, for operands that
-// are packed by columns (KS > 1), at a[r + k * KS].
+// columns, of one panel or of several from their first column on, of which the first n are there.
+// a[r, k] is at a[r * a_stride + k] or, for operands that are packed by columns (KS > 1), at
+// a[r + k * KS]. Of rows (KS = 1) the order of a sum does not depend on how many there are, so that
+// a sequence by itself, one step at a time, gives what it gives among others.
 template <int R, int V, int KS>
 static void tile(const float *a, long a_stride, const float *w, long K, float *c, long c_stride,
                  long n, bool add, const float *bias) {
-    // few rows leave the multipliers waiting for each other: run even and odd k side by side
-    constexpr int CHAINS = R * V < 8 ? 2 : 1;
+    constexpr int CHAINS = KS > 1 && R * V < IN_FLIGHT ? 2 : 1;  // even and odd k side by side
     const auto element = [&](int r, long k) { return KS == 1 ? a[r * a_stride + k] : a[r + k * KS]; };
+    const auto vector = [&](int v, long k) { return w + v / NV * K * PW + k * PW + v % NV * VL; };
     vf sum[CHAINS][R][V] = {};
     long k = 0;
     for (; k + CHAINS <= K; k += CHAINS)
 #pragma GCC unroll 2
         for (int h = 0; h < CHAINS; ++h) {
-            const float *panel = w + (k + h) * PW;
-#pragma GCC unroll 4
-            for (int v = 0; v < V; ++v) __builtin_prefetch(panel + AHEAD * PW + v * VL);
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) __builtin_prefetch(vector(v, k + h + AHEAD));
             vf b[V];
-#pragma GCC unroll 4
-            for (int v = 0; v < V; ++v) b[v] = *(const vf *)(panel + v * VL);
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) b[v] = *(const vf *)vector(v, k + h);
 #pragma GCC unroll 6
             for (int r = 0; r < R; ++r) {
                 vf x = splat(element(r, k + h));
-#pragma GCC unroll 4
+#pragma GCC unroll 8
                 for (int v = 0; v < V; ++v) sum[h][r][v] += x * b[v];
             }
         }
     for (; k < K; ++k)
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
-                sum[0][r][v] += splat(element(r, k)) * *(const vf *)(w + k * PW + v * VL);
+                sum[0][r][v] += splat(element(r, k)) * *(const vf *)vector(v, k);
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) {
             vf total = sum[0][r][v];
@@ -58,28 +65,23 @@ static void tile(const float *a, long a_stride, const float *w, long K, float *c
         }
 }
 
-template <int V, int KS>
-static void tile_rows(int rows, const float *a, long a_stride, const float *w, long K, float *c,
-                      long c_stride, long n, bool add, const float *bias) {
-    switch (rows) {
-    case 1: return tile<1, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
-    case 2: return tile<2, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
-    case 3: return tile<3, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
-    case 4: return tile<4, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
-    case 5: return tile<5, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
-    default: return tile<6, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
-    }
+// a tile of as many vectors as there are columns left, V at most
+template <int R, int V, int KS>
+static void tile_columns(const float *a, long a_stride, const float *w, long K, float *c,
+                         long c_stride, long n, bool add, const float *bias) {
+    if constexpr (V > 1)
+        if (n <= (V - 1) * VL)
+            return tile_columns<R, V - 1, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
+    tile<R, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
 }
 
-// a tile of as many vectors as there are columns left
-template <int KS>
-static void tile_columns(int rows, const float *a, long a_stride, const float *w, long K, float *c,
-                         long c_stride, long n, bool add, const float *bias) {
-    const long vectors = (n + VL - 1) / VL;
-    if (vectors >= NV) tile_rows<NV, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
-    else if (vectors == 1) tile_rows<1, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
-    else if (vectors == 2) tile_rows<2, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
-    else tile_rows<3, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
+template <int R, int KS>
+static void tile_rows(int rows, const float *a, long a_stride, const float *w, long K, float *c,
+                      long c_stride, long n, bool add, const float *bias) {
+    if constexpr (R > 1)
+        if (rows < R) return tile_rows<R - 1, KS>(rows, a, a_stride, w, K, c, c_stride, n, add, bias);
+    constexpr int V = KS == 1 ? SIDE<R> * NV : NV;
+    tile_columns<R, V, KS>(a, a_stride, w, K, c, c_stride, n, add, bias);
 }
 
 // n numbers into `width` of them, those that are not there as zeros
@@ -181,17 +183,22 @@ struct Float32 {
     static void product(const float *a, long a_stride, const void *packed, long K, Range rows,
                         Range columns, bool descending, float *c, long c_stride, const float *bias) {
         const long tiles = (rows.size() + MAX_ROWS - 1) / MAX_ROWS;
-        const Range own_panels = panels_of(columns);
-        for (long j = 0; j < own_panels.size(); ++j) {
-            const long p = own_panels.at(j, descending);
-            const Range there = columns.within(p * PW, (p + 1) * PW);
-            const float *w = (const float *)packed + p * K * PW + (there.first - p * PW);
+        const long side = rows.size() == 1 ? SIDE<1> : rows.size() == 2 ? SIDE<2> : 1;
+        const Range own = panels_of(columns);
+        const long apart = columns.first % PW != 0;  // a first panel that is not there as a whole
+        const long groups = apart + (own.size() - apart + side - 1) / side;
+        for (long j = 0; j < groups; ++j) {
+            const long first = own.first + apart + (Range{0, groups}.at(j, descending) - apart) * side;
+            const Range taken = Range{first, first + side}.within(own.first, own.last);
+            const Range there = columns.within(taken.first * PW, taken.last * PW);
+            const long offset = there.first - taken.first * PW;
+            const float *w = (const float *)packed + taken.first * K * PW + offset;
             for (long i = 0; i < tiles; ++i) {
                 // tiles of nearly equal height, so that none is left with a single row
-                const Range own = rows.part(i, tiles);
-                tile_columns<1>((int)own.size(), a + own.first * a_stride, a_stride, w, K,
-                                c + own.first * c_stride + there.first, c_stride, there.size(), false,
-                                bias ? bias + there.first : bias);
+                const Range height = rows.part(i, tiles);
+                tile_rows<MAX_ROWS, 1>((int)height.size(), a + height.first * a_stride, a_stride, w, K,
+                                       c + height.first * c_stride + there.first, c_stride,
+                                       there.size(), false, bias ? bias + there.first : bias);
             }
         }
     }
@@ -230,8 +237,8 @@ struct Float32 {
                     const Range columns = Range{n, n + BLOCK_COLUMNS}.within(0, part.last);
                     for (long c = n; c < columns.last; c += MAX_ROWS) {
                         const int height = (int)Range{c, c + MAX_ROWS}.within(0, columns.last).size();
-                        tile_columns<BLOCK_COLUMNS>(height, block + c - n, 0, panel, rows,
-                                                    out + c * K + k, K, there, add, nullptr);
+                        tile_rows<MAX_ROWS, BLOCK_COLUMNS>(height, block + c - n, 0, panel, rows,
+                                                           out + c * K + k, K, there, add, nullptr);
                     }
                     block += rows * BLOCK_COLUMNS;
                 }
