@@ -1,6 +1,10 @@
 """Spans by hand, in every form that labels mark them in."""
 
+import random
+
 import pytest
+from seqeval.metrics import f1_score
+from seqeval.metrics.sequence_labeling import get_entities
 
 from recurra.tasks.spans import has_spans, span_f1, spans_of
 
@@ -35,3 +39,18 @@ def test_labels_that_mark_no_spans() -> None:
     assert not has_spans(["NOUN", "VERB"])
     assert not has_spans(["-LRB-", "NN", "B-x"])
     assert not has_spans(["O", "x"])
+
+
+@pytest.mark.parametrize("marks", ["BI", "BIES"])
+def test_spans_and_their_f1_are_those_of_seqeval(marks: str) -> None:
+    """However labels stand behind one another, those that no span allows too."""
+    every = ["O", *(f"{mark}-{kind}" for mark in marks for kind in "xy")]
+    for seed in range(300):
+        rng = random.Random(seed)
+        lengths = [rng.randint(1, 8) for _ in range(4)]
+        true, said = ([[rng.choice(every) for _ in range(n)] for n in lengths] for _ in range(2))
+        true[0][0] = "B-x"  # seqeval warns where there is no span at all
+        for labels in true:
+            spans = {(kind, start, end - 1) for kind, start, end in spans_of(labels)}
+            assert spans == set(get_entities(labels))
+        assert span_f1(true, said) == pytest.approx(f1_score(true, said))
