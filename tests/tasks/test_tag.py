@@ -58,7 +58,10 @@ def test_trains_evaluates_and_predicts(tmp_path: Path) -> None:
     assert said.tokens == ("The", "dog", "sees", ".")
     assert said.labels == ("DET", "NOUN", "VERB", "PUNCT")
     other = conll(tmp_path / "other.conll", 10, seed=1)
-    assert run.evaluate(data=str(other))["accuracy"] == 1
+    again = run.evaluate(data=str(other))
+    assert again["accuracy"] == 1
+    assert again["nll"] < 0.1
+    assert "most_frequent" not in again  # of training, which another file knows nothing of
 
 
 def test_a_run_goes_on_exactly(tmp_path: Path) -> None:
@@ -139,6 +142,19 @@ def test_data_that_cannot_be_learned_from(text: str, said: str, tmp_path: Path) 
     with pytest.raises(DataError, match=said):
         rc.train("tag", data=str(data), out=tmp_path / "run", view=None)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_is_judged_as_a_part_of_the_data_is(tmp_path: Path) -> None:
+    data, test = conll(tmp_path / "a.conll", 60), conll(tmp_path / "b.conll", 20, seed=1)
+    given = {"data": str(data), "test_data": str(test), "out": tmp_path / "run", "max_steps": 3}
+    run = rc.train("tag", **given, **SMALL)
+    of_part, of_file = run.evaluate("test"), run.evaluate(data=str(test))
+    for name in ("accuracy", "nll", "confusion", "confusions", "steps", "sequences"):
+        assert of_file[name] == of_part[name]
+    series = tmp_path / "series.jsonl"
+    series.write_text('{"series": [1, 2], "tags": ["DET", "NOUN"]}')
+    with pytest.raises(DataError, match=r"line 1: expected words, as the model was trained on"):
+        run.evaluate(data=str(series))
 
 
 def test_a_label_that_training_never_saw(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def evaluate(
         Path | None,
         option(
             None,
-            "Of a classifier: draw what was taken for what into this file, .svg or .png.",
+            "Of labels: draw what was taken for what into this file, .svg or .png.",
             default="not drawn",
             parser=path,
         ),
@@ -62,17 +62,19 @@ def evaluate(
     Of a language model nll is in nats a token, every token predicted once; bpc is in bits per
     character of the text, so that levels compare; ppl is exp(nll), per word or piece; unk is the
     share of tokens that stand for unknown words. Of a classifier there are accuracy, macro F1, nll
-    in nats an example, and what was taken for what.
+    in nats an example, and what was taken for what; of a tagger accuracy, F1 of spans, the accuracy
+    of each word's most frequent label, and the commonest confusions with an example each, or of
+    numbers their mean squared and absolute errors.
 
     Examples: recurra evaluate runs/first; recurra evaluate runs/first --data other.txt --json
     """
     from recurra.tasks import Run
 
     opened = Run.open(checked_run(run))
-    if confusion is not None and opened.task_class.name != "classify":
+    if confusion is not None and not opened.task_class.has_confusion:
         raise ValueError(
-            f"confusion: expected the run of a classifier, got one of {opened.task_class.name}. "
-            "Leave it out."
+            f"confusion: expected the run of a classifier or a tagger, got one of "
+            f"{opened.task_class.name}. Leave it out."
         )
     if confusion is not None:
         _check_picture(confusion)
@@ -102,6 +104,8 @@ def _draw(figures: dict[str, Any], file: Path) -> None:
     from recurra.insight import draw_confusion
     from recurra.models import Confusion
 
+    if "confusion" not in figures:
+        raise ValueError("confusion: expected a model of labels, got one of numbers. Leave it out.")
     title = f"{figures['run']}, {figures['split']}"
     drawn = draw_confusion(Confusion.from_config(figures["confusion"]), file, title=title)
     typer.echo(f"the confusion matrix is in {drawn}", err=True)

@@ -4,7 +4,7 @@ Letters: T steps of a sequence, S of all together, N sequences, B batch, I input
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -307,6 +307,27 @@ def _check(parts: Mapping[str, Sequence[Tagged]], labels: tuple[str, ...]) -> No
             check_labels(each, known)
 
 
+def check_kind(each: Tagged, of_words: bool, output_size: int | None) -> None:
+    """Raise DataError where a sequence is not of words, or has not numbers to be learned, as is
+    wanted."""
+    pairs = (
+        ("", of_words, not isinstance(each.values, np.ndarray)),
+        ("targets of ", output_size is None, not isinstance(each.targets, np.ndarray)),
+    )
+    for what, wanted, found in pairs:
+        if wanted != found:
+            names = {True: f"{what}words", False: f"{what}numbers"}
+            raise DataError(
+                f"{each.place}: expected {names[wanted]}, as the model was trained on, got "
+                f"{names[found]}. Name data of that kind."
+            )
+    if isinstance(each.targets, np.ndarray) and each.targets.shape[1] != output_size:
+        raise DataError(
+            f"{each.place}: expected {output_size} numbers a step, as the model says, got "
+            f"{each.targets.shape[1]}. Name data of that kind."
+        )
+
+
 def check_labels(each: Tagged, known: Iterable[str]) -> None:
     """Raise DataError where a sequence has a label that is not known; "" is."""
     if isinstance(each.targets, np.ndarray):
@@ -418,20 +439,19 @@ def _side_by_side(each: Sequence[np.ndarray], value: float) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(rows.swapaxes(0, 1)))
 
 
-def write_tagged(
-    path: Path, encoded: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
-) -> None:
+def write_tagged(path: Path, values: Iterable[np.ndarray], targets: Iterable[np.ndarray]) -> None:
     """Two example files beside one another, of the sequences and of their targets.
 
     Their classes are of no use here; labels are kept as ids, one up, for there are -1 among them.
 
     Args:
         path: of the sequences; that of the targets has ".targets" added.
-        encoded: gives the values and the targets of each sequence, as often as it is called.
+        values: of each sequence, gone through once.
+        targets: likewise.
     """
-    write_examples(path, ((values, 0) for values, _ in encoded()), num_classes=1)
-    targets = ((t + 1 if t.ndim == 1 else t, 0) for _, t in encoded())
-    write_examples(_targets_path(path), targets, num_classes=1)
+    write_examples(path, ((each, 0) for each in values), num_classes=1)
+    kept = ((each + 1 if each.ndim == 1 else each, 0) for each in targets)
+    write_examples(_targets_path(path), kept, num_classes=1)
 
 
 def open_tagged(path: Path) -> TaggedExamples:

@@ -69,6 +69,7 @@ class ClassifyTask(EncodedTask[Classifier, LabelledBatch]):
     title: ClassVar[str] = "classifier"
     model_class: ClassVar[type[Classifier]] = Classifier
     embedding_size: ClassVar[int] = 64
+    has_confusion: ClassVar[bool] = True
     counted: ClassVar[str] = "sequences"
     predicted: ClassVar[tuple[str, ...]] = ("label", "probability")
     data_settings: ClassVar[type[Settings]] = LabelledSettings

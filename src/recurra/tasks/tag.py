@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from recurra.data.tagged import (
     TaggedBatch,
     TaggedData,
     TaggedExamples,
+    check_kind,
     check_labels,
     open_tagged,
     read_sequences,
@@ -29,12 +30,14 @@ from recurra.data.tagged import (
 )
 from recurra.errors import DataError, argument
 from recurra.models import Names, Scaling, Tagger, Tags
+from recurra.models.parts import declared_parts
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks.encoded import EncodedTask
 from recurra.tasks.encoding import FOLDER, spelling_for
 from recurra.tasks.options import TaggedSettings, TaggerSettings, TagTraining
-from recurra.tasks.spans import has_spans, span_f1
+from recurra.tasks.spans import has_spans
+from recurra.tasks.tag_figures import Judged, figures_of, said_of
 from recurra.text import Spelling, WordVectors, WordVocabulary, read_vectors
 from recurra.training.settings import TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment
@@ -64,7 +67,8 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
     model_class: ClassVar[type[Tagger]] = Tagger
     embedding_size: ClassVar[int] = 100
     input_column: ClassVar[str] = "word_column"
-    counted: ClassVar[str] = "steps"
+    has_confusion: ClassVar[bool] = True
+    counted: ClassVar[str] = "labels"
     predicted: ClassVar[tuple[str, ...]] = ("labels", "tagged")
     data_settings: ClassVar[type[Settings]] = TaggedSettings
     model_settings: ClassVar[type[Settings]] = TaggerSettings
@@ -127,20 +131,14 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         options: dict[str, Any] = {}
         if found.is_text:
             options = _of_words(found, data)
-        place = {word: number for number, word in enumerate(options.get("lexicon", ()))}
-        number_of = {"": -1, **{name: number for number, name in enumerate(found.labels)}}
+        lexicon = options.get("lexicon", ())
         parts = {}
         for name, part in found.parts.items():
-
-            def encoded(part: Sequence[Tagged] = part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-                for each in part:
-                    yield _encoded(each, place), _numbered(each, number_of)
-
             if folder is None:
-                parts[name] = TaggedExamples.of(*zip(*encoded(), strict=True))
+                parts[name] = TaggedExamples.of(*_encoded(part, lexicon, found.labels))
             else:
                 path = folder / FOLDER / f"{name}.examples"
-                write_tagged(path, encoded)
+                write_tagged(path, *_encoded(part, lexicon, found.labels))
                 parts[name] = open_tagged(path)
         if not found.is_text:
             options["scaling"] = _measured(parts["train"].values)
@@ -272,11 +270,11 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         return float(self.parts["val"].lengths.sum()) / 3, training.batch_size * each
 
     def evaluate(self, model: Tagger, split: str) -> dict[str, Any]:
-        """The figures, `steps`, `sequences`, `seconds`, and of labels the accuracy of the most
-        frequent one of each word as `most_frequent`, and the commonest `confusions`."""
+        """The figures, `steps`, `sequences`, `seconds`; of labels also the accuracy of the most
+        frequent one of each word as `most_frequent`, and what `figures_of` gives."""
         started = time.perf_counter()
         found = self._read(model, split)
-        if self.labels:
+        if self.labels and "train" in self.parts:
             found["most_frequent"] = self.most_frequent(split)
         return {
             **found,
@@ -285,9 +283,10 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         }
 
     def _read(self, model: Tagger, split: str) -> dict[str, Any]:
-        source = Sequential(self.part(split), _BATCH)
-        said: list[np.ndarray] = []
-        true: list[np.ndarray] = []
+        """The figures of a part, and what `evaluate` says beside them."""
+        part = self.part(split)
+        source = Sequential(part, _BATCH)
+        judged: list[Judged] = []
         total, count = 0.0, 0
         squared = absolute = 0.0
         with torch.no_grad(), evaluating(model):
@@ -297,10 +296,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
                 loss, counted = model.total_loss(scores, target, lengths)
                 total, count = total + float(loss), count + int(counted)
                 if self.labels:
-                    path = model.decoded(scores, lengths)
-                    for b, length in enumerate(batch.lengths.tolist()):
-                        said.append(path[:length, b].cpu().numpy())
-                        true.append(target[:length, b].cpu().numpy())
+                    judged += self._judged(model.decoded(scores, lengths).cpu(), batch)
                     continue
                 values = scores
                 if self.target_scaling is not None:
@@ -310,35 +306,28 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
                 absolute += float(error.abs().nansum())
         if not self.labels:
             return {"mse": squared / max(count, 1), "mae": absolute / max(count, 1), "steps": count}
-        return {**self._scored(said, true), "nll": total / max(count, 1)}
+        return {**figures_of(judged, self.labels), "nll": total / max(count, 1)}
 
-    def _scored(self, said: list[np.ndarray], true: list[np.ndarray]) -> dict[str, Any]:
-        """The accuracy and what was taken for what, of labels that are there."""
-        of_said, of_true = np.concatenate(said), np.concatenate(true)
-        there = of_true >= 0
-        pairs = Counter(zip(of_true[there].tolist(), of_said[there].tolist(), strict=True))
-        wrong = [
-            {"true": self.labels[t], "said": self.labels[s], "count": n}
-            for (t, s), n in pairs.most_common()
-            if t != s
-        ]
-        found: dict[str, Any] = {
-            "accuracy": float(np.mean(of_said[there] == of_true[there])),
-            "steps": int(there.sum()),
-            "confusions": wrong[:10],
-        }
-        if has_spans(self.labels):
-            names = [[self.labels[k] if k >= 0 else "O" for k in each] for each in true]
-            own = [[self.labels[k] for k in each] for each in said]
-            found["span_f1"] = span_f1(names, own)
+    def _judged(self, path: Tensor, batch: TaggedBatch) -> list[Judged]:
+        """The sequences of a batch, with the labels [T, B] that were said of their steps."""
+        found = []
+        for b, (number, length) in enumerate(
+            zip(batch.examples.tolist(), batch.lengths.tolist(), strict=True)
+        ):
+            true, said = batch.target[:length, b].numpy(), path[:length, b].numpy()
+            words = (
+                [self.lexicon[place] for place in batch.x[:length, b].tolist()]
+                if self.lexicon
+                else []
+            )
+            found.append(Judged(true=true, said=said, words=words, number=number))
         return found
 
     @classmethod
     def evaluate_file(
         cls, model: Tagger, data: Any, split: str | None, how: TaggedSettings
     ) -> dict[str, Any]:
-        """The same of other sequences with labels."""
-        labels: Sequence[str] | None = model.labels
+        """The same of other sequences with labels, read as the model reads its own."""
         paths = (data,) if isinstance(data, str | Path) else tuple(data)
         options = {
             "word_column": how.word_column,
@@ -346,56 +335,31 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
             "encoding": how.encoding,
         }
         sequences = [each for path in paths for each in read_sequences(Path(path), **options)]
-        started = time.perf_counter()
-        said = model.predict([_input(each) for each in sequences])
-        if labels is None:
-            wanted = [np.asarray(each.targets) for each in sequences]
-            error = np.concatenate(
-                [tags.values - target for tags, target in zip(said, wanted, strict=True)]
-            )
-            return {
-                "mse": float(np.nanmean(error**2)),
-                "mae": float(np.nanmean(np.abs(error))),
-                "steps": int(np.sum(~np.isnan(error))),
-                "sequences": len(sequences),
-                "seconds": time.perf_counter() - started,
-            }
+        return cls.of_model(model, sequences).evaluate(model, "test")
+
+    @classmethod
+    def of_model(cls, model: Tagger, sequences: Sequence[Tagged]) -> "TagTask":
+        """The task of these sequences as its part "test", encoded as the model reads them.
+
+        Raises:
+            DataError: when the model cannot read one, or one has a label that it does not know.
+        """
         for each in sequences:
-            check_labels(each, labels)
-        right = sum(
-            a == b
-            for each, tags in zip(sequences, said, strict=True)
-            for a, b in zip(each.targets, tags.labels, strict=True)
-            if a != ""
-        )
-        count = sum(name != "" for each in sequences for name in each.targets)
-        found: dict[str, Any] = {"accuracy": right / max(count, 1), "steps": count}
-        if has_spans(labels):
-            found["span_f1"] = span_f1(
-                [[name or "O" for name in each.targets] for each in sequences],
-                [list(map(str, tags.labels)) for tags in said],
-            )
-        seconds = time.perf_counter() - started
-        return {**found, "sequences": len(sequences), "seconds": seconds}
+            check_kind(each, model.embedding is not None, model.output_size)
+            check_labels(each, model.labels or ())
+            if model.scaling is not None:
+                model.scaling.prepared(each.values, each.place)
+        lexicon: Sequence[str] = ()
+        if model.vocabulary is not None:
+            lexicon = tuple(dict.fromkeys(word for each in sequences for word in each.values))
+        parts = {"test": TaggedExamples.of(*_encoded(sequences, lexicon, model.labels or ()))}
+        options = {name: getattr(model, name) for name in declared_parts(Tagger)}
+        return cls(parts, lexicon=lexicon, **{**options, "labels": model.labels or ()})
 
     @classmethod
     def say(cls, figures: Mapping[str, Any]) -> str:
         """The figures on one line, and the commonest confusions."""
-        said = []
-        if "span_f1" in figures:
-            said.append(f"F1 of spans {figures['span_f1']:.4f}")
-        if "accuracy" in figures:
-            said.append(f"accuracy {figures['accuracy']:.2%}")
-        if "most_frequent" in figures:
-            said.append(f"each word's most frequent label {figures['most_frequent']:.2%}")
-        said += [f"{name} {figures[name]:.4f}" for name in ("mse", "mae", "nll") if name in figures]
-        said.append(f"{figures['steps']:,} steps in {figures['sequences']:,} sequences")
-        said.append(f"{figures['seconds']:.1f} s")
-        lines = [
-            f"{each['true']} taken for {each['said']}: {each['count']:,}"
-            for each in figures.get("confusions", ())
-        ]
-        return "\n".join([", ".join(said), *lines])
+        return said_of(figures)
 
     # ---- predicting ------------------------------------------------------------------------------
 
@@ -455,20 +419,21 @@ def _of_words(found: TaggedData, data: TaggedSettings) -> dict[str, Any]:
     }
 
 
-def _encoded(each: Tagged, place: Mapping[str, int]) -> np.ndarray:
-    if isinstance(each.values, np.ndarray):
-        return each.values
-    return np.array([place[word] for word in each.values], dtype=np.int32)
+def _encoded(
+    sequences: Sequence[Tagged], lexicon: Sequence[str], labels: Sequence[str]
+) -> tuple[Iterable[np.ndarray], Iterable[np.ndarray]]:
+    """The places of words in a lexicon, or the numbers of series; and the numbers of labels, or of
+    targets: of each sequence, made one by one."""
+    place = {word: number for number, word in enumerate(lexicon)}
+    number_of = {"": -1, **{name: number for number, name in enumerate(labels)}}
+    values = (_numbers(each.values, place) for each in sequences)
+    return values, (_numbers(each.targets, number_of) for each in sequences)
 
 
-def _numbered(each: Tagged, number_of: Mapping[str, int]) -> np.ndarray:
-    if isinstance(each.targets, np.ndarray):
-        return each.targets
-    return np.array([number_of[name] for name in each.targets], dtype=np.int32)
-
-
-def _input(each: Tagged) -> Any:
-    return each.values if isinstance(each.values, np.ndarray) else list(each.values)
+def _numbers(given: tuple[str, ...] | np.ndarray, number_of: Mapping[str, int]) -> np.ndarray:
+    if isinstance(given, np.ndarray):
+        return given
+    return np.array([number_of[name] for name in given], dtype=np.int32)
 
 
 def _measured(values: np.ndarray) -> Scaling:

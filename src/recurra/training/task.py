@@ -91,6 +91,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
         predicted: what there is to say of an input, the attributes of a prediction; empty where a
             model predicts nothing.
         input_column: the data setting that names the column of its inputs in tables.
+        has_confusion: whether `evaluate` may give a `confusion`, as `Confusion.to_config` has it.
         data_settings: which data, and how it is read.
         model_settings: of the model.
         training_settings: how it is trained, with the task's own settings and defaults.
@@ -105,6 +106,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
     loss_name: ClassVar[str] = "nll"
     predicted: ClassVar[tuple[str, ...]] = ()
     input_column: ClassVar[str] = "text_column"
+    has_confusion: ClassVar[bool] = False
     data_settings: ClassVar[type[Settings]]
     model_settings: ClassVar[type[Settings]]
     training_settings: ClassVar[type[TrainingSettings]] = TrainingSettings

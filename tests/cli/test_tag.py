@@ -1,0 +1,64 @@
+"""recurra tag, and what evaluate says of a tagger."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.medium
+
+SENTENCE = "the DET\n{} NOUN\nsleeps VERB\n"
+QUICK = ("--hidden-size", "8", "--embedding-size", "4", "--subword-size", "4", "--max-steps", "2")
+
+
+@pytest.fixture(scope="module")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a tagger of three labels, that learned next to nothing."""
+    from recurra.tasks import train
+
+    folder = tmp_path_factory.mktemp("tags")
+    words = ("dog", "cat", "bird")
+    (folder / "tags.conll").write_text("\n".join(SENTENCE.format(words[i % 3]) for i in range(40)))
+    options = {"hidden_size": 8, "embedding_size": 4, "subword_size": 4, "max_steps": 2}
+    train("tag", data=str(folder / "tags.conll"), out=folder / "run", view=None, **options)
+    return folder / "run"
+
+
+def test_labels_of_words_that_are_given(recurra: Any, tags: Path) -> None:
+    outcome = recurra("tag", tags, "the dog sleeps", "cats sleep")
+    first, second = (line.split("\t") for line in outcome.out.splitlines())
+    assert len(first[0].split()) == 3
+    assert first[2] == "the dog sleeps"
+    assert len(second[0].split()) == 2
+
+
+def test_a_column_of_a_table_is_tagged(recurra: Any, tags: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,said\n1,the dog sleeps\n2,a cat\n")
+    outcome = recurra("tag", tags, tmp_path / "in.csv", "--text-column", "said", "--json")
+    assert outcome.code == 0
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [row["tokens"] for row in rows] == [["the", "dog", "sleeps"], ["a", "cat"]]
+    assert [row["id"] for row in rows] == ["1", "2"]
+
+
+def test_what_was_taken_for_what(recurra: Any, tags: Path, tmp_path: Path) -> None:
+    outcome = recurra("evaluate", tags, "--confusion", tmp_path / "taken.svg")
+    assert outcome.code == 0
+    assert "each word's most frequent label 100.00%" in outcome.out
+    assert "taken for" in outcome.out
+    assert "as in: " in outcome.out
+    assert "<svg" in (tmp_path / "taken.svg").read_text()
+
+
+def test_a_tagger_of_numbers_takes_nothing_for_anything(recurra: Any, tmp_path: Path) -> None:
+    rows = [{"series": [[i, 1], [2, i]], "targets": [[i], [1]]} for i in range(20)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run = tmp_path / "run"
+    assert recurra("train", "tag", "--data", tmp_path / "a.jsonl", "--out", run, *QUICK).code == 0
+    outcome = recurra("evaluate", run)
+    assert "mse" in outcome.out
+    assert "4 numbers in 2 sequences" in outcome.out
+    outcome = recurra("evaluate", run, "--confusion", tmp_path / "taken.svg")
+    assert outcome.code == 2
+    assert "--confusion: expected a model of labels, got one of numbers" in outcome.err
