@@ -1,6 +1,18 @@
-"""What a model does, made visible: figures of its training and of what it takes for what."""
+"""What a model does, made visible: figures of its training, of what it takes for
+what, and of what it says will come."""
 
 from recurra.insight.confusion import confusion_png, draw_confusion
 from recurra.insight.curves import draw_comparison
+from recurra.insight.forecasts import draw_forecasts, forecasts_png
+from recurra.insight.skeleton import CMU, Skeleton, draw_motion
 
-__all__ = ["confusion_png", "draw_comparison", "draw_confusion"]
+__all__ = [
+    "CMU",
+    "Skeleton",
+    "confusion_png",
+    "draw_comparison",
+    "draw_confusion",
+    "draw_forecasts",
+    "draw_motion",
+    "forecasts_png",
+]
