@@ -25,7 +25,8 @@ def settings_page() -> Iterator[str]:
                 option, (hint, _) = option_of(each), kind_of(kind, each.name)
                 default = option.unset if option.unset is not None else f"`{each.default!r}`"
                 values = ", ".join(option.choices) or _KINDS.get(hint, "by name")
-                values = "a path, or several" if option.several else values
+                if option.several:
+                    values = f"{'a path' if option.is_path else 'text'}, or several"
                 panels.setdefault(option.panel, []).append(
                     f"| `{each.name}` | {values} | {default} | {option.help} |"
                 )

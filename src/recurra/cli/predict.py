@@ -77,7 +77,7 @@ def command(options: Options | None = None) -> Callable[..., None]:
         device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
     ) -> None:
         how = (text_column, encoding)
-        _predict(run, task, list(inputs or []), list(file or []), how, as_json, out, device)
+        predict_inputs(run, task, list(inputs or []), list(file or []), how, as_json, out, device)
 
     about, example = _MAKES if options is None or options.predicts is None else options.predicts
     name = task or "predict"
@@ -89,7 +89,7 @@ def command(options: Options | None = None) -> Callable[..., None]:
     return predict
 
 
-def _predict(
+def predict_inputs(
     run: Path,
     task: str | None,
     words: list[str],
@@ -98,8 +98,13 @@ def _predict(
     as_json: bool,
     out: Path | None,
     device: str,
+    **options: Any,
 ) -> None:
-    """Say or write what a run's best model makes of inputs."""
+    """Say or write what a run's best model makes of inputs.
+
+    Args:
+        options: of the model's `predict`.
+    """
     from recurra.data.predictions import INPUT, check_table, with_others, written_table
     from recurra.settings import check_known
     from recurra.tasks import Run
@@ -128,14 +133,21 @@ def _predict(
     count = 0
     with nullcontext() if out is None else written_table(out) as put:
         each = chain.from_iterable(parts)
-        for some in (some for records in each for some in predictions(kind, model, records)):
+        for some in (
+            some for records in each for some in predictions(kind, model, records, **options)
+        ):
             count += len(some)
             if put is not None:
-                rows = ((record, {INPUT: _name(record), **kind.row(said)}) for record, said in some)
+                rows = (
+                    (record, {INPUT: _name(record), **row})
+                    for record, said in some
+                    for row in kind.rows(said)
+                )
                 put([with_others(row, others, record.others or {}) for record, row in rows])
                 continue
             for record, said in some:
-                typer.echo(_json(record, said) if as_json else _line(kind, record, said))
+                for line in [_json(record, said)] if as_json else _lines(kind, record, said):
+                    typer.echo(line)
             sys.stdout.flush()
     if out is not None:
         said = "1 prediction is" if count == 1 else f"{count:,} predictions are"
@@ -241,9 +253,8 @@ def _json(record: Any, said: Any) -> str:
     return json_line(with_others({INPUT: _name(record), **asdict(said)}, others, others))
 
 
-def _line(kind: Any, record: Any, said: Any) -> str:
-    """What is predicted and of what, with tabs between."""
-    row = kind.row(said)
-    values = [row[name] for name in kind.predicted]
-    texts = [f"{v:.4f}" if isinstance(v, float) else printable(str(v)) for v in values]
-    return "\t".join([*texts, printable(_name(record))])
+def _lines(kind: Any, record: Any, said: Any) -> Iterator[str]:
+    """What is predicted and of what, with tabs between; a line for each step of several."""
+    for values in kind.lines(said):
+        texts = [f"{v:.4f}" if isinstance(v, float) else printable(str(v)) for v in values]
+        yield "\t".join([*texts, printable(_name(record))])

@@ -125,7 +125,12 @@ def _text_writer(file: Any, suffix: str) -> Callable[[Rows], None]:
 
 def json_line(value: Any) -> str:
     """A row, or a cell, as JSON; what JSON has no form for, a date say, as text."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as lists, everything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _cell(value: Any) -> Any:

@@ -23,7 +23,7 @@ SUFFIXES = ARRAYS + TABLES
 _MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf"})
 _GAPS = _MISSING - {"inf", "-inf", "+inf"}
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
-_INDEX_NAMES = frozenset({"", "Unnamed: 0"})  # what pandas writes above the numbers of its rows
+INDEX_NAMES = frozenset({"", "Unnamed: 0"})  # what pandas writes above the numbers of its rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +95,30 @@ def _checked(path: Path, values: np.ndarray, gaps: bool) -> np.ndarray:
     return values
 
 
-def _table(path: Path, gaps: bool) -> Recording:
-    lines = _lines(path)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTable:
+    """The cells of a table written as text.
+
+    Attributes:
+        header: the names of the columns; None where there are none.
+        rows: the number of each row's line, and its cells, as many in all.
+        separator: what stands between cells.
+        first_line: the number of the first line that is no comment.
+    """
+
+    header: list[str] | None
+    rows: list[tuple[int, list[str]]]
+    separator: str
+    first_line: int
+
+
+def read_text_table(path: Path, *, encoding: str | None = None) -> TextTable:
+    """The cells of a table written as text.
+
+    Raises:
+        DataError: when rows have different numbers of cells, or there is none.
+    """
+    lines = _lines(path, encoding)
     if not lines:
         raise DataError(f"{path}: expected rows of numbers, got an empty file. Leave it out.")
     separator = _separator([line for _, line in lines])
@@ -123,6 +145,33 @@ def _table(path: Path, gaps: bool) -> Recording:
                 f"{path}, line {number}: expected {width} columns as in the lines above it, got "
                 f"{len(cells)}. Write every step with the same columns."
             )
+    return TextTable(header=header, rows=rows, separator=separator, first_line=lines[0][0])
+
+
+def column_of_numbers(path: Path, table: TextTable, column: int) -> np.ndarray:
+    """[T] float64, one column of a table, NaN where a cell says that a value is missing.
+
+    Raises:
+        DataError: when a cell is no finite number, or can be read in two ways, naming its line.
+    """
+    rows = [(line, [cells[column]]) for line, cells in table.rows]
+    comma = _has_decimal_commas(path, rows, table.separator)
+    found = [_number(path, line, column, cells[0], comma, True) for line, cells in rows]
+    values = np.array(found, dtype=np.float64)
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        line, cells = rows[int(infinite[0])]
+        raise DataError(
+            f"{path}, line {line}, column {column + 1}: expected a finite number, got "
+            f"{cells[0]!r:.40}. Fill it in, or leave it empty."
+        )
+    return values
+
+
+def _table(path: Path, gaps: bool) -> Recording:
+    table = read_text_table(path)
+    header, rows, separator = table.header, table.rows, table.separator
+    width = len(rows[0][1])
     comma = _has_decimal_commas(path, rows, separator)
     values = np.array([[_number(path, n, i, cell, comma, gaps) for i, cell in enumerate(cells)]
                        for n, cells in rows])  # fmt: skip
@@ -130,11 +179,11 @@ def _table(path: Path, gaps: bool) -> Recording:
         _refuse_numbered_header(path, rows, separator)
         return Recording(values=_checked(path, values, gaps))
     left_out = ["the header"]
-    if header[0] in _INDEX_NAMES and width > 1:
+    if header[0] in INDEX_NAMES and width > 1:
         if (np.diff(values[:, 0]) != 1).any():
             raise DataError(
-                f"{path}, line {lines[0][0]}: expected a name for each column, got none above the "
-                "first, which does not count the rows either. Name it."
+                f"{path}, line {table.first_line}: expected a name for each column, got none "
+                "above the first, which does not count the rows either. Name it."
             )
         values, header = values[:, 1:], header[1:]
         left_out.append("the numbers of the rows")
@@ -143,9 +192,9 @@ def _table(path: Path, gaps: bool) -> Recording:
     )
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
+def _lines(path: Path, encoding: str | None = None) -> list[tuple[int, str]]:
     """The lines that are neither empty nor comments, with their numbers from 1 on."""
-    lines = enumerate(re.split(r"\r\n|\r|\n", read_text(path)), 1)
+    lines = enumerate(re.split(r"\r\n|\r|\n", read_text(path, encoding=encoding)), 1)
     return [(number, line) for number, line in lines if line.strip() and line.lstrip()[0] != "#"]
 
 

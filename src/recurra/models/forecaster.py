@@ -143,17 +143,18 @@ class Forecaster(Model):
         self.past_size, self.known_size, self.calendar = past_size, known_size, tuple(calendar)
         self.dropout = dropout
         self.segment_length = segment_length_of(decoding, segment_length, horizon, look_back)
-        options: dict[str, Any] = {"dtype": dtype, "device": device}
         self.vectors: nn.Embedding | None = None
         if num_series is not None:
             check_sizes("Forecaster", num_series=num_series, series_size=series_size)
-            self.vectors = nn.Embedding(num_series, series_size, **options)
+            self.vectors = nn.Embedding(num_series, series_size, dtype=dtype, device=device)
         cell = resolved("Forecaster", cell)
         check_reads_x_alone("Forecaster", cell)
         step_size = self._step_size
         segments = decoding == "segments"
         if segments:
-            self.reading = nn.Linear(self.segment_length * step_size, hidden_size, **options)
+            self.reading = nn.Linear(
+                self.segment_length * step_size, hidden_size, dtype=dtype, device=device
+            )
         self.recurrent = Recurrent(
             cell,
             hidden_size if segments else step_size,
@@ -165,32 +166,37 @@ class Forecaster(Model):
             learned_state=learned_state,
             memory=memory,
             backend=backend,
-            **options,
+            dtype=dtype,
+            device=device,
         )
-        self._make_decoder(hidden_size, options)
+        self._make_decoder(hidden_size, dtype, device)
         self.channels, self.series, self.scaling = channels, series, scaling
         self._reset_own_parameters()
 
-    def _make_decoder(self, hidden_size: int, options: dict[str, Any]) -> None:
+    def _make_decoder(
+        self, hidden_size: int, dtype: torch.dtype | None, device: torch.device | str | None
+    ) -> None:
         """The layers behind the recurrence, and what it starts the steps to come from."""
         width, size = self.recurrent.output_size, self.density.size(self._width)
         if self.decoding == "direct":
             ahead = self.horizon * self._known_width
-            self.decoder = nn.Linear(width + ahead, self.horizon * size, **options)
+            self.decoder = nn.Linear(width + ahead, self.horizon * size, dtype=dtype, device=device)
         elif self.decoding == "recursive":
-            self.decoder = nn.Linear(width, size, **options)
+            self.decoder = nn.Linear(width, size, dtype=dtype, device=device)
         else:
             length = self.segment_length
-            self.decoder = nn.Linear(width, length * size, **options)
+            self.decoder = nn.Linear(width, length * size, dtype=dtype, device=device)
             # a place is half that of its segment, half that of its channel, where they share
             own = hidden_size // 2 if self.shared_channels else 0
-            places = torch.empty(self._num_segments, hidden_size - own, **options)
+            places = torch.empty(self._num_segments, hidden_size - own, dtype=dtype, device=device)
             self.places = nn.Parameter(places)
-            of_channels = torch.empty(self.num_channels, own, **options)
+            of_channels = torch.empty(self.num_channels, own, dtype=dtype, device=device)
             self.channel_places = nn.Parameter(of_channels) if own else None
             self.ahead = None
             if self._known_width:
-                self.ahead = nn.Linear(length * self._known_width, hidden_size, **options)
+                self.ahead = nn.Linear(
+                    length * self._known_width, hidden_size, dtype=dtype, device=device
+                )
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew; the first forecasts are close to the last value."""
@@ -451,7 +457,8 @@ class Forecaster(Model):
                 for name, value in options.items()
             }
             if lengths is not None:
-                lengths = torch.as_tensor(lengths, dtype=torch.int64).repeat_interleave(num_samples)
+                lengths = torch.as_tensor(lengths, dtype=torch.int64, device=x.device)
+                lengths = lengths.repeat_interleave(num_samples)
             many = x.repeat_interleave(num_samples, dim=1)
             said = self(many, lengths, generator=generator, **again)
             drawn = self.density.sample(said.raw, generator) + said.base

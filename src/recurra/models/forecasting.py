@@ -110,12 +110,12 @@ def number_of(model: "Forecaster", name: str | None, where: str) -> int:
 
 
 def filled(covariates: np.ndarray) -> np.ndarray:
-    """[T, K] float32 with the last value in each gap, 0 where there is none."""
+    """[T, K] with the last value in each gap, 0 where there is none."""
     gaps = np.isnan(covariates)
     if not gaps.any():
-        return np.asarray(covariates, dtype=np.float32)
+        return covariates
     last = np.maximum.accumulate(np.where(gaps, 0, np.arange(len(gaps))[:, None]), axis=0)
-    return np.nan_to_num(np.take_along_axis(covariates, last, axis=0)).astype(np.float32)
+    return np.nan_to_num(np.take_along_axis(covariates, last, axis=0))
 
 
 def forecasts_of(

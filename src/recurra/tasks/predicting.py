@@ -1,6 +1,6 @@
 """What a model makes of inputs, however many there are: some at a time, each with its place."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from recurra.data.inputs import in_chunks
@@ -12,22 +12,24 @@ CHUNK = 1024  # inputs that are held at a time
 
 
 def predictions(
-    task: type[Task[Any, Any]], model: Any, records: Iterable[Record]
+    task: type[Task[Any, Any]], model: Any, records: Iterable[Record], **options: Any
 ) -> Iterator[list[tuple[Record, Any]]]:
     """Each input with what the model makes of it, some at a time, in their order.
 
+    Args:
+        options: of the model's `predict`.
     Raises:
         DataError: where the model cannot read one, naming its place.
     """
     for some in in_chunks(records, CHUNK, series=not task.reads_texts(model)):
-        yield list(zip(some, _predicted(model, some), strict=True))
+        yield list(zip(some, _predicted(model, some, options), strict=True))
 
 
-def _predicted(model: Any, some: list[Record]) -> list[Any]:
+def _predicted(model: Any, some: list[Record], options: Mapping[str, Any]) -> list[Any]:
     try:
-        return model.predict([record.value for record in some])
+        return model.predict([record.value for record in some], **options)
     except (DataError, ValueError) as error:
         if len(some) > 1:  # one by one, to know which it was
-            return [said for record in some for said in _predicted(model, [record])]
+            return [said for record in some for said in _predicted(model, [record], options)]
         _, colon, rest = str(error).partition(": expected ")
         raise DataError(f"{some[0].place}{colon}{rest}" if colon else str(error)) from error

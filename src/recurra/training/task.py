@@ -219,6 +219,11 @@ class Task(ABC, Generic[ModelT, BatchT]):
         not known."""
         return None
 
+    def remark(self, figures: Mapping[str, float]) -> str | None:
+        """One line to say at the end of training of the best validation figures, such as that they
+        are no better than those of a guess; None: nothing."""
+        return None
+
     @property
     def solved(self) -> float | None:
         """The first figure at which there is nothing left to learn; None: there is none."""
@@ -307,6 +312,16 @@ class Task(ABC, Generic[ModelT, BatchT]):
     def row(cls, prediction: Any) -> dict[str, Any]:
         """A prediction as a row of a table: what is predicted, then whatever else there is."""
         return {name: getattr(prediction, name) for name in cls.predicted}
+
+    @classmethod
+    def rows(cls, prediction: Any) -> list[dict[str, Any]]:
+        """A prediction as rows of a table: one, unless it is of several steps."""
+        return [cls.row(prediction)]
+
+    @classmethod
+    def lines(cls, prediction: Any) -> list[list[Any]]:
+        """A prediction as lines of output, the values in each: what is predicted alone."""
+        return [[row[name] for name in cls.predicted] for row in cls.rows(prediction)]
 
     def preview(self, model: ModelT, moment: Moment, training: Any) -> tuple[str, str] | None:
         """Something that the model makes now, for people to look at, and how it was made; None:

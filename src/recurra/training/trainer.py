@@ -183,6 +183,7 @@ class Trainer(Generic[ModelT, BatchT]):
                 self.seed()
             with showing_builds(self.view):
                 self._run()
+                self._say_remark()
             if self._best is not None:
                 self.model.load_state_dict(self._best)
         if self.progress.best is None:
@@ -192,6 +193,14 @@ class Trainer(Generic[ModelT, BatchT]):
                 f"{argument('clip_norm=')}."
             )
         return self.progress
+
+    def _say_remark(self) -> None:
+        """Say what the task has to say of the best validation figures."""
+        remark = None
+        if self.ranks.is_first and self.progress.best_val:
+            remark = self.task.remark(self.progress.best_val)
+        if remark is not None:
+            self._note(remark, logging.WARNING)
 
     def seed(self) -> None:
         """Start the generators that dropout draws from where a run starts them."""

@@ -4,9 +4,14 @@ They stand apart from the tasks, because the command line makes its options of t
 waits for no library.
 """
 
-from recurra.tasks.options import classify, lm, tag
+from recurra.tasks.options import classify, forecast, lm, tag
 from recurra.tasks.options.classify import ClassifierSettings, ClassifyTraining, LabelledSettings
 from recurra.tasks.options.common import Options, RecurrentSettings
+from recurra.tasks.options.forecast import (
+    ForecasterSettings,
+    ForecastTraining,
+    SeriesSettings,
+)
 from recurra.tasks.options.lm import LanguageModelSettings, LanguageTraining, TextSettings
 from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
 from recurra.tasks.options.tag import TaggedSettings, TaggerSettings, TagTraining
@@ -16,12 +21,15 @@ __all__ = [
     "ClassifierSettings",
     "ClassifyTraining",
     "FileSettings",
+    "ForecastTraining",
+    "ForecasterSettings",
     "LabelledSettings",
     "LanguageModelSettings",
     "LanguageTraining",
     "Options",
     "ReaderSettings",
     "RecurrentSettings",
+    "SeriesSettings",
     "TagTraining",
     "TaggedSettings",
     "TaggerSettings",
@@ -30,4 +38,6 @@ __all__ = [
 ]
 
 # in the order of the help
-OPTIONS = {each.task: each for each in (lm.OPTIONS, classify.OPTIONS, tag.OPTIONS)}
+OPTIONS = {
+    each.task: each for each in (lm.OPTIONS, classify.OPTIONS, tag.OPTIONS, forecast.OPTIONS)
+}
