@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import recurra as rc
 from recurra.errors import DataError
@@ -96,6 +97,16 @@ def test_spans_are_scored_and_kept_whole(tmp_path: Path) -> None:
     assert found["span_f1"] == 1
     assert run.result is not None
     assert run.result.figure.name == "span_f1"
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_learn_it_too(precision: str, tmp_path: Path) -> None:
+    data = str(conll(tmp_path / "tags.conll", 100))
+    run = rc.train("tag", data=data, out=tmp_path / "run", epochs=5, crf=True, precision=precision,
+                   **SMALL)  # fmt: skip
+    assert run.evaluate("test")["accuracy"] == 1
+    wanted = torch.float64 if precision == "64-true" else torch.float32
+    assert next(rc.load(tmp_path / "run").parameters()).dtype is wanted
 
 
 def test_numbers_at_each_step(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ FORBIDDEN = -1e4  # the score of what cannot be: its exponential is 0 in every p
 
 
 @cell(sizes={"x": "H", "A": ("H", "H")})
-def _log_forward(x, h, A):
+def crf_forward(x, h, A):
     """h[j] is the logarithm of the sum, over all paths to label j, of the exponentials of their
     scores; A[j, i] that of label j behind label i."""
     most = detach(max(h))  # which the result does not depend on
@@ -52,7 +52,7 @@ class CRF(nn.Module):
         self.first = nn.Parameter(torch.empty(num_labels, dtype=dtype, device=device))
         self.last = nn.Parameter(torch.empty(num_labels, dtype=dtype, device=device))
         self.forward_algorithm = Recurrent(
-            _log_forward, num_labels, num_labels, backend=backend, dtype=dtype, device=device
+            crf_forward, num_labels, num_labels, backend=backend, dtype=dtype, device=device
         )
         self.reset_parameters()
 
