@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import recurra as rc
+from recurra.data.tagged import read_tagged
+from recurra.data.tagged_files import Reading
 from recurra.errors import DataError
 from recurra.models import Tagger
 
@@ -143,16 +145,78 @@ def test_settings_that_do_not_go_together(settings: dict[str, Any], said: str) -
     ("text", "said"),
     [
         ("a X\nb X\n\nc X\n\nd X\n\ne X\n", "two or more labels, got 'X' alone"),
-        ("a X\nb\n", "line 2: expected 2 columns"),
+        ("a X\nb\n", r"line 2: expected 2 columns as in the lines above it, got 1: 'b'"),
         ("\n \n", "at least one sequence"),
     ],
 )
-def test_data_that_cannot_be_learned_from(text: str, said: str, tmp_path: Path) -> None:
+def test_columns_that_cannot_be_learned_from(text: str, said: str, tmp_path: Path) -> None:
     data = tmp_path / "bad.conll"
     data.write_text(text)
     with pytest.raises(DataError, match=said):
         rc.train("tag", data=str(data), out=tmp_path / "run", view=None)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ({"tokens": [], "tags": []}, "line 6: expected a step at least, got none"),
+        ({"tokens": ["a"], "tags": ["X", "Y"]}, "a label for each of the 1 steps, got 2"),
+        ({"series": [1.5], "tags": ["X"]}, "line 6: expected words as in .*, got 1 numbers a step"),
+    ],
+)
+def test_rows_that_cannot_be_learned_from(last: dict[str, Any], said: str, tmp_path: Path) -> None:
+    rows = [{"tokens": ["a", "b"], "tags": ["X", "Y"]}] * 5
+    data = tmp_path / "bad.jsonl"
+    data.write_text("\n".join(map(json.dumps, [*rows, last])))
+    with pytest.raises(DataError, match=said):
+        rc.train("tag", data=str(data), out=tmp_path / "run", view=None)
+
+
+def test_empty_lines_divide_sentences_however_many_there_are(tmp_path: Path) -> None:
+    data = tmp_path / "a.conll"
+    data.write_text("\n\na X\nb Y\n\n  \n\nc X\n\n" * 5 + "\n\n")
+    found = read_tagged(data, Reading())
+    assert sum(len(part) for part in found.parts.values()) == 10
+
+
+def test_words_that_nobody_knows_have_labels_too(tmp_path: Path) -> None:
+    data, test = conll(tmp_path / "a.conll", 60), tmp_path / "b.conll"
+    test.write_text("qua DET\nzork NOUN\n")
+    run = rc.train(
+        "tag", data=str(data), test_data=str(test), out=tmp_path / "run", max_steps=2, **SMALL
+    )
+    assert run.evaluate("test")["steps"] == 2
+    model = Tagger.load(tmp_path / "run")
+    [said] = model.predict([["Ωmega", "\u2603"]])
+    assert said.tokens == ("Ωmega", "\u2603")
+    assert set(said.labels) <= {"DET", "NOUN", "VERB", "PUNCT"}
+    with pytest.raises(ValueError, match=r"something to read in each input, got none in input 1"):
+        model.predict([["a"], []])
+
+
+def rows_of_numbers(path: Path, series: Any, targets: Any) -> str:
+    rows = [{"series": series(i), "targets": targets(i)} for i in range(20)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def test_numbers_that_are_all_one_cannot_be_learned(tmp_path: Path) -> None:
+    for value, got in ((2.5, "2.5 alone"), (None, "none")):
+        data = rows_of_numbers(tmp_path / "a.jsonl", lambda i: [i, 1.0], lambda _: [[value]] * 2)  # noqa: B023
+        with pytest.raises(DataError, match=rf"numbers to learn that change, got {got}"):
+            rc.train("tag", data=data, out=tmp_path / "run", view=None)
+
+
+def test_missing_values_are_counted_named_and_filled(tmp_path: Path) -> None:
+    data = rows_of_numbers(
+        tmp_path / "a.jsonl", lambda i: [[i, 1.0], [1.0, None]], lambda i: [[0.5], [i]]
+    )
+    with pytest.raises(DataError, match=r"line 1: expected a number .* 1 missing, .* missing=fill"):
+        rc.train("tag", data=data, out=tmp_path / "run", view=None)
+    found = read_tagged(data, Reading(missing="fill"))
+    assert "20 missing values filled from the step before" in found.notes
+    assert np.asarray(found.parts["train"][0].values)[1].tolist() == [1.0, 1.0]
 
 
 def test_a_file_is_judged_as_a_part_of_the_data_is(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from recurra.data.labelled import LabelledExamples
 from recurra.models.scaling import Missing, Scaling
 
 logger = logging.getLogger("recurra.data")
@@ -14,22 +14,37 @@ _ROWS = 1 << 16  # steps that are read at a time
 _COARSE = 1e-5  # of a mean: a smaller spread is mostly the rounding of float32
 
 
+@runtime_checkable
+class HasValues(Protocol):
+    """Examples whose steps lie end to end."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """[S, I]."""
+        ...
+
+
 def measure_scaling(
-    examples: LabelledExamples, *, missing: Missing = "fail", names: Sequence[str] | None = None
+    examples: HasValues | np.ndarray,
+    *,
+    missing: Missing = "fail",
+    names: Sequence[str] | None = None,
+    what: str = "channels",
 ) -> Scaling:
     """The scaling of these series; what is missing counts nowhere.
 
     A channel that never changes, and one whose changes are lost in float32, are named in a warning.
 
     Args:
-        examples: of series [T, I], of the training part alone.
+        examples: of series [T, I], of the training part alone; or all their steps [S, I].
         missing: what the scaling is to do with missing values later.
         names: of the channels, for the warnings.
+        what: these are, for the warnings.
     Raises:
         ValueError: when the examples are no series.
     Cost: two passes over the values, in float64.
     """
-    values = examples.values
+    values = examples if isinstance(examples, np.ndarray) else examples.values
     if values.ndim != 2:
         raise ValueError("scaling: expected series of numbers, got ids. Scale numbers alone.")
     blocks = [slice(start, start + _ROWS) for start in range(0, len(values), _ROWS)]
@@ -48,8 +63,9 @@ def measure_scaling(
     )
     spread = np.where(low < high, np.sqrt(square / np.maximum(num, 1)), 0.0)
     channels = [str(i) for i in range(len(mean))] if names is None else names
-    _warn(channels, spread == 0, "never change in the training part, and are scaled to 0")
+    _warn(what, channels, spread == 0, "never change in the training part, and are scaled to 0")
     _warn(
+        what,
         channels,
         (spread > 0) & (spread < _COARSE * np.abs(mean)),
         "change so little against their mean that most of it is lost in float32; subtract it",
@@ -57,8 +73,8 @@ def measure_scaling(
     return Scaling(mean=tuple(mean.tolist()), spread=tuple(spread.tolist()), missing=missing)
 
 
-def _warn(channels: Sequence[str], chosen: np.ndarray, what: str) -> None:
+def _warn(what: str, channels: Sequence[str], chosen: np.ndarray, said: str) -> None:
     named = [channel for channel, one in zip(channels, chosen, strict=True) if one]
     if named:
         more = f" and {len(named) - 5} more" if len(named) > 5 else ""
-        logger.warning("channels %s%s: %s", ", ".join(named[:5]), more, what)
+        logger.warning("%s %s%s: %s", what, ", ".join(named[:5]), more, said)

@@ -8,6 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,22 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.data import Sequential
-from recurra.data.tagged import (
-    Tagged,
-    TaggedBatch,
-    TaggedData,
-    TaggedExamples,
-    check_kind,
-    check_labels,
-    open_tagged,
-    read_sequences,
-    read_tagged,
-    write_tagged,
-)
+from recurra.data import Sequential, measure_scaling
+from recurra.data.tagged import TaggedData, check_kind, check_labels, read_tagged
+from recurra.data.tagged_files import Reading, Tagged, read_sequences
+from recurra.data.tagged_store import TaggedBatch, TaggedExamples, open_tagged, write_tagged
 from recurra.errors import DataError, argument
 from recurra.models import Names, Scaling, Tagger, Tags
 from recurra.models.parts import declared_parts
+from recurra.models.scaling import Missing
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks.encoded import EncodedTask
@@ -109,12 +102,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
                 f"none. Name a file in columns, .conllu or .conll, or one of objects, .jsonl."
             )
         found = read_tagged(
-            data.data,
-            val_data=data.val_data,
-            test_data=data.test_data,
-            word_column=data.word_column,
-            tag_column=data.tag_column,
-            encoding=data.encoding,
+            data.data, _reading(data), val_data=data.val_data, test_data=data.test_data
         )
         return cls.of(found, data, folder=folder)
 
@@ -141,9 +129,10 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
                 write_tagged(path, *_encoded(part, lexicon, found.labels))
                 parts[name] = open_tagged(path)
         if not found.is_text:
-            options["scaling"] = _measured(parts["train"].values)
+            options["scaling"] = measure_scaling(parts["train"], missing=_missing(data))
         if found.output_size is not None:
-            options["target_scaling"] = _measured(parts["train"].targets)
+            targets = parts["train"].targets
+            options["target_scaling"] = measure_scaling(targets, missing="fill", what="targets")
         task = cls(parts, found.labels, **options, description={"notes": list(found.notes)})
         if folder is not None:
             task.keep(folder)
@@ -329,12 +318,8 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
     ) -> dict[str, Any]:
         """The same of other sequences with labels, read as the model reads its own."""
         paths = (data,) if isinstance(data, str | Path) else tuple(data)
-        options = {
-            "word_column": how.word_column,
-            "tag_column": how.tag_column,
-            "encoding": how.encoding,
-        }
-        sequences = [each for path in paths for each in read_sequences(Path(path), **options)]
+        reading = _reading(how)
+        sequences = [each for path in paths for each in read_sequences(Path(path), reading)]
         return cls.of_model(model, sequences).evaluate(model, "test")
 
     @classmethod
@@ -347,8 +332,11 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         for each in sequences:
             check_kind(each, model.embedding is not None, model.output_size)
             check_labels(each, model.labels or ())
-            if model.scaling is not None:
-                model.scaling.prepared(each.values, each.place)
+        if model.scaling is not None:
+            sequences = [
+                replace(each, values=model.scaling.prepared(each.values, each.place))
+                for each in sequences
+            ]
         lexicon: Sequence[str] = ()
         if model.vocabulary is not None:
             lexicon = tuple(dict.fromkeys(word for each in sequences for word in each.values))
@@ -436,8 +424,14 @@ def _numbers(given: tuple[str, ...] | np.ndarray, number_of: Mapping[str, int]) 
     return np.array([number_of[name] for name in given], dtype=np.int32)
 
 
-def _measured(values: np.ndarray) -> Scaling:
-    """The mean and the spread of each channel, over all steps."""
-    wide = np.asarray(values, dtype=np.float64)
-    mean, spread = np.nanmean(wide, axis=0), np.nanstd(wide, axis=0)
-    return Scaling(mean=tuple(mean.tolist()), spread=tuple(spread.tolist()), missing="fill")
+def _reading(data: TaggedSettings) -> Reading:
+    return Reading(
+        word_column=data.word_column,
+        tag_column=data.tag_column,
+        missing=_missing(data),
+        encoding=data.encoding,
+    )
+
+
+def _missing(data: TaggedSettings) -> Missing:
+    return data.missing  # type: ignore[return-value]  (a setting is text, which was checked)

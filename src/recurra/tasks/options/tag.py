@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from recurra.errors import argument
 from recurra.settings import declared_as, setting
+from recurra.tasks.options.classify import LabelledSettings
 from recurra.tasks.options.common import EXAMPLES, MODEL, Options
 from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
 from recurra.training.settings import LEARNING, TrainingSettings
@@ -33,6 +34,7 @@ class TaggedSettings(WordSettings):
         EXAMPLES,
         unset="upos, or the last; of objects, tags or labels",
     )
+    missing: str = declared_as(LabelledSettings, "missing", default="fail")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
