@@ -77,6 +77,18 @@ def test_a_table_of_the_steps_to_come(recurra: Any, run: Path, tmp_path: Path) -
     assert found.column_names[:5] == ["input", "step", "date", "x", "y"]
 
 
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_picture_of_what_comes_next(recurra: Any, run: Path, tmp_path: Path, suffix: str) -> None:
+    new = table(tmp_path / "new.csv", 50)
+    plot = tmp_path / f"next{suffix}"
+    assert recurra("forecast", run, new, "--plot", plot).code == 0
+    assert plot.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
+    plot.write_text("mine")
+    outcome = recurra("forecast", run, new, "--plot", plot)
+    assert outcome.code == 2
+    assert "--plot: expected a new file, or an older" in outcome.err
+
+
 def test_lines_and_objects(recurra: Any, run: Path, tmp_path: Path) -> None:
     new = table(tmp_path / "new.csv", 50)
     lines = recurra("forecast", run, new).out.splitlines()

@@ -1,12 +1,22 @@
 """`recurra forecast`: the next steps of series, by a run's best model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, named, option, path
+from recurra.cli.options import (
+    DEVICES,
+    RUN,
+    check_installed,
+    check_replaceable,
+    named,
+    option,
+    path,
+)
 from recurra.cli.predict import predict_inputs
+
+_NUM_DRAWN = 3  # series of a picture
 
 
 def forecast(
@@ -56,6 +66,15 @@ def forecast(
             parser=path,
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        option(
+            None,
+            "Also draw the first series, and what comes next: .svg, .png or .pdf.",
+            default="nothing is drawn",
+            parser=path,
+        ),
+    ] = None,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
     """Say what comes next in series, a line for each step.
@@ -72,13 +91,39 @@ def forecast(
             "data: expected files of series, got none. Name one, as in recurra forecast RUN --data "
             "new.csv."
         )
+    drawn: list[Any] = []
+    if plot is not None:
+        check_replaceable("plot", plot)
+        check_installed("plot", "compare", "matplotlib")
     predict_inputs(
         *(run, "forecast", list(inputs or []), list(data or []), (None, encoding)),
         as_json=as_json,
         out=out,
         device=device,
+        watch=None if plot is None else lambda record, said: drawn.append((record, said)),
         horizon=horizon,
         levels=levels or None,
         num_samples=num_samples,
         seed=seed,
     )
+    if plot is not None:
+        _draw(drawn[:_NUM_DRAWN], plot)
+
+
+def _draw(said: list[Any], path: Path) -> None:
+    from recurra.insight import draw_forecasts
+    from recurra.tasks.forecast_files import ShownWindow
+
+    windows = [
+        ShownWindow(
+            past=record.value.values,
+            true=None,
+            values=forecast.values,
+            quantiles=forecast.quantiles,
+        )
+        for record, forecast in said
+    ]
+    first = said[0][1]
+    ends = first.levels[:1] + first.levels[-1:]
+    interval = ends[1] - ends[0] if len(first.levels) > 1 else None
+    draw_forecasts(windows, path, channels=first.channels, interval=interval)

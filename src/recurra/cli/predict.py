@@ -98,11 +98,13 @@ def predict_inputs(
     as_json: bool,
     out: Path | None,
     device: str,
+    watch: Callable[[Any, Any], None] | None = None,
     **options: Any,
 ) -> None:
     """Say or write what a run's best model makes of inputs.
 
     Args:
+        watch: called with each record, and what the model makes of it.
         options: of the model's `predict`.
     """
     from recurra.data.predictions import INPUT, check_table, with_others, written_table
@@ -137,6 +139,9 @@ def predict_inputs(
             some for records in each for some in predictions(kind, model, records, **options)
         ):
             count += len(some)
+            if watch is not None:
+                for record, said in some:
+                    watch(record, said)
             if put is not None:
                 rows = (
                     (record, {INPUT: _name(record), **row})

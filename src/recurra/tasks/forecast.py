@@ -23,7 +23,7 @@ from recurra.models.series import measured
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER, check_files
 from recurra.tasks.forecast_files import SeriesRecords, rows_of
-from recurra.tasks.forecast_rolling import Rolling
+from recurra.tasks.forecast_rolling import Rolling, interval_of
 from recurra.tasks.options import ForecasterSettings, ForecastTraining, SeriesSettings
 from recurra.tasks.options.forecast import shares_of
 from recurra.training.settings import RunSettings, TrainingSettings
@@ -32,6 +32,7 @@ from recurra.training.task import Carried, Description, Figure, Loss, Moment, Ta
 FILE = "series.safetensors"
 _MAX_VALIDATED = 4000  # windows of a validation, an even sample of more
 _NUM_CHANNELS, _NUM_STEPS = 3, 12  # of a preview
+_NUM_DRAWN = 3  # windows of the picture
 _NEAR = 0.01  # of what learns nothing: a model that is less than this better is no better
 
 
@@ -393,6 +394,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
         """What the model says of a window of the validation part, beside what came, of a few
         channels; the same window each time."""
         some = self.rolling.shown(model, 1, training.seed)[0]
+        assert some.true is not None
         lines = []
         for c, channel in list(enumerate(self.channels))[:_NUM_CHANNELS]:
             for what, values in (("came", some.true), ("said", some.values)):
@@ -400,6 +402,21 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
                 more = " ..." if len(values) > _NUM_STEPS else ""
                 lines.append(f"{channel} {what}: {numbers}{more}")
         return "\n".join(lines), "a window of the validation part"
+
+    def pictures(self, model: Forecaster) -> dict[str, bytes]:
+        """What the model says of a few windows of the validation part, beside what came."""
+        from recurra.insight import forecasts_png
+
+        seed = self.training.seed if self.training is not None else 0
+        shown = self.rolling.shown(model, _NUM_DRAWN, seed)
+        low, high = interval_of(model) or (0.0, 0.0)
+        drawn = forecasts_png(
+            shown,
+            channels=self.channels,
+            interval=high - low or None,
+            title="windows of the validation part",
+        )
+        return {"forecasts": drawn}
 
 
 def several(given: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -39,13 +39,13 @@ class ShownWindow:
 
     Attributes:
         past: [T, C].
-        true: [F, C], what came.
+        true: [F, C], what came; None where nobody knows yet.
         values: [F, C], what the model says.
         quantiles: [2, F, C], the ends of an interval; None of points.
     """
 
     past: np.ndarray
-    true: np.ndarray
+    true: np.ndarray | None
     values: np.ndarray
     quantiles: np.ndarray | None
 

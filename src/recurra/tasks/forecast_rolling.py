@@ -220,8 +220,7 @@ class Rolling:
         windows = self.windows("val")
         drawn = np.random.default_rng(seed).permutation(len(windows))[:count]
         batch = windows.gather(np.sort(drawn))
-        levels = Scores(levels_of(model)).interval if model.density.has_spread else ()
-        values, quantiles = self.said(model, batch, levels, seeded(model))
+        values, quantiles = self.said(model, batch, interval_of(model), seeded(model))
         true, stored = self.true(batch), self.stored
         firsts = stored.offsets[batch.series.numpy()]
         return [
@@ -247,6 +246,11 @@ def levels_of(model: Forecaster) -> tuple[float, ...]:
     if not model.density.has_spread:
         return ()
     return getattr(model.density, "levels", LEVELS)
+
+
+def interval_of(model: Forecaster) -> tuple[float, ...]:
+    """The levels of the interval that is drawn, and whose coverage is measured; none of points."""
+    return Scores(levels_of(model)).interval if model.density.has_spread else ()
 
 
 def _spans(stored: Stored) -> list[slice]:
