@@ -119,6 +119,23 @@ def test_teacher_forcing_in_one_call_is_that_step_by_step(residual: bool) -> Non
     torch.testing.assert_close(whole.base, steps.base)
 
 
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("density", KINDS)
+def test_the_values_of_a_way_on_are_those_that_were_fed_back(
+    density: str, shared: bool, residual: bool
+) -> None:
+    model = small("recursive", density=density, residual=residual, shared_channels=shared)
+    x = torch.randn(T, B, C)
+    said = model(x, generator=torch.Generator().manual_seed(0))
+    values = model.together(said.values)
+    assert values.shape == (F, B, C)
+    told = model(x, target=values, truth=1.0)
+    torch.testing.assert_close(told.raw, said.raw)
+    torch.testing.assert_close(told.base, said.base)
+    assert told.values is None
+
+
 def test_a_residual_is_added_to_the_step_before() -> None:
     model = small("recursive", residual=True, subtract_last=False)
     with torch.no_grad():

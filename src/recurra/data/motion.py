@@ -7,7 +7,7 @@ Letters: N windows, T frames of a recording, L frames of a window, D numbers of 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +30,22 @@ class Motion:
     Attributes:
         frames: [T, D] float32.
         action: what is done in it, the name of the folder that it is in.
+        name: the action, and its file's name without an end: "walking/walking_1".
         place: its file, for messages.
     """
 
     frames: np.ndarray
     action: str
+    name: str
     place: str
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def every(self, step: int, first: int = 0) -> "Motion":
-        """Every `step`-th frame, from a first one on."""
-        return Motion(frames=self.frames[first::step], action=self.action, place=self.place)
+        """Every `step`-th frame, from a first one on, which the name says where it is not 0."""
+        name = f"{self.name}, from frame {first}" if first else self.name
+        return replace(self, frames=self.frames[first::step], name=name)
 
 
 def read_motion(data: str | Path) -> dict[str, list[Motion]]:
@@ -79,20 +82,20 @@ def read_motion(data: str | Path) -> dict[str, list[Motion]]:
     return parts if "val" in parts else {**parts, **_held_out(parts["train"])}
 
 
-def read_recordings(folder: Path) -> Iterator[Motion]:
-    """The recordings below a folder, in the order of their paths.
+def read_recordings(path: Path) -> Iterator[Motion]:
+    """The recordings below a folder, in the order of their paths; of a file its own.
 
     Raises:
         DataError: when there is none, or a file is not as it should be.
     """
     files = [
         each
-        for each in sorted(folder.rglob("*"))
+        for each in ([path] if path.is_file() else sorted(path.rglob("*")))
         if each.is_file() and not is_hidden(each) and _suffix(each) in SUFFIXES
     ]
     if not files:
         raise DataError(
-            f"{folder}: expected recordings that end in {', '.join(SUFFIXES)}, in a folder for "
+            f"{path}: expected recordings that end in {', '.join(SUFFIXES)}, in a folder for "
             "each action, got none. Put them there."
         )
     for file in files:
@@ -103,7 +106,13 @@ def read_recordings(folder: Path) -> Iterator[Motion]:
                 f"{file}: expected triplets, the root's two and one for each joint, got {size} "
                 "numbers a frame. Write 3 numbers for each joint."
             )
-        yield Motion(frames=values.astype(np.float32), action=file.parent.name, place=str(file))
+        action = file.resolve().parent.name
+        yield Motion(
+            frames=values.astype(np.float32),
+            action=action,
+            name=f"{action}/{file.name.partition('.')[0]}",
+            place=str(file),
+        )
 
 
 def _suffix(path: Path) -> str:

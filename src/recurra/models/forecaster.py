@@ -42,10 +42,14 @@ class Steps:
     Attributes:
         raw: [F, R, S], what a density reads.
         base: [F, R, C] or [F, R, 1], what its values are added to: the value before, or the last.
+        values: [F, R, C] or [F, R, 1], what a recursive model took each step to be and fed back:
+            of a distribution one way on, drawn step by step. None of others, and of teacher
+            forcing.
     """
 
     raw: Tensor
     base: Tensor
+    values: Tensor | None = None
 
 
 class Forecaster(Model):
@@ -344,22 +348,27 @@ class Forecaster(Model):
                 outputs = torch.cat([outputs, more])
             base = fed if self.residual else torch.zeros_like(fed)
             return Steps(raw=self.decoder(self._dropped(outputs)), base=base + rows.last)
-        raws, bases = [], []
+        raws, bases, values = [], [], []
         for step in range(horizon):
             raw = self.decoder(self._dropped(output))
             base = value if self.residual else torch.zeros_like(value)
             raws.append(raw)
             bases.append(base)
-            if step == horizon - 1:
-                break
             value = base + self._fed_back(raw, generator)
             if target is not None and truth > 0:
                 chosen = torch.rand(value.shape[:1], dtype=value.dtype, device=value.device) < truth
                 is_fed = chosen.unsqueeze(-1) & ~target[step].isnan()
                 value = torch.where(is_fed, target[step], value)
+            values.append(value)
+            if step == horizon - 1:
+                break
             y, state = self.recurrent(rows.fed(value.unsqueeze(0), None, step), state)
             output = y[0]
-        return Steps(raw=torch.stack(raws), base=torch.stack(bases) + rows.last)
+        return Steps(
+            raw=torch.stack(raws),
+            base=torch.stack(bases) + rows.last,
+            values=torch.stack(values) + rows.last,
+        )
 
     def _fed_back(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
         """What a step is taken to be: the point, with its gradient; of a distribution a draw."""
@@ -461,8 +470,8 @@ class Forecaster(Model):
                 lengths = lengths.repeat_interleave(num_samples)
             many = x.repeat_interleave(num_samples, dim=1)
             said = self(many, lengths, generator=generator, **again)
-            drawn = self.density.sample(said.raw, generator) + said.base
-            drawn = self.together(drawn).unflatten(1, (-1, num_samples))
+            assert said.values is not None
+            drawn = self.together(said.values).unflatten(1, (-1, num_samples))
             if not levels:
                 return drawn.mean(dim=2), None
             share = torch.tensor(levels, dtype=drawn.dtype, device=drawn.device)

@@ -14,15 +14,26 @@ if TYPE_CHECKING:
     from recurra.tasks.classify import ClassifyTask
     from recurra.tasks.forecast import ForecastTask
     from recurra.tasks.language import LanguageTask
+    from recurra.tasks.motion import MotionTask
     from recurra.tasks.starting import Run, find, train
     from recurra.tasks.tag import TagTask
 
-__all__ = ["ClassifyTask", "ForecastTask", "LanguageTask", "Run", "TagTask", "find", "train"]
+__all__ = [
+    "ClassifyTask",
+    "ForecastTask",
+    "LanguageTask",
+    "MotionTask",
+    "Run",
+    "TagTask",
+    "find",
+    "train",
+]
 
 _HOME_OF = {
     "ClassifyTask": "classify",
     "ForecastTask": "forecast",
     "LanguageTask": "language",
+    "MotionTask": "motion",
     "TagTask": "tag",
     **dict.fromkeys(("Run", "find", "train"), "starting"),
 }

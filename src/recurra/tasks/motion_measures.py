@@ -14,10 +14,10 @@ from recurra.data.motion import ROOT
 # Frames ahead, from 1 on, at which errors are said, by what papers label them: the recordings have
 # 120 frames a second, of which every second counts, so that "80 ms" are 33.
 LABELS = {80: 2, 160: 4, 320: 8, 400: 10, 1000: 25}
-_MOVES = 1e-4  # standard deviation in the window, in radians
+MOVES = 1e-4  # what the standard deviation of an angle that moves is above, in radians
+PUBLISHED_LENGTHS = (50, 25)  # frames that are seen, and that are said
 _SEED = 1234567890
 _PUBLISHED = 8  # windows of an action
-_BEHIND = 75  # frames that the published draw leaves behind the start of a window
 
 
 def angle_error(said: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def angle_error(said: np.ndarray, true: np.ndarray) -> np.ndarray:
         error: [N, F], in radians.
     """
     angles = true[..., ROOT:]
-    moves = angles.std(axis=1, keepdims=True) > _MOVES
+    moves = angles.std(axis=1, keepdims=True) > MOVES
     difference = np.where(moves, said[..., ROOT:] - angles, 0.0)
     return np.sqrt(np.square(difference).sum(axis=-1))
 
@@ -42,4 +42,4 @@ def published_starts(num_frames: int) -> list[int]:
         num_frames: of its test recording, at half rate; 76 or more.
     """
     draw = np.random.RandomState(_SEED)
-    return [int(draw.randint(0, num_frames - _BEHIND)) for _ in range(_PUBLISHED)]
+    return [int(draw.randint(0, num_frames - sum(PUBLISHED_LENGTHS))) for _ in range(_PUBLISHED)]

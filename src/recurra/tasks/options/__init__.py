@@ -4,7 +4,7 @@ They stand apart from the tasks, because the command line makes its options of t
 waits for no library.
 """
 
-from recurra.tasks.options import classify, forecast, lm, tag
+from recurra.tasks.options import classify, forecast, lm, motion, tag
 from recurra.tasks.options.classify import ClassifierSettings, ClassifyTraining, LabelledSettings
 from recurra.tasks.options.common import Options, RecurrentSettings
 from recurra.tasks.options.forecast import (
@@ -13,6 +13,7 @@ from recurra.tasks.options.forecast import (
     SeriesSettings,
 )
 from recurra.tasks.options.lm import LanguageModelSettings, LanguageTraining, TextSettings
+from recurra.tasks.options.motion import MotionModelSettings, MotionSettings, MotionTraining
 from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
 from recurra.tasks.options.tag import TaggedSettings, TaggerSettings, TagTraining
 
@@ -26,6 +27,9 @@ __all__ = [
     "LabelledSettings",
     "LanguageModelSettings",
     "LanguageTraining",
+    "MotionModelSettings",
+    "MotionSettings",
+    "MotionTraining",
     "Options",
     "ReaderSettings",
     "RecurrentSettings",
@@ -39,5 +43,6 @@ __all__ = [
 
 # in the order of the help
 OPTIONS = {
-    each.task: each for each in (lm.OPTIONS, classify.OPTIONS, tag.OPTIONS, forecast.OPTIONS)
+    each.task: each
+    for each in (lm.OPTIONS, classify.OPTIONS, tag.OPTIONS, forecast.OPTIONS, motion.OPTIONS)
 }
