@@ -8,6 +8,7 @@ from benchmarks import (
     char_rnn,
     crowded,
     floor,
+    forecasts,
     generation,
     gpu,
     linear,
@@ -42,6 +43,7 @@ _MODULES = (
     parallel,
     ragged,
     sst2,
+    forecasts,
     char_rnn,
 )
 

@@ -322,13 +322,12 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
 
     def evaluate(self, model: Forecaster, split: str) -> dict[str, Any]:
         """The figures over every window of a part, free-running: `mse` and `mae` scaled and
-        unscaled, `mase`, of a model with a spread `crps`, `pinball`, `coverage` of the `interval`;
-        `mse_by_step`; the same of `baselines` by name; `season`, `windows`, `seconds`."""
+        unscaled, `mase`, `mse_by_step`, of a model with a spread `crps`, `pinball`, `coverage` of
+        the `interval`; the same of `baselines` by name; `season`, `windows`, `seconds`."""
         started = time.perf_counter()
         scores = self.rolling.scores(model, split)
         return {
             **scores.figures(),
-            "mse_by_step": scores.by_step(),
             "baselines": self.rolling.naive(split),
             "season": self.season,
             "windows": len(self.rolling.windows(split)),
@@ -443,7 +442,7 @@ def reading_of(data: SeriesSettings, model: Forecaster | None = None) -> Reading
     )
 
 
-def _said(found: Mapping[str, float]) -> str:
+def _said(found: Mapping[str, Any]) -> str:
     names = ("mse", "mae", "mase", "crps", "mse_unscaled", "mae_unscaled")
     said = [f"{name.replace('_', ' ')} {found[name]:.4g}" for name in names if name in found]
     if "coverage" in found:

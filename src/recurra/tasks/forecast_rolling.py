@@ -53,7 +53,7 @@ class Rolling:
         self.look_back, self.horizon = look_back, horizon
         self.calendar, self.season = tuple(calendar), season
         self._windows: dict[str, Windows] = {}
-        self._naive: dict[str, dict[str, dict[str, float]]] = {}
+        self._naive: dict[str, dict[str, dict[str, Any]]] = {}
 
     def windows(self, part: str) -> Windows:
         """The windows of a part.
@@ -194,7 +194,7 @@ class Rolling:
         )
         return np.where(spread > 0, spread, np.nan), scale, mean
 
-    def naive(self, split: str) -> dict[str, dict[str, float]]:
+    def naive(self, split: str) -> dict[str, dict[str, Any]]:
         """The figures of forecasts that learn nothing, over every window of a part."""
         if split not in self._naive:
             scores: dict[str, Scores] = {}

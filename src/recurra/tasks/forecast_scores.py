@@ -4,6 +4,7 @@ Letters: F steps to come, B windows, C channels, Q levels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -79,18 +80,15 @@ class Scores:
             return INTERVAL
         return self.levels[0], self.levels[-1]
 
-    def figures(self) -> dict[str, float]:
-        """The mean of each that something counts in."""
-        found = {name: self._total[name] / n for name, n in self._count.items() if n}
+    def figures(self) -> dict[str, Any]:
+        """The mean of each that something counts in, and `mse_by_step`, [F], scaled."""
+        found: dict[str, Any] = {n: self._total[n] / k for n, k in self._count.items() if k}
         if "coverage" in found:
             found["interval"] = self.interval[1] - self.interval[0]
+        if self._steps is not None:
+            with np.errstate(invalid="ignore"):
+                found["mse_by_step"] = (self._steps / self._counts).tolist()
         return found
-
-    def by_step(self) -> list[float]:
-        """The mean squared error of each step to come, scaled."""
-        assert self._steps is not None
-        with np.errstate(invalid="ignore"):
-            return (self._steps / self._counts).tolist()
 
 
 def naive_forecasts(
