@@ -45,7 +45,7 @@ def test_a_column_of_a_table_is_tagged(recurra: Any, tags: Path, tmp_path: Path)
 def test_what_was_taken_for_what(recurra: Any, tags: Path, tmp_path: Path) -> None:
     outcome = recurra("evaluate", tags, "--confusion", tmp_path / "taken.svg")
     assert outcome.code == 0
-    assert "each word's most frequent label 100.00%" in outcome.out
+    assert "most frequent labels 100.00%" in outcome.out
     assert "taken for" in outcome.out
     assert "as in: " in outcome.out
     assert "<svg" in (tmp_path / "taken.svg").read_text()
@@ -56,9 +56,33 @@ def test_a_tagger_of_numbers_takes_nothing_for_anything(recurra: Any, tmp_path: 
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     run = tmp_path / "run"
     assert recurra("train", "tag", "--data", tmp_path / "a.jsonl", "--out", run, *QUICK).code == 0
+    said = recurra("tag", run, tmp_path / "a.jsonl", "--out", tmp_path / "said.jsonl")
+    assert said.code == 0
+    [first, second, *_] = map(json.loads, (tmp_path / "said.jsonl").read_text().splitlines())
+    assert (first["step"], second["step"]) == (1, 2)
+    assert isinstance(first["number 1"], float)
     outcome = recurra("evaluate", run)
     assert "mse" in outcome.out
     assert "4 numbers in 2 sequences" in outcome.out
     outcome = recurra("evaluate", run, "--confusion", tmp_path / "taken.svg")
     assert outcome.code == 2
     assert "--confusion: expected a model of labels, got one of numbers" in outcome.err
+
+
+def test_recordings_are_learned_and_tagged_step_by_step(recurra: Any, tmp_path: Path) -> None:
+    rows = "\n".join(f"{i},{i % 4},{'high' if i % 4 > 1 else 'low'}" for i in range(12))
+    for number in range(10):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number}.csv").write_text(f"time,x,level\n{rows}\n")
+    run = tmp_path / "run"
+    given = ("--data", tmp_path / "in", "--tag-column", "level", "--out", run)
+    outcome = recurra("train", "tag", *given, "--hidden-size", "8", "--max-steps", "40", "--lr",
+                      "0.02", "--dropout", "0", "--input-dropout", "0")  # fmt: skip
+    assert "channels x" in outcome.out
+    assert "accuracy 100.00%" in recurra("evaluate", run).out
+    out = tmp_path / "tagged.csv"
+    assert recurra("tag", run, tmp_path / "in" / "3.csv", "--out", out).code == 0
+    lines = out.read_text().splitlines()
+    assert lines[0] == "input,labels,tagged,step"
+    assert [line.split(",")[1] for line in lines[1:5]] == ["low", "low", "high", "high"]
+    assert len(lines) == 13

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data.frames import without_labels
 from recurra.data.opening import GivenData, entries_by_part, paths_of
 from recurra.data.records import named
-from recurra.data.tagged_files import FORMATS, Reading, Tagged, read_sequences
+from recurra.data.tagged_files import FORMATS, Reading, Tagged, files_in, read_sequences
 from recurra.errors import DataError, argument
 from recurra.models.scaling import without_gaps
 
@@ -40,6 +41,11 @@ class TaggedData:
         return isinstance(self.parts["train"][0].values, tuple)
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of those of recordings; none of other sequences."""
+        return self.parts["train"][0].channels
+
+    @property
     def output_size(self) -> int | None:
         """O; None of labels."""
         targets = self.parts["train"][0].targets
@@ -57,9 +63,10 @@ def read_tagged(
     """Sequences from files, in three parts; a part without a file is drawn from the others' data.
 
     Args:
-        data: a file in columns (.conllu, .conll, .txt, .tsv), of objects (.jsonl) or .parquet with
-            a list of words or of numbers and one of labels or of numbers a row; a folder with such
-            files of train, val or dev, and test; several files in a list.
+        data: a file in columns (.conllu, .conll, .txt, .tsv); of objects (.jsonl) or .parquet with
+            a list of words or of numbers and one of labels or of numbers a row; a recording (.csv,
+            .npy, .parquet), see `recordings`; a folder of such files, or with files or folders of
+            train, val or dev, and test; several files in a list.
         how: which columns are what.
         val_data: likewise, for validation.
         test_data: likewise, for test.
@@ -69,7 +76,7 @@ def read_tagged(
     """
     sources = _sources(data, val_data, test_data)
     read = {name: _read(own, how) for name, own in sources.items()}
-    notes = []
+    notes = [f"channels {named(found)}"] if (found := read["train"][0].channels) else []
     wanted = [name for name in PARTS if name not in read]
     if wanted:
         read |= _drawn(read["train"], wanted, seed)
@@ -93,13 +100,8 @@ def _sources(
     sources: dict[str, Any] = {"train": data}
     if isinstance(data, str | Path) and Path(data).is_dir():
         found = entries_by_part(Path(data), FORMATS)
-        if "train" not in found:
-            raise DataError(
-                f"{data}: expected files of train, val or dev, and test, got "
-                f"{named(sorted(each.name for each in Path(data).iterdir())) or 'nothing'}. "
-                f"Name the files: {argument('data=')}, {argument('val_data=')}."
-            )
-        sources = dict(found)
+        if "train" in found:
+            sources = dict(found)
     for name, own in (("val", val_data), ("test", test_data)):
         if own is None:
             continue
@@ -114,7 +116,8 @@ def _sources(
 
 def _read(named_data: Any, how: Reading) -> list[Tagged]:
     several = [named_data] if isinstance(named_data, str | Path) else list(named_data)
-    return [each for one in several for each in read_sequences(Path(one), how)]
+    files = without_labels([file for one in several for file in files_in(Path(one))])
+    return [each for file in files for each in read_sequences(file, how)]
 
 
 def filled_gaps(sequences: Sequence[Tagged], how: Reading) -> tuple[list[Tagged], int]:
@@ -188,6 +191,12 @@ def _check(parts: Mapping[str, Sequence[Tagged]], labels: tuple[str, ...]) -> No
                 raise DataError(
                     f"{each.place}: expected {_kind(first.values)} as in {first.place}, got "
                     f"{_kind(each.values)}. Give all sequences the same."
+                )
+            if each.channels != first.channels:
+                raise DataError(
+                    f"{each.place}: expected the channels {named(first.channels)}, as in "
+                    f"{first.place}, got {named(each.channels)}. Name those that all have, "
+                    f"{argument('channels=')}."
                 )
             if _kind(each.targets) != _kind(first.targets):
                 raise DataError(

@@ -5,6 +5,7 @@ Letters: T steps of a sequence, I input, O numbers.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Any
 import numpy as np
 
 from recurra.data.conll import read_conll
+from recurra.data.frames import TABLES, FrameColumns, recordings, without_labels
 from recurra.data.records import label_name, named
 from recurra.data.tables import lines_of, suffix_of
 from recurra.errors import DataError, argument
 from recurra.models.scaling import Missing, as_series
+from recurra.text.corpus import is_hidden
 
 COLUMNS = (".conllu", ".conll", ".txt", ".tsv", ".bio", ".iob", ".iob2", ".pos")
 _OBJECTS = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
-FORMATS = (*COLUMNS, *_OBJECTS, *_PARQUET)
+FORMATS = (*COLUMNS, *_OBJECTS, *TABLES)
 _INPUTS = ("words", "tokens", "forms", "form", "sentence", "series", "sequence", "frames", "values")
 _TARGETS = ("tags", "labels", "upos", "pos_tags", "ner_tags", "slots", "chunk_tags", "targets")
 
@@ -35,11 +38,13 @@ class Tagged:
         targets: the name of a label for each step, "" where there is none; or [T, O] float32,
             NaN where a number is missing.
         place: where it stands, for messages.
+        channels: the names of those of a recording.
     """
 
     values: tuple[str, ...] | np.ndarray
     targets: tuple[str, ...] | np.ndarray
     place: str
+    channels: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -47,23 +52,78 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How files are read.
+    """How files are read; columns by their names, or their numbers from 1.
 
     Attributes:
-        word_column: of the words, or of the series: a name, or a number from 1; None finds it.
+        word_column: of the words, or of the series; None finds it.
         tag_column: of the labels, or of the numbers, likewise.
+        targets: columns of numbers to learn in place of labels, of recordings and rows.
+        channels: columns of recordings that are read; none: all that are nothing else.
+        group_column: which rows of a file are of one recording; None: all are.
         missing: what is done where a number of a series is missing: "fail" or "fill".
         encoding: of files of text.
     """
 
     word_column: str | None = None
     tag_column: str | None = None
+    targets: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    group_column: str | None = None
     missing: Missing = "fail"
     encoding: str | None = None
 
+    @property
+    def frames(self) -> FrameColumns:
+        """The same of recordings."""
+        word = () if self.word_column is None else (self.word_column,)
+        return FrameColumns(
+            channels=self.channels or word,
+            label=self.tag_column,
+            targets=self.targets,
+            group=self.group_column,
+            encoding=self.encoding,
+        )
+
+
+def is_of_frames(path: Path) -> bool:
+    """Whether a file has a row for each step of a recording, not one for each sequence."""
+    if suffix_of(path) not in TABLES:
+        return False
+    return suffix_of(path) not in _PARQUET or not any(map(_is_sequence, _schema(path).types))
+
+
+def _is_sequence(kind: Any) -> bool:
+    """Whether cells of a Parquet file's column hold a sequence: lists, or text to be split."""
+    return str(kind).startswith(("list", "large_list", "fixed_size_list"))
+
+
+def files_in(path: Path) -> list[Path]:
+    """A file, or those of a folder that have sequences: its recordings, or else its other files.
+
+    Raises:
+        DataError: when the folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    there = [each for each in sorted(path.iterdir()) if each.is_file() and not is_hidden(each)]
+    there = [each for each in there if not each.name.lower().startswith(("readme", "license"))]
+    frames = [each for each in there if suffix_of(each) in TABLES]
+    found = frames or [each for each in there if suffix_of(each) in FORMATS]
+    if not found:
+        raise DataError(
+            f"{path}: expected files that end in {', '.join(FORMATS)}, got none in the folder. "
+            "Name a folder that has some, or a file."
+        )
+    return found
+
 
 def read_sequences(path: Path, how: Reading) -> list[Tagged]:
-    """The sequences of one file; see `read_tagged`."""
+    """The sequences of a file, or of those of a folder; see `read_tagged`."""
+    files = files_in(path)
+    return [each for file in without_labels(files) for each in _of_one(file, how)]
+
+
+def _of_one(path: Path, how: Reading) -> list[Tagged]:
     suffix = suffix_of(path)
     if not path.is_file():
         raise DataError(f"{path}: expected a file, got no such file. Check the path.")
@@ -73,34 +133,62 @@ def read_sequences(path: Path, how: Reading) -> list[Tagged]:
             f"{suffix or 'a name without an end'}. Rename or convert it."
         )
     if suffix in COLUMNS:
-        found = [
-            Tagged(values=each.words, targets=each.tags, place=each.place)
-            for each in read_conll(
-                path,
-                word_column=how.word_column,
-                tag_column=how.tag_column,
-                encoding=how.encoding,
-            )
-        ]
+        found = _of_columns(path, how)
+    elif is_of_frames(path):
+        found = _of_frames(path, how)
     else:
-        found = list(_of_rows(path, how))
+        found = _of_rows(path, how)
+    found = list(found)
     if not found:
         raise DataError(f"{path}: expected at least one sequence, got none. Give it some.")
     return found
 
 
+def _of_columns(path: Path, how: Reading) -> Iterator[Tagged]:
+    if how.targets:
+        raise DataError(
+            f"{path}: expected rows or recordings to learn numbers from, got words in columns and "
+            f"{argument(f'target={how.targets[0]}')}. Leave it out."
+        )
+    columns = {"word_column": how.word_column, "tag_column": how.tag_column}
+    for each in read_conll(path, **columns, encoding=how.encoding):
+        yield Tagged(values=each.words, targets=each.tags, place=each.place)
+
+
+def _of_frames(path: Path, how: Reading) -> Iterator[Tagged]:
+    for each in recordings(path, how.frames):
+        assert each.targets is not None
+        yield Tagged(
+            values=each.values, targets=each.targets, place=each.place, channels=each.channels
+        )
+
+
 def _of_rows(path: Path, how: Reading) -> Iterator[Tagged]:
     rows = _parquet(path) if suffix_of(path) in _PARQUET else _objects(path, how.encoding)
     for place, row in rows:
-        values = row[_name(row, how.word_column, _INPUTS, "word_column", place)]
-        targets = row[_name(row, how.tag_column, _TARGETS, "tag_column", place)]
-        read, wanted = _values(values, place), _targets(targets, place)
+        read = _values(row[_name(row, how.word_column, _INPUTS, "word_column", place)], place)
+        if how.targets:
+            several = [row[_name(row, each, (), "target", place)] for each in how.targets]
+            wanted: Any = _side_by_side([as_series(each, place) for each in several], place)
+        else:
+            wanted = _targets(row[_name(row, how.tag_column, _TARGETS, "tag_column", place)], place)
         if len(read) != len(wanted):
             raise DataError(
                 f"{place}: expected a label for each of the {len(read)} steps, got {len(wanted)}. "
                 "Correct the row."
             )
         yield Tagged(values=read, targets=wanted, place=place)
+
+
+def _side_by_side(several: Sequence[np.ndarray], place: str) -> np.ndarray:
+    """[T, O] of several [T, 1]."""
+    lengths = sorted({len(each) for each in several})
+    if len(lengths) > 1:
+        raise DataError(
+            f"{place}: expected as many numbers of each column, got {lengths[0]} and "
+            f"{lengths[-1]}. Correct the row."
+        )
+    return np.concatenate(several, axis=1)
 
 
 def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -118,6 +206,21 @@ def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Mapping[st
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    with _parquet_file(path) as file:
+        number = 0
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}, row {number}", row
+
+
+def _schema(path: Path) -> Any:
+    with _parquet_file(path) as file:
+        return file.schema_arrow
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Any]:
     try:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
@@ -127,12 +230,10 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         ) from None
     try:
         with parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", row
+            yield file
     except (OSError, ValueError) as error:  # pyarrow's own derive from these
+        if isinstance(error, DataError):
+            raise
         said = str(error).partition("\n")[0].rstrip(".")
         raise DataError(f"{path}: expected a Parquet file, got: {said}. Write it again.") from error
 

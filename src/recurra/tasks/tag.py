@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from recurra.data import Sequential, measure_scaling
+from recurra.data.frames import FrameRecords
+from recurra.data.records import Records
 from recurra.data.tagged import TaggedData, check_kind, check_labels, read_tagged
-from recurra.data.tagged_files import Reading, Tagged, read_sequences
+from recurra.data.tagged_files import Reading, Tagged, files_in, is_of_frames, read_sequences
 from recurra.data.tagged_store import TaggedBatch, TaggedExamples, open_tagged, write_tagged
 from recurra.errors import DataError, argument
 from recurra.models import Names, Scaling, Tagger, Tags
@@ -129,7 +131,9 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
                 write_tagged(path, *_encoded(part, lexicon, found.labels))
                 parts[name] = open_tagged(path)
         if not found.is_text:
-            options["scaling"] = measure_scaling(parts["train"], missing=_missing(data))
+            options["scaling"] = measure_scaling(
+                parts["train"], missing=_missing(data), names=found.channels or None
+            )
         if found.output_size is not None:
             targets = parts["train"].targets
             options["target_scaling"] = measure_scaling(targets, missing="fill", what="targets")
@@ -352,6 +356,35 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
     # ---- predicting ------------------------------------------------------------------------------
 
     @classmethod
+    def inputs(cls, model: Tagger, path: Path, how: TaggedSettings) -> Records:
+        """Sentences, series or recordings without labels, as the model reads them."""
+        if not cls.reads_texts(model) and path.exists():
+            files = files_in(path)
+            if all(map(is_of_frames, files)):
+                return FrameRecords(path, files, _reading(how).frames)
+        return super().inputs(model, path, how)
+
+    @classmethod
+    def rows(cls, prediction: Tags) -> list[dict[str, Any]]:
+        """Of a series a row for each step, of a sentence one."""
+        if prediction.tokens:
+            return [cls.row(prediction)]
+        rows: list[dict[str, Any]] = [{"labels": str(label)} for label in prediction.labels]
+        if prediction.values is not None:
+            for numbers in prediction.values.tolist():
+                each = {f"number {place}": number for place, number in enumerate(numbers, 1)}
+                rows.append({"labels": "", **each})
+        return [
+            {"labels": row.pop("labels"), "tagged": "", "step": step, **row}
+            for step, row in enumerate(rows, 1)
+        ]
+
+    @classmethod
+    def lines(cls, prediction: Tags) -> list[list[Any]]:
+        """One, with the labels of all steps."""
+        return [[*cls.row(prediction).values()]]
+
+    @classmethod
     def row(cls, prediction: Tags) -> dict[str, Any]:
         """The labels with spaces between, and each word with its own behind a slash; of numbers, as
         JSON has them."""
@@ -428,9 +461,16 @@ def _reading(data: TaggedSettings) -> Reading:
     return Reading(
         word_column=data.word_column,
         tag_column=data.tag_column,
+        targets=_several(data.target),
+        channels=_several(data.channels),
+        group_column=data.group_column,
         missing=_missing(data),
         encoding=data.encoding,
     )
+
+
+def _several(given: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given or ()
 
 
 def _missing(data: TaggedSettings) -> Missing:

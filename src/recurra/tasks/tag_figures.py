@@ -101,7 +101,7 @@ def said_of(figures: Mapping[str, Any]) -> str:
     if "accuracy" in figures:
         said.append(f"accuracy {figures['accuracy']:.2%}")
     if "most_frequent" in figures:
-        said.append(f"each word's most frequent label {figures['most_frequent']:.2%}")
+        said.append(f"most frequent labels {figures['most_frequent']:.2%}")
     said += [f"{name} {figures[name]:.4f}" for name in ("mse", "mae", "nll") if name in figures]
     unit = "labels" if "accuracy" in figures else "numbers"
     said.append(f"{figures['steps']:,} {unit} in {figures['sequences']:,} sequences")

@@ -38,6 +38,16 @@ def rules(name: str, value: object) -> None:
         )
 
 
+def columns(name: str, value: object) -> None:
+    """Check that a setting names columns, one or several."""
+    several = value if isinstance(value, list | tuple) else (value,)
+    if not several or not all(isinstance(each, str) and each for each in several):
+        raise ValueError(
+            f"{name}: expected the name of a column, or a list of such, got {value!r:.60}. Name "
+            "one, or give its number from 1."
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What the command line knows of a task before anything is loaded.

@@ -5,23 +5,13 @@ from typing import Any
 
 from recurra.errors import argument
 from recurra.settings import MAX_SIZE, declared_as, setting
-from recurra.tasks.options.common import MODEL, Options, RecurrentSettings
+from recurra.tasks.options.common import MODEL, Options, RecurrentSettings, columns
 from recurra.tasks.options.reading import FileSettings
 from recurra.training.settings import LEARNING, TrainingSettings
 
 SERIES = "Series"
 CALENDAR = ("minute", "hour", "weekday", "day", "yearday")
 _MAX_STEPS = 100_000  # of a horizon or a look-back
-
-
-def columns(name: str, value: object) -> None:
-    """Check that a setting names columns, one or several."""
-    several = value if isinstance(value, list | tuple) else (value,)
-    if not several or not all(isinstance(each, str) and each for each in several):
-        raise ValueError(
-            f"{name}: expected the name of a column, or a list of such, got {value!r:.60}. Name "
-            "one, or give its number from 1."
-        )
 
 
 def shares_of(text: str) -> tuple[float, ...]:

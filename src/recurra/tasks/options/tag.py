@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from recurra.errors import argument
 from recurra.settings import declared_as, setting
 from recurra.tasks.options.classify import LabelledSettings
-from recurra.tasks.options.common import EXAMPLES, MODEL, Options
+from recurra.tasks.options.common import EXAMPLES, MODEL, Options, columns
 from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
 from recurra.training.settings import LEARNING, TrainingSettings
 
@@ -18,9 +18,10 @@ class TaggedSettings(WordSettings):
         FileSettings,
         "data",
         default=None,
-        help="Sentences in columns (.conllu, .conll, .txt, .tsv), or lists of words or numbers "
-        "with one of labels (.jsonl, .parquet); a folder with files of train, val or dev, and "
-        "test; a file alone is divided 80 / 10 / 10 %, several are read as one.",
+        help="Sentences in columns (.conllu, .conll, .txt, .tsv); lists of words or numbers with "
+        "one of labels (.jsonl, .parquet); recordings with a row a step (.csv, .npy, .parquet), "
+        "their labels in a column or in a file beside (a.labels.csv). A folder of such, or with "
+        "files or folders of train, val or dev, and test; what is not divided is, 80 / 10 / 10 %.",
     )
     word_column: str | None = setting(
         None,
@@ -32,9 +33,40 @@ class TaggedSettings(WordSettings):
         None,
         "Column of labels or numbers to learn, its name or number: xpos.",
         EXAMPLES,
-        unset="upos, or the last; of objects, tags or labels",
+        unset="upos, or the last; of others, tags, labels or activity",
+    )
+    target: str | tuple[str, ...] | None = setting(
+        None,
+        "Column of numbers to learn in place of labels; may be given several times.",
+        EXAMPLES,
+        unset="labels are learned",
+        several=True,
+        check=columns,
+    )
+    channels: str | tuple[str, ...] | None = setting(
+        None,
+        "Column of recordings that is read; may be given several times.",
+        EXAMPLES,
+        unset="all but labels, targets and clocks",
+        several=True,
+        check=columns,
+    )
+    group_column: str | None = setting(
+        None,
+        "Column that says which rows are of one recording.",
+        EXAMPLES,
+        unset="a file is one",
     )
     missing: str = declared_as(LabelledSettings, "missing", default="fail")
+
+    def check(self) -> None:
+        """Labels or numbers are learned, not both."""
+        WordSettings.check(self)
+        if self.target is not None and self.tag_column is not None:
+            raise ValueError(
+                f"target: expected no {argument('tag_column')} beside it, got {self.tag_column!r}. "
+                "Give the column of labels, or those of numbers."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +116,12 @@ OPTIONS = Options(
     examples=(
         "recurra train tag --data ud_english_ewt --out runs/tags --epochs 8",
         "recurra train tag --data ner.conll --crf --constrain bio",
-        "recurra train tag --data gestures.jsonl --one-way --delay 10",
+        "recurra train tag --data gestures --tag-column gesture --one-way --delay 10",
+        "recurra train tag --data gaze --target yaw --target pitch",
     ),
     data=TaggedSettings,
     model=TaggerSettings,
     training=TagTraining,
-    next_lines=('recurra predict {run} "a sentence with spaces between its words"',),
+    next_lines=("recurra tag {run} INPUT --out tagged.csv",),
     predicts=("Say the label of each word or step of each input.", "runs/tags"),
 )
