@@ -30,6 +30,7 @@ def test_public_names() -> None:
         "Run",
         "Series",
         "Tagger",
+        "Translator",
         "__version__",
         "cell",
         "cells",

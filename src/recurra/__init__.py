@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra import cells, compose
     from recurra.lang import cell
-    from recurra.models import Classifier, Forecaster, LanguageModel, Series, Tagger, load
+    from recurra.models import (
+        Classifier,
+        Forecaster,
+        LanguageModel,
+        Series,
+        Tagger,
+        Translator,
+        load,
+    )
     from recurra.nn import GRU, LSTM, RNN, Bidirectional, Recurrent, doctor
     from recurra.tasks import Run, train
 
@@ -28,6 +36,7 @@ __all__ = [
     "Run",
     "Series",
     "Tagger",
+    "Translator",
     "__version__",
     "cell",
     "cells",
@@ -39,7 +48,10 @@ __all__ = [
 
 _HOMES = {
     "recurra.lang": ("cell",),
-    "recurra.models": ("Classifier", "Forecaster", "LanguageModel", "Series", "Tagger", "load"),
+    "recurra.models": (
+        *("Classifier", "Forecaster", "LanguageModel"),
+        *("Series", "Tagger", "Translator", "load"),
+    ),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
     "recurra.tasks": ("Run", "train"),
 }

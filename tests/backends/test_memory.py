@@ -32,8 +32,9 @@ def test_compiled_cells_agree_with_the_reference(name: str, call: Call) -> None:
     sizes = {**dict.fromkeys(of.size_names, 4), **call.case.sizes}
     case = Case(**{**vars(call.case), "sizes": sizes})
     low = Call(**{**vars(call), "case": case, "memory": "low"})
-    divides = name in ("slstm", "gated_delta_net")  # by a random state, by a random length
-    compare(fitted(of, sizes), low, strict=not divides)
+    # dividing by a random state, by a random length; a clock that jumps where rounding takes it
+    is_rough = name in ("slstm", "gated_delta_net", "phased_lstm")
+    compare(fitted(of, sizes), low, strict=not is_rough)
 
 
 @pytest.mark.parametrize("name", ["lstm", "mut1", "torch_gru"])

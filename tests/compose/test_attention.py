@@ -73,7 +73,11 @@ def test_names_that_the_cell_has_already() -> None:
     [
         ("dynamical_system", {}, "got dynamical_system, which has no input."),
         ("coverage_gru", {}, "got coverage_gru, which reads m."),
-        ("lstm", {"score": "dott"}, "expected one of additive, dot, scaled_dot, general as score"),
+        (
+            "lstm",
+            {"score": "dott"},
+            "expected one of additive, dot, scaled_dot, general, mean as score",
+        ),
         ("lstm", {"state": "s"}, "got 's'. Use state= one of h, c."),
         ("mlstm", {}, "a vector, got 'C'. Use state= one of n, m."),
         ("delta_net", {}, "a vector, got 'S'. Such a cell cannot attend."),

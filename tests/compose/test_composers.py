@@ -416,7 +416,7 @@ def test_a_parameter_that_is_returned_is_kept(name: str) -> None:
 @pytest.mark.parametrize("name", [*compose.__all__])
 def test_composers_take_the_name_of_a_cell(name: str) -> None:
     composer = getattr(compose, name)
-    more = ("other",) if name == "replace" else ()
+    more = {"replace": ("other",), "showing": ("f",)}.get(name, ())
     options = {"i": 1} if name == "replace" else {}
     by_name = composer("lstm", *more, **options)
     assert str(by_name) == str(composer(cells.lstm, *more, **options))

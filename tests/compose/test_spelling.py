@@ -114,10 +114,11 @@ def test_a_name_is_the_registrys_own_cell() -> None:
 
 @pytest.mark.parametrize("name", sorted(COMPOSERS))
 def test_every_composer_can_be_spelled(name: str) -> None:
-    more = "('lstm', 'other', o=1)" if name == "replace" else "('lstm')"
-    made = getattr(compose, name)
-    expected = made("lstm", "other", o=1) if name == "replace" else made("lstm")
-    assert str(cell_of_spelling(name + more.replace("'lstm'", "lstm"))) == str(expected)
+    more = {"replace": ("other",), "showing": ("f",)}.get(name, ())
+    options = {"o": 1} if name == "replace" else {}
+    said = ["lstm", *map(repr, more), *(f"{key}={value}" for key, value in options.items())]
+    expected = getattr(compose, name)("lstm", *more, **options)
+    assert str(cell_of_spelling(f"{name}({', '.join(said)})")) == str(expected)
     assert set(compose.__all__) == set(COMPOSERS)
 
 

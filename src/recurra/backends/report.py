@@ -8,7 +8,7 @@ from functools import cache
 import torch
 
 from recurra.backends import words
-from recurra.ir import OPS, POSITIONS, Graph, Group, Node, is_rows
+from recurra.ir import OPS, POSITIONS, Graph, Group, Node, has_positions, is_rows
 from recurra.lang import Cell
 from recurra.passes import Plan, is_linear
 from recurra.passes.opened import opened
@@ -67,7 +67,9 @@ def describe_threads(
         cache_bytes: the largest matrix that each thread reads for itself.
     """
     title = f"  {threads} thread{'s' * (threads != 1)}"
-    products = _products(plan.loop.body)
+    # what multiplies a memory has no size before a call
+    found = _products(plan.loop.body)
+    products = [node for node in found if not has_positions(node.inputs[0].shape)]
     if threads == 1 or not products:
         how = "take the sequences of a batch in equal parts" if threads > 1 else "runs the loop"
         return f"{title}: {how}"

@@ -12,7 +12,17 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from recurra.cli import cells, compare, doctor, evaluate, forecast, predict, sample, train
+from recurra.cli import (
+    cells,
+    compare,
+    doctor,
+    evaluate,
+    forecast,
+    predict,
+    sample,
+    train,
+    translate,
+)
 from recurra.cli.options import SettingsCommand, invoked, named_first, spelling_of
 from recurra.errors import RecurraError, arguments_spelled
 from recurra.tasks.options import OPTIONS
@@ -154,6 +164,7 @@ for _options in OPTIONS.values():
     if _options.predicts is not None:
         app.command(_options.task)(predict.command(_options))
 app.command("forecast", cls=SettingsCommand)(forecast.forecast)
+app.command("translate")(translate.translate)
 app.command("cells")(cells.show_cells)
 app.add_typer(compare.app, name="compare")
 app.command("doctor")(doctor.show_machine)

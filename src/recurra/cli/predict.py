@@ -259,7 +259,9 @@ def _json(record: Any, said: Any) -> str:
 
 
 def _lines(kind: Any, record: Any, said: Any) -> Iterator[str]:
-    """What is predicted and of what, with tabs between; a line for each step of several."""
+    """What is predicted and, where the task says so, of what, with tabs between; a line for each
+    step of several."""
+    of = [printable(_name(record))] if kind.shows_input else []
     for values in kind.lines(said):
         texts = [f"{v:.4f}" if isinstance(v, float) else printable(str(v)) for v in values]
-        yield "\t".join([*texts, printable(_name(record))])
+        yield "\t".join([*texts, *of])

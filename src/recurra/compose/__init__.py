@@ -14,15 +14,18 @@ from recurra.compose.composers import (
     weight_drop,
     zoneout,
 )
+from recurra.compose.output import deep_output, showing
 
 __all__ = [
     "attend",
+    "deep_output",
     "highway",
     "layer_norm",
     "peephole",
     "recurrent_dropout",
     "replace",
     "residual",
+    "showing",
     "variational_dropout",
     "weight_drop",
     "zoneout",

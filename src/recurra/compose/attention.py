@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from recurra.compose.composers import doc_with, fresh, spelled
 from recurra.errors import CellError
 from recurra.ir import POSITIONS, Dim, Shape
-from recurra.lang import Cell, concat, expand, softmax, sqrt, tanh
+from recurra.lang import Cell, concat, expand, mean, softmax, sqrt, tanh
 from recurra.lang import sum as total
 from recurra.lang.composition import Composition, composed
 from recurra.lang.symbols import Symbol
 
-_SCORES = ("additive", "dot", "scaled_dot", "general")
+_SCORES = ("additive", "dot", "scaled_dot", "general", "mean")
 
 
 @spelled
@@ -32,7 +32,9 @@ def attend(base: Cell, score: str = "additive", *, state: str | None = None) -> 
     Args:
         base: the cell.
         score: how a position is scored: "additive", "dot", "scaled_dot" or "general". The memory's
-            vectors are of the size of the state for dot and scaled_dot, else of size K.
+            vectors are of the size of the state for dot and scaled_dot, else of size K. With "mean"
+            nothing is scored, and the mean of the memory is read: of one vector that vector, as a
+            decoder reads a summary at each step in Cho et al. (2014), arXiv:1406.1078.
         state: the state that attends; None for the first.
 
     Raises:
@@ -70,6 +72,10 @@ def attend(base: Cell, score: str = "additive", *, state: str | None = None) -> 
 
     def feed(given: Mapping[str, Symbol]) -> dict[str, Symbol]:
         h, rows = given[state], given[m]
+        if score == "mean":
+            read = mean(rows, dim=0)
+            h.trace.names[read] = read_name
+            return {str(base.input): concat(given[str(base.input)], read)}
         if score == "additive":
             scores = tanh(given[W] @ h + given[U] @ rows) @ given[v]
         elif score == "general":

@@ -1,5 +1,6 @@
 """From the scores of a model to sequences and back: sampling, greedy decoding, likelihood."""
 
+from recurra.decoding.beam import Hypothesis, StepDecoder, beam_search, first_choices
 from recurra.decoding.generate import generate, greedy
 from recurra.decoding.likelihood import log_probabilities
 from recurra.decoding.sampler import Sampler
@@ -16,8 +17,12 @@ from recurra.decoding.together import Drawn, generate_together
 __all__ = [
     "Continuation",
     "Drawn",
+    "Hypothesis",
     "Sampler",
+    "StepDecoder",
     "TextCodec",
+    "beam_search",
+    "first_choices",
     "generate",
     "generate_text",
     "generate_texts",

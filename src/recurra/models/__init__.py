@@ -11,6 +11,8 @@ from recurra.models.saving import Model, load, save
 from recurra.models.scaling import Scaling
 from recurra.models.series import Forecast, Series, SeriesScaling
 from recurra.models.tagger import Tagger, Tags
+from recurra.models.translation import Translation
+from recurra.models.translator import Translator
 
 __all__ = [
     "Classifier",
@@ -27,6 +29,8 @@ __all__ = [
     "SeriesScaling",
     "Tagger",
     "Tags",
+    "Translation",
+    "Translator",
     "find_device",
     "load",
     "save",

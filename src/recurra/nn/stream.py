@@ -146,6 +146,22 @@ class Stream:
         else:
             self._stepper = self._writer = None
 
+    def reorder(self, rows: Tensor) -> None:
+        """Sequence i goes on as sequence rows[i] would; contexts and memories stay where they are.
+
+        Args:
+            rows: [B] integers in 0..B-1, such as the beams that a search goes on from.
+        """
+        if rows.shape != (self.batch_size,):
+            raise ValueError(
+                f"{self.layer.where}.stream: expected rows [{self.batch_size}], got shape "
+                f"{tuple(rows.shape)}. Give one for each sequence."
+            )
+        if self._stepper is not None:
+            self._stepper.reorder(rows)
+        else:
+            self._states = tuple(state[:, rows] for state in self._states)
+
     def __call__(self, x_t: Tensor, *, out: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """The output of one step.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recurra.tasks.motion import MotionTask
     from recurra.tasks.starting import Run, find, train
     from recurra.tasks.tag import TagTask
+    from recurra.tasks.translate import TranslateTask
 
 __all__ = [
     "ClassifyTask",
@@ -25,6 +26,7 @@ __all__ = [
     "MotionTask",
     "Run",
     "TagTask",
+    "TranslateTask",
     "find",
     "train",
 ]
@@ -35,6 +37,7 @@ _HOME_OF = {
     "LanguageTask": "language",
     "MotionTask": "motion",
     "TagTask": "tag",
+    "TranslateTask": "translate",
     **dict.fromkeys(("Run", "find", "train"), "starting"),
 }
 

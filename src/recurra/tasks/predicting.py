@@ -21,7 +21,8 @@ def predictions(
     Raises:
         DataError: where the model cannot read one, naming its place.
     """
-    for some in in_chunks(records, CHUNK, series=not task.reads_texts(model)):
+    series, empty = not task.reads_texts(model), task.takes_empty
+    for some in in_chunks(records, CHUNK, series=series, may_be_empty=empty):
         yield list(zip(some, _predicted(model, some, options), strict=True))
 
 

@@ -12,7 +12,15 @@ from typing import Any
 from recurra.errors import RunError, argument
 from recurra.runs import Run, TrainingResult, ViewMaker, go_on, start
 from recurra.settings import declared, default_of, kind_of, nearest
-from recurra.tasks import classify, forecast, language, motion, problems, tag  # noqa: F401  (known once defined)
+from recurra.tasks import (  # noqa: F401  (known once defined)
+    classify,
+    forecast,
+    language,
+    motion,
+    problems,
+    tag,
+    translate,
+)
 from recurra.tasks.options import OPTIONS
 from recurra.training.task import Task
 from recurra.training.trainer import Hook

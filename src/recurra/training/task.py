@@ -91,6 +91,8 @@ class Task(ABC, Generic[ModelT, BatchT]):
         predicted: what there is to say of an input, the attributes of a prediction; empty where a
             model predicts nothing.
         input_column: the data setting that names the column of its inputs in tables.
+        takes_empty: whether an input may be empty.
+        shows_input: whether an input stands behind what is printed of it.
         has_confusion: whether `evaluate` may give a `confusion`, as `Confusion.to_config` has it.
         data_settings: which data, and how it is read.
         model_settings: of the model.
@@ -106,6 +108,8 @@ class Task(ABC, Generic[ModelT, BatchT]):
     loss_name: ClassVar[str] = "nll"
     predicted: ClassVar[tuple[str, ...]] = ()
     input_column: ClassVar[str] = "text_column"
+    takes_empty: ClassVar[bool] = False
+    shows_input: ClassVar[bool] = True
     has_confusion: ClassVar[bool] = False
     data_settings: ClassVar[type[Settings]]
     model_settings: ClassVar[type[Settings]]

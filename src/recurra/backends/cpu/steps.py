@@ -166,6 +166,14 @@ class Stepper:
             for rows, value in zip(layer.carried, values, strict=True):
                 rows[0].copy_(value)
 
+    def reorder(self, rows: Tensor) -> None:
+        """Each sequence goes on from the states of another, [B] int64."""
+        slot = self._steps.slot
+        with _own_memory():
+            for layer in self._layers:
+                for states in layer.carried:
+                    states[slot].copy_(states[slot][rows])
+
     def explain(self) -> str:
         """What runs, in words."""
         counts = [f"{layer.weight_bytes / 1024:,.0f} KiB" for layer in self._layers]

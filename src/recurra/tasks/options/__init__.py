@@ -4,7 +4,7 @@ They stand apart from the tasks, because the command line makes its options of t
 waits for no library.
 """
 
-from recurra.tasks.options import classify, forecast, lm, motion, tag
+from recurra.tasks.options import classify, forecast, lm, motion, tag, translate
 from recurra.tasks.options.classify import ClassifierSettings, ClassifyTraining, LabelledSettings
 from recurra.tasks.options.common import Options, RecurrentSettings
 from recurra.tasks.options.forecast import (
@@ -16,6 +16,12 @@ from recurra.tasks.options.lm import LanguageModelSettings, LanguageTraining, Te
 from recurra.tasks.options.motion import MotionModelSettings, MotionSettings, MotionTraining
 from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
 from recurra.tasks.options.tag import TaggedSettings, TaggerSettings, TagTraining
+from recurra.tasks.options.translate import (
+    ParallelSettings,
+    TranslateTraining,
+    TranslatorSettings,
+    WritingSettings,
+)
 
 __all__ = [
     "OPTIONS",
@@ -31,6 +37,7 @@ __all__ = [
     "MotionSettings",
     "MotionTraining",
     "Options",
+    "ParallelSettings",
     "ReaderSettings",
     "RecurrentSettings",
     "SeriesSettings",
@@ -38,11 +45,17 @@ __all__ = [
     "TaggedSettings",
     "TaggerSettings",
     "TextSettings",
+    "TranslateTraining",
+    "TranslatorSettings",
     "WordSettings",
+    "WritingSettings",
 ]
 
 # in the order of the help
 OPTIONS = {
     each.task: each
-    for each in (lm.OPTIONS, classify.OPTIONS, tag.OPTIONS, forecast.OPTIONS, motion.OPTIONS)
+    for each in (
+        *(lm.OPTIONS, classify.OPTIONS, tag.OPTIONS),
+        *(translate.OPTIONS, forecast.OPTIONS, motion.OPTIONS),
+    )
 }

@@ -1,0 +1,278 @@
+"""Translations of texts: searched batch by batch, each as if it were alone.
+
+Letters: S steps of a source, B batch, K beams of each, N = B K rows.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from recurra.decoding import Hypothesis, Sampler, beam_search, first_choices
+from recurra.decoding.beam import length_norm
+from recurra.models.translation import Translation, Writing
+from recurra.nn import Recurrent
+from recurra.nn.plain import evaluating
+from recurra.nn.stack import one_or_all
+from recurra.nn.stream import Stream
+from recurra.text import Vocabulary, WordVocabulary
+from recurra.text.words import UNKNOWN_WORD
+
+if TYPE_CHECKING:
+    from recurra.models.translator import Translator
+
+
+class Rows:
+    """The decoder of a translator a step at a time, on N rows; see `decoding.StepDecoder`."""
+
+    def __init__(
+        self, model: "Translator", memory: Tensor, counts: Tensor, summary: Tensor
+    ) -> None:
+        """Start N rows.
+
+        Args:
+            memory: [S, N, K], of each row.
+            counts: [N], positions of each.
+            summary: [N, D*H].
+        """
+        self._model = model
+        self._memory, self._counts = memory, counts
+        states = model.first_state(summary, len(memory))
+        self._stream = self._started(states)
+
+    def _started(self, states: tuple[Tensor, ...]) -> Stream:
+        stream = self._model.decoder.stream(
+            self._memory.shape[1], memory=self._memory, memory_lengths=self._counts
+        )
+        stream.reset(one_or_all(states))
+        return stream
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """The logits [N, V + 1] after tokens [N]."""
+        model = self._model
+        x = model.target_embedding(tokens.to(model.output.weight.device))
+        return model.output(self._stream(x))
+
+    def reorder(self, rows: Tensor) -> None:
+        """As `StepDecoder` says; rows that read one memory may take each other's places alone."""
+        rows = rows.to(self._memory.device)
+        if len(rows) == self._memory.shape[1]:
+            self._stream.reorder(rows)
+            return
+        state = self._stream.state
+        states = (state,) if isinstance(state, Tensor) else state
+        self._memory, self._counts = self._memory[:, rows], self._counts[rows]
+        longest = int(self._counts.max())
+        states = tuple(
+            kept[:, rows, :longest] if over else kept[:, rows]
+            for kept, over in zip(states, self._model.over_positions, strict=True)
+        )
+        self._memory = self._memory[:longest]
+        self._stream = self._started(states)
+
+
+def write(model: "Translator", texts: list[str], how: Writing, where: str) -> list[Translation]:
+    """A translation of each text, in their order."""
+    how.check(where)
+    vocabulary: Vocabulary = model.needed("target_vocabulary", where)
+    ids = model.ids_of(texts)
+    found = [Translation(text="", score=0.0) for _ in texts]
+    there = [n for n, each in enumerate(ids) if len(each)]
+    there.sort(key=lambda n: len(ids[n]))  # of like length side by side
+    with evaluating(model), torch.no_grad():
+        for first in range(0, len(there), how.batch_size):
+            some = there[first : first + how.batch_size]
+            sources = [ids[n] for n in some]
+            said = searched(model, sources, how, numbers=some)
+            maps = _maps(model, sources, said, how, vocabulary)
+            for n, hypotheses, looked in zip(some, said, maps, strict=True):
+                found[n] = _translation(model, texts[n], ids[n], hypotheses, looked, how)
+    return found
+
+
+def searched(
+    model: "Translator", sources: Sequence[Tensor], how: Writing, numbers: Sequence[int] = ()
+) -> list[list[Hypothesis]]:
+    """The best token sequences for each source, [S] int64 each, the best first."""
+    device = model.output.weight.device
+    lengths = torch.tensor([len(each) for each in sources], dtype=torch.int64, device=device)
+    padded = nn.utils.rnn.pad_sequence(list(sources)).to(device)
+    memory, counts, summary = model.encode(padded, lengths)
+    limits = [how.max_length or 2 * length + 10 for length in lengths.tolist()]
+    if how.beam_size == 1 or how.temperature > 0:
+        generators = None
+        if how.temperature > 0:
+            generators = [
+                torch.Generator().manual_seed(how.seed * 1_000_003 + n)
+                for n in (numbers or range(len(sources)))
+            ]
+        drawn = first_choices(
+            Rows(model, memory, counts, summary),
+            limits,
+            mark=model.mark,
+            sampler=Sampler(temperature=how.temperature),
+            generators=generators,
+        )
+        return [[each] for each in drawn]
+    K = how.beam_size
+    rows = torch.arange(len(sources), dtype=torch.int64, device=device).repeat_interleave(K)
+    found = beam_search(
+        Rows(model, memory[:, rows], counts[rows], summary[rows]),
+        limits,
+        beam_size=K,
+        mark=model.mark,
+        length_penalty=how.length_penalty,
+        num_best=K if how.coverage_penalty else how.num_best,
+    )
+    if how.coverage_penalty:
+        found = _by_coverage(model, sources, found, how)
+    return found
+
+
+def _by_coverage(
+    model: "Translator", sources: Sequence[Tensor], found: list[list[Hypothesis]], how: Writing
+) -> list[list[Hypothesis]]:
+    """The sequences in the order of their scores with the penalty of what was not looked at."""
+    pairs = [(s, h) for s, each in zip(sources, found, strict=True) for h in each]
+    maps = attention_of(model, [s for s, _ in pairs], [h.tokens for _, h in pairs])
+    scored = []
+    for (_, h), looked in zip(pairs, maps, strict=True):
+        covered = looked.sum(0).clamp(1e-6, 1.0).log().sum()
+        score = h.log_probability / float(length_norm(len(h.tokens) + 1, how.length_penalty))
+        scored.append(
+            Hypothesis(
+                tokens=h.tokens,
+                log_probability=h.log_probability,
+                score=score + how.coverage_penalty * float(covered),
+                finished=h.finished,
+            )
+        )
+    of_each = iter(scored)
+    ordered = [sorted((next(of_each) for _ in each), key=lambda h: -h.score) for each in found]
+    return [each[: how.num_best] for each in ordered]
+
+
+def attention_of(
+    model: "Translator", sources: Sequence[Tensor], targets: Sequence[Sequence[int]]
+) -> list[Tensor]:
+    """Where the decoder looks while it writes each target, and its end: [T + 1, S] of each pair.
+
+    Args:
+        sources: token ids [S] of each.
+        targets: token ids of each, without the mark.
+    Raises:
+        ValueError: when the model has no attention.
+    """
+    cell = model.attention_cell()
+    if cell is None:
+        raise ValueError(
+            f"{type(model).__name__}: expected a model with attention to see where it looks, got "
+            f"attention={model.attention!r}. Train one with attention."
+        )
+    device = model.output.weight.device
+    like = model.decoder
+    layer = Recurrent(
+        cell,
+        like.input_size,
+        like.hidden_size,
+        sizes={name: size for name, size in like.sizes.items() if name in cell.size_names},
+        backend=like.backend,
+        dtype=model.output.weight.dtype,
+        device="meta",
+    )
+    own = dict(like.named_parameters())
+    for name in dict(layer.named_parameters()):
+        setattr(layer, name, own[name])
+    lengths = [len(each) for each in sources]
+    padded = nn.utils.rnn.pad_sequence(list(sources)).to(device)
+    memory, counts, summary = model.encode(padded, lengths)
+    steps = [len(each) + 1 for each in targets]
+    read = torch.full((max(steps), len(targets)), model.mark, dtype=torch.int64, device=device)
+    for b, each in enumerate(targets):
+        read[1 : len(each) + 1, b] = torch.tensor(each, dtype=torch.int64, device=device)
+    states = tuple(state[:1] for state in model.first_state(summary, len(memory)))
+    alpha, _ = layer(
+        model.target_embedding(read),
+        one_or_all(states),
+        lengths=steps,
+        memory=memory,
+        memory_lengths=counts,
+    )
+    found = [
+        alpha[:t, b, :s].float().cpu() for b, (t, s) in enumerate(zip(steps, lengths, strict=True))
+    ]
+    return [each.flip(1) for each in found] if model.reverse_source else found
+
+
+def _maps(
+    model: "Translator",
+    sources: Sequence[Tensor],
+    said: Sequence[Sequence[Hypothesis]],
+    how: Writing,
+    vocabulary: Vocabulary,
+) -> list[Tensor | None]:
+    """The attention of the best sequence of each source, where it is needed."""
+    unknown = vocabulary.unknown_id
+    copies = how.copy_unknown and unknown is not None
+    needed = [
+        n
+        for n, each in enumerate(said)
+        if each and (how.attention or (copies and unknown in each[0].tokens))
+    ]
+    maps: list[Tensor | None] = [None] * len(sources)
+    if needed and model.attention_cell() is not None:
+        looked = attention_of(
+            model, [sources[n] for n in needed], [said[n][0].tokens for n in needed]
+        )
+        for n, each in zip(needed, looked, strict=True):
+            maps[n] = each
+    return maps
+
+
+def _translation(
+    model: "Translator",
+    text: str,
+    ids: Tensor,
+    hypotheses: Sequence[Hypothesis],
+    looked: Tensor | None,
+    how: Writing,
+) -> Translation:
+    read, said = model.source_vocabulary, model.target_vocabulary
+    assert read is not None
+    assert said is not None
+    source = _source_tokens(read, text, ids, model.lower)
+    if not hypotheses:
+        return Translation(text="", score=0.0, source=source)
+    best = hypotheses[0]
+    tokens = [said.decode([one]).strip() for one in best.tokens]
+    written = text_of(said, best.tokens)
+    if how.copy_unknown and said.unknown_id is not None and looked is not None:
+        parts = written.split(UNKNOWN_WORD)
+        for t, one in enumerate(best.tokens):
+            if one == said.unknown_id:
+                tokens[t] = source[int(looked[t].argmax())]
+                parts[:2] = [f"{parts[0]}{tokens[t]}{parts[1]}"]
+        written = parts[0]
+    return Translation(
+        text=written,
+        score=best.score,
+        tokens=tuple(tokens),
+        source=source,
+        others=tuple((text_of(said, each.tokens), each.score) for each in hypotheses[1:]),
+        attention=looked if how.attention else None,
+    )
+
+
+def text_of(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
+    """The line that the tokens spell."""
+    return " ".join(vocabulary.decode(list(tokens)).split())
+
+
+def _source_tokens(vocabulary: Vocabulary, text: str, ids: Tensor, lower: bool) -> tuple[str, ...]:
+    """What was read, token by token; words as they are written, known or not."""
+    if isinstance(vocabulary, WordVocabulary):
+        words = vocabulary.split(text)
+        if len(words) == len(ids):
+            return tuple(word.lower() for word in words) if lower else tuple(words)
+    return tuple(vocabulary.decode([one]).strip() for one in ids.tolist())
