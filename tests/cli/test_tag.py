@@ -42,6 +42,23 @@ def test_a_column_of_a_table_is_tagged(recurra: Any, tags: Path, tmp_path: Path)
     assert [row["id"] for row in rows] == ["1", "2"]
 
 
+def test_files_of_words_are_tagged(recurra: Any, tags: Path, tmp_path: Path) -> None:
+    """In columns, with labels or without, and as lists."""
+    universal = "1\tNew York\t_\tX\t_\t_\t_\t_\t_\t_\n2\tsleeps\t_\tX\t_\t_\t_\t_\t_\t_\n"
+    for name, text in (
+        ("a.conllu", universal),
+        ("a.conll", "cats\nsleep\n\ndogs\n"),
+        ("a.jsonl", '{"tokens": ["cats", "sleep"]}\n{"tokens": ["dogs"]}'),
+    ):
+        (tmp_path / name).write_text(text)
+    [first, second] = recurra("tag", tags, tmp_path / "a.conll").out.splitlines()
+    assert first.split("\t")[2] == "cats sleep"
+    assert second.split("\t")[2] == "dogs"
+    assert recurra("tag", tags, tmp_path / "a.jsonl").out.splitlines() == [first, second]
+    [row] = recurra("tag", tags, tmp_path / "a.conllu", "--json").out.splitlines()
+    assert json.loads(row)["tokens"] == ["New York", "sleeps"]
+
+
 def test_what_was_taken_for_what(recurra: Any, tags: Path, tmp_path: Path) -> None:
     outcome = recurra("evaluate", tags, "--confusion", tmp_path / "taken.svg")
     assert outcome.code == 0

@@ -137,6 +137,8 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_word_that_names_a_file_is_no_text() -> None:
-    assert all(map(may_be_inputs, ("a.csv", "b/c.jsonl.gz", "d.ts", "e.NPY", "f.parquet")))
+    assert all(
+        map(may_be_inputs, ("a.csv", "b/c.jsonl.gz", "d.ts", "e.NPY", "f.parquet", "g.conllu"))
+    )
     texts = ("fine", "a.csv is a file", "dull.", "", "it ended...", "see recurra.com")
     assert not any(map(may_be_inputs, texts))

@@ -20,10 +20,10 @@ _PIPED_BYTES = 1 << 16  # what a pipe holds
 _MAKES = ("Say what a run's best model makes of inputs, a line for each.", "runs/reviews")
 _READS = (
     "An INPUT is a text in quotes, or a file: a table (.csv, .tsv, .jsonl, .parquet) with a column "
-    "of texts, a .txt with one a line, .ts, .npy. A run on series reads files alone. What is piped "
-    "in is read a line at a time. Labels need not be there, and count for nothing. With --out the "
-    "predictions become a table, a row for each input in their order; other columns of the inputs "
-    "stand behind them."
+    "of texts, a .txt with one a line, .conllu, .ts, .npy. A run on series reads files alone. What "
+    "is piped in is read a line at a time. Labels need not be there, and count for nothing. With "
+    "--out the predictions become a table, a row for each input in their order; other columns of "
+    "the inputs stand behind them."
 )
 
 
@@ -247,7 +247,9 @@ def _piped(encoding: str | None) -> Iterator[Iterable[Any]]:
 
 
 def _name(record: Any) -> str:
-    """A text itself; of a series, where it stands."""
+    """A text itself, its words with spaces between; of a series, where it stands."""
+    if isinstance(record.value, tuple):
+        return " ".join(record.value)
     return record.value if isinstance(record.value, str) else record.place
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from recurra.data.tables import lines_of
 from recurra.errors import DataError, argument
 
+WORDS_ALONE = (".conllu", ".conll", ".bio", ".iob", ".iob2", ".pos")  # ends of no other tables
 UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _UNDIVIDED = re.compile(r"\d+[-.]\d+")  # a range of words, or one that is not there
 _DOCUMENT = "-DOCSTART-"

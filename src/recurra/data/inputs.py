@@ -76,7 +76,7 @@ def in_chunks(
     following = iter(records)
     while some := list(islice(following, size)):
         for record in some:
-            if isinstance(record.value, str) == series:
+            if isinstance(record.value, str | tuple) == series:  # words are a text as well
                 wanted, got = ("a series", "a text") if series else ("a text", "a series")
                 raise DataError(
                     f"{record.place}: expected {wanted}, as the model reads, got {got}. Name data "

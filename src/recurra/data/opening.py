@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.data.class_folders import FolderRecords
+from recurra.data.conll import WORDS_ALONE
 from recurra.data.inputs import FileRecords, LineRecords
 from recurra.data.records import GivenRecords, Records, SeveralRecords, named
 from recurra.data.sequences import SUFFIXES
@@ -141,7 +142,8 @@ def open_inputs(
 
 def may_be_inputs(name: str) -> bool:
     """Whether a word names a file of inputs, and is not itself a text to be read."""
-    return not name.split()[1:] and suffix_of(Path(name)) in (*_FORMATS, *_SERIES)
+    known = (*_FORMATS, *_SERIES, *WORDS_ALONE)
+    return not name.split()[1:] and suffix_of(Path(name)) in known
 
 
 def _is_tabbed(path: Path, encoding: str | None) -> bool:

@@ -21,8 +21,8 @@ class Record:
     """One example as it was read.
 
     Attributes:
-        value: a text; a series [T, I] float32, NaN where a value is missing; or a `Series`
-            to forecast, with what is known beside it.
+        value: a text, or the words of one; a series [T, I] float32, NaN where a value is missing;
+            or a `Series` to forecast, with what is known beside it.
         label: the name of its class, "" where there is none.
         place: for messages, where it stands: "reviews.tsv, line 7".
         others: of a row of a table without labels, its other cells by the names of their columns.

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from recurra.data.conll import read_conll
+from recurra.data.conll import WORDS_ALONE, read_conll
 from recurra.data.frames import TABLES, FrameColumns, recordings, without_labels
-from recurra.data.records import label_name, named
+from recurra.data.records import Record, Records, label_name, named
 from recurra.data.tables import lines_of, suffix_of
 from recurra.errors import DataError, argument
 from recurra.models.scaling import Missing, as_series
 from recurra.text.corpus import is_hidden
 
-COLUMNS = (".conllu", ".conll", ".txt", ".tsv", ".bio", ".iob", ".iob2", ".pos")
+COLUMNS = (*WORDS_ALONE, ".txt", ".tsv")
 _OBJECTS = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
 FORMATS = (*COLUMNS, *_OBJECTS, *TABLES)
@@ -144,6 +144,37 @@ def _of_one(path: Path, how: Reading) -> list[Tagged]:
     return found
 
 
+class SentenceRecords(Records):
+    """The sentences of a file as words, whatever labels it has besides."""
+
+    def __init__(self, path: Path, how: Reading) -> None:
+        """Take a file in columns, or of lists of words."""
+        self.where = str(path)
+        self._path, self._how = path, how
+
+    @classmethod
+    def are_in(cls, path: Path, how: Reading) -> bool:
+        """Whether a file has sentences as words, not as texts to be split."""
+        suffix = suffix_of(path)
+        if suffix in WORDS_ALONE:
+            return True
+        if suffix not in (*_OBJECTS, *_PARQUET) or not path.is_file():
+            return False
+        _, first = next(_rows(path, how), ("", {}))
+        names = _INPUTS if how.word_column is None else (how.word_column,)
+        return any(isinstance(first.get(name), list) for name in names)
+
+    def __iter__(self) -> Iterator[Record]:
+        if suffix_of(self._path) in COLUMNS:
+            columns = {"word_column": self._how.word_column, "encoding": self._how.encoding}
+            for each in read_conll(self._path, **columns):
+                yield Record(value=each.words, label="", place=each.place)
+            return
+        for place, row in _rows(self._path, self._how):
+            name = _name(row, self._how.word_column, _INPUTS, "word_column", place)
+            yield Record(value=_values(row[name], place), label="", place=place)
+
+
 def _of_columns(path: Path, how: Reading) -> Iterator[Tagged]:
     if how.targets:
         raise DataError(
@@ -164,8 +195,7 @@ def _of_frames(path: Path, how: Reading) -> Iterator[Tagged]:
 
 
 def _of_rows(path: Path, how: Reading) -> Iterator[Tagged]:
-    rows = _parquet(path) if suffix_of(path) in _PARQUET else _objects(path, how.encoding)
-    for place, row in rows:
+    for place, row in _rows(path, how):
         read = _values(row[_name(row, how.word_column, _INPUTS, "word_column", place)], place)
         if how.targets:
             several = [row[_name(row, each, (), "target", place)] for each in how.targets]
@@ -189,6 +219,10 @@ def _side_by_side(several: Sequence[np.ndarray], place: str) -> np.ndarray:
             f"{lengths[-1]}. Correct the row."
         )
     return np.concatenate(several, axis=1)
+
+
+def _rows(path: Path, how: Reading) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return _parquet(path) if suffix_of(path) in _PARQUET else _objects(path, how.encoding)
 
 
 def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:

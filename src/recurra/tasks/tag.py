@@ -20,7 +20,14 @@ from recurra.data import Sequential, measure_scaling
 from recurra.data.frames import FrameRecords
 from recurra.data.records import Records
 from recurra.data.tagged import TaggedData, check_kind, check_labels, read_tagged
-from recurra.data.tagged_files import Reading, Tagged, files_in, is_of_frames, read_sequences
+from recurra.data.tagged_files import (
+    Reading,
+    SentenceRecords,
+    Tagged,
+    files_in,
+    is_of_frames,
+    read_sequences,
+)
 from recurra.data.tagged_store import TaggedBatch, TaggedExamples, open_tagged, write_tagged
 from recurra.errors import DataError, argument
 from recurra.models import Names, Scaling, Tagger, Tags
@@ -358,10 +365,13 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
     @classmethod
     def inputs(cls, model: Tagger, path: Path, how: TaggedSettings) -> Records:
         """Sentences, series or recordings without labels, as the model reads them."""
+        reading = _reading(how)
+        if cls.reads_texts(model) and SentenceRecords.are_in(path, reading):
+            return SentenceRecords(path, reading)
         if not cls.reads_texts(model) and path.exists():
             files = files_in(path)
             if all(map(is_of_frames, files)):
-                return FrameRecords(path, files, _reading(how).frames)
+                return FrameRecords(path, files, reading.frames)
         return super().inputs(model, path, how)
 
     @classmethod
