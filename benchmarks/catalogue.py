@@ -14,6 +14,7 @@ from benchmarks import (
     linear,
     matrix_states,
     memory,
+    motion,
     parallel,
     ragged,
     sst2,
@@ -44,6 +45,7 @@ _MODULES = (
     ragged,
     sst2,
     forecasts,
+    motion,
     char_rnn,
 )
 

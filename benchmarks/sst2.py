@@ -4,12 +4,8 @@ Settings were picked on the validation part. The test part is read by the run of
 each model of scikit-learn once, and all of it is shown.
 """
 
-import json
 import os
-import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +14,7 @@ from typing import Any
 
 from benchmarks.oracle import DisagreementError
 from benchmarks.registry import Benchmark, Row, Settings, Target
+from benchmarks.runs import train_and_test
 from recurra.data import read_labelled
 
 SEEDS = (1, 2, 3)
@@ -121,27 +118,13 @@ def _check_parts(folder: Path) -> None:
 
 def _train(model: Model, folder: Path, seed: int, settings: Settings) -> dict[str, float]:
     """One run of the command line: validation and test accuracy, and seconds, of training alone."""
-    command = [sys.executable, "-m", "recurra.cli"]
-    flags = shlex.split(model.flags) + (["--max-steps=3"] if settings.quick else [])
-    with tempfile.TemporaryDirectory() as name:
-        out = str(Path(name, "run"))
-        given = [f"--data={folder}", f"--out={out}", f"--seed={seed}"]
-        given += [f"--threads={settings.threads}", *flags]
-        _output([*command, "train", "classify", *given])
-        progress = json.loads(Path(out, "training.json").read_text())["progress"]
-        figures = json.loads(_output([*command, "evaluate", out, "--split=test", "--json"]))
+    data = [f"--data={folder}"]
+    figures, progress = train_and_test("classify", data, model.flags, seed, settings)
     return {
         "val": 100 * progress["best"],
         "test": 100 * figures["accuracy"],
         "seconds": progress["elapsed_s"],
     }
-
-
-def _output(command: list[str]) -> str:
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")
-    return asked.stdout
 
 
 def _run(settings: Settings) -> Iterator[Row]:

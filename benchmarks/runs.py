@@ -1,0 +1,43 @@
+"""Runs of the command line: a model trained on data, and its figures on the test part."""
+
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.registry import Settings
+
+
+def train_and_test(
+    task: str, given: Sequence[str], flags: str, seed: int, settings: Settings
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures on the test part, as `recurra evaluate --json` says them, and the progress that
+    the run kept: `best`, of the validation part, and `elapsed_s`, of training alone.
+
+    Args:
+        task: as in `recurra train TASK`.
+        given: options that say where the data are.
+        flags: the others, as in a shell.
+        seed: of the run.
+        settings: of the benchmark; a quick one takes three steps.
+    """
+    command = [sys.executable, "-m", "recurra.cli"]
+    more = shlex.split(flags) + (["--max-steps=3"] if settings.quick else [])
+    with tempfile.TemporaryDirectory() as name:
+        out = str(Path(name, "run"))
+        own = [f"--out={out}", f"--seed={seed}", f"--threads={settings.threads}"]
+        _output([*command, "train", task, *given, *own, *more])
+        progress = json.loads(Path(out, "training.json").read_text())["progress"]
+        figures = json.loads(_output([*command, "evaluate", out, "--split=test", "--json"]))
+    return figures, progress
+
+
+def _output(command: list[str]) -> str:
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")
+    return asked.stdout
