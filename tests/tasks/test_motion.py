@@ -12,6 +12,7 @@ import recurra as rc
 from recurra.data.motion import read_motion, windows
 from recurra.errors import DataError
 from recurra.models.rotations import euler_of
+from recurra.models.skeleton import CMU
 from recurra.tasks import naive
 from recurra.tasks.motion import MotionTask
 from recurra.tasks.motion_measures import angle_error, published_starts
@@ -70,6 +71,31 @@ def test_all_frames_are_trained_on_and_every_second_is_judged(data: Path) -> Non
     assert lengths["val"] == [0] * 8 + [51, 51, 0, 0]
     assert task.actions == ("running", "walking")
     assert task_of(data, every=1).stored.names[:2] == ("running/running_1", "running/running_2")
+
+
+def test_recordings_that_validate_may_be_trained_on(data: Path) -> None:
+    task = task_of(data, train_on_all=True)
+    assert task.stored.names.count("running/running_3") == 2
+    assert len(task.stored.of_part("train")[8]) == 51
+    assert len(task.rolling.windows("val")) == len(task_of(data).rolling.windows("val"))
+
+
+def test_what_a_mirror_shows_is_trained_on(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mirror=True: expected .*of CMU, 117 .*got 15 in .*Leave"):
+        task_of(data, mirror=True)
+    for part, file in (("train", 1), ("train", 2), ("test", 1)):
+        path = tmp_path / part / "walking" / f"walking_{file}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(file).normal(size=(24, 117))
+        np.savetxt(path, values, delimiter=",", fmt="%.5f")
+    task = task_of(tmp_path, mirror=True)
+    assert task.stored.names[:4] == (
+        *("walking/walking_1", "walking/walking_1, from frame 1"),
+        *("walking/walking_1, mirrored", "walking/walking_1, mirrored, from frame 1"),
+    )
+    plain, _, mirrored, *others = task.stored.of_part("train")
+    np.testing.assert_allclose(mirrored, CMU.mirrored(plain))
+    assert [len(each) for each in others[1:]] == [0, 0]
 
 
 def test_angles_share_a_deviation_and_what_never_moves_is_not_read(data: Path) -> None:

@@ -4,11 +4,9 @@ what, and of what it says will come."""
 from recurra.insight.confusion import confusion_png, draw_confusion
 from recurra.insight.curves import draw_comparison
 from recurra.insight.forecasts import draw_forecasts, forecasts_png
-from recurra.insight.skeleton import CMU, Skeleton, draw_motion
+from recurra.insight.skeleton import draw_motion
 
 __all__ = [
-    "CMU",
-    "Skeleton",
     "confusion_png",
     "draw_comparison",
     "draw_confusion",

@@ -8,6 +8,7 @@ Letters: N windows, F frames ahead, B windows side by side, D numbers of a frame
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from recurra.errors import DataError, argument
 from recurra.models import Forecaster, Names, Scaling, Series, SeriesScaling
 from recurra.models.rotations import euler_of
 from recurra.models.series import measured
+from recurra.models.skeleton import CMU
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER
@@ -92,18 +94,20 @@ class MotionTask(ForecastTask):
         """The task of recordings that were read.
 
         Of those to train on all frames are used: where every second one is kept, those between are
-        a recording by themselves.
+        a recording by themselves, and what a mirror shows is one too.
 
         Args:
             recordings: by part, "train", "val" and "test".
             data: which frames are kept.
         """
-        panels = {}
-        for part in PARTS:
-            phases = range(data.every) if part == "train" else (0,)
-            panels[part] = _panel(
-                [m.every(data.every, first) for m in recordings[part] for first in phases]
-            )
+        learned = [*recordings["train"], *(recordings["val"] if data.train_on_all else ())]
+        if data.mirror:
+            learned += [_mirrored(motion) for motion in learned]
+        panels = {
+            "train": [m.every(data.every, first) for m in learned for first in range(data.every)],
+            **{part: [m.every(data.every) for m in recordings[part]] for part in PARTS[1:]},
+        }
+        panels = {part: _panel(motions) for part, motions in panels.items()}
         stored = Stored.of(panels, _SHARES)
         return cls(
             stored,
@@ -322,6 +326,16 @@ class MotionRecords(Records):
 def _as_series(data: MotionSettings) -> SeriesSettings:
     """How a forecast reads the same."""
     return SeriesSettings(horizon=data.horizon, look_back=data.look_back, scaling="shared")
+
+
+def _mirrored(motion: Motion) -> Motion:
+    if motion.frames.shape[1] != 3 * (len(CMU.parents) + 1):
+        raise DataError(
+            f"{argument('mirror=True')}: expected the skeleton of CMU, 117 numbers a frame, got "
+            f"{motion.frames.shape[1]} in {motion.place}. Leave it out."
+        )
+    frames = CMU.mirrored(motion.frames)
+    return replace(motion, frames=frames, name=f"{motion.name}, mirrored")
 
 
 def _panel(motions: Sequence[Motion]) -> Panel:

@@ -23,6 +23,15 @@ class MotionSettings(Settings):
         **{**PATHS, "several": False},
     )
     every: int = setting(2, "Which frames are kept: every second, say.", MOTION, most=100)
+    mirror: bool = setting(
+        False, "Train on what a mirror shows too; of the skeleton of CMU, 117 numbers.", MOTION
+    )
+    train_on_all: bool = setting(
+        False,
+        "Train on recordings that validate as well, once settings are picked: figures of "
+        "validation are of what was learned then.",
+        MOTION,
+    )
     look_back: int = declared_as(SeriesSettings, "look_back", default=50, panel=MOTION)
     horizon: int = declared_as(SeriesSettings, "horizon", default=25, panel=MOTION)
 
