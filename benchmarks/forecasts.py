@@ -4,12 +4,8 @@ Settings were picked on the validation part. The test part is read once by the r
 all of it is shown.
 """
 
-import json
 import os
-import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +16,7 @@ import numpy as np
 
 from benchmarks.oracle import DisagreementError
 from benchmarks.registry import Benchmark, Row, Settings, Target
+from benchmarks.runs import train_and_test
 from recurra.data.panels import Reading, read_panel
 from recurra.tasks import ForecastTask
 from recurra.tasks.options import SeriesSettings
@@ -93,23 +90,9 @@ def _check() -> None:
 
 def _train(model: Model, data: Path, parts: str, seed: int, settings: Settings) -> dict[str, Any]:
     """One run of the command line: its figures on the test part, and on validation, and seconds."""
-    command = [sys.executable, "-m", "recurra.cli"]
-    flags = shlex.split(model.flags) + (["--max-steps=3"] if settings.quick else [])
-    with tempfile.TemporaryDirectory() as name:
-        out = str(Path(name, "run"))
-        given = [f"--data={data}", f"--parts={parts}", f"--out={out}", f"--seed={seed}"]
-        given += [f"--threads={settings.threads}", *flags]
-        _output([*command, "train", "forecast", *given])
-        progress = json.loads(Path(out, "training.json").read_text())["progress"]
-        figures = json.loads(_output([*command, "evaluate", out, "--split=test", "--json"]))
+    given = [f"--data={data}", f"--parts={parts}"]
+    figures, progress = train_and_test("forecast", given, model.flags, seed, settings)
     return {**figures, "val": progress["best"], "train_seconds": progress["elapsed_s"]}
-
-
-def _output(command: list[str]) -> str:
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")
-    return asked.stdout
 
 
 def _run(settings: Settings) -> Iterator[Row]:
