@@ -325,3 +325,23 @@ def test_files_of_their_own_to_validate_and_to_test_on(tmp_path: Path) -> None:
     assert run.evaluate()["windows"] == 100 - 12 - 4 + 1
     with pytest.raises(DataError, match="expected other series for test than to train on"):
         rc.train("forecast", data=paths[0], test_data=paths[0], out=tmp_path / "two", **SMALL)
+
+
+@pytest.mark.medium
+def test_parts_of_other_columns_or_steps_are_refused(tmp_path: Path) -> None:
+    data = csv_of(tmp_path / "wave.csv", wave(200))
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(["c", *map(str, range(100))]))
+    with pytest.raises(DataError, match="test: expected the columns a, b, as are trained on"):
+        rc.train("forecast", data=str(data), test_data=str(other), out=tmp_path / "one", **SMALL)
+    other.write_text("\n".join(["a,b", *(f"{n},{n}" for n in range(100))]))
+    with pytest.raises(DataError, match=r"val: expected a step of 1 hour, .* got no dates"):
+        rc.train("forecast", data=str(data), val_data=str(other), out=tmp_path / "two", **SMALL)
+
+
+def test_the_calendar_s_features_are_those_of_the_model() -> None:
+    """Settings do not wait for the model, and name them once more."""
+    from recurra.models.calendar import CALENDAR as OF_MODEL
+    from recurra.tasks.options.forecast import CALENDAR as OF_SETTINGS
+
+    assert OF_MODEL == OF_SETTINGS

@@ -34,6 +34,8 @@ from recurra.nn.dropout import dropout
 from recurra.nn.initial import Rule
 from recurra.nn.plain import evaluating
 
+_SMALL = 0.01  # of the usual weights, for the first forecasts to be the value before
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
@@ -216,8 +218,9 @@ class Forecaster(Model):
             place = getattr(self, name, None)
             if place is not None:
                 nn.init.normal_(place)
-        if self.residual:  # the first steps stand still, as Martinez et al. have it
-            nn.init.uniform_(self.decoder.weight, -0.04, 0.04)
+        if self.residual or self.subtract_last:  # what is added begins small
+            with torch.no_grad():
+                self.decoder.weight.mul_(_SMALL)
             nn.init.zeros_(self.decoder.bias)
 
     # ---- sizes

@@ -116,11 +116,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
             data: how they are divided and scaled.
         """
         first = panels["train"]
-        if data.calendar and first.frequency is None:
-            raise DataError(
-                f"{argument('calendar=')}: expected series with dates, got none. Name their column "
-                f"by {argument('date_column=')}, or leave the calendar out."
-            )
+        _check_panels(panels, data)
         stored = Stored.of(panels, shares_of(data.parts))
         train = stored.of_part("train")
         season, how = data.season, "as asked for"
@@ -287,10 +283,12 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
         return min(self.naive_figures("val").values())
 
     def naive_figures(self, split: str) -> dict[str, float]:
-        """The first figure of each forecast that learns nothing; the CRPS of a point is its MAE."""
+        """The first figure of each forecast that learns nothing, over the windows that a model is
+        validated on or tested on; the CRPS of a point is its MAE."""
         first = self.figures[0].name
         like = "mae" if first == "crps" else first
-        return {name: found[like] for name, found in self.rolling.naive(split).items()}
+        found = self.rolling.naive(split, _MAX_VALIDATED if split == "val" else None)
+        return {name: figures[like] for name, figures in found.items()}
 
     def remark(self, figures: Mapping[str, float]) -> str | None:
         """One line where the best model is no better on the validation part than what learns
@@ -344,6 +342,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
         them, divided as the run's own are."""
         panel = read_panel(data, reading_of(how, model))
         stored = Stored.of({"test" if split is None else "train": panel}, shares_of(how.parts))
+        _check_panels({"train": panel}, how)
         season = how.season or (panel.frequency and panel.frequency.season)
         scaling = model.needed("scaling", "ForecastTask.evaluate_file")
         task = cls(
@@ -448,6 +447,27 @@ def _said(found: Mapping[str, Any]) -> str:
     if "coverage" in found:
         said.append(f"{found['interval']:.0%} intervals cover {found['coverage']:.1%}")
     return ", ".join(said)
+
+
+def _check_panels(panels: Mapping[str, Panel], data: SeriesSettings) -> None:
+    """Raise DataError where parts do not have the same columns and steps, or lack dates."""
+    first = panels["train"]
+    if data.calendar and first.frequency is None:
+        raise DataError(
+            f"{argument('calendar=')}: expected series with dates, got none. Name their column by "
+            f"{argument('date_column=')}, or leave the calendar out."
+        )
+    for part, panel in panels.items():
+        if panel.channels != first.channels:
+            raise DataError(
+                f"{part}: expected the columns {named(first.channels)}, as are trained on, got "
+                f"{named(panel.channels)}. Name those that are forecast, {argument('target=')}."
+            )
+        if str(panel.frequency) != str(first.frequency):
+            raise DataError(
+                f"{part}: expected a step of {first.frequency or 'no dates'}, as is trained on, "
+                f"got {panel.frequency or 'no dates'}. Bring them to one."
+            )
 
 
 def _measured(stored: Stored, data: SeriesSettings) -> SeriesScaling:

@@ -53,7 +53,7 @@ class Rolling:
         self.look_back, self.horizon = look_back, horizon
         self.calendar, self.season = tuple(calendar), season
         self._windows: dict[str, Windows] = {}
-        self._naive: dict[str, dict[str, dict[str, Any]]] = {}
+        self._naive: dict[tuple[str, int | None], dict[str, dict[str, Any]]] = {}
 
     def windows(self, part: str) -> Windows:
         """The windows of a part.
@@ -194,26 +194,23 @@ class Rolling:
         )
         return np.where(spread > 0, spread, np.nan), scale, mean
 
-    def naive(self, split: str) -> dict[str, dict[str, Any]]:
-        """The figures of forecasts that learn nothing, over every window of a part."""
-        if split not in self._naive:
+    def naive(self, split: str, most: int | None = None) -> dict[str, dict[str, Any]]:
+        """The figures of forecasts that learn nothing, over every window of a part, or over an even
+        sample of `most`."""
+        if (split, most) not in self._naive:
             scores: dict[str, Scores] = {}
             spread, scale, _ = self.units
             whole = np.concatenate([filled(self.stored.values[s]) for s in _spans(self.stored)])
-            for batch in self.batches(split):
+            for batch in self.batches(split, most):
                 own = batch.series.numpy()
-                found = naive_forecasts(
-                    whole,
-                    self.stored.offsets[own],
-                    batch.starts,
-                    self.horizon,
-                    self.season,
-                )
+                begins = self.stored.offsets[own]
+                found = naive_forecasts(whole, begins, batch.starts, self.horizon, self.season)
                 for name, said in found.items():
                     one = scores.setdefault(name, Scores())
                     one.add(said, self.true(batch), spread[own], scale[own])
-            self._naive[split] = {name: one.figures() for name, one in scores.items()}
-        return self._naive[split]
+            figures = {name: one.figures() for name, one in scores.items()}
+            self._naive[split, most] = figures
+        return self._naive[split, most]
 
     def shown(self, model: Forecaster, count: int, seed: int) -> list[ShownWindow]:
         """Some windows of the validation part, and what the model says of them."""
