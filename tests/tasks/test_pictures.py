@@ -44,6 +44,15 @@ def test_the_confusion_matrix_is_in_the_events_at_each_end(tmp_path: Path) -> No
     assert [step for step, *_ in pictures(tmp_path / "run")] == [3, 5]
 
 
+def test_that_of_a_tagger_is_too(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    data = tmp_path / "tags.conll"
+    data.write_text("a D\ndog N\n\n" * 20)
+    train("tag", data=str(data), out=tmp_path / "run", max_steps=2, hidden_size=4, view=None)
+    [(step, name, _)] = pictures(tmp_path / "run")
+    assert (step, name) == (2, "confusion")
+
+
 def test_where_nothing_can_draw_a_run_ends_without_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

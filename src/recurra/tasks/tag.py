@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +31,8 @@ from recurra.data.tagged_files import (
 )
 from recurra.data.tagged_store import TaggedBatch, TaggedExamples, open_tagged, write_tagged
 from recurra.errors import DataError, argument
-from recurra.models import Names, Scaling, Tagger, Tags
+from recurra.insight import confusion_png
+from recurra.models import Confusion, Names, Scaling, Tagger, Tags
 from recurra.models.parts import declared_parts
 from recurra.models.scaling import Missing
 from recurra.nn.plain import evaluating
@@ -281,6 +283,13 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
             "sequences": len(self.part(split)),
             "seconds": time.perf_counter() - started,
         }
+
+    def pictures(self, model: Tagger) -> dict[str, bytes]:
+        """The confusion matrix of the validation part, where matplotlib can draw it."""
+        if not self.labels or find_spec("matplotlib") is None:
+            return {}
+        confusion = Confusion.from_config(self._read(model, "val")["confusion"])
+        return {"confusion": confusion_png(confusion, title="validation, last step")}
 
     def _read(self, model: Tagger, split: str) -> dict[str, Any]:
         """The figures of a part, and what `evaluate` says beside them."""
