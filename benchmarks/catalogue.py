@@ -21,6 +21,7 @@ from benchmarks import (
     tagging,
     torch_nn,
     trainer_overhead,
+    translation,
     vanishing,
     zoo,
 )
@@ -31,6 +32,7 @@ _MODULES = (
     any_cell,
     attention,
     calls,
+    translation,
     zoo,
     trainer_overhead,
     vanishing,

@@ -126,6 +126,15 @@ def test_the_most_probable_token_each_time() -> None:
         assert math.isclose(each.log_probability, total, abs_tol=1e-5)
 
 
+def test_without_scores_the_tokens_are_the_same() -> None:
+    given = tables(5, seed=6, size=700)
+    options = {"mark": 2, "sampler": Sampler(temperature=0)}
+    found = first_choices(Bigrams(given, torch.arange(5)), [6] * 5, **options)
+    plain = first_choices(Bigrams(given, torch.arange(5)), [6] * 5, scored=False, **options)
+    assert [each.tokens for each in plain] == [each.tokens for each in found]
+    assert all(math.isnan(each.score) for each in plain)
+
+
 def test_what_is_drawn_has_the_models_probabilities_and_does_not_depend_on_the_others() -> None:
     given, N = tables(1, seed=4), 4000
     options = {"mark": MARK, "sampler": Sampler()}

@@ -205,6 +205,7 @@ def first_choices(
     mark: int,
     sampler: Sampler,
     generators: Sequence[torch.Generator] | None = None,
+    scored: bool = True,
 ) -> list[Hypothesis]:
     """A sequence for each input, token by token: the most probable one, or one that is drawn.
 
@@ -214,6 +215,8 @@ def first_choices(
         mark: the id of the mark, which is read first, and ends a sequence.
         sampler: how a token is chosen; of temperature 0 the most probable.
         generators: of each input, to draw with, so that it does not depend on the others.
+        scored: whether log-probabilities are wanted, for which all scores are added up; without
+            them they are NaN.
     Returns:
         B sequences; their score is their log-probability by the model itself.
     """
@@ -223,18 +226,20 @@ def first_choices(
     log_p, ended = [0.0] * len(words), [False] * len(words)
     tokens = torch.full_like(limits, mark)
     with torch.no_grad():
-        for step in range(int(limits.max()) + 1):
+        for step in range(int(limits.max()) + scored):
             scores = decoder(tokens).float()
             if sampler.temperature == 0:
-                tokens = scores.argmax(dim=1)
+                tokens = _largest(scores)
             else:
                 assert generators is not None
                 drawn = zip(scores, numbers.tolist(), strict=True)
                 tokens = torch.stack([sampler.draw(row, generators[n]) for row, n in drawn])
             is_last = limits[numbers] <= step
             tokens = tokens.cpu().masked_fill(is_last, mark)
-            taken = scores.gather(1, tokens.to(scores.device)[:, None]).squeeze(1)
-            gained = (taken - scores.logsumexp(dim=1)).tolist()
+            gained = [math.nan] * len(tokens)
+            if scored:
+                taken = scores.gather(1, tokens.to(scores.device)[:, None]).squeeze(1)
+                gained = (taken - scores.logsumexp(dim=1)).tolist()
             for n, token, gain, last in zip(
                 numbers.tolist(), tokens.tolist(), gained, is_last.tolist(), strict=True
             ):
@@ -253,6 +258,24 @@ def first_choices(
         Hypothesis(tokens=tuple(w), log_probability=p, score=p, finished=e)
         for w, p, e in zip(words, log_p, ended, strict=True)
     ]
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """Where the largest of each row stands, the first of equal ones, [N].
+
+    The largest of each block are found by vector instructions, which one of them is largest not.
+    """
+    whole = scores.shape[1] // _BLOCK * _BLOCK
+    if scores.shape[1] < 8 * _BLOCK:
+        return scores.argmax(dim=1)
+    blocks = scores[:, :whole].view(len(scores), -1, _BLOCK)
+    value, block = blocks.amax(dim=2).max(dim=1)
+    inside = blocks[torch.arange(len(scores), dtype=torch.int64, device=scores.device), block]
+    best = block * _BLOCK + inside.argmax(dim=1)
+    if whole == scores.shape[1]:
+        return best
+    last, place = scores[:, whole:].max(dim=1)
+    return torch.where(last > value, place + whole, best)
 
 
 def top_log_probabilities(scores: Tensor, count: int, mark: int) -> tuple[Tensor, Tensor, Tensor]:

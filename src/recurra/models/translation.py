@@ -46,6 +46,7 @@ class Writing:
         batch_size: texts that are read at a time.
         copy_unknown: whether <unk> becomes the word of the source that was looked at most.
         attention: whether translations have their attention.
+        scored: whether the most probable token each time needs a score; without one it is NaN.
     """
 
     beam_size: int = 5
@@ -58,6 +59,7 @@ class Writing:
     batch_size: int = 64
     copy_unknown: bool = True
     attention: bool = False
+    scored: bool = True
 
     def check(self, where: str) -> None:
         """Raise ValueError where a value is out of its range."""

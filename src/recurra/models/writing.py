@@ -113,6 +113,7 @@ def searched(
             mark=model.mark,
             sampler=Sampler(temperature=how.temperature),
             generators=generators,
+            scored=how.scored,
         )
         return [[each] for each in drawn]
     K = how.beam_size

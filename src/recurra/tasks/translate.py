@@ -290,7 +290,7 @@ class TranslateTask(Task[Translator, PairBatch]):
 
     def validate(self, model: Translator, device: torch.device) -> dict[str, float]:
         """The figures on the validation part, translated by the most probable token each time."""
-        said = self._translated(model, "val", beam_size=1)
+        said = self._translated(model, "val", beam_size=1, scored=False)
         scores = scored(said, [target for _, target in self.texts["val"]], lower=self.lower)
         found = {**scores, "nll": self._nll(model, "val")}
         return {figure.name: found[figure.name] for figure in self.figures}
