@@ -221,3 +221,18 @@ def test_without_a_name_each_run_has_a_new_folder(
     outcome = recurra("train", "lm", "--resume")
     assert outcome.code == 2
     assert "--out: expected the folder of a run to resume, got none" in outcome.err
+
+
+def test_dry_says_what_would_be_trained_and_leaves_nothing(
+    recurra: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{n} words\t{n} Worte hier\n" for n in range(100)))
+    asked = ("train", "translate", "--data", pairs, "--dry", "--batch-size", "8")
+    outcome = recurra(*asked, "--vocab-size", "300")
+    assert outcome.code == 0
+    for words in ("12 a pass, of 8 pairs of like length", "% of sources, ", "target tokens, "):
+        assert words in outcome.out
+    assert [each.name for each in tmp_path.iterdir()] == ["pairs.tsv"]
+    assert "dry: expected a new run" in recurra(*asked, "--resume", "--out", "x").err

@@ -7,7 +7,7 @@ from recurra.tasks import LanguageTask
 from recurra.tasks.options import LanguageTraining
 from recurra.text import Vocabulary
 from recurra.training import Moment
-from recurra.training.trainer import due_milestone
+from recurra.training.budget import due_milestone
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,11 @@ def _command(options: Options) -> Callable[..., None]:
             ),
             False,
         ),
+        "dry": (
+            bool,
+            option(RUN, "Say what would be trained and on what, and train nothing.", "--dry"),
+            False,
+        ),
         "init_from": (
             Path | None,
             option(
@@ -149,6 +154,7 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
 
     # Training goes on when nobody reads what it says.
     console = Console(file=cast(TextIO, Lasting(sys.stdout)), highlight=False, quiet=not speaks())
+    dry = given.pop("dry", False)
     with console.status("starting ...") as waiting:
         data = given.get("data")
         _say(console, f"reading the run of {out}" if resume else _reading(options, data))
@@ -164,6 +170,18 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
         if data is None and not resume:
             _say_default(console, options)
         init_from = given.pop("init_from", None)
+        if dry:
+            if resume:
+                raise ValueError(
+                    "dry: expected a new run, got --resume beside it. Leave one of them out."
+                )
+            from recurra.runs import rehearse
+            from recurra.tasks import find
+
+            said = rehearse(find(options.task), given)
+            waiting.stop()
+            _say(console, said)
+            return
         run = train_task(
             options.task, out=out, resume=resume, init_from=init_from, view=view, **given
         )

@@ -3,7 +3,7 @@
 from recurra.runs.checkpoints import load_checkpoint, save_checkpoint
 from recurra.runs.fitting import TrainingResult
 from recurra.runs.run import Run
-from recurra.runs.starting import ViewMaker, go_on, start
+from recurra.runs.starting import ViewMaker, go_on, rehearse, start
 
 __all__ = [
     "Run",
@@ -11,6 +11,7 @@ __all__ = [
     "ViewMaker",
     "go_on",
     "load_checkpoint",
+    "rehearse",
     "save_checkpoint",
     "start",
 ]

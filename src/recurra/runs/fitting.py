@@ -1,6 +1,6 @@
 """A trainer in a run's folder: begun there or put where the last checkpoint has it, and trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,8 @@ class TrainingResult:
     stopped: str | None = None
 
 
-def describe(trainer: Trainer[Any, Any]) -> str:
-    """What is read, what learns it and on what, a line each."""
+def describe(trainer: Trainer[Any, Any], more: Sequence[tuple[str, str]] = ()) -> str:
+    """What is read, what learns it and on what, and what else there is to say, a line each."""
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     recurrent = getattr(trainer.model, "recurrent", None)
     cell = getattr(recurrent, "cell", None)
@@ -70,6 +70,7 @@ def describe(trainer: Trainer[Any, Any]) -> str:
         ("model", f"{'' if cell is None else cell.name + ', '}{parameters:,} parameters"),
         ("an epoch", f"{len(trainer.source):,} steps"),
         ("on", f"{trainer.device}, {torch.get_num_threads()} threads{backend}"),
+        *more,
     ]
     width = max(len(label) for label, _ in lines)
     return "\n".join(f"{label:{width}}  {value}" for label, value in lines)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -110,6 +111,24 @@ def start(
             _have_followed(ranks, folder, new.path, settings.training)
             new.begin()
             return fit_in(folder, trainer, new.lock, marks)
+
+
+def rehearse(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> str:
+    """What a run of these settings would train, and on which batches, in lines; nothing is left.
+
+    Args:
+        task: its class.
+        given: settings by name, as for `start`.
+    Raises:
+        ValueError, DataError: as for `start`.
+    """
+    with ending_signals(), _torch_kept(), TemporaryDirectory(prefix="recurra-dry-") as made:
+        asked = RunSettings.of(kinds_of(task), absolute(task, given))
+        settings = task.check(asked)
+        ready = task.prepare(Path(made), settings.data)
+        model, _ = _new_model(ready, settings, None)
+        trainer = Trainer(ready, model, replace(settings.training, devices=1))
+        return describe(trainer, ready.batches(settings.training))
 
 
 def go_on(

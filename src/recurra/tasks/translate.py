@@ -258,6 +258,28 @@ class TranslateTask(Task[Translator, PairBatch]):
         """Batches of pairs of like length."""
         return Buckets(self.parts[split], training.batch_size, seed=training.seed)
 
+    def batches(self, training: TranslateTraining) -> Sequence[tuple[str, str]]:
+        """How many, the share of padding on each side, and the tokens of a step."""
+        source = self.source("train", training)
+        read, padded, tokens = np.zeros(2), np.zeros(2), []
+        for index in range(len(source)):
+            batch = source.batch(0, index)
+            for side, (ids, lengths) in enumerate(
+                ((batch.source, batch.source_lengths), (batch.target, batch.target_lengths))
+            ):
+                read[side] += int(lengths.sum())
+                padded[side] += ids.numel()
+            tokens.append(int(batch.target_lengths.sum()) + len(batch.target_lengths))
+        shares = 1 - read / padded
+        return (
+            ("batches", f"{len(source):,} a pass, of {training.batch_size} pairs of like length"),
+            ("padding", f"{shares[0]:.1%} of sources, {shares[1]:.1%} of targets"),
+            (
+                "a step",
+                f"{statistics.mean(tokens):,.0f} target tokens, {min(tokens):,} to {max(tokens):,}",
+            ),
+        )
+
     def loss(self, model: nn.Module, batch: PairBatch, state: Carried, moment: Moment) -> Loss:
         """The mean over target tokens and the marks behind them, in nats."""
         training = self.training

@@ -1,10 +1,12 @@
 """How long a run goes on: by steps, by the clock, or by whichever ends first."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recurra.training.settings import TrainingSettings
 
+MILESTONES = (0.0, 0.1, 0.5, 1.0)  # shares of a run at which a sample is taken
 EVALUATIONS = 20  # a run's curve has about this many validation points
 EVALUATION_SHARE = 0.05  # of the work, at most
 FORWARD_SHARE = 1 / 3  # of a training step's work is its forward pass
@@ -107,3 +109,9 @@ class EvaluationPlan:
         if self.every_steps is not None:
             return steps >= self.every_steps
         return seconds >= max(self.every_seconds, last_cost_s / EVALUATION_SHARE)
+
+
+def due_milestone(fraction: float, taken: Sequence[float]) -> float | None:
+    """The last milestone reached at `fraction` of the run, unless it is in `taken`."""
+    reached = [milestone for milestone in MILESTONES if milestone <= fraction][-1]
+    return None if reached in taken else reached

@@ -102,6 +102,13 @@ class TrainingSettings(Settings):
         check=positive_float32,
         unset="no limit",
     )
+    average: float = setting(
+        0.0,
+        "Decay of a moving average of the weights, which is validated and kept in their place: "
+        "0.999 is over about 1,000 steps; 0 averages nothing.",
+        LEARNING,
+        check=fraction,
+    )
     seed: int = setting(1, "Of weights, dropout and samples.", LEARNING, least=0, most=MAX_SEED)
     eval_every: int | None = setting(
         None,

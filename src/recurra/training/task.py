@@ -199,6 +199,11 @@ class Task(ABC, Generic[ModelT, BatchT]):
             DataError: when the split is too short for one.
         """
 
+    def batches(self, training: Any) -> Sequence[tuple[str, str]]:
+        """What there is to say of the batches of a pass before training, a label and a text each;
+        here nothing."""
+        return ()
+
     @abstractmethod
     def loss(self, model: nn.Module, batch: BatchT, state: Carried, moment: Moment) -> Loss:
         """The loss of a batch.

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic
 
 import torch
@@ -19,7 +20,8 @@ from recurra.interrupts import held_interrupts, stopped_by
 from recurra.nn.plain import evaluating
 from recurra.parallel import ALONE, Ranks
 from recurra.training import step as stepping
-from recurra.training.budget import Budget, EvaluationPlan
+from recurra.training.averaging import WeightAverage
+from recurra.training.budget import Budget, EvaluationPlan, due_milestone
 from recurra.training.machine import (
     build_fabric,
     derived_seed,
@@ -43,7 +45,6 @@ CHECKPOINT_EVERY_S = 30.0
 SHOW_EVERY_S = 0.25  # what a view draws; metrics.csv has its rows by steps
 CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
 WORSE_THAN_CHANCE = 10.0  # times the loss of a guess: such weights ran away
-MILESTONES = (0.0, 0.1, 0.5, 1.0)  # shares of a run at which a sample is taken
 
 logger = logging.getLogger("recurra")
 
@@ -143,6 +144,7 @@ class Trainer(Generic[ModelT, BatchT]):
         self._schedule = Schedule(settings)
         self._stepper = Stepper(task, model, settings, build_fabric(settings, ranks), ranks)
         self.device = self._stepper.device  # where the model is
+        self._average = WeightAverage(model, settings.average) if settings.average else None
         self.stopped: str | None = None  # why, where it was before the budget was spent
         self._fraction = 0.0
         self._lr = 0.0
@@ -224,6 +226,8 @@ class Trainer(Generic[ModelT, BatchT]):
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self._stepper.optimizer, self.model),
         }
+        if self._average is not None:
+            groups["average"] = self._average.tensors()
         for each in (ranks or self.ranks).gather(own):
             groups |= each
         record = {
@@ -246,6 +250,8 @@ class Trainer(Generic[ModelT, BatchT]):
         if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
             raise ValueError("weights that are not finite")
         self.model.load_state_dict(weights, strict=False)  # of tied weights one may be there
+        if self._average is not None:
+            self._average.load(checkpoint.group("average"))
         memory = checkpoint.group("optimizer")
         load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
         self._stepper.state = stepping.from_tensors(
@@ -353,6 +359,8 @@ class Trainer(Generic[ModelT, BatchT]):
         self._lr = self._schedule.learning_rate(progress.step, self._fraction)
         outcome = self._stepper(batch, self._lr, self._moment())
         progress.count(outcome, len(self.source))
+        if self._average is not None and not outcome.skipped:
+            self._average.update(progress.step)
         spent = self._clock() - started
         progress.interval.add(outcome, spent)
         if self._counts_steps_alone:
@@ -414,8 +422,16 @@ class Trainer(Generic[ModelT, BatchT]):
             last_fraction=self.budget.fraction(progress.val_step, progress.val_elapsed_s),
         )
 
+    def _kept(self) -> AbstractContextManager[None]:
+        """The model has the weights within that are kept: the average, where there is one."""
+        return nullcontext() if self._average is None else self._average.in_place()
+
     def _validate(self) -> bool:
         """Measure the validation figures; keep the weights when the first is the best so far."""
+        with self._kept():
+            return self._measure()
+
+    def _measure(self) -> bool:
         progress, started = self.progress, self._clock()
         figures: dict[str, float] = {}
         if self.ranks.is_first:
@@ -504,7 +520,8 @@ class Trainer(Generic[ModelT, BatchT]):
         if milestone is None or not self.ranks.is_first:
             return
         moment = self._moment("sample")
-        drawn = self.task.preview(self.model, moment, self.settings)
+        with self._kept():
+            drawn = self.task.preview(self.model, moment, self.settings)
         if drawn is None:
             return
         text, how = drawn
@@ -531,7 +548,8 @@ class Trainer(Generic[ModelT, BatchT]):
         drawn: Mapping[str, bytes] = {}
         if self.ranks.is_first:
             try:
-                drawn = self.task.pictures(self.model)
+                with self._kept():
+                    drawn = self.task.pictures(self.model)
                 for name, png in drawn.items():
                     self.logbook.picture(name, png, self.progress.step)
             except Exception as error:
@@ -580,14 +598,9 @@ class Trainer(Generic[ModelT, BatchT]):
     def _stop_early(self, signum: int) -> None:
         """Keep what a signal to end would lose, then let it through."""
         if self.progress.best is None:
-            self._keep_model()
+            with self._kept():
+                self._keep_model()
         self._save()
         if self.progress.interval.steps:
             self._show(self.status())
         raise stopped_by(signum)
-
-
-def due_milestone(fraction: float, taken: Sequence[float]) -> float | None:
-    """The last milestone reached at `fraction` of the run, unless it is in `taken`."""
-    reached = [milestone for milestone in MILESTONES if milestone <= fraction][-1]
-    return None if reached in taken else reached
