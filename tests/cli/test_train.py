@@ -20,7 +20,7 @@ from recurra.views import PlainView, SilentView
 pytestmark = pytest.mark.medium
 
 # What stands on the command line and is no setting, or none of one value.
-NOT_SETTINGS = {"out", "resume", "init_from", "no_clip", "help"}
+NOT_SETTINGS = {"out", "resume", "dry", "init_from", "no_clip", "help"}
 
 
 @pytest.mark.parametrize("task", OPTIONS)
