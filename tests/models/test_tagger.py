@@ -228,6 +228,20 @@ def test_arguments_that_do_not_go_together(options: dict[str, Any], said: str) -
         Tagger(vocab_size=5, **options)
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 9])
+def test_a_stream_reads_words(ahead: int) -> None:
+    model = of_words(bidirectional=False, delay=ahead).eval()
+    whole = model.predict([["A", "dog", "barks"]])[0]
+    stream = model.stream()
+    for _ in range(2):  # a new sentence begins where one has ended
+        soon = list(stream.read("A dog", ends=False))
+        assert len(soon) == max(0, 2 - ahead)
+        said = [*soon, *stream.read(["barks"])]
+        assert said == list(zip(whole.tokens, whole.labels, strict=True))
+    with pytest.raises(ValueError, match="one sequence to read text, got batch_size=2"):
+        next(model.stream(2).read("A dog"))
+
+
 def test_a_model_that_reads_from_the_end_has_no_stream() -> None:
     with pytest.raises(ValueError, match="expected a one-way model"):
         of_ids(bidirectional=True).stream()

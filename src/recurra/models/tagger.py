@@ -260,27 +260,39 @@ class Tagger(Reader):
             DataError: when a series is no table of numbers of the model's channels.
         """
         said = self._predicted(inputs, batch_size, self._tags)
+        if self.vocabulary is None:
+            return said
+        texts: Any = inputs
         return [
-            replace(tags, tokens=tuple(self._tokens(text)))
-            for tags, text in zip(said, inputs, strict=True)
+            replace(tags, tokens=tuple(self.words(text)))
+            for tags, text in zip(said, texts, strict=True)
         ]
 
     def _encoded(self, inputs: Any, where: str) -> EncodedInputs:
         if isinstance(self.vocabulary, WordVocabulary):
-            split = self.vocabulary.split  # a word's spelling keeps its case
-            inputs = [split(text) if isinstance(text, str) else text for text in inputs]
+            inputs = [self.words(text) if isinstance(text, str) else text for text in inputs]
         return super()._encoded(inputs, where)
 
-    def _tokens(self, text: Any) -> Sequence[str]:
-        """What is read of a text, step by step."""
-        if self.vocabulary is None:
-            return ()
+    def words(self, text: str | Sequence[str]) -> Sequence[str]:
+        """What is read of a text step by step: its words, which keep their case, or whatever else
+        the vocabulary has; words that are given, as they are.
+
+        Raises:
+            ValueError: when the model has no vocabulary.
+        """
+        vocabulary = self.needed("vocabulary", f"{type(self).__name__}.words")
         if not isinstance(text, str):
             return text
-        if isinstance(self.vocabulary, WordVocabulary):
-            return self.vocabulary.split(text)
-        ids = self.vocabulary.encode(text, unknown="skip")
-        return [self.vocabulary.decode([one]) for one in ids.tolist()]
+        if isinstance(vocabulary, WordVocabulary):
+            return vocabulary.split(text)
+        ids = vocabulary.encode(text, unknown="skip")
+        return [vocabulary.decode([one]) for one in ids.tolist()]
+
+    def named(self, said: Tensor) -> str | int | np.ndarray:
+        """What a stream says of a step: the name of the label, its number, or [O] numbers."""
+        if self.output_size is not None:
+            return said.cpu().numpy()
+        return int(said) if self.labels is None else self.labels[int(said)]
 
     def _tags(self, scores: Tensor, lengths: Tensor) -> list[Tags]:
         """What a call says of each sequence."""

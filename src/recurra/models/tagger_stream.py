@@ -1,6 +1,8 @@
 """A tagger one step at a time: what it says of each step, as soon as it may."""
 
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -46,6 +48,7 @@ class TaggerStream:
         self._num_read = 0
         self._scores: list[Tensor] = []  # of the steps since the last that something was said of
         self._before: Tensor | None = None  # the last label that was said, [B]
+        self._words: deque[str] = deque()  # of which nothing was said yet
 
     def __call__(self, x_t: Tensor, *, pieces: Tensor | None = None) -> Tensor | None:
         """What the model says of the step `delay` steps before this one: labels [B], or numbers
@@ -68,13 +71,39 @@ class TaggerStream:
                 vectors = model._vectors(x[0], None if spelled is None else spelled[0])
             return self._step(vectors)
 
+    def read(self, text: str | Sequence[str], *, ends: bool = True) -> Iterator[tuple[str, Any]]:
+        """Each word of a sentence with its label, as soon as that may be said; of one sequence.
+
+        Args:
+            text: words, or a string that the vocabulary splits; goes on where the stream stands.
+            ends: whether the sentence ends here: then what was waited for is said of all.
+        Yields:
+            a word, and the name of its label, its number without names, or [O] numbers.
+        """
+        model = self.model
+        if self.batch_size != 1:
+            raise ValueError(
+                f"{type(model).__name__}.stream: expected a stream of one sequence to read text, "
+                f"got batch_size={self.batch_size}. Call it with ids."
+            )
+        words = model.words(text)
+        ids, _, pieces = model.encode([words])
+        for step, word in enumerate(words):
+            self._words.append(word)
+            said = self(ids[step], pieces=None if pieces is None else pieces[step])
+            if said is not None:
+                yield self._words.popleft(), model.named(said[0])
+        if ends:
+            waiting = list(self._words)
+            yield from zip(waiting, (model.named(one[0]) for one in self.finish()), strict=True)
+
     def finish(self) -> list[Tensor]:
         """What the model says of the steps that it has not said anything of; ends the sequences."""
         model, said = self.model, []
         with evaluating(model), torch.no_grad():
             size = model.recurrent.input_size
             like = model.decoder.weight
-            for _ in range(min(model.delay, self._num_read)):
+            for _ in range(model.delay if self._num_read else 0):
                 zeros = torch.zeros(self.batch_size, size, dtype=like.dtype, device=like.device)
                 step = self._step(zeros)
                 said += [] if step is None else [step]
