@@ -17,6 +17,7 @@ from recurra.cli.options import (
     option,
     path,
 )
+from recurra.errors import argument
 
 
 def evaluate(
@@ -55,6 +56,16 @@ def evaluate(
             parser=path,
         ),
     ] = None,
+    gif: Annotated[
+        Path | None,
+        option(
+            None,
+            "Of motion: draw a window, what came and what was said side by side, into this file, "
+            ".gif; the one whose error is in the middle.",
+            default="not drawn",
+            parser=path,
+        ),
+    ] = None,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
     """Measure a run's best model on a part of its data, or on another file.
@@ -78,10 +89,14 @@ def evaluate(
         )
     if confusion is not None:
         _check_picture(confusion)
+    if gif is not None:
+        _check_gif(gif, opened.task_class.name, data)
     how = {} if encoding is None else {"encoding": encoding}
     figures = opened.evaluate(split, data=data, device=device, **how)
     if confusion is not None:
         _draw(figures, confusion)
+    if gif is not None:
+        _draw_motion(opened, split or "test", gif)
     if as_json:
         typer.echo(json.dumps({name: _number(value) for name, value in figures.items()}))
         return
@@ -98,6 +113,33 @@ def _check_picture(file: Path) -> None:
         )
     check_replaceable("confusion", file)
     check_installed("recurra evaluate", "compare", "matplotlib")
+
+
+def _check_gif(file: Path, task: str, data: list[str] | None) -> None:
+    """Raise ValueError where motion could not be drawn into a file."""
+    if task != "motion":
+        raise ValueError(
+            f"gif: expected the run of a forecaster of motion, got one of {task}. Leave it out."
+        )
+    if data:
+        raise ValueError(
+            f"gif: expected a part of the run's own data, got {argument('data=')} beside it. Leave "
+            "one of them out."
+        )
+    if file.suffix != ".gif":
+        raise ValueError(f"gif: expected a file that ends in .gif, got {str(file)!r}. Rename it.")
+    check_replaceable("gif", file)
+    check_installed("recurra evaluate", "compare", "PIL")
+
+
+def _draw_motion(opened: Any, split: str, file: Path) -> None:
+    from recurra.insight import draw_motion
+
+    task = opened.task
+    panels = task.panels(opened.model, split)
+    seen = task.data.look_back
+    drawn = draw_motion(panels, file, seen=seen)
+    typer.echo(f"a window of motion is in {drawn}", err=True)
 
 
 def _draw(figures: dict[str, Any], file: Path) -> None:

@@ -249,11 +249,11 @@ class MotionTask(ForecastTask):
         how: Any,
     ) -> dict[str, Any]:
         """The same of a part of another folder, or of a folder that has actions alone."""
-        folder = Path(data)
-        if not folder.is_dir():
+        if not isinstance(data, str | Path) or not Path(data).is_dir():
             raise DataError(
-                f"{folder}: expected a folder of recordings, got no such folder. Check the path."
+                f"{argument('data=')}: expected a folder of recordings, got {data!r:.60}. Name one."
             )
+        folder = Path(data)
         motions = read_motion(folder)[split] if split else [*read_recordings(folder)]
         panel = _panel([motion.every(how.every) for motion in motions])
         if len(panel.channels) != model.num_channels:
@@ -293,6 +293,22 @@ class MotionTask(ForecastTask):
     def inputs(cls, model: Forecaster, path: Path, how: Any) -> Records:
         """The recordings of a file or a folder."""
         return MotionRecords(path, how.every)
+
+    def panels(self, model: Forecaster, split: str) -> dict[str, np.ndarray]:
+        """The window of a part whose mean error is in the middle of all, as `draw_motion` takes it:
+        what came and what the model says, each [T + F, D], both behind what was seen; the first by
+        the name of the recording."""
+        errors = self._errors(model, split).mean(axis=1)
+        number = int(np.argsort(errors)[len(errors) // 2])
+        batch = self.rolling.windows(split).gather(np.array([number]))
+        start, seen = int(batch.starts[0]), self.data.look_back
+        whole = self.stored.values[start - seen : start + self.data.horizon]
+        said, _ = self.rolling.said(model, batch, (), seeded(model))
+        name = self.stored.names[int(batch.series[0])]
+        return {
+            f"{name}: what came": whole,
+            "what was said": np.concatenate([whole[:seen], said[:, 0]]),
+        }
 
     def preview(self, model: Forecaster, moment: Moment, training: Any) -> tuple[str, str] | None:
         """The errors on the validation part, beside those of what learns nothing."""

@@ -67,6 +67,8 @@ OPTIONS = Options(
     data=MotionSettings,
     model=MotionModelSettings,
     training=MotionTraining,
-    next_lines=("recurra predict {run} FILE --out forecast.csv",),
-    predicts=("Say the next frames of recordings, a line for each.", "runs/motion"),
+    next_lines=(
+        "recurra evaluate {run} --gif motion.gif",
+        "recurra predict {run} FILE --out forecast.csv",
+    ),
 )
