@@ -15,6 +15,7 @@ from benchmarks import (
     matrix_states,
     memory,
     motion,
+    multi30k,
     parallel,
     ragged,
     sst2,
@@ -50,6 +51,7 @@ _MODULES = (
     tagging,
     forecasts,
     motion,
+    multi30k,
     char_rnn,
 )
 
