@@ -1,6 +1,6 @@
 """Numbers to words: a translator that reads the characters of one column and writes words.
 
-    python examples/numbers_to_words.py            # writes pairs, trains for a minute or two, translates
+    python examples/numbers_to_words.py     # writes pairs, trains for a minute or two, translates
 
 The same three steps serve dates in several forms, spelling to sound, and any other two columns:
 

@@ -164,7 +164,7 @@ for _options in OPTIONS.values():
     if _options.predicts is not None:
         app.command(_options.task)(predict.command(_options))
 app.command("forecast", cls=SettingsCommand)(forecast.forecast)
-app.command("translate")(translate.translate)
+app.command("translate", cls=SettingsCommand)(translate.translate)
 app.command("cells")(cells.show_cells)
 app.add_typer(compare.app, name="compare")
 app.command("doctor")(doctor.show_machine)

@@ -21,7 +21,7 @@ from recurra.settings import declared
 from recurra.tasks.options import WritingSettings
 
 
-def translate(context: Any, **_: Any) -> None:  # typer says which kind the context is
+def translate(context: typer.Context, **_: Any) -> None:
     """Translate each input: texts in quotes, files of lines, or the lines that are piped in.
 
     A line is given for each line, an empty one for an empty one, as soon as it is there. With

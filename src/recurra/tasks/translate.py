@@ -51,7 +51,7 @@ from recurra.training.task import Carried, Description, Figure, Loss, Moment, Ta
 PIECES = 8000  # of a bpe vocabulary, unless another size is asked for
 NUM_SHOWN = 3  # translations of a preview
 NUM_DRAWN = 4  # maps of attention
-SHORT_WORDS = 3  # of most targets: such are right or wrong as a whole
+SHORT_WORDS = 5  # of most targets: such are right as a whole, and of 3 words BLEU is always 0
 _BATCH = 64  # pairs that are read side by side where nothing is learned
 
 
@@ -222,7 +222,7 @@ class TranslateTask(Task[Translator, PairBatch]):
     def is_short(self) -> bool:
         """Whether most targets are so short that they are right or wrong as a whole."""
         words = [len(target.split()) for _, target in self.texts["val"]]
-        return statistics.median(words) < SHORT_WORDS
+        return statistics.median(words) <= SHORT_WORDS
 
     @property
     def figures(self) -> Sequence[Figure]:
