@@ -207,6 +207,30 @@ def test_what_a_recursive_model_is_fed(feeding: str) -> None:
     assert loss.count == target.numel()
 
 
+def test_flipped_windows_are_turned_at_their_last_value() -> None:
+    """Half of them, the whole window; nothing is turned where nothing is learned."""
+    from recurra.tasks.forecast_rolling import flipped
+
+    torch.manual_seed(0)
+    x, target = torch.randn(6, 200, 2), torch.randn(3, 200, 2)
+    x[1, 0, 0] = torch.nan
+    lengths = torch.full((200,), 6)
+    lengths[::2] = 4
+    turned, wanted = flipped(x, target, lengths)
+    last = x[lengths - 1, torch.arange(200)]
+    is_turned = (wanted - target).abs().sum((0, 2)) > 1e-4
+    assert 60 < int(is_turned.sum()) < 140
+    expected = torch.where(is_turned[:, None], 2 * last - target, target)
+    torch.testing.assert_close(wanted, expected)
+    expected = torch.where(is_turned[:, None], 2 * last - x, x)
+    torch.testing.assert_close(turned, expected, equal_nan=True)
+    task = task_of(wave(300), flip=True)
+    model = task.build(ForecasterSettings(hidden_size=8)).eval()
+    batch = task.rolling.windows("train").gather(np.arange(3))
+    plain = model.loss(batch.x, batch.target)
+    torch.testing.assert_close(task.loss(model, batch, None, Moment()).mean, plain)
+
+
 def test_a_batch_that_keeps_a_process_in_step_counts_nothing() -> None:
     task = task_of(wave(300))
     model = task.build(ForecasterSettings(hidden_size=8))

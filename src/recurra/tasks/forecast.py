@@ -23,7 +23,7 @@ from recurra.models.series import measured
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER, check_files
 from recurra.tasks.forecast_files import SeriesRecords, rows_of
-from recurra.tasks.forecast_rolling import Rolling, interval_of
+from recurra.tasks.forecast_rolling import Rolling, flipped, interval_of
 from recurra.tasks.options import ForecasterSettings, ForecastTraining, SeriesSettings
 from recurra.tasks.options.forecast import shares_of
 from recurra.training.settings import RunSettings, TrainingSettings
@@ -267,6 +267,9 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
         of: Any = getattr(model, "module", model)  # it may be wrapped for other processes
         arguments = self.rolling.arguments(of, batch)
         target = batch.target.to(arguments["x"])
+        if self.data.flip and model.training:
+            lengths = arguments.get("lengths")
+            arguments["x"], target = flipped(arguments["x"], target, lengths)
         if of.decoding == "recursive":
             training = self.training
             feeding = training.feeding if isinstance(training, ForecastTraining) else "own"

@@ -16,6 +16,7 @@ from recurra.data.windows import PARTS, Stored, WindowBatch, Windows, check_long
 from recurra.errors import DataError, argument
 from recurra.models import Forecaster, Scaling, SeriesScaling
 from recurra.models.calendar import calendar_features
+from recurra.models.forecaster_rows import at_end, carried
 from recurra.models.forecasting import filled
 from recurra.models.series import scaled
 from recurra.tasks.forecast_files import ShownWindow
@@ -231,6 +232,20 @@ class Rolling:
                 zip(batch.starts.tolist(), firsts.tolist(), strict=True)
             )
         ]
+
+
+def flipped(x: Tensor, target: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Windows of which about half, drawn by torch's generator, are turned upside down at their last
+    value, in all channels.
+
+    Args:
+        x: [T, B, C]; past the lengths zeros stay whatever they become.
+        target: [F, B, C].
+        lengths: [B], or None.
+    """
+    last = at_end(carried(x)[0], lengths)
+    sign = torch.randint(2, (x.shape[1], 1), dtype=torch.int64, device=x.device) * 2 - 1
+    return last + sign * (x - last), last + sign * (target - last)
 
 
 def seeded(model: Forecaster) -> torch.Generator:

@@ -144,6 +144,13 @@ class SeriesSettings(FileSettings):
         most=_MAX_STEPS,
         unset="that of the dates, or found",
     )
+    flip: bool = setting(
+        False,
+        "Turn half of the windows of training upside down at their last value, so that no drift is "
+        "learned.",
+        SERIES,
+        flags="--flip",
+    )
     horizon: int = setting(24, "Steps that are forecast.", SERIES, most=_MAX_STEPS)
     look_back: int = setting(96, "Steps of the past that are read.", SERIES, most=_MAX_STEPS)
 
