@@ -44,22 +44,22 @@ class Model:
 
 OIL = Model(
     flags="--target OT --horizon 24 --look-back 96 --segment-length 12 --hidden-size 64 "
-    "--dropout 0.2 --max-steps 1000",
+    "--dropout 0.2 --max-steps 600",
     target=0.033,
 )
 DAY = Model(
     flags="--horizon 24 --look-back 720 --segment-length 24 --point-loss mae --dropout 0.3 "
-    "--batch-size 32 --max-steps 2000",
+    "--batch-size 32 --max-steps 1000",
     target=0.36,
 )
 DAYS = Model(
-    flags="--horizon 96 --look-back 720 --segment-length 24 --point-loss mae --dropout 0.3 "
-    "--batch-size 32 --max-steps 2000",
+    flags="--horizon 96 --look-back 720 --segment-length 48 --point-loss mae --dropout 0.3 "
+    "--batch-size 32 --max-steps 1000",
     target=0.40,
 )
 SPREAD = Model(
     flags="--horizon 24 --look-back 720 --segment-length 24 --density quantiles --dropout 0.3 "
-    "--batch-size 32 --max-steps 2000",
+    "--batch-size 32 --max-steps 1000",
 )
 CURRENCIES = Model(
     flags="--horizon 24 --look-back 24 --segment-length 12 --hidden-size 8 --flip --lr 1e-4 "

@@ -5,6 +5,7 @@ Letters: T rows, C columns, N series.
 
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ _ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 _DATES = ("date", "datetime", "time", "timestamp", "ds", "dates", "date_time", "day", "month")
 
 
-class Columns:
+class Columns(ABC):
     """The columns of a table, each read when it is asked for.
 
     Attributes:
@@ -44,17 +45,17 @@ class Columns:
     places: Sequence[int]
     unit = "row"
 
+    @abstractmethod
     def numbers(self, name: str) -> np.ndarray:
         """[T] float64, NaN where a value is missing.
 
         Raises:
             DataError: when a cell is no number.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def texts(self, name: str) -> list[str]:
         """[T], the cells as text."""
-        raise NotImplementedError
 
     def dates(self, name: str, date_format: str | None) -> np.ndarray:
         """[T] datetime64[s], without a time zone: what has one is taken in UTC.
