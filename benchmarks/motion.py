@@ -17,7 +17,7 @@ from benchmarks.runs import train_and_test
 from recurra.models.rotations import euler_of
 
 SEEDS = (1, 2, 3)
-FLAGS = ""  # of `recurra train motion`
+FLAGS = "--lr 3e-3 --mirror --train-on-all --max-steps 2000"  # of `recurra train motion`
 ASKED = {80: 0.38, 160: 0.60, 320: 1.00, 400: 1.15, 1000: 1.58}  # mean of actions, radians
 AIM = {80: 0.35, 160: 0.56, 320: 0.92, 400: 1.05, 1000: 1.50}
 MINUTES = 30.0  # of training, all seeds together
