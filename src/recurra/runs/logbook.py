@@ -13,9 +13,10 @@ from recurra.models import save
 from recurra.runs.checkpoints import save_checkpoint
 from recurra.runs.folder import METRICS_NAME, SAMPLES_NAME
 from recurra.terminal import printable
+from recurra.training.hooks import Logbook
 from recurra.training.progress import Checkpoint
 from recurra.training.task import Task
-from recurra.training.trainer import Logbook, Trainer
+from recurra.training.trainer import Trainer
 from recurra.views import Sample, Status
 
 # By these names a checkpoint keeps the lengths of the files.

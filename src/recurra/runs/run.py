@@ -16,9 +16,9 @@ from recurra.runs.fitting import TrainingResult
 from recurra.runs.folder import METRICS_NAME, is_run, read_run, settings_of
 from recurra.runs.starting import ViewMaker, go_on
 from recurra.settings import check_known, one_or_several
+from recurra.training.hooks import Hook
 from recurra.training.settings import RunSettings
 from recurra.training.task import Task
-from recurra.training.trainer import Hook
 
 
 class Run:

@@ -40,6 +40,7 @@ from recurra.runs.folder import (
     write_new_config,
 )
 from recurra.settings import check_known, declared, option_of, plain
+from recurra.training.hooks import Hook, Logbook
 from recurra.training.machine import generators_kept
 from recurra.training.settings import (
     DEVICES,
@@ -49,7 +50,7 @@ from recurra.training.settings import (
     resolve_clipping,
 )
 from recurra.training.task import Task
-from recurra.training.trainer import Hook, Logbook, Trainer
+from recurra.training.trainer import Trainer
 from recurra.views import View
 
 logger = logging.getLogger("recurra")

@@ -21,8 +21,9 @@ from recurra.runs.folder import refuse_run_files
 from recurra.tasks.evaluation import evaluate
 from recurra.tasks.language import LanguageTask, LanguageTraining
 from recurra.text import Vocabulary
+from recurra.training.hooks import Hook
 from recurra.training.machine import generators_kept
-from recurra.training.trainer import Hook, Trainer
+from recurra.training.trainer import Trainer
 from recurra.views import View
 
 __all__ = [

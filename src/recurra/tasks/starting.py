@@ -22,8 +22,8 @@ from recurra.tasks import (  # noqa: F401  (known once defined)
     translate,
 )
 from recurra.tasks.options import OPTIONS
+from recurra.training.hooks import Hook
 from recurra.training.task import Task
-from recurra.training.trainer import Hook
 
 
 def find(task: str) -> type[Task[Any, Any]]:

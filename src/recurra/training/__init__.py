@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra.runs import Run, TrainingResult, load_checkpoint, save_checkpoint
     from recurra.terminal import printable
+    from recurra.training.hooks import Hook, Logbook
     from recurra.training.optimization import Schedule, build_optimizer
     from recurra.training.progress import Checkpoint, Progress
     from recurra.training.settings import RunSettings, TrainingSettings
     from recurra.training.step import StepOutcome, clip_gradients
     from recurra.training.task import Description, Loss, Moment, Task
-    from recurra.training.trainer import Hook, Logbook, Trainer
+    from recurra.training.trainer import Trainer
     from recurra.views import (
         Figure,
         LiveView,
@@ -65,7 +66,8 @@ _HOMES = {
     "recurra.training.settings": ("RunSettings", "TrainingSettings"),
     "recurra.training.step": ("StepOutcome", "clip_gradients"),
     "recurra.training.task": ("Description", "Loss", "Moment", "Task"),
-    "recurra.training.trainer": ("Hook", "Logbook", "Trainer"),
+    "recurra.training.hooks": ("Hook", "Logbook"),
+    "recurra.training.trainer": ("Trainer",),
     "recurra.views": (
         *("Figure", "LiveView", "PlainView", "Sample", "SilentView", "Status", "View", "view_for"),
     ),

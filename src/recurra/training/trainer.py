@@ -22,6 +22,7 @@ from recurra.parallel import ALONE, Ranks
 from recurra.training import step as stepping
 from recurra.training.averaging import WeightAverage
 from recurra.training.budget import Budget, EvaluationPlan, due_milestone
+from recurra.training.hooks import Hook, Logbook
 from recurra.training.machine import (
     build_fabric,
     derived_seed,
@@ -47,41 +48,6 @@ CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
 WORSE_THAN_CHANCE = 10.0  # times the loss of a guess: such weights ran away
 
 logger = logging.getLogger("recurra")
-
-
-class Logbook:
-    """What keeps a run on the disk; this one keeps nothing, as in all ranks but the first."""
-
-    def check(self) -> None:
-        """Called before each step; raises when what it writes to is no longer there."""
-
-    def row(self, status: Status, *, validated: bool) -> None:
-        """Called every few steps and after each validation."""
-
-    def sample(self, sample: Sample) -> None:
-        """Called with each sample."""
-
-    def picture(self, name: str, png: bytes, step: int) -> None:
-        """Called with each picture, at the end."""
-
-    def keep_model(self, note: Mapping[str, str]) -> None:
-        """Called when the model is the best so far."""
-
-    def keep_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Called with all that training goes on from."""
-
-
-class Hook:
-    """Told what the trainer does, and may stop it; does nothing by itself."""
-
-    def stepped(self, trainer: "Trainer[Any, Any]", outcome: StepOutcome) -> None:
-        """Called after each step, before what is due at it."""
-
-    def validated(self, trainer: "Trainer[Any, Any]", figures: Mapping[str, float]) -> None:
-        """Called after each validation."""
-
-    def saved(self, trainer: "Trainer[Any, Any]") -> None:
-        """Called after each checkpoint."""
 
 
 class Trainer(Generic[ModelT, BatchT]):
