@@ -124,6 +124,18 @@ def input_text() -> None:
     ]
     Path("reviews.tsv").write_text("text\tlabel\n" + "".join(rows))
     Path("new.csv").write_text("text\na fine film\nso dull\n")
+    for folder in ("ud_english_ewt", "gestures"):
+        Path(folder).mkdir()
+    sentences = (
+        "1\tThey\t_\tPRON\tPRP\t_\t_\t_\t_\t_\n2\tsleep\t_\tVERB\tVBP\t_\t_\t_\t_\t_\n\n" * 9
+    )
+    for part in ("train", "dev", "test"):
+        Path("ud_english_ewt", f"{part}.conllu").write_text(sentences)
+    recording = "x,y2,gesture\n" + "".join(
+        f"{i % 3},{i},{'wave' if i % 3 else 'rest'}\n" for i in range(20)
+    )
+    for name in ("new_recording.csv", *(f"gestures/{number}.csv" for number in range(8))):
+        Path(name).write_text(recording)
     [cell] = re.findall(
         r"```python\n(# my\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )

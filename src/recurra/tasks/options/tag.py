@@ -73,6 +73,7 @@ class TaggedSettings(WordSettings):
 class TaggerSettings(ReaderSettings):
     """The sizes of a tagger, as `Tagger` takes them."""
 
+    hidden_size: int = declared_as(ReaderSettings, "hidden_size", default=256)
     input_dropout: float = declared_as(ReaderSettings, "input_dropout", default=0.25)
     word_dropout: float = declared_as(ReaderSettings, "word_dropout", default=0.05)
     delay: int = setting(
