@@ -89,7 +89,8 @@ def _skeleton(bones: Sequence[tuple[int, str, float, float, float]]) -> Skeleton
 
 # The body of the CMU recordings as motion prediction draws it: of each joint its parent, its side
 # and its offset, in a unit of about 5.6 cm. Lengths are those of one of the people, for all, as
-# public code of that field has them; the recordings' own skeleton files were not at hand. Joints that lie in their parents turn by themselves.
+# public code of that field has them; the recordings' own skeleton files were not at hand. Joints
+# that lie in their parents turn by themselves.
 CMU = _skeleton(
     [
         (-1, "", 0.0, 0.0, 0.0),  # hips
