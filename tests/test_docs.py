@@ -7,6 +7,7 @@ from glob import glob
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmarks import draw
 from benchmarks.catalogue import BENCHMARKS
@@ -136,6 +137,19 @@ def input_text() -> None:
     )
     for name in ("new_recording.csv", *(f"gestures/{number}.csv" for number in range(8))):
         Path(name).write_text(recording)
+    Path("multi30k").mkdir()
+    for part in ("train", "val", "test"):
+        for end, line in (("en", "two dogs run over the grass\n"), ("de", "zwei hunde rennen\n")):
+            Path("multi30k", f"{part}.{end}").write_text(line * 20)
+    Path("source.txt").write_text("two dogs\n\nthe grass\n")
+    hours = (f"2020-01-{1 + i // 24:02} {i % 24:02}:00,{i % 24}" for i in range(720))
+    Path("load.csv").write_text("date,load\n" + "\n".join(hours) + "\n")
+    frames = np.random.default_rng(0).normal(0, 0.1, (200, 117))
+    for part in ("train", "test"):
+        Path("cmu_mocap", part, "walking").mkdir(parents=True)
+        for number in (1, 2):
+            place = Path("cmu_mocap", part, "walking", f"walking_{number}.txt")
+            np.savetxt(place, frames, delimiter=",")
     [cell] = re.findall(
         r"```python\n(# my\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )

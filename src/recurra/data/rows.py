@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,26 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     Raises:
         DataError: when pyarrow is not there, or the file cannot be read.
     """
+    with _parquet(path) as file:
+        number = 0
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}, row {number}", row
+
+
+def parquet_schema(path: Path) -> Any:
+    """The names and types of the columns of a Parquet file, as pyarrow has them.
+
+    Raises:
+        DataError: as `parquet_rows`.
+    """
+    with _parquet(path) as file:
+        return file.schema_arrow
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
     try:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
@@ -44,11 +65,9 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         ) from None
     try:
         with parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", row
+            yield file
     except (OSError, ValueError) as error:  # pyarrow's own derive from these
+        if isinstance(error, DataError):
+            raise
         said = str(error).partition("\n")[0].rstrip(".")
         raise DataError(f"{path}: expected a Parquet file, got: {said}. Write it again.") from error

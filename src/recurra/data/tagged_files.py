@@ -3,11 +3,8 @@
 Letters: T steps of a sequence, I input, O numbers.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,8 @@ import numpy as np
 from recurra.data.conll import WORDS_ALONE, read_conll
 from recurra.data.frames import TABLES, FrameColumns, recordings, without_labels
 from recurra.data.records import Record, Records, label_name, named
-from recurra.data.tables import lines_of, suffix_of
+from recurra.data.rows import object_rows, parquet_rows, parquet_schema
+from recurra.data.tables import suffix_of
 from recurra.errors import DataError, argument
 from recurra.models.scaling import Missing, as_series
 from recurra.text.corpus import is_hidden
@@ -89,7 +87,7 @@ def is_of_frames(path: Path) -> bool:
     """Whether a file has a row for each step of a recording, not one for each sequence."""
     if suffix_of(path) not in TABLES:
         return False
-    return suffix_of(path) not in _PARQUET or not any(map(_is_sequence, _schema(path).types))
+    return suffix_of(path) not in _PARQUET or not any(map(_is_sequence, parquet_schema(path).types))
 
 
 def _is_sequence(kind: Any) -> bool:
@@ -222,54 +220,7 @@ def _side_by_side(several: Sequence[np.ndarray], place: str) -> np.ndarray:
 
 
 def _rows(path: Path, how: Reading) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    return _parquet(path) if suffix_of(path) in _PARQUET else _objects(path, how.encoding)
-
-
-def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, line in enumerate(lines_of(path, encoding), 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}: expected a JSON object, got: {error}. Correct it.") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{place}: expected a JSON object, got {line!r:.60}. Correct it.")
-        yield place, row
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with _parquet_file(path) as file:
-        number = 0
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}, row {number}", row
-
-
-def _schema(path: Path) -> Any:
-    with _parquet_file(path) as file:
-        return file.schema_arrow
-
-
-@contextmanager
-def _parquet_file(path: Path) -> Iterator[Any]:
-    try:
-        parquet = import_module("pyarrow.parquet")
-    except ImportError:
-        raise DataError(
-            f"{path}: expected pyarrow, to read Parquet with, got none. Install it: "
-            "pip install pyarrow, or write the rows as JSON lines."
-        ) from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            yield file
-    except (OSError, ValueError) as error:  # pyarrow's own derive from these
-        if isinstance(error, DataError):
-            raise
-        said = str(error).partition("\n")[0].rstrip(".")
-        raise DataError(f"{path}: expected a Parquet file, got: {said}. Write it again.") from error
+    return parquet_rows(path) if suffix_of(path) in _PARQUET else object_rows(path, how.encoding)
 
 
 def _name(
