@@ -14,10 +14,10 @@ from benchmarks.runs import train_and_test
 from recurra.tasks.translations import scored
 
 SEED = 1
-FLAGS = "--source en --target de --lower --max-minutes 55 --average 0.999"
+FLAGS = "--source en --target de --lower --max-minutes 50"
 MODELS = {
-    "attention": "--decoder conditional_gru --dropout 0.4 --input-dropout 0.3",
-    "no attention": "--attention none --dropout 0.3 --input-dropout 0.2",
+    "attention": "--decoder conditional_gru",
+    "no attention": "--attention none",
 }
 ASKED, APART = 35.5, 8.0  # BLEU with attention; how much lower without
 

@@ -128,3 +128,17 @@ def test_it_is_measured(recurra: Any, trained: Path) -> None:
     figures = json.loads(recurra("evaluate", trained, "--json", "--split", "val").out)
     assert 0 <= figures["exact"] <= 1
     assert figures["pairs"] == 3
+
+
+def test_a_table_has_its_sources_where_training_had_them(
+    recurra: Any, trained: Path, tmp_path: Path
+) -> None:
+    """By name or place, whatever the other columns hold."""
+    table = tmp_path / "in.tsv"
+    table.write_text("target\tsource\na longer text than that\ta b c\n")
+    assert recurra("translate", trained, table).out.splitlines() == ["0 1 2"]
+    table.write_text("a b c\ta longer text than that\n")
+    assert recurra("translate", trained, table).out.splitlines() == ["0 1 2"]
+    out = tmp_path / "out.csv"
+    recurra("translate", trained, table, "--num-best", "2", "--out", out)
+    assert len(out.read_text().splitlines()) == 3  # a row for each translation

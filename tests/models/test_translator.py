@@ -283,6 +283,8 @@ def test_what_cannot_be_translated() -> None:
         model.predict(["a"], beam_size=0)
     with pytest.raises(ValueError, match="expected num_best of at most beam_size, 2"):
         model.predict(["a"], beam_size=2, num_best=3)
+    with pytest.raises(ValueError, match="expected texts, got NoneType for input 1"):
+        model.predict(["a", None])
     bare = rc.Translator(5, 4, embedding_size=3, hidden_size=3)
     with pytest.raises(ValueError, match="expected a model with target_vocabulary"):
         bare.predict(["a"])
@@ -309,3 +311,16 @@ def test_a_stream_takes_other_rows_and_goes_on() -> None:
         torch.testing.assert_close(other(x[1]), y)
     with pytest.raises(ValueError, match=r"expected rows \[3\], got shape \(2,\)"):
         first.reorder(torch.tensor([0, 1]))
+
+
+def test_a_seed_draws_the_same_weights_in_any_process() -> None:
+    """Tables are drawn in one order, and not in that of their addresses."""
+    torch.manual_seed(1)
+    first = rc.Translator(5, 4, embedding_size=3, hidden_size=3)
+    kept = [torch.empty(1000, dtype=torch.float32, device="cpu") for _ in range(50)]
+    for _ in range(20):
+        torch.manual_seed(1)
+        other = rc.Translator(5, 4, embedding_size=3, hidden_size=3)
+        kept.append(other.output.weight.detach())
+        for name, weight in first.state_dict().items():
+            assert other.state_dict()[name].equal(weight)

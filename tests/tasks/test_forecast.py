@@ -369,3 +369,29 @@ def test_the_calendar_s_features_are_those_of_the_model() -> None:
     from recurra.tasks.options.forecast import CALENDAR as OF_SETTINGS
 
     assert OF_MODEL == OF_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "message"),
+    [
+        (
+            [3.0] * 90,
+            {},
+            "expected a channel that changes in the training part, got x, which never",
+        ),
+        (
+            list(range(90)),
+            {"parts": "40,40,40", "horizon": 20},
+            "test: expected a series of 20 steps or more, which is the horizon, got 10",
+        ),
+    ],
+)
+def test_what_cannot_be_forecast_is_told_before_training(
+    tmp_path: Path, values: list[float], settings: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text("x\n" + "".join(f"{value}\n" for value in values))
+    given = {"look_back": 8, "horizon": 4, **settings}
+    with pytest.raises(DataError, match=message):
+        rc.train("forecast", data=path, out=tmp_path / "run", view=None, max_steps=1, **given)
+    assert not (tmp_path / "run").exists()

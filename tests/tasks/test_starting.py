@@ -32,7 +32,7 @@ def test_defaults_that_differ_by_task_name_each() -> None:
     sizes = {
         "lm": 256,
         "classify": 64,
-        "tag": 128,
+        "tag": 256,
         "translate": 256,
         "forecast": 128,
         "motion": 256,

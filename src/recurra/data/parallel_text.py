@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from recurra.data.opening import paths_of
-from recurra.data.records import named
+from recurra.data.records import Record, Records, named
 from recurra.data.rows import object_rows, parquet_rows
 from recurra.data.store import open_examples, write_examples
 from recurra.data.tables import lines_of, suffix_of
@@ -187,8 +187,8 @@ def _file(start: Path, end: str) -> Path:
         if path.is_file():
             return path
     raise DataError(
-        f"{start}.{end}: expected a file of lines, got no such file. Check the path, "
-        f"{argument('source=')} and {argument('target=')}."
+        f"{start}.{end}: expected a file of lines, or a folder {start}, got neither. Check the "
+        f"path, {argument('source=')} and {argument('target=')}."
     )
 
 
@@ -231,9 +231,10 @@ def _line(text: str) -> str:
 # ---- tables ----------------------------------------------------------------------------------
 
 
-def _of_table(
-    path: Path, source: str | None, target: str | None, encoding: str | None
-) -> Iterator[Pair]:
+def _rows_of(
+    path: Path, encoding: str | None, *, least: int = 2
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a table, of any format, with at least so many columns."""
     suffix = suffix_of(path)
     if suffix not in TABLES:
         raise DataError(
@@ -242,11 +243,16 @@ def _of_table(
             f"give what their names begin with."
         )
     if suffix in (".jsonl", ".ndjson"):
-        rows: Iterator[tuple[str, Mapping[str, Any]]] = object_rows(path, encoding)
-    elif suffix in (".parquet", ".pq"):
-        rows = parquet_rows(path)
-    else:
-        rows = _separated(path, "," if suffix == ".csv" else "\t", encoding)
+        return object_rows(path, encoding)
+    if suffix in (".parquet", ".pq"):
+        return parquet_rows(path)
+    return _separated(path, "," if suffix == ".csv" else "\t", encoding, least)
+
+
+def _of_table(
+    path: Path, source: str | None, target: str | None, encoding: str | None
+) -> Iterator[Pair]:
+    rows = _rows_of(path, encoding)
     found = 0
     for place, row in rows:
         inner = row.get("translation")  # as many published sets have it
@@ -268,7 +274,7 @@ def _of_table(
 
 
 def _separated(
-    path: Path, separator: str, encoding: str | None
+    path: Path, separator: str, encoding: str | None, least: int
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of a table of text by the names in its first, or by number where that has none."""
     lines = lines_of(path, encoding)
@@ -284,12 +290,13 @@ def _separated(
         place = f"{path}, line {number}"
         if header is None:
             names = [cell.strip().lower() for cell in cells]
-            if len(cells) < 2:
+            if len(cells) < least:
                 raise DataError(
                     f"{place}: expected two columns with a tab or a comma between, got "
                     f"{' '.join(cells)!r:.60}. Write a source and a target on each line."
                 )
-            is_header = {*_SOURCES} & {*names} and {*_TARGETS} & {*names}
+            is_header = bool({*_SOURCES} & {*names})
+            is_header &= bool({*_TARGETS} & {*names}) or least < 2
             header = [cell.strip() for cell in cells] if is_header else []
             if is_header:
                 continue
@@ -327,6 +334,39 @@ def _column(
         f"{place}: expected a column for {argument(f'{option}=')}, of {named(names)}, got {got}. "
         f"Name one."
     )
+
+
+class SourceRecords(Records):
+    """The sources of a table, without targets or whatever else its rows have beside them."""
+
+    def __init__(self, path: Path, source: str | None, encoding: str | None) -> None:
+        """Look at the first row for the column.
+
+        Args:
+            path: .tsv, .csv, .jsonl or .parquet.
+            source: the column, its name or number; None takes that of a usual name, or the first.
+            encoding: of a file of text.
+        Raises:
+            DataError: when there is no such column, or no row.
+        """
+        self.where = str(path)
+        self._path, self._encoding = path, encoding
+        for place, row in self._rows():
+            self._column = _column(row, "source", source, _SOURCES, 0, place)
+            self.others = tuple(name for name in row if name != self._column)
+            break
+        else:
+            raise DataError(f"{path}: expected at least one row, got none. Give it some.")
+        self.notes = (f"sources: {self._column}",)
+
+    def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        return _rows_of(self._path, self._encoding, least=1)
+
+    def __iter__(self) -> Iterator[Record]:
+        for place, row in self._rows():
+            others = {name: value for name, value in row.items() if name != self._column}
+            text = _line(str(row.get(self._column) or ""))
+            yield Record(value=text, label="", place=place, others=others)
 
 
 # ---- parts -----------------------------------------------------------------------------------

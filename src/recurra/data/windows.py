@@ -232,7 +232,7 @@ def check_long_enough(part: str, windows: Windows, stored: Stored) -> None:
     """Raise DataError where a part has no window, and say how long its series are."""
     if len(windows):
         return
-    longest = max(len(each) for each in stored.of_part(part))
+    longest = max((len(each) for each in stored.of_part(part)), default=0)
     beside = " and a step before them" if part == "train" else ""
     raise DataError(
         f"{part}: expected a series of {windows.horizon} steps or more, which is the horizon"

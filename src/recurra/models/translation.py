@@ -80,5 +80,6 @@ class Writing:
         if self.num_best > (1 if self.temperature else self.beam_size):
             raise ValueError(
                 f"{where}: expected num_best of at most beam_size, {self.beam_size}, and of 1 "
-                f"where tokens are drawn, got {self.num_best}. Follow more beams."
+                f"where tokens are drawn, got {self.num_best}. Lower it, or "
+                f"follow more beams."
             )

@@ -218,8 +218,9 @@ class Translator(Model):
         self._reset_own_parameters()
 
     def _reset_own_parameters(self) -> None:
-        for embedding in {self.source_embedding, self.target_embedding}:
-            nn.init.normal_(embedding.weight, std=_SCALE)
+        nn.init.normal_(self.target_embedding.weight, std=_SCALE)
+        if not self.shared_embedding:
+            nn.init.normal_(self.source_embedding.weight, std=_SCALE)
         nn.init.zeros_(self.output.bias)
 
     def check_part(self, name: str, part: Any) -> None:
@@ -385,7 +386,7 @@ class Translator(Model):
         vocabulary: Vocabulary = self.needed("source_vocabulary", f"{type(self).__name__}.predict")
         return [torch.from_numpy(encoded(vocabulary, text, self.lower)) for text in texts]
 
-    def predict(self, inputs: Sequence[str], **writing: Any) -> list[Translation]:
+    def predict(self, inputs: Sequence[Any], **writing: Any) -> list[Translation]:
         """The translation of each text.
 
         Args:
@@ -399,6 +400,12 @@ class Translator(Model):
             raise ValueError(
                 f"{where}: expected a list of texts, got {inputs!r:.40}. Put it into one: [...]."
             )
+        for i, text in enumerate(inputs):
+            if not isinstance(text, str):
+                raise ValueError(
+                    f"{where}: expected texts, got {type(text).__name__} for input {i}. Token ids "
+                    f"go into a call of the model."
+                )
         return write(self, list(inputs), Writing(**writing), where)
 
     def attention_cell(self) -> Cell | None:

@@ -104,6 +104,14 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
                 check_apart(data.data, own, part)
                 panels[part] = read_panel(own, how)
         task = cls.of(panels, data)
+        for part, share in zip(PARTS, shares_of(data.parts), strict=True):
+            if share or part in panels:
+                task.rolling.windows(part)  # raises where there is none
+        if not any(spread for each in task.scaling.each for spread in each.spread):
+            raise DataError(
+                f"{data.data}: expected a channel that changes in the training part, got "
+                f"{named(task.channels)}, which never do. Name others, {argument('target=')}."
+            )
         task.stored.write(folder / FOLDER / FILE)
         return task
 

@@ -25,6 +25,7 @@ from recurra.data.parallel_text import (
     PairBatch,
     PairData,
     PairExamples,
+    SourceRecords,
     open_pairs,
     pairs_in_memory,
     read_pairs,
@@ -42,7 +43,7 @@ from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER
 from recurra.tasks.options import ParallelSettings, TranslateTraining, TranslatorSettings
-from recurra.tasks.translations import bleu_by_length, scored
+from recurra.tasks.translations import SHORTEST, bleu_by_length, scored
 from recurra.text import Vocabulary
 from recurra.text.words import WordVocabulary
 from recurra.training.settings import RunSettings, TrainingSettings
@@ -52,6 +53,7 @@ PIECES = 8000  # of a bpe vocabulary, unless another size is asked for
 NUM_SHOWN = 3  # translations of a preview
 NUM_DRAWN = 4  # maps of attention
 SHORT_WORDS = 5  # of most targets: such are right as a whole, and of 3 words BLEU is always 0
+TABLES_OF_INPUTS = (".tsv", ".csv", ".jsonl", ".ndjson", ".parquet", ".pq")
 _BATCH = 64  # pairs that are read side by side where nothing is learned
 
 
@@ -396,8 +398,11 @@ class TranslateTask(Task[Translator, PairBatch]):
     @classmethod
     def say(cls, figures: Mapping[str, Any]) -> str:
         """The figures on one line, and the signature of the scores."""
+        whole = f"right as a whole {figures['exact']:.2%}"
         said = [f"BLEU {figures['bleu']:.2f}", f"chrF {figures['chrf']:.2f}"]
-        said.append(f"right as a whole {figures['exact']:.2%}")
+        groups = figures["bleu_by_length"]
+        is_short = all(each["words"] == SHORTEST for each in groups)
+        said = [whole, said[1]] if is_short else [*said, whole]
         if "nll" in figures:
             said.append(f"nll {figures['nll']:.4f} nats a token")
         said.append(f"{figures['pairs']:,} pairs, {figures['sentences_per_s']:.1f} a second")
@@ -405,7 +410,7 @@ class TranslateTask(Task[Translator, PairBatch]):
         lines = [f"{figures['signature']}"]
         lines += [
             f"sources of {each['words']} words: BLEU {each['bleu']:.1f} ({each['pairs']:,} pairs)"
-            for each in figures["bleu_by_length"]
+            for each in ([] if is_short else groups)
         ]
         return "\n".join([", ".join(said), *lines])
 
@@ -413,15 +418,24 @@ class TranslateTask(Task[Translator, PairBatch]):
 
     @classmethod
     def inputs(cls, model: Translator, path: Path, how: ParallelSettings) -> Records:
-        """Texts without targets; of a file of lines each line, an empty one too."""
-        if path.is_file() and path.suffix not in (".tsv", ".csv", ".jsonl", ".parquet"):
+        """Texts without targets; of a file of lines each line, an empty one too; of a table the
+        column of sources, as in training."""
+        if path.is_file() and path.suffix not in TABLES_OF_INPUTS:
             return LineRecords(lines_of(path, how.encoding), str(path))
-        return open_inputs(path, series=False, text_column=how.source, encoding=how.encoding)
+        if path.is_file():
+            return SourceRecords(path, how.source, how.encoding)
+        return open_inputs(path, series=False, encoding=how.encoding)
 
     @classmethod
     def row(cls, prediction: Translation) -> dict[str, Any]:
         """The translation and its score."""
         return {"translation": prediction.text, "score": prediction.score}
+
+    @classmethod
+    def rows(cls, prediction: Translation) -> list[dict[str, Any]]:
+        """A row for each translation, the best first."""
+        others = ({"translation": text, "score": score} for text, score in prediction.others)
+        return [cls.row(prediction), *others]
 
     @classmethod
     def lines(cls, prediction: Translation) -> list[list[Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+SHORTEST = "1 to 5"
 EDGES = (5, 10, 15, 20, 30, 40)  # words of a source, up to which a group goes
 
 

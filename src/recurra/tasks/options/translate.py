@@ -154,13 +154,13 @@ class TranslatorSettings(Settings):
     )
     memory: str = declared_as(RecurrentSettings, "memory", default="normal")
     dropout: float = setting(
-        0.4,
+        0.3,
         "Share of what the encoder says, and of what is written from, dropped in training.",
         MODEL,
         check=fraction,
     )
     input_dropout: float = setting(
-        0.3, "Share of each token's vector dropped in training.", MODEL, check=fraction
+        0.2, "Share of each token's vector dropped in training.", MODEL, check=fraction
     )
 
     def check(self) -> None:
@@ -178,7 +178,8 @@ class TranslateTraining(TrainingSettings):
     """How a translator is trained."""
 
     batch_size: int = setting(64, "Pairs read side by side, of like length.", LEARNING)
-    lr: float = declared_as(TrainingSettings, "lr", default=1e-3)
+    lr: float = declared_as(TrainingSettings, "lr", default=1.5e-3)
+    average: float = declared_as(TrainingSettings, "average", default=0.999)
     label_smoothing: float = setting(
         0.1, "Probability that is spread over all tokens.", LEARNING, check=fraction
     )
