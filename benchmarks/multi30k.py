@@ -1,7 +1,7 @@
 """English to German, the Multi30k captions: BLEU with and without attention.
 
 `recurra train translate` from scratch on 29,000 pairs; test_2016_flickr, in lower case, by five
-beams. Settings were picked on the validation part.
+beams. Settings were not tuned; a run of two minutes with others had read the test part before.
 """
 
 import os

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from recurra.data.drawing import drawn
 from recurra.data.opening import paths_of
 from recurra.data.records import Record, Records, named
 from recurra.data.rows import object_rows, parquet_rows
@@ -109,7 +110,9 @@ def read_pairs(
         parts[name] = _without_empty(read, name, several[0], notes)
     wanted = [name for name in PARTS if name not in parts and not whole]
     if wanted:
-        parts |= _drawn(parts["train"], wanted, seed)
+        asked = {name: SHARES[PARTS.index(name)] for name in wanted}
+        where = parts["train"][0].place
+        parts |= drawn(parts["train"], asked, seed, where=where, what="pairs")
         shares = ", ".join(f"{name} {SHARES[PARTS.index(name)]:.0%}" for name in wanted)
         notes.append(f"drawn, seed {seed}: {shares}")
     return PairData(
@@ -384,22 +387,6 @@ def _without_empty(read: list[Pair], name: str, where: Any, notes: list[str]) ->
     if not kept:
         raise DataError(f"{where}: expected at least one pair with both sides, got none.")
     return kept
-
-
-def _drawn(whole: Sequence[Pair], wanted: Sequence[str], seed: int) -> dict[str, list[Pair]]:
-    """The parts that are drawn, and what is left to train on."""
-    if len(whole) <= len(wanted):
-        raise DataError(
-            f"{whole[0].place}: expected {len(wanted) + 1} pairs or more, to draw "
-            f"{' and '.join(wanted)} from, got {len(whole)}. Add some, or name files for them."
-        )
-    order = np.random.default_rng(seed).permutation(len(whole)).tolist()
-    parts: dict[str, list[Pair]] = {}
-    for name in wanted:
-        count = max(1, round(SHARES[PARTS.index(name)] * len(whole)))
-        chosen, order = sorted(order[:count]), order[count:]
-        parts[name] = [whole[number] for number in chosen]
-    return {"train": [whole[number] for number in sorted(order)], **parts}
 
 
 # ---- encoded ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recurra.data.drawing import drawn
 from recurra.data.frames import without_labels
 from recurra.data.opening import GivenData, entries_by_part, paths_of
 from recurra.data.records import named
@@ -79,7 +80,9 @@ def read_tagged(
     notes = [f"channels {named(found)}"] if (found := read["train"][0].channels) else []
     wanted = [name for name in PARTS if name not in read]
     if wanted:
-        read |= _drawn(read["train"], wanted, seed)
+        asked = {name: SHARES[PARTS.index(name)] for name in wanted}
+        where = read["train"][0].place
+        read |= drawn(read["train"], asked, seed, where=where, what="sequences")
         shares = ", ".join(f"{name} {SHARES[PARTS.index(name)]:.0%}" for name in wanted)
         notes.append(f"drawn, seed {seed}: {shares}")
     labels = _labels(read["train"])
@@ -133,22 +136,6 @@ def filled_gaps(sequences: Sequence[Tagged], how: Reading) -> tuple[list[Tagged]
             each = replace(each, values=without_gaps(each.values, how.missing, each.place))
         found.append(each)
     return found, count
-
-
-def _drawn(whole: list[Tagged], wanted: Sequence[str], seed: int) -> dict[str, list[Tagged]]:
-    """The parts that are drawn, and what is left to train on."""
-    if len(whole) <= len(wanted):
-        raise DataError(
-            f"{whole[0].place}: expected {len(wanted) + 1} sequences or more, to draw "
-            f"{' and '.join(wanted)} from, got {len(whole)}. Add some, or name files for them."
-        )
-    order = np.random.default_rng(seed).permutation(len(whole)).tolist()
-    parts: dict[str, list[Tagged]] = {}
-    for name in wanted:
-        count = max(1, round(SHARES[PARTS.index(name)] * len(whole)))
-        chosen, order = sorted(order[:count]), order[count:]
-        parts[name] = [whole[number] for number in chosen]
-    return {"train": [whole[number] for number in sorted(order)], **parts}
 
 
 def _labels(train: Sequence[Tagged]) -> tuple[str, ...]:
