@@ -1,0 +1,82 @@
+"""What a world is made of: pictures with captions, or clips with a truth at each frame.
+
+Letters: N pictures or clips, T frames, C channels, Y rows, X columns, O numbers to learn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PARTS = ("train", "val", "test", "unseen")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Pictures with captions.
+
+    Attributes:
+        pictures: [N, Y, X, C] uint8, C = 3 red, green and blue, or C = 1 grey.
+        captions: the captions of each.
+    """
+
+    pictures: np.ndarray
+    captions: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clips:
+    """Clips of T frames with a label, or numbers, at each frame.
+
+    Attributes:
+        frames: [N, T, C, Y, X] uint8.
+        labels: [N, T] int64, places in `label_names`; None where numbers are the truth.
+        label_names: what labels mean; empty where numbers are the truth.
+        targets: [N, T, O] float32; None where labels are the truth.
+        target_names: what the O numbers are, with units behind an underscore: "yaw_degrees".
+        visible: [N, T, O] bool, whether what a number says can be seen in its frame; None: all can.
+    """
+
+    frames: np.ndarray
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] = ()
+    targets: np.ndarray | None = None
+    target_names: tuple[str, ...] = ()
+    visible: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def truth(self, number: int) -> tuple[str, ...] | np.ndarray:
+        """Of one clip: the T names of its labels, or its numbers [T, O] float32."""
+        if self.labels is not None:
+            return tuple(self.label_names[label] for label in self.labels[number].tolist())
+        assert self.targets is not None
+        return self.targets[number]
+
+
+def generator(seed: int, part: str) -> np.random.Generator:
+    """What draws one part of a world, whatever the sizes of the others are."""
+    return np.random.default_rng((seed, PARTS.index(part)))
+
+
+def check_counts(counts: dict[str, int]) -> None:
+    """There is at least one of each part.
+
+    Raises:
+        ValueError: naming the part of which there is none.
+    """
+    for part, count in counts.items():
+        at_least(part, count, 1)
+
+
+def at_least(name: str, value: int | float, least: int | float) -> None:
+    """A size or an amount of a world is not below this.
+
+    Raises:
+        ValueError: when it is.
+    """
+    if not value >= least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}. Give it more.")
