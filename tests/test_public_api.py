@@ -20,6 +20,7 @@ NAMES = rc.cells.names()
 def test_public_names() -> None:
     assert sorted(rc.__all__) == [
         "Bidirectional",
+        "Captioner",
         "Classifier",
         "Forecaster",
         "GRU",

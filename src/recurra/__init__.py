@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from recurra import cells, compose
     from recurra.lang import cell
     from recurra.models import (
+        Captioner,
         Classifier,
         Forecaster,
         LanguageModel,
@@ -29,6 +30,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Bidirectional",
+    "Captioner",
     "Classifier",
     "Forecaster",
     "LanguageModel",
@@ -49,7 +51,7 @@ __all__ = [
 _HOMES = {
     "recurra.lang": ("cell",),
     "recurra.models": (
-        *("Classifier", "Forecaster", "LanguageModel"),
+        *("Captioner", "Classifier", "Forecaster", "LanguageModel"),
         *("Series", "Tagger", "Translator", "load"),
     ),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),

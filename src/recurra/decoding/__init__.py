@@ -1,6 +1,7 @@
 """From the scores of a model to sequences and back: sampling, greedy decoding, likelihood."""
 
 from recurra.decoding.beam import Hypothesis, StepDecoder, beam_search, first_choices
+from recurra.decoding.constraints import Constrained
 from recurra.decoding.generate import generate, greedy
 from recurra.decoding.likelihood import log_probabilities
 from recurra.decoding.sampler import Sampler
@@ -15,6 +16,7 @@ from recurra.decoding.text import (
 from recurra.decoding.together import Drawn, generate_together
 
 __all__ = [
+    "Constrained",
     "Continuation",
     "Drawn",
     "Hypothesis",

@@ -1,5 +1,7 @@
 """Models: one file for each shape of sequence problem, and how all of them are saved and loaded."""
 
+from recurra.models.captioner import Captioner
+from recurra.models.captions import Caption
 from recurra.models.classifier import Classifier
 from recurra.models.confusion import Confusion
 from recurra.models.devices import find_device
@@ -15,6 +17,8 @@ from recurra.models.translation import Translation
 from recurra.models.translator import Translator
 
 __all__ = [
+    "Caption",
+    "Captioner",
     "Classifier",
     "Confusion",
     "Forecast",

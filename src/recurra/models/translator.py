@@ -24,6 +24,7 @@ from recurra.errors import argument
 from recurra.ir import has_positions
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config, cell_of
+from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.parts import Part
 from recurra.models.saving import Model, layer_options
 from recurra.models.translation import Translation, Writing
@@ -183,10 +184,7 @@ class Translator(Model):
             **layers,
             **place,
         )
-        self._starts = [
-            len(shape) == 1 and not has_positions(shape) for shape in self.decoder.cell.state_shapes
-        ]
-        size = sum(self._start_sizes())
+        size = sum(start_sizes(self.decoder))
         self.start = nn.Linear(width, size, dtype=dtype, device=device) if size else None
         self.output = nn.Linear(embedding_size, target_size + 1, dtype=dtype, device=device)
         if tied:
@@ -204,11 +202,6 @@ class Translator(Model):
     def over_positions(self) -> list[bool]:
         """Which states of the decoder have a number for each position of the memory."""
         return [has_positions(shape) for shape in self.decoder.cell.state_shapes]
-
-    def _start_sizes(self) -> list[int]:
-        """How many numbers each state that is a vector starts from, over all layers."""
-        shapes = self.decoder.state_shapes(1, 1)
-        return [s[0] * s[2] for s, own in zip(shapes, self._starts, strict=True) if own]
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew; the first predictions are close to uniform."""
@@ -281,18 +274,8 @@ class Translator(Model):
             summary: [B, D*H], of `encode`.
             positions: S of the memory.
         """
-        B = len(summary)
-        shapes = self.decoder.state_shapes(B, positions)
-        made: list[Tensor] = []
-        if self.start is not None:
-            made = list(torch.tanh(self.start(summary)).split(self._start_sizes(), dim=1))
-        states = []
-        for shape, own in zip(shapes, self._starts, strict=True):
-            if own:
-                states.append(made.pop(0).view(B, shape[0], shape[2]).transpose(0, 1))
-            else:
-                states.append(summary.new_zeros(shape))
-        return tuple(states)
+        made = None if self.start is None else torch.tanh(self.start(summary))
+        return first_state(self.decoder, made, len(summary), positions, summary)
 
     def _dropped(self, x: Tensor, rate: float) -> Tensor:
         return dropout(x, rate) if self.training and rate > 0 else x
@@ -413,8 +396,7 @@ class Translator(Model):
 
         Its parameters have the names of the decoder's own.
         """
-        names = self.decoder.cell.equations.names.values()
-        return compose.showing(self.decoder.cell, "alpha") if "alpha" in names else None
+        return looking_cell(self.decoder)
 
     @property
     def config(self) -> dict[str, Any]:

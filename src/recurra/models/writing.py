@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from recurra.decoding import Hypothesis, Sampler, beam_search, first_choices
 from recurra.decoding.beam import length_norm
+from recurra.models.decoders import looking
 from recurra.models.translation import Translation, Writing
-from recurra.nn import Recurrent
 from recurra.nn.plain import evaluating
 from recurra.nn.stack import one_or_all
 from recurra.nn.stream import Stream
@@ -172,19 +172,7 @@ def attention_of(
             f"attention={model.attention!r}. Train one with attention."
         )
     device = model.output.weight.device
-    like = model.decoder
-    layer = Recurrent(
-        cell,
-        like.input_size,
-        like.hidden_size,
-        sizes={name: size for name, size in like.sizes.items() if name in cell.size_names},
-        backend=like.backend,
-        dtype=model.output.weight.dtype,
-        device="meta",
-    )
-    own = dict(like.named_parameters())
-    for name in dict(layer.named_parameters()):
-        setattr(layer, name, own[name])
+    layer = looking(model.decoder, cell)
     lengths = [len(each) for each in sources]
     padded = nn.utils.rnn.pad_sequence(list(sources)).to(device)
     memory, counts, summary = model.encode(padded, lengths)
