@@ -15,7 +15,7 @@ import recurra as rc
 from oracle import slow_beyond_the_core
 from recurra import cells
 from recurra.backends.cpu import found_compiler, invocation
-from recurra.backends.cpu.invocation import Form, Invocation
+from recurra.backends.cpu.invocation import CallForm, Invocation
 from recurra.backends.cpu.packed import Packed, PackedWeights
 from recurra.backends.cpu.workspace import Workspace
 from recurra.ir import Dim
@@ -186,14 +186,14 @@ def check_few_steps(layer: rc.Recurrent, dtype: torch.dtype) -> None:
 
 
 def test_weights_that_stay_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    packed: list[Form] = []
-    pack = Form._pack
+    packed: list[CallForm] = []
+    pack = CallForm._pack
 
-    def noted(form: Form, into: Packed) -> None:
+    def noted(form: CallForm, into: Packed) -> None:
         packed.append(form)
         pack(form, into)
 
-    monkeypatch.setattr(Form, "_pack", noted)
+    monkeypatch.setattr(CallForm, "_pack", noted)
     monkeypatch.setattr(invocation, "PACKED", PackedWeights())
     layer = rc.Recurrent("rnn", IN, H, 3, backend="cpu")
     x = torch.randn(2, B, IN)

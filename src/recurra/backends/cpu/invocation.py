@@ -131,7 +131,7 @@ class Invocation:
 
     function: Callable[..., None]
     block: "array[int]"
-    form: "Form"
+    form: "CallForm"
     work: Piece
     carried: dict[int, Tensor]
     arrays: dict[Node, Tensor]
@@ -158,7 +158,7 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class CallForm:
     """What calls of one shape have in common.
 
     Attributes:

@@ -35,7 +35,16 @@ from recurra.backends.cpu.inputs import (
     misfit,
     over_all_rows,
 )
-from recurra.backends.cpu.invocation import FIELDS, Form, Hand, Invocation, Made, Read, Wanted, hand
+from recurra.backends.cpu.invocation import (
+    FIELDS,
+    CallForm,
+    Hand,
+    Invocation,
+    Made,
+    Read,
+    Wanted,
+    hand,
+)
 from recurra.backends.cpu.printer import print_loop
 from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule, size_names
 from recurra.backends.cpu.workspace import WORKSPACE, Workspace
@@ -184,7 +193,7 @@ class CompiledLoop:
         unit = 0 if plan.unit is None else plan.unit.evaluate(sizes)
         self._parts = max(self._widest // unit if unit else 0, 1)  # of columns that a thread packs
         self._bulk = bool(before or after)
-        self._forms: dict[tuple[object, ...], Form] = {}
+        self._forms: dict[tuple[object, ...], CallForm] = {}
         self.everything = Wanted(carried=range(len(plan.carried)), arrays=plan.arrays)
 
     def run(
@@ -319,7 +328,7 @@ class CompiledLoop:
         threads: int,
         wanted: Wanted,
         tables: frozenset[Node],
-    ) -> Form:
+    ) -> CallForm:
         """What calls with such values have in common."""
         plan, steps = self.plan, len(order)
         layout = self._layout(steps, batch, threads, wanted)
@@ -411,7 +420,7 @@ class CompiledLoop:
             numbers[FIELDS[name]] = number
         given = [values[read.of] for read in reads]
         as_they_lie = not any(read.fits for read in reads)
-        return Form(
+        return CallForm(
             function=self._function,
             block=array("q", numbers),
             inside=tuple(inside),

@@ -13,7 +13,7 @@ from torch._VF import gru, lstm, rnn_relu, rnn_tanh  # pyright: ignore[reportAtt
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from recurra.backends.native.form import Form, form_of, resets_before_product
+from recurra.backends.native.form import KernelForm, form_of, resets_before_product
 from recurra.backends.runtime.apart import Apart
 from recurra.backends.runtime.padding import padded
 from recurra.backends.runtime.program import Program
@@ -67,7 +67,7 @@ class NativeBackend:
                 f"keep cannot be chosen: use backend='auto'."
             )
         self.cell = cell
-        self.form: Form = form
+        self.form: KernelForm = form
         self._whole = all(node.op == "input" for node in form.weights.output_nodes)
         self._programs: dict[tuple[Any, ...], tuple[Program, list[tuple[int, ...]]]] = {}
 

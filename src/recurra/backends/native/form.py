@@ -14,7 +14,7 @@ from recurra.passes.simplify import is_const, join, simplest, simplify, zeros
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Form:
+class KernelForm:
     """A cell as torch's kernels take it.
 
     Attributes:
@@ -31,7 +31,7 @@ class Form:
     biases: bool
 
 
-def form_of(equations: Graph) -> Form | None:
+def form_of(equations: Graph) -> KernelForm | None:
     """The form of a cell whose equations are those of a kernel; None for any other cell."""
     graph = simplify(separate(simplify(decompose(equations))))
     leaves = {kind: [n for n in graph.inputs if n.attr("kind") == kind] for kind in _KINDS}
@@ -175,7 +175,7 @@ def _sum(terms: list[tuple[Node, int]]) -> Node | None:
 # ---- the cells that torch has --------------------------------------------------------------------
 
 
-def _lstm(read: _Reader) -> Form | None:
+def _lstm(read: _Reader) -> KernelForm | None:
     """c = sigmoid(f) * c + sigmoid(i) * tanh(g); h = sigmoid(o) * tanh(c), or weight_hr @ that."""
     if len(read.states) != 2:
         return None
@@ -198,7 +198,7 @@ def _lstm(read: _Reader) -> Form | None:
     return None
 
 
-def _gru(read: _Reader) -> Form | None:
+def _gru(read: _Reader) -> KernelForm | None:
     """h = (1 - z) * n + z * h with n = tanh(a + r * b): the reset gate follows its product."""
     if len(read.states) != 1:
         return None
@@ -256,7 +256,7 @@ def resets_before_product(equations: Graph) -> bool:
     )
 
 
-def _rnn(read: _Reader) -> Form | None:
+def _rnn(read: _Reader) -> KernelForm | None:
     """h = tanh(W_x @ x + W_h @ h + b), or relu of it."""
     if len(read.states) != 1:
         return None
@@ -278,7 +278,7 @@ def _form(
     *,
     apart: tuple[_Affine, _Affine] | None = None,
     projection: Node | None = None,
-) -> Form | None:
+) -> KernelForm | None:
     """The form with these gates one behind the other; None where a gate is no affine map.
 
     Args:
@@ -308,7 +308,7 @@ def _form(
     if projection is not None:
         outputs.append(("weight_hr", projection))
     parameters = tuple(node for node in read.graph.inputs if node.attr("kind") == "parameter")
-    return Form(
+    return KernelForm(
         mode=mode,
         order=order,
         weights=Graph(inputs=parameters, outputs=tuple(outputs)),
