@@ -60,7 +60,19 @@ _HOMES = {
 _HOME_OF = {name: home for home, its_names in _HOMES.items() for name in its_names}
 _PARTS = (
     *("backends", "cells", "comparison", "compose", "data", "decoding", "errors", "insight"),
-    *("ir", "lang", "models", "nn", "passes", "settings", "show", "tasks", "text", "training"),
+    *(
+        "ir",
+        "lang",
+        "models",
+        "nn",
+        "passes",
+        "settings",
+        "show",
+        "tasks",
+        "text",
+        "training",
+        "vision",
+    ),
 )
 
 

@@ -37,6 +37,18 @@ def test_frozen_parameters_are_left_out(name: str) -> None:
     assert [p.shape for group in optimizer.param_groups for p in group["params"]] == [(2,)]
 
 
+@pytest.mark.parametrize("name", [*NAMES, "adam"])
+def test_a_part_learns_at_its_own_rate(name: str) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Sequential(nn.Linear(2, 2)))
+    model[1].learning_rate_scale = 0.1
+    optimizer = build_optimizer(model, TrainingConfig(optimizer=name, lr=0.5))
+    for lr in (0.5, 0.2):
+        set_learning_rate(optimizer, lr)
+        rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        own = {p: pytest.approx(0.1 * lr) for p in model[1].parameters()}
+        assert rates == {**dict.fromkeys(model[0].parameters(), lr), **own}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_optimizer_goes_on_from_its_tensors_bit_by_bit(name: str) -> None:
     config = TrainingConfig(optimizer=name, lr=0.05)

@@ -12,6 +12,7 @@ from recurra.training.settings import TrainingSettings
 DEFAULT_WARMUP_STEPS = 100
 DEFAULT_WARMUP_FRACTION = 0.1
 FINAL_SHARE = 0.01  # of the learning rate is left at the end of a cosine
+_SCALE = "scale"  # of a group of parameters: times the learning rate of the run
 PATIENCE = 2  # validations without improvement before a plateau halves the rate
 
 
@@ -19,19 +20,23 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
     """The optimizer that `settings` names over the parameters of `model` that train.
 
     Biases, gains, peepholes and other vectors are not decayed: pulling them to zero changes what
-    a gate does at rest without making the function smoother.
+    a gate does at rest without making the function smoother. A part of the model that has a
+    `learning_rate_scale`, such as an encoder of pictures, learns at so many times the rate.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    if settings.optimizer == "adam":  # as it was published, without decay
-        return Adam(parameters, lr=settings.lr)
+    # Adam as it was published has no decay
+    decay = 0.0 if settings.optimizer == "adam" else settings.weight_decay
+    scales = _scales(model)
+    by_rule: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in sorted(parameters, key=lambda p: p.ndim < 2):  # those that decay first
+        rule = scales.get(parameter, 1.0), decay if parameter.ndim >= 2 else 0.0
+        by_rule.setdefault(rule, []).append(parameter)
     groups = [
-        {
-            "params": [p for p in parameters if p.ndim >= 2],
-            "weight_decay": settings.weight_decay,
-        },
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": own, "lr": settings.lr * scale, "weight_decay": own_decay, _SCALE: scale}
+        for (scale, own_decay), own in by_rule.items()
     ]
-    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "adam":
+        return Adam(groups, lr=settings.lr)
     if settings.optimizer == "adamw":
         # One pass over memory instead of ten; it matters where the vocabulary is large.
         fused = all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in parameters)
@@ -41,10 +46,20 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
     return SGD(groups, lr=settings.lr, momentum=settings.momentum)
 
 
+def _scales(model: nn.Module) -> dict[nn.Parameter, float]:
+    """Times the rate at which the parameters of parts with a `learning_rate_scale` learn."""
+    return {
+        parameter: float(module.learning_rate_scale)  # pyright: ignore[reportArgumentType]
+        for module in model.modules()
+        if hasattr(module, "learning_rate_scale")
+        for parameter in module.parameters()
+    }
+
+
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Use `lr` from the next step on."""
+    """Use `lr` from the next step on, in each part of the model times its scale."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(_SCALE, 1.0)
 
 
 def optimizer_tensors(optimizer: Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,0 +1,20 @@
+"""Pictures: opened safely, made into numbers, and read by convolutional networks into vectors."""
+
+from recurra.vision.base import Encoder
+from recurra.vision.convnet import ConvNet
+from recurra.vision.pictures import SUFFIXES, as_rgb, check_picture, open_picture
+from recurra.vision.preprocessing import Preprocessing, imagenet
+from recurra.vision.registry import encoder, names
+
+__all__ = [
+    "SUFFIXES",
+    "ConvNet",
+    "Encoder",
+    "Preprocessing",
+    "as_rgb",
+    "check_picture",
+    "encoder",
+    "imagenet",
+    "names",
+    "open_picture",
+]

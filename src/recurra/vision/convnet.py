@@ -1,0 +1,140 @@
+"""A small convolutional network, to train from scratch."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recurra.vision.base import Encoder
+
+NORMS = ("group", "batch", "none")
+_GROUPS = 8
+
+
+class ConvNet(Encoder):
+    """Stages of convolutions and max pooling, and a linear layer over a coarse grid of the result.
+
+        stage: [conv 3 x 3 -> norm -> ReLU] x depth -> max pooling 2 x 2
+        vector: average pooling to pool x pool -> linear -> ReLU
+
+    The vector is made of pool x pool places, so that it can say where something is; with pool=1 it
+    says only that it is there.
+
+    Args:
+        channels: C of the pictures.
+        widths: the maps of each stage; each halves rows and columns.
+        size: of the vector.
+        depth: convolutions in each stage.
+        pool: rows and columns of the grid that the vector is made of.
+        norm: "group" (Wu & He), the same in training and in use and of each picture by itself;
+            "batch" (Ioffe & Szegedy); or "none".
+        dtype, device: of the parameters.
+    Raises:
+        ValueError: when a size is below 1, or the norm is none of these.
+    """
+
+    name: ClassVar[str] = "convnet"
+
+    def __init__(
+        self,
+        channels: int = 3,
+        widths: Sequence[int] = (32, 64, 128),
+        size: int = 128,
+        *,
+        depth: int = 1,
+        pool: int = 4,
+        norm: str = "group",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes("ConvNet", channels=channels, size=size, depth=depth, pool=pool)
+        check_widths("ConvNet", widths)
+        check_norm("ConvNet", norm)
+        self.channels, self.widths, self.size = channels, tuple(widths), size
+        self.depth, self.pool, self.norm = depth, pool, norm
+        self.grid_size = self.widths[-1]
+        where: dict[str, Any] = {"dtype": dtype, "device": device}
+        layers: list[nn.Module] = []
+        before = channels
+        for width in self.widths:
+            for _ in range(depth):
+                bias = norm == "none"
+                layers.append(nn.Conv2d(before, width, 3, padding=1, bias=bias, **where))
+                layers += [*normalisation(norm, width, **where), nn.ReLU()]
+                before = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.project = nn.Linear(before * pool * pool, size, dtype=dtype, device=device)
+        self.reset_parameters()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make it again."""
+        own = ("name", "channels", "size", "depth", "pool", "norm")
+        return {**{each: getattr(self, each) for each in own}, "widths": [*self.widths]}
+
+    def grid_shape(self, rows: int, columns: int) -> tuple[int, int]:
+        """Each stage halves both, rounding down."""
+        by = 2 ** len(self.widths)
+        return rows // by, columns // by
+
+    def maps(self, images: Tensor) -> Tensor:
+        """[N, last width, Y / 2^stages, X / 2^stages]."""
+        return self.features(images)
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """[N, size]."""
+        places = functional.adaptive_avg_pool2d(maps, self.pool)
+        return functional.relu(self.project(places.flatten(1)))
+
+    def reset_parameters(self) -> None:
+        """Draw weights by He et al. (2015), arXiv:1502.01852, so that ReLUs keep the scale."""
+        draw(self)
+
+
+def normalisation(norm: str, width: int, **where: Any) -> list[nn.Module]:
+    """The layer that normalises so many maps, or none."""
+    if norm == "none":
+        return []
+    if norm == "batch":
+        return [nn.BatchNorm2d(width, **where)]
+    return [nn.GroupNorm(math.gcd(width, _GROUPS), width, **where)]
+
+
+def draw(network: nn.Module) -> None:
+    """Draw the parameters of convolutions, normalisations and linear layers behind ReLUs."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+            module.reset_parameters()
+
+
+def check_sizes(where: str, **sizes: object) -> None:
+    """Raise ValueError unless each is a whole number of 1 or more."""
+    for name, value in sizes.items():
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{where}: expected {name} of 1 or more, got {value!r:.40}. Raise it.")
+
+
+def check_widths(where: str, widths: Sequence[int]) -> None:
+    """Raise ValueError unless these are whole numbers, at least one of them."""
+    if not widths or any(type(width) is not int or width < 1 for width in widths):
+        raise ValueError(
+            f"{where}: expected widths to be the maps of each stage, got {widths!r:.60}. "
+            f"As in widths=(32, 64, 128)."
+        )
+
+
+def check_norm(where: str, norm: str) -> None:
+    """Raise ValueError unless there is such a normalisation."""
+    if norm not in NORMS:
+        raise ValueError(
+            f"{where}: expected norm to be one of {', '.join(NORMS)}, got {norm!r:.40}. Choose one."
+        )
