@@ -5,12 +5,16 @@ from recurra.vision.convnet import ConvNet
 from recurra.vision.pictures import SUFFIXES, as_rgb, check_picture, open_picture
 from recurra.vision.preprocessing import Preprocessing, imagenet
 from recurra.vision.registry import encoder, names
+from recurra.vision.resnet import ResNet
+from recurra.vision.vgg import Vgg16
 
 __all__ = [
     "SUFFIXES",
     "ConvNet",
     "Encoder",
     "Preprocessing",
+    "ResNet",
+    "Vgg16",
     "as_rgb",
     "check_picture",
     "encoder",

@@ -3,12 +3,15 @@
 Letters: N pictures, C channels, Y rows and X columns of pixels, P positions of a grid.
 """
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from recurra.vision.weights import load_weights
 
 
 class Encoder(nn.Module, ABC):
@@ -24,6 +27,7 @@ class Encoder(nn.Module, ABC):
     """
 
     name: ClassVar[str]  # by which `vision.encoder` makes it
+    optional: ClassVar[tuple[str, ...]] = ()  # beginnings of the names of weights it may lack
     channels: int
     size: int
     grid_size: int
@@ -81,6 +85,14 @@ class Encoder(nn.Module, ABC):
             maps = self.maps(images)
             return self.pooled(maps), _positions(maps)
 
+    def layers(self) -> dict[str, nn.Module]:
+        """The layers of rectified maps that can be looked at, by name, from the picture on."""
+        return {
+            name: module
+            for name, module in self.named_modules()
+            if isinstance(module, nn.ReLU) and not name.startswith("project")
+        }
+
     def check_images(self, images: Tensor) -> None:
         """Raise ValueError unless these are pictures that the network can read."""
         where = type(self).__name__
@@ -104,6 +116,10 @@ class Encoder(nn.Module, ABC):
 
     def _least(self) -> int:
         return next(side for side in range(1, 4096) if min(self.grid_shape(side, side)) > 0)
+
+    def load_weights(self, path: str | os.PathLike[str], *, sha256: str | None = None) -> None:
+        """Take the weights of a file; nothing in it is run. See `vision.weights.load_weights`."""
+        load_weights(self, path, sha256=sha256, optional=self.optional)
 
     # ---- how it learns ---------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recurra.vision.base import Encoder
 
@@ -68,7 +67,7 @@ class ConvNet(Encoder):
                 before = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.project = nn.Linear(before * pool * pool, size, dtype=dtype, device=device)
+        self.project = Places(before, pool, size, **where)
         self.reset_parameters()
 
     @property
@@ -88,12 +87,21 @@ class ConvNet(Encoder):
 
     def pooled(self, maps: Tensor) -> Tensor:
         """[N, size]."""
-        places = functional.adaptive_avg_pool2d(maps, self.pool)
-        return functional.relu(self.project(places.flatten(1)))
+        return self.project(maps)
 
     def reset_parameters(self) -> None:
         """Draw weights by He et al. (2015), arXiv:1502.01852, so that ReLUs keep the scale."""
         draw(self)
+
+
+class Places(nn.Sequential):
+    """A vector made of maps: averages over pool x pool places -> linear -> ReLU."""
+
+    def __init__(self, width: int, pool: int, size: int, **where: Any) -> None:
+        linear = nn.Linear(
+            width * pool * pool, size, dtype=where.get("dtype"), device=where.get("device")
+        )
+        super().__init__(nn.AdaptiveAvgPool2d(pool), nn.Flatten(), linear, nn.ReLU())
 
 
 def normalisation(norm: str, width: int, **where: Any) -> list[nn.Module]:

@@ -6,8 +6,10 @@ from typing import Any
 from recurra.errors import argument
 from recurra.vision.base import Encoder
 from recurra.vision.convnet import ConvNet
+from recurra.vision.resnet import ResNet
+from recurra.vision.vgg import Vgg16
 
-_ENCODERS: dict[str, type[Encoder]] = {kind.name: kind for kind in (ConvNet,)}
+_ENCODERS: dict[str, type[Encoder]] = {kind.name: kind for kind in (ConvNet, ResNet, Vgg16)}
 
 
 def names() -> list[str]:
@@ -19,7 +21,7 @@ def encoder(name: str, **arguments: Any) -> Encoder:
     """A new encoder.
 
     Args:
-        name: "convnet", or another of `names`.
+        name: "convnet", "resnet", "vgg16": one of `names`.
         arguments: of its class, such as channels=; `encoder(**other.config)` is one like `other`.
     Raises:
         ValueError: when there is no such encoder, or an argument is wrong.
