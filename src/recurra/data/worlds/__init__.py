@@ -1,5 +1,6 @@
 """Worlds that recurra makes itself: pictures and clips of which all that is true is known."""
 
+from recurra.data.worlds.gestures import gestures
 from recurra.data.worlds.made import Clips, Pictures
 from recurra.data.worlds.scene_facts import (
     Facts,
@@ -23,6 +24,7 @@ __all__ = [
     "Shape",
     "Told",
     "captions_of",
+    "gestures",
     "judge",
     "parse",
     "scenes",

@@ -1,0 +1,167 @@
+"""Gestures before a radar: clips in the shape of Soli's, with a label at each frame.
+
+A frame is what four antennas hear, by distance (rows) and speed (columns). A hand is a palm, the
+edge of one or two fingertips, and a single frame shows no more than that. Which of the eleven
+gestures it makes is in how it moves from frame to frame, all rows and columns joining end to end
+as those of a radar that measures modulo its range. Real radar is kinder: a speed shows in a frame.
+
+Letters: N clips, T frames, C = 4 antennas, Y = 32 rows, X = 32 columns, M frames of all clips.
+Source: Wang et al. (2016), "Interacting with Soli", UIST, for the shape and the gestures' names.
+"""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from recurra.data.worlds.made import Clips, at_least, check_counts, generator
+
+PALM = ("push", "pull", "palm tilt", "palm hold")
+EDGE = ("slow swipe", "fast swipe", "circle")
+FINGERS = ("pinch index", "pinch pinky", "finger slide", "finger rub")
+GESTURES = (*PALM, *EDGE, *FINGERS)
+LABELS = ("background", *GESTURES)
+
+ANTENNAS, CELLS = 4, 32
+
+_LENGTH = 15.0  # frames of a gesture at speed 1
+_LOG_SPEEDS = (math.log(0.75), math.log(1.33))
+_GAPS = (3, 11)  # frames between gestures, from and below
+_SHORTEST = 6  # frames that are left of a gesture which the clip's end cuts off
+_LOUD = 170  # an echo at its brightest, of 255
+_HISS = 26  # standard deviation of noise
+_QUANTILES = [NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)]
+_BLOCK = 64  # clips that are drawn at once
+
+
+def gestures(
+    *,
+    train: int = 1000,
+    val: int = 200,
+    test: int = 200,
+    frames: int = 40,
+    noise: float = 1.0,
+    seed: int = 0,
+) -> dict[str, Clips]:
+    """Draw the world.
+
+    Args:
+        train: clips.
+        val: clips.
+        test: clips.
+        frames: T, at least 12.
+        noise: 0 shows hands alone; with 1 a network of single frames gets about half of the labels.
+        seed: 0 or more; a part depends on it and on its own size alone.
+    Returns:
+        By part, "train", "val" and "test"; labels are places in `LABELS`, 0 where there is no hand.
+    Raises:
+        ValueError: when a part is empty, clips are too short, or noise or seed below 0.
+    """
+    counts = {"train": train, "val": val, "test": test}
+    check_counts(counts)
+    at_least("frames", frames, 12)
+    at_least("noise", noise, 0)
+    at_least("seed", seed, 0)
+    return {
+        part: _drawn(generator(seed, part), count, frames, noise) for part, count in counts.items()
+    }
+
+
+def _drawn(random: np.random.Generator, count: int, num_frames: int, noise: float) -> Clips:
+    labels, ages, speeds, numbers = _timelines(random, count, num_frames)
+    shown = labels > 0
+    # one hand each time a gesture is made, drawn once
+    hands = random.random((int(numbers.max()) + 1, 4))
+    gains = random.uniform(0.6, 1.0, (len(hands), ANTENNAS)).astype(np.float32) * _LOUD
+    # a value of noise is one of 256 of like chance: many times quicker than drawing it in full
+    hiss = (noise * _HISS * np.array(_QUANTILES)).astype(np.float32)
+    frames = np.empty((count, num_frames, ANTENNAS, CELLS, CELLS), dtype=np.uint8)
+    for start in range(0, count, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        here = shown[block]
+        own = numbers[block][here]
+        moments = ages[block][here] * speeds[block][here]
+        echoes = _echoes(labels[block][here] - 1, moments, hands[own])
+        echoes *= random.uniform(0.75, 1.25, len(echoes)).astype(np.float32)[:, None, None]
+        heard = hiss[random.integers(0, 256, frames[block].shape, dtype=np.uint8)]
+        heard[here] += gains[own][:, :, None, None] * echoes[:, None]
+        np.abs(heard, out=heard)
+        frames[block] = np.minimum(heard, 255, out=heard)
+    return Clips(frames=frames, labels=labels, label_names=LABELS)
+
+
+def _timelines(
+    random: np.random.Generator, count: int, num_frames: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What happens when, each [N, T]: labels, frames since onset, speeds, numbers of hands."""
+    labels = np.zeros((count, num_frames), dtype=np.int64)
+    ages, numbers = np.zeros_like(labels), np.zeros_like(labels)
+    speeds = np.ones(labels.shape)
+    clock = np.arange(num_frames)
+    start = random.integers(*_GAPS, count)
+    hands = 0
+    while (start <= num_frames - _SHORTEST).any():
+        speed = np.exp(random.uniform(*_LOG_SPEEDS, count))
+        end = start + np.rint(_LENGTH / speed).astype(int)
+        gesture = random.integers(1, len(LABELS), count)
+        here = (clock >= start[:, None]) & (clock < end[:, None])
+        here &= (start <= num_frames - _SHORTEST)[:, None]
+        labels = np.where(here, gesture[:, None], labels)
+        ages = np.where(here, clock - start[:, None], ages)
+        speeds = np.where(here, speed[:, None], speeds)
+        numbers = np.where(here, hands + np.arange(count)[:, None], numbers)
+        hands += count
+        start = end + random.integers(*_GAPS, count)
+    return labels, ages, speeds, numbers
+
+
+# ---- hands ---------------------------------------------------------------------------------------
+
+
+def _echoes(gestures: np.ndarray, moments: np.ndarray, hands: np.ndarray) -> np.ndarray:
+    """What comes back from each hand, [M, Y, X], 1 at its brightest.
+
+    Args:
+        gestures: [M] places in `GESTURES`.
+        moments: [M] since onset, in frames at speed 1.
+        hands: [M, 4] in 0..1: its row and column, its phase, how far its fingertips are apart.
+    """
+    row, column, phase = hands[:, 0] * CELLS, hands[:, 1] * CELLS, hands[:, 2]
+    apart = 4 + 10 * hands[:, 3]
+    turn = 2 * np.pi * phase
+    for number, name in enumerate(GESTURES):
+        own = gestures == number
+        t = moments[own]
+        match name:
+            case "push" | "finger slide":
+                row[own] += 2.4 * t
+            case "pull":
+                row[own] -= 2.4 * t
+            case "palm tilt":
+                column[own] += 2.4 * t
+            case "slow swipe":
+                column[own] += 0.8 * t
+            case "fast swipe":
+                column[own] += 3.2 * t
+            case "circle":
+                row[own] += 5 * np.sin(turn[own] + 0.55 * t)
+                column[own] += 5 * np.cos(turn[own] + 0.55 * t)
+            case "pinch index":
+                apart[own] = 4 + (10 * phase[own] - 2.4 * t) % 10
+            case "pinch pinky":
+                apart[own] = 4 + (10 * phase[own] + 2.4 * t) % 10
+            case "finger rub":
+                column[own] += 3 * np.sin(turn[own] + 0.5 * np.pi * t)
+    is_palm = gestures < len(PALM)
+    is_finger = gestures >= len(PALM) + len(EDGE)
+    high = np.where(is_palm, 3.2, np.where(is_finger, 1.5, 5.0))
+    wide = np.where(is_palm, 3.2, 1.5)
+    half = np.where(is_finger, apart / 2, 0)
+    across = np.maximum(_bump(column - half, wide), _bump(column + half, wide))
+    return _bump(row, high)[:, :, None] * across[:, None, :]
+
+
+def _bump(middle: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """[M, cells], a bell whose ends join."""
+    far = (np.arange(CELLS) - middle[:, None] + CELLS / 2) % CELLS - CELLS / 2
+    return np.exp(-0.5 * (far / width[:, None]) ** 2).astype(np.float32)
