@@ -3,6 +3,8 @@
 Letters: N pictures, C channels, Y rows and X columns of pixels, P positions of a grid.
 """
 
+import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -120,6 +122,16 @@ class Encoder(nn.Module, ABC):
     def load_weights(self, path: str | os.PathLike[str], *, sha256: str | None = None) -> None:
         """Take the weights of a file; nothing in it is run. See `vision.weights.load_weights`."""
         load_weights(self, path, sha256=sha256, optional=self.optional)
+
+    @property
+    def digest(self) -> str:
+        """A hash that two of them share only if they make the same vectors of any picture."""
+        content = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            content.update(f"{name} {value.dtype}".encode())
+            own = value.detach().cpu().contiguous().flatten()
+            content.update(memoryview(own.view(torch.uint8).numpy()))
+        return content.hexdigest()[:16]
 
     # ---- how it learns ---------------------------------------------------------------------------
 
