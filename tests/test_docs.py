@@ -137,6 +137,9 @@ def input_text() -> None:
     )
     for name in ("new_recording.csv", *(f"gestures/{number}.csv" for number in range(8))):
         Path(name).write_text(recording)
+    Path("flickr8k").mkdir()
+    captions = [f"{n // 5}.jpg#{n % 5}\tA dog runs number {n} .\n" for n in range(200)]
+    Path("flickr8k/Flickr8k.token.txt").write_text("".join(captions))
     Path("multi30k").mkdir()
     for part in ("train", "val", "test"):
         for end, line in (("en", "two dogs run over the grass\n"), ("de", "zwei hunde rennen\n")):

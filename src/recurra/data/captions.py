@@ -77,10 +77,12 @@ class CaptionData:
     Attributes:
         parts: by "train", "val" and "test".
         notes: how the data were read and what is wrong with them, a sentence each.
+        files: of captions, by part.
     """
 
     parts: Mapping[str, Sequence[Captioned]]
     notes: tuple[str, ...] = ()
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     def captions(self, part: str) -> Iterator[str]:
         """Every caption of a part, picture by picture."""
@@ -159,6 +161,7 @@ def read_captions(
     return CaptionData(
         parts={part: tuple(parts[part]) for part in PARTS if part in parts},
         notes=(*notes, *defects.notes),
+        files={part: tuple(given.get(part, given["train"])) for part in parts},
     )
 
 

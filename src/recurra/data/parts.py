@@ -4,6 +4,7 @@ The run keeps its own tokens, so it can be resumed and evaluated when the file i
 changed or is gone.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ from recurra.data.opening import entries_by_part
 from recurra.data.stdlib import stdlib_source
 from recurra.data.tokens import TokenFile, read_token_file, write_tokens
 from recurra.errors import DataError, argument
-from recurra.text import Vocabulary
+from recurra.text import Vocabulary, WordVocabulary
 from recurra.text.corpus import (
     Corpus,
     NamedTexts,
@@ -33,6 +34,7 @@ from recurra.text.corpus import (
 SPLITS = ("train", "val", "test")
 FOLDER = "tokens"
 HELD_OUT = 0.05  # of a text, for each of validation and test that has no file of its own
+_LINE_END = re.compile(r"[\r\n]")
 _ABOUT = ("readme", "license", "licence")  # names of texts that are about the data
 
 Pieces = Callable[[], Iterator[str]]
@@ -70,6 +72,21 @@ class Sources(Protocol):
     @property
     def vocab_size(self) -> int | None:
         """Most symbols of a vocabulary of words or pieces; None: its own default."""
+        ...
+
+    @property
+    def min_count(self) -> int:
+        """Words seen fewer times are unknown."""
+        ...
+
+    @property
+    def lower(self) -> bool:
+        """Whether words are taken in lower case."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What is read by itself: a "text", a "line" or a "caption"."""
         ...
 
 
@@ -128,10 +145,11 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
     """Encode the text of `settings` into a folder that has none yet.
 
     The text is cut by position: 90 / 5 / 5 % of its characters, where no text of its own takes the
-    place of the second or third part. A folder with files or folders of train and of val (valid,
-    dev) or test is read as these parts; nothing but a README or a licence may be a text beside
-    them. Words and merges are those of the first part alone: what
-    stands in a part that is held out may be unknown. The characters are those of all files.
+    place of the second or third part; between lines where each is read by itself. A folder with
+    files or folders of train and of val (valid, dev) or test is read as these parts; nothing but a
+    README or a licence may be a text beside them. Words and merges are those of the first part
+    alone: what stands in a part that is held out may be unknown. The characters are those of all
+    files.
 
     Raises:
         DataError: when a file cannot be read at this level, or not written.
@@ -163,11 +181,13 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
         }
         pieces, made_from = _source(main)
         cuts = _cuts(sum(map(len, pieces())) if len(names) > 1 else 0, len(names))
+        if settings.unit == "line":
+            cuts = _behind_lines(pieces(), cuts)
         by_character = settings.level in ("char", "byte")
         known = _between(pieces(), 0, cuts[0] if cuts and not by_character else None)
         if by_character:
             known = chain(known, chain.from_iterable(each.pieces() for each in corpora.values()))
-        vocabulary = Vocabulary.of_level(settings.level).build(known, max_size=settings.vocab_size)
+        vocabulary = vocabulary_of(settings, known)
         sizes = dict.fromkeys(names, 0)
 
         def encoded() -> Iterator[np.ndarray]:
@@ -184,6 +204,19 @@ def prepare_text(folder: Path, settings: Sources) -> Text:
         if main is not None:
             read = {"text": main.what(), **read}
     return open_text(folder, {**vars_of(settings), "tokens": sizes, "read": read})
+
+
+def vocabulary_of(settings: Sources, pieces: Iterable[str]) -> Vocabulary:
+    """That of a text that comes in pieces, as settings say."""
+    kind = Vocabulary.of_level(settings.level)
+    if issubclass(kind, WordVocabulary):
+        return kind.build(
+            pieces,
+            max_size=settings.vocab_size,
+            min_count=settings.min_count,
+            lower=settings.lower,
+        )
+    return kind.build(pieces, max_size=settings.vocab_size)
 
 
 def _parts_of(named: NamedTexts, level: str, encoding: str | None) -> dict[str, list[Path]]:
@@ -286,6 +319,7 @@ def other_text(
     split: str | None = None,
     *,
     encoding: str | None = None,
+    by_line: bool = False,
 ) -> Iterator[np.ndarray]:
     """The tokens of other texts, or of one split of them, mapped from a file that lasts as long.
 
@@ -313,6 +347,7 @@ def other_text(
         if split is not None:
             cuts = _cuts(sum(map(len, corpus.pieces())), len(SPLITS))
             index = _index_of(split)
+            cuts = _behind_lines(corpus.pieces(), cuts) if by_line else cuts
             start, stop = [0, *cuts][index], [*cuts, None][index]
         part = _between(corpus.pieces(), start, stop)
         ids = vocabulary.encode_pieces(part, where=corpus.where)
@@ -353,6 +388,20 @@ def _cuts(length: int, num_parts: int) -> list[int]:
     held_out = num_parts - 1
     shares = [1.0 - HELD_OUT * (held_out - index) for index in range(held_out)]
     return [round(share * length) for share in shares]
+
+
+def _behind_lines(pieces: Iterable[str], cuts: list[int]) -> list[int]:
+    """The cuts, each behind the end of the line that it falls into."""
+    found: list[int] = []
+    at = 0
+    for piece in pieces:
+        while len(found) < len(cuts):
+            match = _LINE_END.search(piece, max(0, cuts[len(found)] - 1 - at))
+            if match is None:
+                break
+            found.append(at + match.end())
+        at += len(piece)
+    return found + [at] * (len(cuts) - len(found))
 
 
 def _between(pieces: Iterable[str], start: int, stop: int | None) -> Iterator[str]:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.data import check_ids, check_whole
+from recurra.data import Sequential, check_ids, check_whole
+from recurra.data.lines import LineExamples
 from recurra.models.language_model import token_losses
 from recurra.nn.plain import evaluating
 from recurra.tasks.measures import measure, measure_name
@@ -21,6 +22,7 @@ PIECE = 2048  # tokens of a piece, at least
 PIECES = 64  # side by side, at most
 WARM_UP = 256  # tokens before a piece that set its state without being counted
 CHUNK = 100  # steps of a chunk, at most
+LINES = 32  # side by side
 LOGITS = 2**24  # entries of a chunk's logits, at most, unless one step of all pieces has more
 
 
@@ -72,6 +74,44 @@ def evaluate(
         loss = sum(_read(model, tokens, reading, where, vocab_size) for reading in readings)
     count = sum(reading.count for reading in readings)
     nll = loss / count
+    return {
+        "nll": nll,
+        measure_name(level): measure(level, nll),
+        "tokens": count,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def evaluate_lines(
+    model: nn.Module,
+    lines: LineExamples,
+    *,
+    level: str,
+    device: torch.device | None = None,
+) -> dict[str, float]:
+    """The mean loss of `model` over lines, each token and each end predicted once, each line read
+    from an empty state.
+
+    Args:
+        model: as of `evaluate`.
+        lines: of ids below its vocabulary size.
+        level: the vocabulary's level.
+        device: where the model is; None: where its parameters are.
+    Returns:
+        As `evaluate`.
+    """
+    where = device or next(model.parameters()).device
+    started = time.perf_counter()
+    total, count = 0.0, 0
+    with torch.no_grad(), evaluating(model):
+        source = Sequential(lines, LINES)
+        for index in range(len(source)):
+            batch = source.batch(0, index)
+            logits, _ = model(batch.inputs.to(where), None)
+            losses = token_losses(logits, batch.targets.to(where), "none")
+            total += losses.double().sum().item()
+            count += int((batch.targets >= 0).sum())
+    nll = total / count
     return {
         "nll": nll,
         measure_name(level): measure(level, nll),

@@ -1,7 +1,8 @@
 """`recurra train lm`: a language model of a text, one token after the other.
 
 Truncated backpropagation through time over streams of tokens: the state is carried from window to
-window and detached there; it starts at zero in each pass.
+window and detached there; it starts at zero in each pass. Lines that are read by themselves are
+windows by themselves: each starts at zero.
 Source of the method: Werbos (1990), "Backpropagation through time"; its truncation as in Williams
 and Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent network
 trajectories", with windows that do not overlap.
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recurra.data import TokenStreams, Vocabulary, check_ids
+from recurra.data import Buckets, Source, TokenStreams, Vocabulary, check_ids
+from recurra.data.caption_text import caption_tokens, prepare_captions
+from recurra.data.lines import LineBatch, LineExamples
 from recurra.data.opening import warn_of_one_held_out
 from recurra.data.parts import (
     Text,
@@ -31,28 +34,31 @@ from recurra.models import LanguageModel, Model
 from recurra.models.language_model import token_losses
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
-from recurra.tasks.evaluation import evaluate
+from recurra.tasks.evaluation import evaluate, evaluate_lines
 from recurra.tasks.measures import measure, measure_name, of_text
 from recurra.tasks.options import LanguageModelSettings, LanguageTraining, TextSettings
 from recurra.terminal import legible
 from recurra.text.corpus import say_what
+from recurra.text.words import END_OF_LINE
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
 
 VALIDATION_TOKENS = 100_000  # of a longer split, spread over all of it: validating stays cheap
 _PIECE = 2**20  # tokens that are counted at once
+_MOST_LINES = 10  # of a sample
 _SYMBOLS = {"char": "characters", "byte": "bytes", "word": "words"}
 
 Window = tuple[Tensor, Tensor]
 
 
-class LanguageTask(Task[Model, Window]):
+class LanguageTask(Task[Model, Window | LineBatch]):
     """A text, encoded: each token is to be predicted from those before it.
 
     Args:
         vocabulary: of the tokens.
         parts: token ids [N] by split, "train" and "val" at least; may be memory-mapped.
         read: what they were read from, see `Text`.
+        by_line: whether each line is read by itself, in any order; the vocabulary is of words.
     """
 
     name: ClassVar[str] = "lm"
@@ -67,8 +73,11 @@ class LanguageTask(Task[Model, Window]):
         vocabulary: Vocabulary,
         parts: Mapping[str, np.ndarray],
         read: Mapping[str, Any] | None = None,
+        *,
+        by_line: bool = False,
     ) -> None:
-        self.vocabulary = vocabulary
+        self.vocabulary, self.by_line = vocabulary, by_line
+        self._lines: dict[str, LineExamples] = {}
         self.text = Text(vocabulary=vocabulary, parts=parts, read=read or {})
 
     # ---- data ------------------------------------------------------------------------------------
@@ -83,8 +92,8 @@ class LanguageTask(Task[Model, Window]):
     @classmethod
     def prepare(cls, folder: Path, data: TextSettings) -> "LanguageTask":
         """Encode the text into the folder."""
-        text = prepare_text(folder, data)
-        return cls(text.vocabulary, text.parts, text.read)
+        text = (prepare_captions if data.unit == "caption" else prepare_text)(folder, data)
+        return cls(text.vocabulary, text.parts, text.read, by_line=data.unit != "text")
 
     @classmethod
     def open(cls, folder: Path, config: Mapping[str, Any]) -> "LanguageTask":
@@ -101,7 +110,8 @@ class LanguageTask(Task[Model, Window]):
                 f"{folder / 'config.json'}: expected the vocabulary of the run's tokens, got "
                 "another. Restore the file from a copy."
             )
-        return cls(text.vocabulary, text.parts, text.read)
+        unit = data.get("unit", "text") if isinstance(data, dict) else "text"
+        return cls(text.vocabulary, text.parts, text.read, by_line=unit != "text")
 
     @classmethod
     def has_entries(cls, config: Mapping[str, Any]) -> bool:
@@ -120,13 +130,34 @@ class LanguageTask(Task[Model, Window]):
         """What was read, and how many tokens, of how many kinds."""
         kind = _SYMBOLS.get(self.vocabulary.level, "tokens")
         sizes = self.text.sizes
-        read = [line for part, what in self.text.read.items() for line in say_what(what, part)]
+        main = self.text.read.get("text", {}).get("sha256")  # captions of all parts may be of it
+        several = [
+            (what, part)
+            for part, what in self.text.read.items()
+            if part == "text" or what.get("sha256") != main
+        ]
+        read = [line for what, part in several for line in say_what(what, part)]
         return Description(
             lines=read
-            + [(name, f"{count:,} {kind}") for name, count in sizes.items()]
+            + [(name, f"{count:,} {kind}{self._extent(name)}") for name, count in sizes.items()]
             + [("vocabulary", f"{len(self.vocabulary):,} kinds")],
             facts={"level": self.vocabulary.level, "vocabulary": len(self.vocabulary), **sizes},
         )
+
+    def _extent(self, split: str) -> str:
+        """How many lines a part has, where each is read by itself."""
+        return f", {len(self.line_examples(split)):,} lines" if self.by_line else ""
+
+    def line_examples(self, split: str) -> LineExamples:
+        """The lines of a part, each to be read by itself.
+
+        Raises:
+            DataError: when it has none.
+        """
+        if split not in self._lines:
+            tokens = self.text.split(split)
+            self._lines[split] = LineExamples(tokens, self.vocabulary.start_id, split)
+        return self._lines[split]
 
     # ---- model -----------------------------------------------------------------------------------
 
@@ -158,20 +189,27 @@ class LanguageTask(Task[Model, Window]):
 
     # ---- training --------------------------------------------------------------------------------
 
-    def source(self, split: str, training: Any) -> TokenStreams:
-        """Windows over the split's tokens."""
+    def source(self, split: str, training: Any) -> Source[Any]:
+        """Windows over the split's tokens, or batches of its lines."""
+        # unseen characters: now, not hours later
+        self.vocabulary.encode(training.prime, where=argument("prime"))
+        if self.by_line:
+            self.line_examples("val")
+            return Buckets(self.line_examples(split), training.batch_size, seed=training.seed)
         streams = TokenStreams(self.text.split(split), training.batch_size, training.bptt)
         if len(self.text.split("val")) < 2:
             raise DataError(
                 f"validation: expected at least 2 tokens, got {len(self.text.split('val'))}. "
                 f"Use more text, or a text of its own with {argument('val_data=')}."
             )
-        # unseen characters: now, not hours later
-        self.vocabulary.encode(training.prime, where=argument("prime"))
         return streams
 
-    def loss(self, model: nn.Module, batch: Window, state: Carried, moment: Moment) -> Loss:
-        """Mean cross entropy over all T * B targets of a window, in nats."""
+    def loss(
+        self, model: nn.Module, batch: Window | LineBatch, state: Carried, moment: Moment
+    ) -> Loss:
+        """Mean cross entropy over all targets of a window, or of lines, in nats."""
+        if isinstance(batch, LineBatch):
+            return self._loss_of_lines(model, batch)
         inputs, targets = batch
         check_ids(self.text.split("train"), targets, len(self.vocabulary))
         device = next(model.parameters()).device
@@ -180,9 +218,17 @@ class LanguageTask(Task[Model, Window]):
         mean = token_losses(logits, targets.to(device))
         return Loss(mean=mean, count=inputs.numel(), state=state, steps=len(inputs))
 
-    def whole(self, training: Any) -> int:
+    def _loss_of_lines(self, model: nn.Module, batch: LineBatch) -> Loss:
+        check_ids(self.text.split("train"), batch.inputs, len(self.vocabulary))
+        device = next(model.parameters()).device
+        logits, _ = model(batch.inputs.to(device), None)
+        total = token_losses(logits, batch.targets.to(device), "sum")
+        count = int((batch.targets >= 0).sum())
+        return Loss(mean=total / max(1, count), count=count)
+
+    def whole(self, training: Any) -> int | None:
         """The targets of a whole window."""
-        return training.batch_size * training.bptt
+        return None if self.by_line else training.batch_size * training.bptt
 
     @property
     def chance(self) -> float:
@@ -205,6 +251,10 @@ class LanguageTask(Task[Model, Window]):
 
     def validate(self, model: Model, device: torch.device) -> dict[str, float]:
         """The loss over the validation part, or 100,000 tokens spread over it."""
+        if self.by_line:
+            lines = self.line_examples("val").spread(VALIDATION_TOKENS)
+            found = evaluate_lines(model, lines, level=self.vocabulary.level, device=device)
+            return {figure.name: found[figure.name] for figure in self.figures}
         figures = evaluate(
             model,
             self.text.split("val"),
@@ -218,18 +268,31 @@ class LanguageTask(Task[Model, Window]):
     def validation_cost(self, training: Any) -> tuple[float, float]:
         """In tokens."""
         val = min(len(self.text.split("val")), VALIDATION_TOKENS)
-        return float(val), float(training.batch_size * training.bptt)
+        length = (
+            float(self.line_examples("train").lengths.mean()) if self.by_line else training.bptt
+        )
+        return float(val), float(training.batch_size * length)
 
     def evaluate(self, model: Model, split: str) -> dict[str, Any]:
         """`nll` in nats a token, `bpc` in bits per character of the text, of words and pieces
         `ppl`, of words `unk`, the share of unknown ones; `tokens`, `seconds`, `level`."""
+        if self.by_line:
+            return _figures_of_lines(model, self.line_examples(split), self.vocabulary)
         return _figures(model, self.text.split(split), self.vocabulary)
 
     @classmethod
     def evaluate_file(cls, model: Any, data: Any, split: str | None, how: Any) -> dict[str, Any]:
         """The same of other texts, read with the model's vocabulary."""
-        with other_text(data, model.vocabulary, split, encoding=how.encoding) as tokens:
-            return _figures(model, tokens, model.vocabulary)
+        vocabulary, by_line = model.vocabulary, how.unit != "text"
+        if how.unit == "caption":
+            tokens = caption_tokens(data, vocabulary, split, how.encoding)
+            lines = LineExamples(tokens, vocabulary.start_id, str(data))
+            return _figures_of_lines(model, lines, vocabulary)
+        with other_text(data, vocabulary, split, encoding=how.encoding, by_line=by_line) as tokens:
+            if by_line:
+                lines = LineExamples(tokens, vocabulary.start_id, str(data))
+                return _figures_of_lines(model, lines, vocabulary)
+            return _figures(model, tokens, vocabulary)
 
     @classmethod
     def say(cls, figures: Mapping[str, Any]) -> str:
@@ -245,20 +308,38 @@ class LanguageTask(Task[Model, Window]):
         """A sample, drawn from a generator that training does not draw from."""
         if training.sample_length == 0:
             return None
-        pieces = generate_text(
-            model,
-            self.vocabulary,
-            training.prime,
-            training.sample_length,
-            sampler=Sampler(temperature=training.sample_temperature),
-            generator=torch.Generator().manual_seed(moment.seed),
-        )
+        options: dict[str, Any] = {
+            "sampler": Sampler(temperature=training.sample_temperature),
+            "generator": torch.Generator().manual_seed(moment.seed),
+        }
         how = f"temperature {training.sample_temperature:g}"
+        prime = training.prime
         try:
-            return legible(training.prime) + "".join(pieces), how
+            if self.by_line:
+                return self._lines_written(model, prime, training.sample_length, options), how
+            pieces = generate_text(model, self.vocabulary, prime, training.sample_length, **options)
+            return legible(prime) + "".join(pieces), how
         except ValueError as error:
             # The scores of a model that diverges may overflow; training reports that by itself.
             return f"(no sample: {error})", how
+
+    def _lines_written(self, model: Model, prime: str, length: int, options: dict[str, Any]) -> str:
+        """Some lines, of so many tokens in all, each begun anew."""
+        lines: list[str] = []
+        while length > 0 and len(lines) < _MOST_LINES:
+            pieces = generate_text(
+                model, self.vocabulary, prime, length, stop=END_OF_LINE, **options
+            )
+            lines.append(prime + "".join(pieces))
+            length -= 1 + len(self.vocabulary.encode(lines[-1]))
+        return legible("\n".join(lines))
+
+
+def _figures_of_lines(model: Any, lines: LineExamples, vocabulary: Vocabulary) -> dict[str, Any]:
+    level = vocabulary.level
+    figures = evaluate_lines(model, lines, level=level)
+    predicted = np.concatenate([[lines.end_id], lines.tokens])  # the first of which is given
+    return {**figures, **of_text(figures, predicted, vocabulary), "level": level}
 
 
 def _figures(model: Any, tokens: np.ndarray, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from recurra.tasks.options.common import (
 )
 from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 
+UNITS = ("text", "line", "caption")
 MAX_SAMPLE_LENGTH = 1_000_000  # tokens; training waits while they are drawn
 
 
@@ -57,9 +58,39 @@ class TextSettings(Settings):
         unset="word 50000, bpe 4096",
     )
 
+    min_count: int = setting(
+        1, "Words seen fewer times in training are taken as unknown; of word and whitespace.", TEXT
+    )
+    lower: bool = setting(
+        False, "Take words in lower case; of word and whitespace.", TEXT, flags="--lower/--cased"
+    )
+    unit: str = setting(
+        "text",
+        "What is read from an empty state: the text once a pass; each line; or each caption of "
+        "pictures that --data has captions of. Of lines and captions tokens are words.",
+        TEXT,
+        choices=UNITS,
+    )
+
     def check(self) -> None:
         """Bytes have no encoding, and the size of some vocabularies is what there is."""
         check_vocab_size(self.level, self.vocab_size)
+        wanted = f"{argument('level=word')} or {argument('level=whitespace')}"
+        for name, given in (
+            ("unit", self.unit if self.unit != "text" else None),
+            ("min_count", self.min_count if self.min_count != 1 else None),
+            ("lower", self.lower or None),
+        ):
+            if given is not None and self.level not in ("word", "whitespace"):
+                raise ValueError(
+                    f"{name}: expected {wanted} beside {argument(f'{name}={given}')}, whose tokens "
+                    f"are words, got {argument(f'level={self.level}')}. Give one of them."
+                )
+        if self.unit == "caption" and self.data is None:
+            raise ValueError(
+                f"unit: expected {argument('data=')} to name captions, got none. Name a file or a "
+                f"folder of them."
+            )
         if self.level == "byte" and self.encoding is not None:
             raise ValueError(
                 f"encoding: expected none beside {argument('level=byte')}, which takes the bytes "
@@ -95,8 +126,12 @@ class LanguageModelSettings(RecurrentSettings):
 class LanguageTraining(TrainingSettings):
     """How a language model is trained."""
 
-    batch_size: int = setting(64, "Streams of text read side by side.", LEARNING)
-    bptt: int = setting(100, "Tokens of a window, through which gradients flow back.", LEARNING)
+    batch_size: int = setting(64, "Streams of text, or lines, read side by side.", LEARNING)
+    bptt: int = setting(
+        100,
+        "Tokens of a window, through which gradients flow back; lines are windows by themselves.",
+        LEARNING,
+    )
     sample_length: int = setting(
         300,
         "Tokens of each sample in samples.txt; 0 for none.",
@@ -121,6 +156,7 @@ OPTIONS = Options(
     examples=(
         "recurra train lm --data input.txt --out runs/first --max-minutes 10",
         "recurra train lm --data input.txt --out runs/gru --cell gru --hidden-size 512",
+        "recurra train lm --data flickr8k --unit caption --level whitespace --lower --min-count 5",
         "recurra train lm --out runs/first --resume",
     ),
     data=TextSettings,
