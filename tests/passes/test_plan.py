@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 import random_cells
+import random_matrices
+import random_memories
 from recurra import cells
+from recurra.backends.cpu import TARGET as COMPILED
 from recurra.ir import (
     OPS,
     Dim,
@@ -22,7 +25,7 @@ from recurra.ir import (
     verify,
     verify_part,
 )
-from recurra.lang import Cell, cell, concat, cos, layer_norm, sigmoid, tanh
+from recurra.lang import Cell, cell, concat, cos, layer_norm, sigmoid, softmax, tanh
 from recurra.passes import Loop, Plan, forward_graph, plan
 from recurra.passes.adjoint import adjoint, cotangent_of, is_residual, reads
 from recurra.passes.cut import Sections, cut, cut_loop, restricted, section
@@ -477,12 +480,24 @@ def test_plans_are_legal(name: str) -> None:
     check(cells.get(name))
 
 
+GENERATORS = {
+    "cells": random_cells.random_cell,
+    "compositions": random_cells.random_composition,
+    "memories": random_memories.random_memory_cell,
+    "matrices": random_matrices.random_matrix_cell,
+}
+
+
 @pytest.mark.medium
-def test_plans_of_random_cells_are_legal() -> None:
-    for seed in range(20):
-        of = random_cells.random_cell(random.Random(seed))
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_plans_of_random_cells_are_legal(kind: str) -> None:
+    for seed in range(40):
+        of = GENERATORS[kind](random.Random(seed))
         try:
-            check(of)
+            if kind == "cells":
+                check(of)
+            for low in (False, True):  # what compiled loops are planned for
+                plan(of.equations, COMPILED, low=low)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}\n{random_cells.source_of(of)}") from error
 
@@ -520,3 +535,19 @@ def test_cut_concatenation_is_not_looked_into() -> None:
         return concat(-x, -tanh(W @ x)) * h
 
     check(f)
+
+
+@cell(state="h", memory="m", sizes={"W": ("H", "K"), "U": ("H", "I"), "V": ("H", "K")})
+def rows_of_the_input(x, h, m, W, U, V):
+    """Rows are made again of what the input alone decides, which the adjoint reads for no more."""
+    score = tanh(W @ m + U @ x) @ h
+    return tanh(V @ (softmax(score) @ m))
+
+
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("target", [Target(), FUSED, COMPILED])
+def test_rows_that_are_made_again_read_what_is_computed_for_all_steps(
+    target: Target, low: bool
+) -> None:
+    made = plan(rows_of_the_input.equations, target, low=low)
+    verify_part(made.step.adjoint, Stage.BACKWARD)

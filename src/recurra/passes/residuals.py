@@ -39,7 +39,7 @@ def recompute(step: Graph, adjoint: Graph, late: Collection[Node], *, low: bool)
     reads = set(adjoint.inputs)
     for node in reversed(step.nodes()):
         if node in reads and node not in have and is_rows(node.shape):
-            reads.update(child for child in node.inputs if OPS[child.op].group is not Group.LEAF)
+            reads.update(child for child in node.inputs if child in inputs or not _is_leaf(child))
     made_again = set()
     for node in step.nodes():
         if node not in reads or node in have:
@@ -50,6 +50,10 @@ def recompute(step: Graph, adjoint: Graph, late: Collection[Node], *, low: bool)
             have.add(node)
     known = reads.difference(made_again) | have
     return _tidy(section(adjoint.output_nodes, known=known, names=adjoint.outputs), adjoint.inputs)
+
+
+def _is_leaf(node: Node) -> bool:
+    return OPS[node.op].group is Group.LEAF
 
 
 def _functions(node: Node, have: Collection[Node]) -> float:
