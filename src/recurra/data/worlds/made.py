@@ -15,7 +15,7 @@ class Pictures:
     """Pictures with captions.
 
     Attributes:
-        pictures: [N, Y, X, C] uint8, C = 3 red, green and blue, or C = 1 grey.
+        pictures: [N, Y, X, 3] uint8, red, green and blue; or [N, Y, X], grey.
         captions: the captions of each.
     """
 
