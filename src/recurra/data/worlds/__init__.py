@@ -1,6 +1,7 @@
 """Worlds that recurra makes itself: pictures and clips of which all that is true is known."""
 
 from recurra.data.worlds.catalogue import CLIP_WORLDS, PICTURE_WORLDS, is_world, make
+from recurra.data.worlds.eyes import eyes
 from recurra.data.worlds.gestures import gestures
 from recurra.data.worlds.made import Clips, Pictures
 from recurra.data.worlds.numbers import Numbers, from_words, in_words, numbers
@@ -15,6 +16,7 @@ from recurra.data.worlds.scene_facts import (
     parse,
 )
 from recurra.data.worlds.scenes import Scenes, scenes
+from recurra.data.worlds.stick_figures import stick_figures
 from recurra.data.worlds.writing import write_world
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Shape",
     "Told",
     "captions_of",
+    "eyes",
     "from_words",
     "gestures",
     "in_words",
@@ -39,5 +42,6 @@ __all__ = [
     "numbers",
     "parse",
     "scenes",
+    "stick_figures",
     "write_world",
 ]

@@ -6,17 +6,23 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+from recurra.data.worlds.eyes import eyes
 from recurra.data.worlds.gestures import gestures
 from recurra.data.worlds.made import Clips, Pictures
 from recurra.data.worlds.numbers import numbers
 from recurra.data.worlds.scenes import scenes
+from recurra.data.worlds.stick_figures import stick_figures
 from recurra.errors import DataError, argument
 
 MadeT = TypeVar("MadeT", bound=Pictures | Clips)
 Maker = Callable[..., Mapping[str, MadeT]]
 
 PICTURE_WORLDS: Mapping[str, Maker[Pictures]] = {"scenes": scenes, "numbers": numbers}
-CLIP_WORLDS: Mapping[str, Maker[Clips]] = {"gestures": gestures}
+CLIP_WORLDS: Mapping[str, Maker[Clips]] = {
+    "gestures": gestures,
+    "eyes": eyes,
+    "stick-figures": stick_figures,
+}
 
 
 def is_world(data: Any, worlds: Mapping[str, Any]) -> bool:

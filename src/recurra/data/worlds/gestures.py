@@ -10,11 +10,11 @@ Source: Wang et al. (2016), "Interacting with Soli", UIST, for the shape and the
 """
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 
 from recurra.data.worlds.made import Clips, at_least, check_counts, generator
+from recurra.data.worlds.noise import hiss
 
 PALM = ("push", "pull", "palm tilt", "palm hold")
 EDGE = ("slow swipe", "fast swipe", "circle")
@@ -30,7 +30,6 @@ _GAPS = (3, 11)  # frames between gestures, from and below
 _SHORTEST = 6  # frames that are left of a gesture which the clip's end cuts off
 _LOUD = 170  # an echo at its brightest, of 255
 _HISS = 26  # standard deviation of noise
-_QUANTILES = [NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)]
 _BLOCK = 64  # clips that are drawn at once
 
 
@@ -73,8 +72,6 @@ def _drawn(random: np.random.Generator, count: int, num_frames: int, noise: floa
     # one hand each time a gesture is made, drawn once
     hands = random.random((int(numbers.max()) + 1, 4))
     gains = random.uniform(0.6, 1.0, (len(hands), ANTENNAS)).astype(np.float32) * _LOUD
-    # a value of noise is one of 256 of like chance: many times quicker than drawing it in full
-    hiss = (noise * _HISS * np.array(_QUANTILES)).astype(np.float32)
     frames = np.empty((count, num_frames, ANTENNAS, CELLS, CELLS), dtype=np.uint8)
     for start in range(0, count, _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -83,7 +80,7 @@ def _drawn(random: np.random.Generator, count: int, num_frames: int, noise: floa
         moments = ages[block][here] * speeds[block][here]
         echoes = _echoes(labels[block][here] - 1, moments, hands[own])
         echoes *= random.uniform(0.75, 1.25, len(echoes)).astype(np.float32)[:, None, None]
-        heard = hiss[random.integers(0, 256, frames[block].shape, dtype=np.uint8)]
+        heard = hiss(random, frames[block].shape, _HISS * noise)
         heard[here] += gains[own][:, :, None, None] * echoes[:, None]
         np.abs(heard, out=heard)
         frames[block] = np.minimum(heard, 255, out=heard)

@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from recurra.data.worlds.made import Pictures, at_least, check_counts, generator
+from recurra.data.worlds.noise import add_noise
 
 MOST_DIGITS = 4
 HEIGHT, WIDTH = 24, 80
@@ -151,8 +152,7 @@ def _painted(
     bright = random.uniform(170, 235, (count, 1, 1)).astype(np.float32)
     ground = random.uniform(8, 30, (count, 1, 1)).astype(np.float32)
     pictures = ground + (bright - ground) * pictures
-    pictures += noise * random.standard_normal(pictures.shape, dtype=np.float32)
-    return pictures.clip(0, 255).round().astype(np.uint8)
+    return add_noise(random, pictures, noise)
 
 
 def _sampled(images: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

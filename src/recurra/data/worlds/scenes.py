@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recurra.data.worlds.made import Pictures, at_least, check_counts, generator
+from recurra.data.worlds.noise import add_noise
 from recurra.data.worlds.scene_facts import (
     COLOURS,
     KINDS,
@@ -174,11 +175,10 @@ def _painted(
         at = own[of], down[of, row], across[of, column]
         share = covers[of, row, column][:, None].astype(np.float32)
         pictures[at] += share * (paints[own[of], k] - pictures[at])
-    pictures += noise * random.standard_normal(pictures.shape, dtype=np.float32)
     reach = radii[..., None]
     boxes = np.concatenate((middles - reach, middles + reach), axis=2).clip(0, size)
     boxes = np.where(shown[..., None], boxes, 0).astype(np.float32)
-    return pictures.clip(0, 255).round().astype(np.uint8), boxes
+    return add_noise(random, pictures, noise), boxes
 
 
 def _outside(kinds: np.ndarray, x: np.ndarray, y: np.ndarray, radii: np.ndarray) -> np.ndarray:
