@@ -15,7 +15,7 @@ SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-n
 # where shapes and types are checked at run time
 CHECKED := recurra.backends,recurra.nn,beartype.beartype
 
-.PHONY: demo test check fast test-slow sanitize bench setup lint types clean
+.PHONY: demo test check fast test-slow sanitize bench pictures setup lint types clean
 
 setup: $(READY)
 
@@ -58,6 +58,9 @@ $(BENCH_READY): $(READY)
 
 bench: $(BENCH_READY)  ## every benchmark, in one table; BENCH="torch_nn --quick" for some of it
 	$(BIN)/python -m benchmarks $(BENCH)
+
+pictures: $(READY)  ## draw what the pages show of worlds that are made up
+	$(BIN)/python -m benchmarks.pictures
 
 lint: $(READY)
 	$(BIN)/ruff check .

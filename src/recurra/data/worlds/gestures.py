@@ -70,7 +70,7 @@ def _drawn(random: np.random.Generator, count: int, num_frames: int, noise: floa
     labels, ages, speeds, numbers = _timelines(random, count, num_frames)
     shown = labels > 0
     # one hand each time a gesture is made, drawn once
-    hands = random.random((int(numbers.max()) + 1, 4))
+    hands = random.random((int(numbers.max()) + 1, 3))
     gains = random.uniform(0.6, 1.0, (len(hands), ANTENNAS)).astype(np.float32) * _LOUD
     frames = np.empty((count, num_frames, ANTENNAS, CELLS, CELLS), dtype=np.uint8)
     for start in range(0, count, _BLOCK):
@@ -79,7 +79,7 @@ def _drawn(random: np.random.Generator, count: int, num_frames: int, noise: floa
         own = numbers[block][here]
         moments = ages[block][here] * speeds[block][here]
         echoes = _echoes(labels[block][here] - 1, moments, hands[own])
-        echoes *= random.uniform(0.75, 1.25, len(echoes)).astype(np.float32)[:, None, None]
+        echoes *= random.uniform(0.9, 1.1, len(echoes)).astype(np.float32)[:, None, None]
         heard = hiss(random, frames[block].shape, _HISS * noise)
         heard[here] += gains[own][:, :, None, None] * echoes[:, None]
         np.abs(heard, out=heard)
@@ -116,46 +116,53 @@ def _timelines(
 
 
 def _echoes(gestures: np.ndarray, moments: np.ndarray, hands: np.ndarray) -> np.ndarray:
-    """What comes back from each hand, [M, Y, X], 1 at its brightest.
+    """What comes back from each hand, [M, Y, X], about 1 at its brightest.
 
     Args:
         gestures: [M] places in `GESTURES`.
         moments: [M] since onset, in frames at speed 1.
-        hands: [M, 4] in 0..1: its row and column, its phase, how far its fingertips are apart.
+        hands: [M, 3] in 0..1: where its row, its column and its phase begin.
     """
-    row, column, phase = hands[:, 0] * CELLS, hands[:, 1] * CELLS, hands[:, 2]
-    apart = 4 + 10 * hands[:, 3]
-    turn = 2 * np.pi * phase
+    row, column, phase = hands[:, 0] * CELLS, hands[:, 1] * CELLS, hands[:, 2].copy()
     for number, name in enumerate(GESTURES):
         own = gestures == number
         t = moments[own]
         match name:
-            case "push" | "finger slide":
-                row[own] += 2.4 * t
+            case "push":
+                row[own] += 3 * t
+                phase[own] += 0.15 * t
             case "pull":
-                row[own] -= 2.4 * t
+                row[own] -= 3 * t
+                phase[own] -= 0.15 * t
             case "palm tilt":
-                column[own] += 2.4 * t
+                column[own] += 3 * t
             case "slow swipe":
-                column[own] += 0.8 * t
+                column[own] += t
             case "fast swipe":
-                column[own] += 3.2 * t
+                column[own] += 3.5 * t
             case "circle":
-                row[own] += 5 * np.sin(turn[own] + 0.55 * t)
-                column[own] += 5 * np.cos(turn[own] + 0.55 * t)
+                phase[own] += 0.09 * t
+                row[own] += 5 * np.sin(2 * np.pi * phase[own])
+                column[own] += 5 * np.cos(2 * np.pi * phase[own])
             case "pinch index":
-                apart[own] = 4 + (10 * phase[own] - 2.4 * t) % 10
+                phase[own] += 0.2 * t
             case "pinch pinky":
-                apart[own] = 4 + (10 * phase[own] + 2.4 * t) % 10
+                phase[own] -= 0.2 * t
+            case "finger slide":
+                row[own] += 3 * t
             case "finger rub":
-                column[own] += 3 * np.sin(turn[own] + 0.5 * np.pi * t)
+                phase[own] += 0.5 * t
+    phase %= 1
     is_palm = gestures < len(PALM)
     is_finger = gestures >= len(PALM) + len(EDGE)
-    high = np.where(is_palm, 3.2, np.where(is_finger, 1.5, 5.0))
-    wide = np.where(is_palm, 3.2, 1.5)
-    half = np.where(is_finger, apart / 2, 0)
+    high = np.where(is_palm, 3.2, np.where(is_finger, 1.8, 4.5))
+    wide = np.where(is_palm, 3.2, np.where(is_finger, 1.8, 1.4))
+    # over a phase palms and fingertips brighten, which come together; edges are turned to and fro
+    half = np.where(is_finger, 7 - 4.5 * phase, 0)
+    turned = np.where(is_palm | is_finger, 2 * phase - 1, np.sin(2 * np.pi * phase))
+    bright = (0.77 + 0.33 * turned).astype(np.float32)
     across = np.maximum(_bump(column - half, wide), _bump(column + half, wide))
-    return _bump(row, high)[:, :, None] * across[:, None, :]
+    return (bright[:, None] * _bump(row, high))[:, :, None] * across[:, None, :]
 
 
 def _bump(middle: np.ndarray, width: np.ndarray) -> np.ndarray:
