@@ -3,13 +3,16 @@ what, and of what it says will come."""
 
 from recurra.insight.confusion import confusion_png, draw_confusion
 from recurra.insight.curves import draw_comparison
+from recurra.insight.deconvnet import deconvnet_sheet, draw_deconvnet
 from recurra.insight.forecasts import draw_forecasts, forecasts_png
 from recurra.insight.skeleton import draw_motion
 
 __all__ = [
     "confusion_png",
+    "deconvnet_sheet",
     "draw_comparison",
     "draw_confusion",
+    "draw_deconvnet",
     "draw_forecasts",
     "draw_motion",
     "forecasts_png",
