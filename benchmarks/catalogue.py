@@ -24,6 +24,7 @@ from benchmarks import (
     trainer_overhead,
     translation,
     vanishing,
+    vision,
     zoo,
 )
 from benchmarks.registry import Benchmark
@@ -52,6 +53,7 @@ _MODULES = (
     forecasts,
     motion,
     multi30k,
+    vision,
     char_rnn,
 )
 

@@ -325,5 +325,5 @@ def test_an_extra_that_is_not_there_is_named(
         read_frames(tmp_path / name, ClipReading())
     assert str(error.value) == (
         f"{tmp_path}/{name}: expected {module} to read it with, got none. Install it: pip install "
-        f"'recurra[{extra}]'."
+        f"-e '.[{extra}]' in the clone of recurra."
     )

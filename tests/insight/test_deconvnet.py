@@ -15,21 +15,21 @@ from recurra.vision.deconvnet import View
 def test_a_sheet_has_projections_beside_patches(tmp_path: Path) -> None:
     from recurra.insight.deconvnet import deconvnet_sheet
 
-    red, green = torch.zeros(3, 16, 16), torch.zeros(3, 16, 16)
+    red, green = torch.zeros(3, 32, 32), torch.zeros(3, 32, 32)
     red[0], green[1] = 1.0, 1.0
     view = View(
         layer="conv1",
         channel=3,
         activations=(2.0,),
         images=(0,),
-        boxes=((0, 0, 16, 16),),
+        boxes=((0, 0, 32, 32),),
         patches=(2 * red - 1,),
         projections=(green,),
     )
     sheet = np.asarray(deconvnet_sheet([view], Preprocessing()))
     at_red = np.argwhere((sheet == (255, 0, 0)).all(2))
     at_green = np.argwhere((sheet == (128, 255, 128)).all(2))
-    assert len(at_red) == len(at_green) == 16 * 16
+    assert len(at_red) == len(at_green) == 32 * 32
     assert at_green[:, 1].max() < at_red[:, 1].min()
     assert at_green[:, 0].min() == at_red[:, 0].min()
 

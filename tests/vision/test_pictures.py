@@ -178,5 +178,5 @@ def test_the_limit_can_be_set() -> None:
 
 def test_without_pillow_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'recurra\[vision\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '\.\[vision\]' in the clone"):
         open_picture(b"")

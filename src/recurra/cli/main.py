@@ -18,6 +18,7 @@ from recurra.cli import (
     doctor,
     evaluate,
     forecast,
+    insight,
     predict,
     sample,
     train,
@@ -165,6 +166,7 @@ for _options in OPTIONS.values():
         app.command(_options.task)(predict.command(_options))
 app.command("forecast", cls=SettingsCommand)(forecast.forecast)
 app.command("translate", cls=SettingsCommand)(translate.translate)
+app.command("insight")(insight.insight)
 app.command("cells")(cells.show_cells)
 app.add_typer(compare.app, name="compare")
 app.command("doctor")(doctor.show_machine)

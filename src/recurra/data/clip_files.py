@@ -299,6 +299,6 @@ def _hdf5(path: Path) -> Any:
 def _without(name: str, path: Path, extra: str) -> ModuleNotFoundError:
     return ModuleNotFoundError(
         f"{path}: expected {name} to read it with, got none. Install it: "
-        f"pip install 'recurra[{extra}]'.",
+        f"pip install -e '.[{extra}]' in the clone of recurra.",
         name=name,
     )

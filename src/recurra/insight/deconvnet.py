@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ACROSS = 3  # patches of a map beside one another, and maps of a sheet
 _GAP, _HEADING, _MARGIN = 2, 18, 14
-_LEAST, _MOST = 16, 64  # sides of a patch on the sheet
+_LEAST, _MOST = 32, 64  # sides of a patch on the sheet
 
 
 def draw_deconvnet(
@@ -77,7 +77,7 @@ def deconvnet_sheet(views: Sequence[View], preprocessing: Preprocessing | None =
     for number, view in enumerate(views):
         left = _MARGIN + number % across * (width + _MARGIN)
         top = _MARGIN + number // across * (height + _MARGIN)
-        title = f"{view.layer}, map {view.channel}: up to {view.activations[0]:.3g}"
+        title = f"{view.layer}, map {view.channel}"
         draw.text((left, top), title, fill="#1d2330", font=font)
         for start, tiles in (
             (left, [_projection(each) for each in view.projections]),

@@ -167,6 +167,7 @@ def require_pillow() -> None:
         import PIL  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "pictures: expected Pillow, got none. Install it: pip install 'recurra[vision]'.",
+            "pictures: expected Pillow, got none. Install it: pip install -e '.[vision]' in the "
+            "clone of recurra.",
             name=error.name,
         ) from None
