@@ -281,3 +281,63 @@ def test_writing_stops_at_scores_that_are_not_finite(bad: float) -> None:
     written = TokenWriter(stepper).write(0, torch.zeros(5, dtype=torch.float64), **choice)
     assert written.ids == []
     assert str(written.largest) == str(bad)
+
+
+# ---- choosing ------------------------------------------------------------------------------------
+
+
+def chooser_of(scores: Tensor, threads: int = 1) -> Stepper:
+    """A stepper whose output for every token is a row of scores, [B, V]."""
+    batch, vocabulary = scores.shape
+    tokens = Tokens(embedding=torch.eye(batch))
+    sizes = {"I": batch, "P": batch}
+    layer = StepLayer(cell=passing, sizes={**sizes, "H": 1}, parameters={"W": torch.eye(batch)})
+    decoder = affine_layer(scores.T.contiguous(), torch.zeros(vocabulary))
+    states = [(torch.zeros(batch, 1), torch.zeros(batch, 1)), (torch.zeros(batch, 1),)]
+    return Stepper([layer, decoder], states, tokens=tokens, threads=threads)
+
+
+@pytest.mark.parametrize("vocabulary", [2, 5, 64, 700, 1287])
+@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_largest_of_a_step(
+    vocabulary: int, count: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled_steps, "_SHARED_BYTES", 0)
+    monkeypatch.setattr(compiled_steps, "_SHARED_LAYER_BYTES", 0)
+    scores = 4 * torch.randn(5, vocabulary)
+    scores[1] = scores[1].sort().values  # each one larger than those before
+    scores[2] = scores[2].round()  # many alike: of equal ones the lower ids
+    stepper, ids = chooser_of(scores, threads), torch.arange(5)
+    for left_out in (False, True):
+        for log_probabilities in (False, True):
+            options = {"left_out": left_out, "log_probabilities": log_probabilities}
+            found = stepper.choose(ids.data_ptr(), count, 1, **options)
+            assert found is not None
+            values, chosen, of_mark = found
+            wanted = scores.double().log_softmax(1) if log_probabilities else scores.double()
+            torch.testing.assert_close(of_mark.double(), wanted[:, 1], rtol=1e-6, atol=1e-5)
+            order = scores.clone()
+            if left_out:
+                order[:, 1] = -float("inf")
+            places = order.sort(dim=1, descending=True, stable=True).indices
+            places = places[:, : min(count, vocabulary - left_out)]
+            assert chosen.equal(places)
+            expected = wanted.gather(1, places)
+            torch.testing.assert_close(values.double(), expected, rtol=1e-6, atol=1e-5)
+    assert stepper.index == 4
+
+
+def test_what_cannot_be_chosen_from() -> None:
+    stepper = chooser_of(torch.zeros(1, 4))
+    options = {"left_out": True, "log_probabilities": True}
+    assert stepper.choose(torch.tensor([1]).data_ptr(), 1, 0, **options) is None  # no such token
+    for count, mark in ((1, 4), (1, -1), (0, 1)):
+        with pytest.raises(ValueError, match=r"mark in 0\.\.3"):
+            stepper.choose(torch.tensor([0]).data_ptr(), count, mark, **options)
+    stepper = chooser_of(torch.full((1, 4), float("nan")))
+    values, ids, _ = stepper.choose(torch.tensor([0]).data_ptr(), 2, 0, **options) or (None,) * 3
+    assert values is not None
+    assert ids is not None
+    assert values.isnan().all()
+    assert set(ids.flatten().tolist()) <= set(range(4))

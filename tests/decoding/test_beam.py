@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recurra.decoding import Sampler, beam_search, first_choices
-from recurra.decoding.beam import length_norm, top_log_probabilities
+from recurra.decoding.beam import largest, length_norm
 
 MARK = 4  # of five tokens
 
@@ -160,8 +160,13 @@ def test_the_largest_scores_of_each_row(size: int, count: int) -> None:
     end = expected[:, 2].clone()
     expected[:, 2] = -math.inf
     wanted, ids = expected.sort(dim=1, descending=True)
-    values, found, mark = top_log_probabilities(scores.clone(), count, 2)
+    options = {"log_probabilities": True}
+    values, found, mark = largest(scores.clone(), count, 2, left_out=True, **options)
     count = min(count, size - 1)
     torch.testing.assert_close(values, wanted[:, :count])
     assert found.equal(ids[:, :count])
     torch.testing.assert_close(mark, end)
+    plain, found, mark = largest(scores.clone(), 1, 2, left_out=False, log_probabilities=False)
+    assert plain[:, 0].equal(scores.amax(1))
+    assert found[:, 0].equal(scores.argmax(1))
+    assert mark.equal(scores[:, 2])

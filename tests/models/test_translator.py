@@ -1,6 +1,10 @@
 """The translator: its loss, its search against trying everything, its parts and its way to disk."""
 
+import copy
+import gc
 import itertools
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +296,63 @@ def test_what_cannot_be_translated() -> None:
         bare.source_vocabulary = SOURCE
     assert model.predict(["zz zz"])[0].source == ("zz", "zz")  # of unknown words alone
     assert model.predict([]) == []
+
+
+def test_what_is_kept_between_calls_follows_the_weights() -> None:
+    """However they change, a call says what a model made of them says."""
+    model, texts = translator(), ["a b c d", "e", "d d d d a b"]
+
+    def optimize() -> None:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.5)
+        source, target, sources, targets = batch()
+        model.loss(source, target, sources, targets).backward()
+        optimizer.step()
+        model.zero_grad()
+
+    def edit_one_number() -> None:
+        model.decoder.parameters_of(0)["U_a"].data[1, 2] += 9.0
+
+    def edit_the_output() -> None:
+        model.output.weight.data[0] += 2.0
+
+    def replace() -> None:
+        model.output = torch.nn.Linear(6, 5)
+
+    def load() -> None:
+        model.load_state_dict(translator(tied=False).state_dict())
+
+    def hook() -> None:
+        model.output.register_forward_hook(lambda module, given, made: -made)
+
+    options = ({"beam_size": 1}, {"beam_size": 3, "num_best": 3})
+    for change in (optimize, edit_one_number, edit_the_output, replace, load, hook):
+        for writing in options:
+            model.predict(texts, **writing)
+        change()
+        for writing in options:
+            fresh = copy.deepcopy(model)
+            for found, expected in zip(
+                model.predict(texts, **writing), fresh.predict(texts, **writing), strict=True
+            ):
+                assert found.tokens == expected.tokens
+                assert found.score == pytest.approx(expected.score, abs=1e-4)
+
+
+def test_several_threads_may_write_at_once() -> None:
+    model, texts = translator(), [["a b c d"], ["e"], ["d d d d a b"], ["b", "c c"]]
+    alone = [model.predict(each) for each in texts]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            assert list(pool.map(model.predict, texts)) == alone
+
+
+def test_a_model_that_wrote_is_let_go_of() -> None:
+    model = translator()
+    model.predict(["a"])
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_stream_takes_other_rows_and_goes_on() -> None:

@@ -11,6 +11,7 @@ import recurra as rc
 from memory_cells import SIZES, additive, everything, located, of_the_input
 from recurra.cells import registry
 from recurra.lang import Cell
+from recurra.nn.stack import one_or_all
 
 T, B, S = 6, 2, 7
 LENGTHS = [7, 3]
@@ -26,6 +27,10 @@ def inputs(of: Cell) -> tuple[torch.Tensor, Any]:
     torch.manual_seed(1)
     memory = tuple(torch.randn(S, B, dim.evaluate(SIZES)) for dim in of.memory_sizes)
     return torch.randn(T, B, SIZES["I"]), memory[0] if len(memory) == 1 else memory
+
+
+def parts(given: Any) -> tuple[torch.Tensor, ...]:
+    return (given,) if isinstance(given, torch.Tensor) else given
 
 
 def test_all_forms_of_a_memory_are_the_same() -> None:
@@ -104,6 +109,63 @@ def test_a_stream_sees_weights_that_were_multiplied_with_its_memory() -> None:
     after, _ = layer(x, memory=m, memory_lengths=LENGTHS)
     torch.testing.assert_close(stream(x[0]), after[0])
     assert not torch.equal(before, after[0])
+
+
+@pytest.mark.parametrize("of", [additive, located, everything], ids=lambda of: of.name)
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_stream_begins_again_with_other_sequences(of: Cell, backend: str) -> None:
+    """Of more or fewer sequences and positions, with the weights as they were packed."""
+    layer, (x, m) = layer_of(of, backend=backend), inputs(of)
+    stream = layer.stream(B, memory=m, memory_lengths=LENGTHS)
+    stream(x[0])
+    packed = stream._stepper
+    for rows, positions in (([1, 0, 1, 1], S), ([1], 2), ([0, 1], S)):
+        lengths = [min(LENGTHS[row], positions) for row in rows]
+        others = one_or_all(tuple(each[:positions, rows] for each in parts(m)))
+        options = {"memory": others, "memory_lengths": lengths}
+        stream.reset(batch_size=len(rows), **options)
+        whole, last = layer(x[:, rows], **options)
+        for x_t, y_t in zip(x[:, rows], whole, strict=True):
+            torch.testing.assert_close(stream(x_t), y_t.detach())
+        torch.testing.assert_close(stream.state, last)
+    assert stream._stepper is packed
+    with pytest.raises(ValueError, match="Pass memory="):
+        stream.reset(batch_size=2)
+
+
+@pytest.mark.parametrize("of", [additive, located, everything], ids=lambda of: of.name)
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_a_stream_goes_on_with_some_of_its_sequences(of: Cell, backend: str) -> None:
+    layer, (x, m) = layer_of(of, backend=backend), inputs(of)
+    whole, last = layer(x, memory=m, memory_lengths=LENGTHS)
+    stream = layer.stream(B, memory=m, memory_lengths=LENGTHS)
+    stream(x[0])
+    rows = torch.tensor([1, 1, 1])  # of the shorter memory alone
+    stream.select(rows)
+    assert stream._constants.positions == LENGTHS[1] < S
+    for x_t, y_t in zip(x[1:], whole[1:], strict=True):
+        expected = y_t[rows].detach()
+        found = stream(x_t[rows])
+        torch.testing.assert_close(found, expected[:, : found.shape[1]])
+    for found, expected in zip(parts(stream.state), parts(last), strict=True):
+        torch.testing.assert_close(found, expected[:, rows, : found.shape[2]].detach())
+    stream.select(torch.tensor([2]))
+    assert stream.batch_size == 1
+    with pytest.raises(ValueError, match=r"expected rows \[1 or more\]"):
+        stream.select(torch.zeros(0, dtype=torch.int64))
+
+
+def test_what_begins_again_sees_every_change_of_the_weights() -> None:
+    """Also of one number that nobody counts, for the memory's products too."""
+    layer, (x, m) = layer_of(additive), inputs(additive)
+    options = {"memory": m, "memory_lengths": LENGTHS}
+    stream = layer.stream(B, **options)
+    stream(x[0])
+    for name in layer.parameters_of(0):
+        layer.parameters_of(0)[name].data.view(-1)[1] += 2.0
+        stream.reset(batch_size=B, **options)
+        whole, _ = layer(x, **options)
+        torch.testing.assert_close(stream(x[0]), whole[0].detach())
 
 
 def test_a_stream_of_a_layer_with_hooks_is_given_the_memory() -> None:

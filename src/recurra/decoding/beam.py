@@ -4,7 +4,7 @@ Letters: B inputs, K beams of each, N = B K rows that a decoder runs side by sid
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +26,17 @@ class StepDecoder(Protocol):
 
     def reorder(self, rows: Tensor) -> None:
         """Row i goes on as row rows[i] would; there are as many rows afterwards as in `rows`."""
+        ...
+
+
+@runtime_checkable
+class ChoosingDecoder(StepDecoder, Protocol):
+    """One that finds the largest scores by itself, sooner than they could be looked through."""
+
+    def choose(
+        self, tokens: Tensor, count: int, mark: int, *, left_out: bool, log_probabilities: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A step, and what `largest` makes of its scores."""
         ...
 
 
@@ -88,7 +99,7 @@ def beam_search(
 
 
 class _Search:
-    """One search. Inputs that are done stay, with nothing to go on with, until half of them are."""
+    """One search. Inputs that are done stay, with nothing to go on with, until some are."""
 
     def __init__(
         self,
@@ -101,6 +112,7 @@ class _Search:
         exact: bool,
     ) -> None:
         self.decoder, self.K, self.mark = decoder, beam_size, mark
+        self.choose = _chooser(decoder)
         self.length_penalty, self.num_best, self.exact = length_penalty, num_best, exact
         B = len(max_steps)
         self.found: list[list[Hypothesis]] = [[] for _ in range(B)]
@@ -124,14 +136,16 @@ class _Search:
         tokens = torch.full((self.log_p.numel(),), self.mark, dtype=torch.int64, device="cpu")
         with torch.no_grad():
             while True:
-                values, ids, end = top_log_probabilities(self.decoder(tokens), self.K, self.mark)
+                values, ids, end = self.choose(
+                    tokens, self.K, self.mark, left_out=True, log_probabilities=True
+                )
                 self._end(end.cpu())
                 rows = self._go_on(values.cpu(), ids.cpu())
                 self._see_who_is_done()
                 if self.is_done.all():
                     self._give(self.is_done)
                     return self.found
-                if 2 * int(self.is_done.sum()) >= len(self.is_done):
+                if _may_leave(int(self.is_done.sum()), len(self.is_done)):
                     rows = rows[~self.is_done]
                     self._give(self.is_done)
                 self.decoder.reorder(rows.flatten())
@@ -220,87 +234,124 @@ def first_choices(
     Returns:
         B sequences; their score is their log-probability by the model itself.
     """
-    limits = _whole(max_steps)
-    numbers = _whole(range(len(limits)))
+    choose = _chooser(decoder)
     words: list[list[int]] = [[] for _ in max_steps]
     log_p, ended = [0.0] * len(words), [False] * len(words)
-    tokens = torch.full_like(limits, mark)
+    finished = ended.copy()
+    numbers = list(range(len(words)))  # whose rows there are
+    tokens = torch.full((len(words),), mark, dtype=torch.int64, device="cpu")
     with torch.no_grad():
-        for step in range(int(limits.max()) + scored):
-            scores = decoder(tokens).float()
+        for step in range(max(max_steps) + scored):
             if sampler.temperature == 0:
-                tokens = _largest(scores)
+                values, chosen, of_mark = choose(
+                    tokens, 1, mark, left_out=False, log_probabilities=scored
+                )
+                tokens, gained = chosen[:, 0].cpu(), values[:, 0].tolist()
+                gained_by_mark = of_mark.tolist()
             else:
                 assert generators is not None
-                drawn = zip(scores, numbers.tolist(), strict=True)
-                tokens = torch.stack([sampler.draw(row, generators[n]) for row, n in drawn])
-            is_last = limits[numbers] <= step
-            tokens = tokens.cpu().masked_fill(is_last, mark)
-            gained = [math.nan] * len(tokens)
-            if scored:
-                taken = scores.gather(1, tokens.to(scores.device)[:, None]).squeeze(1)
-                gained = (taken - scores.logsumexp(dim=1)).tolist()
-            for n, token, gain, last in zip(
-                numbers.tolist(), tokens.tolist(), gained, is_last.tolist(), strict=True
-            ):
-                log_p[n] += gain
-                if token == mark:
-                    ended[n] = not last
+                scores = decoder(tokens).float()
+                tokens, gained, gained_by_mark = _drawn(
+                    scores, [None if ended[n] else generators[n] for n in numbers], sampler, mark
+                )
+            stay = []
+            for row, (n, token) in enumerate(zip(numbers, tokens.tolist(), strict=True)):
+                if ended[n]:
+                    continue
+                last = step >= max_steps[n]
+                if last or token == mark:
+                    log_p[n] += gained_by_mark[row]
+                    ended[n], finished[n] = True, not last
                 else:
+                    log_p[n] += gained[row]
                     words[n].append(token)
-            stay = tokens != mark
-            if not stay.any():
+                    stay.append(row)
+            if not stay:
                 break
-            if not stay.all():
-                numbers, tokens = numbers[stay], tokens[stay]
-                decoder.reorder(stay.nonzero().flatten())
+            if _may_leave(len(numbers) - len(stay), len(numbers)):
+                numbers = [numbers[row] for row in stay]
+                rows = _whole(stay)
+                tokens = tokens[rows]
+                decoder.reorder(rows)
     return [
-        Hypothesis(tokens=tuple(w), log_probability=p, score=p, finished=e)
-        for w, p, e in zip(words, log_p, ended, strict=True)
+        Hypothesis(
+            tokens=tuple(w),
+            log_probability=p if scored else math.nan,
+            score=p if scored else math.nan,
+            finished=f,
+        )
+        for w, p, f in zip(words, log_p, finished, strict=True)
     ]
 
 
-def _largest(scores: Tensor) -> Tensor:
-    """Where the largest of each row stands, the first of equal ones, [N].
+def _drawn(
+    scores: Tensor,
+    generators: Sequence[torch.Generator | None],
+    sampler: Sampler,
+    mark: int,
+) -> tuple[Tensor, list[float], list[float]]:
+    """A token for each row (the mark without a generator), its log-probability, and the mark's."""
+    ids = [
+        mark if each is None else int(sampler.draw(row, each))
+        for row, each in zip(scores, generators, strict=True)
+    ]
+    tokens = _whole(ids)
+    log_p = scores.log_softmax(dim=1)
+    of_tokens = log_p.gather(1, tokens.to(scores.device)[:, None]).squeeze(1)
+    return tokens, of_tokens.tolist(), log_p[:, mark].tolist()
 
-    The largest of each block are found by vector instructions, which one of them is largest not.
-    """
-    whole = scores.shape[1] // _BLOCK * _BLOCK
-    if scores.shape[1] < 8 * _BLOCK:
-        return scores.argmax(dim=1)
-    blocks = scores[:, :whole].view(len(scores), -1, _BLOCK)
-    value, block = blocks.amax(dim=2).max(dim=1)
-    inside = blocks[torch.arange(len(scores), dtype=torch.int64, device=scores.device), block]
-    best = block * _BLOCK + inside.argmax(dim=1)
-    if whole == scores.shape[1]:
-        return best
-    last, place = scores[:, whole:].max(dim=1)
-    return torch.where(last > value, place + whole, best)
+
+def _may_leave(done: int, count: int) -> bool:
+    """Whether so many have nothing more to do that it is worth to go on without them."""
+    return 4 * done >= count
 
 
-def top_log_probabilities(scores: Tensor, count: int, mark: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The most probable tokens of each row but the mark, and the log-probability of the mark.
+def _chooser(decoder: StepDecoder) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """`ChoosingDecoder.choose` of any decoder."""
+    if isinstance(decoder, ChoosingDecoder):
+        return decoder.choose
+
+    def choose(tokens: Tensor, *wanted: int, **options: bool) -> tuple[Tensor, Tensor, Tensor]:
+        return largest(decoder(tokens), *wanted, **options)
+
+    return choose
+
+
+def largest(
+    scores: Tensor, count: int, mark: int, *, left_out: bool, log_probabilities: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest scores of each row.
 
     Args:
         scores: [N, V] unnormalised; written over.
-        count: of tokens; fewer are given where there are not so many.
-        mark: its id.
+        count: how many; fewer are given where there are not so many.
+        mark: an id whose value is wanted besides.
+        left_out: whether it is none of the largest.
+        log_probabilities: whether values are these, or the scores as they are.
     Returns:
-        values: [N, count], log-probabilities, the largest first.
+        values: [N, count], the largest first.
         ids: [N, count].
-        end: [N].
+        of_mark: [N].
     """
     scores = scores.float()
+    total = scores.logsumexp(dim=1) if log_probabilities else scores.new_zeros(len(scores))
+    of_mark = scores[:, mark] - total
+    if left_out:
+        scores[:, mark] = -math.inf
+    values, ids = _top(scores, min(count, scores.shape[1] - left_out))
+    return values - total[:, None], ids, of_mark
+
+
+def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`topk`, where many scores need not be put in order."""
     N, V = scores.shape
-    total = scores.logsumexp(dim=1)
-    end = scores[:, mark] - total
-    scores[:, mark] = -math.inf
-    count = min(count, V - 1)
     whole = V // _BLOCK * _BLOCK
     if 2 * count * _BLOCK > V:
-        values, ids = scores.topk(count, dim=1)
-        return values - total[:, None], ids, end
-    # the largest are in the blocks whose largest are largest: few scores need to be put in order
+        if count == 1:  # of equal ones the first
+            ids = scores.argmax(dim=1, keepdim=True)
+            return scores.gather(1, ids), ids
+        return scores.topk(count, dim=1)
+    # the largest are in the blocks whose largest are largest
     blocks = scores[:, :whole].view(N, -1, _BLOCK)
     best = blocks.amax(dim=2).topk(count, dim=1).indices
     near = blocks.gather(1, best[..., None].expand(-1, -1, _BLOCK)).flatten(1)
@@ -311,7 +362,7 @@ def top_log_probabilities(scores: Tensor, count: int, mark: int) -> tuple[Tensor
         block * _BLOCK + places % _BLOCK,
         places - count * _BLOCK + whole,
     )
-    return values - total[:, None], ids, end
+    return values, ids
 
 
 def _whole(numbers: Sequence[int] | range) -> Tensor:

@@ -34,20 +34,14 @@ class CaptionRows:
             seen: [R, F] or [R, P, F], of `Captioner.seen`.
         """
         self._model, self._seen, self._is_first = model, seen, True
-        self._stream = self._started(model.first_state(seen))
+        memory = seen.transpose(0, 1) if model.inject == "attend" else None
+        self._stream = model.decoder.stream(len(seen), memory=memory)
+        self._stream.reset(one_or_all(model.first_state(seen)))
         self._words: Stream | None = None
         if model.visual is not None:
             self._words = model.visual.stream(len(seen))
         if model.inject == "input":
             self._stream(seen)
-
-    def _started(self, states: tuple[Tensor, ...]) -> Stream:
-        options: dict[str, Any] = {}
-        if self._model.inject == "attend":
-            options["memory"] = self._seen.transpose(0, 1)
-        stream = self._model.decoder.stream(len(self._seen), **options)
-        stream.reset(one_or_all(states))
-        return stream
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The logits [R, V + 1] after tokens [R]."""
@@ -61,23 +55,12 @@ class CaptionRows:
     def reorder(self, rows: Tensor) -> None:
         """As `StepDecoder` says; rows of one image may take each other's places alone."""
         rows = rows.to(self._seen.device)
-        if len(rows) == len(self._seen):
-            self._stream.reorder(rows)
-            if self._words is not None:
-                self._words.reorder(rows)
-            return
-        self._seen = self._seen[rows]
-        self._stream = self._started(tuple(kept[:, rows] for kept in _states(self._stream)))
-        if self._words is not None:
-            assert self._model.visual is not None
-            states = tuple(kept[:, rows] for kept in _states(self._words))
-            self._words = self._model.visual.stream(len(rows))
-            self._words.reset(one_or_all(states))
-
-
-def _states(stream: Stream) -> tuple[Tensor, ...]:
-    state = stream.state
-    return (state,) if isinstance(state, Tensor) else state
+        is_of_one = len(rows) == len(self._seen)
+        for stream in (self._stream, self._words):
+            if stream is not None:
+                (stream.reorder if is_of_one else stream.select)(rows)
+        if not is_of_one:
+            self._seen = self._seen[rows]
 
 
 def write(model: "Captioner", images: Any, how: CaptionWriting, where: str) -> list[Caption]:

@@ -5,12 +5,13 @@ Letters: S steps of a source, B batch, K beams of each, N = B K rows.
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from recurra.decoding import Hypothesis, Sampler, beam_search, first_choices
-from recurra.decoding.beam import length_norm
+from recurra.decoding.beam import largest, length_norm
 from recurra.models.decoders import looking
 from recurra.models.translation import Translation, Writing
 from recurra.nn.plain import evaluating
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """The decoder of a translator a step at a time, on N rows; see `decoding.StepDecoder`."""
+    """The decoder of a translator a step at a time, on N rows; see `decoding.StepDecoder`.
+
+    A context: at its end the stream is kept for the next rows, whose weights then are packed.
+    """
 
     def __init__(
         self, model: "Translator", memory: Tensor, counts: Tensor, summary: Tensor
@@ -37,39 +41,64 @@ class Rows:
             summary: [N, D*H].
         """
         self._model = model
-        self._memory, self._counts = memory, counts
-        states = model.first_state(summary, len(memory))
-        self._stream = self._started(states)
-
-    def _started(self, states: tuple[Tensor, ...]) -> Stream:
-        stream = self._model.decoder.stream(
-            self._memory.shape[1], memory=self._memory, memory_lengths=self._counts
+        first = one_or_all(model.first_state(summary, len(memory)))
+        self._device = memory.device
+        self._is_compiled = True  # as long as the stream does not say otherwise
+        N, kept = memory.shape[1], _taken(model)
+        if kept is not None:
+            self._stream = kept
+            kept.reset(first, batch_size=N, memory=memory, memory_lengths=counts)
+            return
+        self._stream = Stream(
+            model.decoder,
+            N,
+            memory=memory,
+            memory_lengths=counts,
+            embedding=model.target_embedding,
+            decoder=model.output,
         )
-        stream.reset(one_or_all(states))
-        return stream
+        self._stream.reset(first)
+
+    def __enter__(self) -> "Rows":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _KEPT[self._model] = self._stream
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The logits [N, V + 1] after tokens [N]."""
-        model = self._model
-        x = model.target_embedding(tokens.to(model.output.weight.device))
-        return model.output(self._stream(x))
+        return self._stream(tokens.to(self._device))
+
+    def choose(
+        self, tokens: Tensor, count: int, mark: int, *, left_out: bool, log_probabilities: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `ChoosingDecoder` says: in compiled code, where the stream is."""
+        options = {"left_out": left_out, "log_probabilities": log_probabilities}
+        tokens = tokens.to(self._device)
+        found = None
+        if self._is_compiled:
+            found = self._stream.choose(tokens, count, mark=mark, **options)
+            self._is_compiled = found is not None
+        return largest(self._stream(tokens), count, mark, **options) if found is None else found
 
     def reorder(self, rows: Tensor) -> None:
         """As `StepDecoder` says; rows that read one memory may take each other's places alone."""
-        rows = rows.to(self._memory.device)
-        if len(rows) == self._memory.shape[1]:
+        rows = rows.to(self._device)
+        if len(rows) == self._stream.batch_size:
             self._stream.reorder(rows)
-            return
-        state = self._stream.state
-        states = (state,) if isinstance(state, Tensor) else state
-        self._memory, self._counts = self._memory[:, rows], self._counts[rows]
-        longest = int(self._counts.max())
-        states = tuple(
-            kept[:, rows, :longest] if over else kept[:, rows]
-            for kept, over in zip(states, self._model.over_positions, strict=True)
-        )
-        self._memory = self._memory[:longest]
-        self._stream = self._started(states)
+        else:
+            self._stream.select(rows)
+
+
+# The stream that a translator wrote with last. Who writes takes it, so that nobody else does.
+_KEPT: "WeakKeyDictionary[Translator, Stream]" = WeakKeyDictionary()
+
+
+def _taken(model: "Translator") -> Stream | None:
+    """The stream that was kept, if it still is of the parts that the model has."""
+    stream = _KEPT.pop(model, None)
+    parts = (model.decoder, model.target_embedding, model.output)
+    return stream if stream is not None and stream.is_of(*parts) else None
 
 
 def write(model: "Translator", texts: list[str], how: Writing, where: str) -> list[Translation]:
@@ -107,25 +136,27 @@ def searched(
                 torch.Generator().manual_seed(how.seed * 1_000_003 + n)
                 for n in (numbers or range(len(sources)))
             ]
-        drawn = first_choices(
-            Rows(model, memory, counts, summary),
-            limits,
-            mark=model.mark,
-            sampler=Sampler(temperature=how.temperature),
-            generators=generators,
-            scored=how.scored,
-        )
+        with Rows(model, memory, counts, summary) as decoder:
+            drawn = first_choices(
+                decoder,
+                limits,
+                mark=model.mark,
+                sampler=Sampler(temperature=how.temperature),
+                generators=generators,
+                scored=how.scored,
+            )
         return [[each] for each in drawn]
     K = how.beam_size
     rows = torch.arange(len(sources), dtype=torch.int64, device=device).repeat_interleave(K)
-    found = beam_search(
-        Rows(model, memory[:, rows], counts[rows], summary[rows]),
-        limits,
-        beam_size=K,
-        mark=model.mark,
-        length_penalty=how.length_penalty,
-        num_best=K if how.coverage_penalty else how.num_best,
-    )
+    with Rows(model, memory[:, rows], counts[rows], summary[rows]) as decoder:
+        found = beam_search(
+            decoder,
+            limits,
+            beam_size=K,
+            mark=model.mark,
+            length_penalty=how.length_penalty,
+            num_best=K if how.coverage_penalty else how.num_best,
+        )
     if how.coverage_penalty:
         found = _by_coverage(model, sources, found, how)
     return found

@@ -5,11 +5,11 @@ do>.`
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from recurra.ir import Dim
+from recurra.ir import POSITIONS, Dim
 from recurra.lang import Cell
 from recurra.nn.checks import check_sizes
 
@@ -135,4 +135,38 @@ def check_heads(where: str, cell: Cell, sizes: Mapping[str, int]) -> None:
             raise ValueError(
                 f"{where}: expected {size} to divide into the {blocks} blocks of {name}, got "
                 f"{size} = {number}. Choose another size{hint}."
+            )
+
+
+def check_states(
+    where: str, cell: Cell, layer_sizes: Sequence[Mapping[str, int]], *, learned_state: bool
+) -> None:
+    """States are of one size in all layers, and what has a number for each position of a memory is
+    nothing that a layer would have to know the size of."""
+    sizes = [size for shape in cell.state_shapes for size in shape if size != POSITIONS]
+    each = [tuple(size.evaluate(s) for size in sizes) for s in layer_sizes]
+    if POSITIONS in cell.state_sizes and learned_state:
+        raise ValueError(
+            f"{where}: expected learned_state=False for a cell with a state for each "
+            f"position of a memory, got True. Its size is the call's: give a state instead."
+        )
+    if cell.output_size == POSITIONS and len(layer_sizes) > 1:
+        raise ValueError(
+            f"{where}: expected num_layers=1 for a cell whose output is a number for each "
+            f"position of a memory, got {len(layer_sizes)}. No layer can read that."
+        )
+    if len(set(each)) > 1:
+        raise ValueError(
+            f"{where}: expected states of one size in all layers, got {each}. "
+            f"The states of this cell depend on its input size: choose sizes that agree."
+        )
+
+
+def check_further(where: str, cell: Cell, sizes: Sequence[Mapping[str, tuple[int, ...]]]) -> None:
+    """What a cell reads besides x is of one size in all layers; `sizes` of each layer, by name."""
+    for name in cell.further:
+        if len({each[name] for each in sizes}) > 1:
+            raise ValueError(
+                f"{where}: expected input {name} of one size in all layers, which are given "
+                f"the same, got {[each[name] for each in sizes]}. Choose sizes that agree."
             )

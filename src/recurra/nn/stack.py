@@ -138,31 +138,11 @@ class CellStack(nn.Module):
                 input_size = self.num_directions * output.evaluate(sizes)
 
     def _check_state_sizes(self) -> None:
-        sizes = [size for shape in self.cell.state_shapes for size in shape if size != POSITIONS]
-        each = [tuple(size.evaluate(s) for size in sizes) for s in self.layer_sizes]
-        if POSITIONS in self.cell.state_sizes and self.learned_state:
-            raise ValueError(
-                f"{self.where}: expected learned_state=False for a cell with a state for each "
-                f"position of a memory, got True. Its size is the call's: give a state instead."
-            )
-        if self.cell.output_size == POSITIONS and self.num_layers > 1:
-            raise ValueError(
-                f"{self.where}: expected num_layers=1 for a cell whose output is a number for each "
-                f"position of a memory, got {self.num_layers}. No layer can read that."
-            )
-        if len(set(each)) > 1:
-            raise ValueError(
-                f"{self.where}: expected states of one size in all layers, got {each}. "
-                f"The states of this cell depend on its input size: choose sizes that agree."
-            )
+        sizing.check_states(
+            self.where, self.cell, self.layer_sizes, learned_state=self.learned_state
+        )
         further = [self._further_sizes(sizes) for sizes in self.layer_sizes]
-        differing = [name for name in self.cell.further if len({f[name] for f in further}) > 1]
-        if differing:
-            name = differing[0]
-            raise ValueError(
-                f"{self.where}: expected input {name} of one size in all layers, which are given "
-                f"the same, got {[each[name] for each in further]}. Choose sizes that agree."
-            )
+        sizing.check_further(self.where, self.cell, further)
 
     def _make_parameters(
         self, dtype: torch.dtype | None, device: torch.device | str | None

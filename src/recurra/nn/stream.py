@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
-from torch.nn.utils import parametrize
 
 from recurra import backends
 from recurra.backends import cpu
@@ -18,10 +17,11 @@ from recurra.backends.watching import is_followed, what_records
 from recurra.errors import BackendError
 from recurra.ir import POSITIONS
 from recurra.nn import checks
-from recurra.nn.memories import Memory, checked_memories
-from recurra.nn.plain import evaluating, hooks_of, not_rows, what_else
+from recurra.nn.memories import Memory
+from recurra.nn.plain import hooks_of
 from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
+from recurra.nn.stream_parts import Constants, Parts
 
 _in_autocast = torch._C._is_any_autocast_enabled
 _is_compiling = torch.compiler.is_dynamo_compiling
@@ -78,25 +78,10 @@ class Stream:
                 f"{layer.where}.stream: expected a unidirectional layer, got {got}. "
                 f"The reverse direction needs the end of the sequence; make the layer one-way."
             )
-        home = layer.home
-        shapes = tuple((batch_size, size) for size in layer.context_sizes)
         self.layer = layer
         self.batch_size = batch_size
-        given = checks.checked_context(home, context, layer.cell, shapes)
-        self._context = tuple(tensor.detach().clone() for tensor in given)
-        self._memory, self._memory_lengths = checked_memories(
-            layer, memory, memory_lengths, batch_size, batch_first=_is_batch_first(layer)
-        )
-        self._memory = tuple(tensor.detach().clone() for tensor in self._memory)
-        self._filled, self._within = (
-            backends.filled_memories(self._memory, self._memory_lengths)
-            if self._memory
-            else ((), None)
-        )
-        self._embedding, self._decoder, self._model = embedding, decoder, model
-        parts = (layer, embedding, decoder)
-        self._modules = tuple(part for part in parts if isinstance(part, nn.Module))
-        self._called = (*self._modules, *([] if model is None else [model]))
+        self._parts = Parts(layer, embedding, decoder, model)
+        self._constants = Constants.given(layer, batch_size, context, memory, memory_lengths)
         if weights not in (None, torch.float32, torch.bfloat16):
             raise ValueError(
                 f"{layer.where}.stream: expected weights of torch.float32 or torch.bfloat16, got "
@@ -108,13 +93,8 @@ class Stream:
         self._failure: str | None = None  # why the layer could not be compiled, when it was tried
         self.reset()
 
-    @property
-    def _positions(self) -> int:
-        """S."""
-        return self._memory[0].shape[1] if self._memory else 0
-
     def _state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return self.layer.state_shapes(self.batch_size, self._positions)
+        return self.layer.state_shapes(self.batch_size, self._constants.positions)
 
     @property
     def state(self) -> State:
@@ -123,28 +103,65 @@ class Stream:
             return one_or_all(self._compiled_states(self._stepper))
         return one_or_all(tuple(state.clone() for state in self._states))
 
-    def reset(self, state: State | None = None, *, start: int = 0) -> None:
+    def is_of(
+        self,
+        layer: CellStack,
+        embedding: Tensor | nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> bool:
+        """Whether these, and no others, are what it runs."""
+        parts = self._parts
+        mine = (parts.layer, parts.embedding, parts.decoder)
+        pairs = zip(mine, (layer, embedding, decoder), strict=True)
+        return all(one is other for one, other in pairs)
+
+    def reset(
+        self,
+        state: State | None = None,
+        *,
+        start: int = 0,
+        batch_size: int | None = None,
+        context: Tensor | Sequence[Tensor] | None = None,
+        memory: Memory | None = None,
+        memory_lengths: Tensor | Sequence[int] | None = None,
+    ) -> None:
         """Start again: from `state`, such as a layer returned, or as the layer starts.
+
+        With other contexts and memories, for which the weights need not be packed again.
 
         Args:
             state: [L, B, S] each; None for the layer's first.
             start: the index of the next step, for cells that read it: how many were before `state`.
+            batch_size: how many sequences there are from now on; None for as many as before.
+            context, memory, memory_lengths: as for a new stream. Those that there are stay, where
+                none of the three and no `batch_size` is given.
         """
         where, dtype = f"{self.layer.where}.stream", self.layer.home.dtype
         checks.check_start(where, self.layer.cell, dtype, start, 1)
+        constants, count = self._constants, batch_size or self.batch_size
+        if batch_size is not None:
+            checks.check_sizes(where, batch_size=batch_size)
+        given = (batch_size, context, memory, memory_lengths)
+        is_other = any(each is not None for each in given)
+        if is_other:
+            constants = Constants.given(self.layer, count, context, memory, memory_lengths)
         if state is None:
-            state = self.layer.initial_state(self.batch_size, self._positions)
-        names, shapes = self.layer.cell.states, self._state_shapes()
+            state = self.layer.initial_state(count, constants.positions)
+        names = self.layer.cell.states
+        shapes = self.layer.state_shapes(count, constants.positions)
         states = checks.checked_states(self.layer.home, state, names, shapes)
         self._states = tuple(state.detach().clone() for state in states)
         self._num_steps = start
+        self.batch_size, self._constants = count, constants
         if self._stepper is None:
             return
-        as_packed = self._snapshot.is_of(self._tensors()) and self._stepper.unchanged()
-        if as_packed and self.why_not_compiled() is None:
-            self._stepper.restart(self._layer_states(), start)
-        else:
+        as_packed = self._snapshot.is_of(self._parts.tensors()) and self._stepper.unchanged()
+        if not as_packed or self.why_not_compiled() is not None:
             self._stepper = self._writer = None
+        elif is_other:
+            self._begin(self._stepper)
+        else:
+            self._stepper.restart(self._layer_states(), start)
 
     def reorder(self, rows: Tensor) -> None:
         """Sequence i goes on as sequence rows[i] would; contexts and memories stay where they are.
@@ -155,12 +172,37 @@ class Stream:
         if rows.shape != (self.batch_size,):
             raise ValueError(
                 f"{self.layer.where}.stream: expected rows [{self.batch_size}], got shape "
-                f"{tuple(rows.shape)}. Give one for each sequence."
+                f"{tuple(rows.shape)}. Give one for each sequence, or `select` some."
             )
         if self._stepper is not None:
             self._stepper.reorder(rows)
         else:
             self._states = tuple(state[:, rows] for state in self._states)
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with sequence rows[i] as sequence i, with its contexts and memories.
+
+        Memories lose the positions that are past the ends of all that are left.
+
+        Args:
+            rows: [B'] integers in 0..B-1, from now on as many as there are sequences.
+        """
+        if rows.dim() != 1 or not len(rows):
+            raise ValueError(
+                f"{self.layer.where}.stream: expected rows [1 or more], got shape "
+                f"{tuple(rows.shape)}. Give the sequences to go on with."
+            )
+        stepper = self._stepper
+        states = self._states if stepper is None else self._compiled_states(stepper)
+        self._constants = self._constants.of_rows(rows)
+        self.batch_size, longest = len(rows), self._constants.positions
+        self._states = tuple(
+            state[:, rows, :longest] if size == POSITIONS else state[:, rows]
+            for state, size in zip(states, self.layer.cell.state_sizes, strict=True)
+        )
+        if stepper is not None:
+            self._num_steps = stepper.index
+            self._begin(stepper)
 
     def __call__(self, x_t: Tensor, *, out: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """The output of one step.
@@ -194,7 +236,7 @@ class Stream:
             or not (x_at := _address_of_step(x_t))
             or any(self._hooks)
             or "forward" in self.layer.__dict__
-            or not self._snapshot.holds(self._tensors())
+            or not self._snapshot.holds(self._parts.tensors())
             or _in_autocast()
         ):
             return self._checked_call(x_t, out, inputs)
@@ -246,8 +288,8 @@ class Stream:
         if not self._step(x_at, y_at):
             self._renew(self._stepper)
             self._step(x_at, y_at)
-        if self._within is not None and self.layer.cell.output_size == POSITIONS:
-            y_t.masked_fill_(~self._within, 0.0)
+        if self._constants.within is not None and self.layer.cell.output_size == POSITIONS:
+            y_t.masked_fill_(~self._constants.within, 0.0)
         return y_t
 
     def _refuse_if_recorded(self, x_t: Tensor) -> None:
@@ -270,9 +312,10 @@ class Stream:
             )
         home, x = layer.home, x_t.unsqueeze(0)
         checks.check_input(home, x, layer.input_size)
-        if not isinstance(self._embedding, nn.Module) or self._rows is not None:
-            checks.check_ids(home, x, self._rows, layer.cell, layer.input_size)
-        shape = (self.batch_size, self._output_size)
+        rows = self._parts.rows
+        if rows is not None or not isinstance(self._parts.embedding, nn.Module):
+            checks.check_ids(home, x, rows, layer.cell, layer.input_size)
+        shape = (self.batch_size, self._parts.output_size(self._constants.positions))
         if out is not None and (out.shape != shape or out.dtype != home.dtype):
             raise ValueError(
                 f"{layer.where}.stream: expected out of shape {shape} and {home.dtype}, got "
@@ -291,110 +334,19 @@ class Stream:
             for name, size in layer.further_sizes.items()
         )
 
-    @property
-    def _rows(self) -> Tensor | None:
-        """[V, I], where the embedding is that and nothing else."""
-        if not isinstance(self._embedding, nn.Module):
-            return self._embedding
-        weight = self._embedding.weight if not_rows(self._embedding) is None else None
-        return weight if isinstance(weight, Tensor) else None
-
-    @property
-    def _output_size(self) -> int:
-        if self.layer.cell.output_size == POSITIONS:
-            return self._positions
-        return getattr(self._decoder, "out_features", self.layer.output_size)
-
-    def _tensors(self) -> list[Tensor]:
-        """All that is packed."""
-        modules = self._modules
-        tensors: list[Tensor] = [
-            t for module in modules for t in module._parameters.values() if t is not None
-        ]
-        if self.layer.cell.arrays:
-            tensors += self.layer.arrays().values()
-        if isinstance(self._embedding, Tensor):
-            tensors.append(self._embedding)
-        return tensors
-
     # ---- as the layer runs
 
     def _uncompiled_step(self, x_t: Tensor, further: Sequence[Tensor]) -> Tensor:
         self._settle()
-        home, x = self.layer.home, x_t.unsqueeze(0)
-        inputs = tuple(each.unsqueeze(0) for each in further)
+        home, inputs = self.layer.home, tuple(each.unsqueeze(0) for each in further)
         # the layer may have moved since
-        self._states = tuple(state.to(home.device, home.dtype) for state in self._states)
-        self._context = tuple(tensor.to(home.device, home.dtype) for tensor in self._context)
-        self._memory = tuple(tensor.to(home.device, home.dtype) for tensor in self._memory)
-        with evaluating(*self._called):
-            if self._model is not None and what_else(self._model) is not None:
-                y, self._states = self._call_of(self._model, x)
-            else:
-                y, self._states = self._call_of_parts(x, inputs)
+        states = tuple(state.to(home.device, home.dtype) for state in self._states)
+        self._constants = self._constants.at(home)
+        y, self._states = self._parts.step(
+            x_t.unsqueeze(0), states, inputs, self._constants, self._num_steps
+        )
         self._num_steps += 1
         return y.squeeze(0).clone()  # of memory that the state is not in
-
-    def _call_of_parts(
-        self, x: Tensor, inputs: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        rows = self._rows
-        if isinstance(self._embedding, nn.Module) and rows is None and x.dtype is torch.int64:
-            x = self._embedding(x)
-        if what_else(self.layer) is not None:
-            y, states = self._call_of(self.layer, x, rows, inputs)
-        else:
-            y, states = self.layer.run_layers(
-                x,
-                self._states,
-                inputs=inputs,
-                context=self._context,
-                memory=self._memory,
-                memory_lengths=self._memory_lengths,
-                embedding=rows,
-                start=self._num_steps,
-            )
-        return (y if self._decoder is None else self._decoder(y)), states
-
-    def _call_of(
-        self,
-        module: nn.Module,
-        x: Tensor,
-        rows: Tensor | None = None,
-        inputs: tuple[Tensor, ...] = (),
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One step by calling the layer or the model, whose forward is the user's own."""
-        options: dict[str, Any] = {}
-        if self._context:
-            options["context"] = one_or_all(self._context)
-        if self._memory:
-            options |= self._memory_options()
-        if rows is not None:
-            options["embedding"] = rows
-        if self.layer.cell.step is not None:
-            options["start"] = self._num_steps
-        batch_first = getattr(module, "batch_first", False)
-        for name, each in zip(self.layer.cell.further, inputs, strict=False):
-            options[name] = each.transpose(0, 1) if batch_first else each
-        found = module(x.transpose(0, 1) if batch_first else x, one_or_all(self._states), **options)
-        y = found[0] if isinstance(found, tuple) and len(found) == 2 else None
-        if isinstance(y, Tensor) and batch_first:
-            y = y.transpose(0, 1)
-        if not isinstance(y, Tensor) or y.shape[:2] != (1, self.batch_size):
-            raise ValueError(
-                f"{self.layer.where}.stream: expected {type(module).__name__} to return y [1, "
-                f"{self.batch_size}, size] and the state for one step, got {_form(found)}. "
-                f"Call it for whole sequences instead."
-            )
-        names, shapes = self.layer.cell.states, self._state_shapes()
-        return y, checks.checked_states(self.layer.home, found[1], names, shapes)
-
-    def _memory_options(self) -> dict[str, Any]:
-        """The memory in the form in which the layer takes it."""
-        memory = self._memory
-        if not _is_batch_first(self.layer):
-            memory = tuple(each.transpose(0, 1) for each in memory)
-        return {"memory": one_or_all(memory), "memory_lengths": self._memory_lengths}
 
     def _settle(self) -> None:
         """Take the state back from the compiled code, which is then dropped."""
@@ -414,7 +366,7 @@ class Stream:
         self, states: tuple[Tensor, ...], change: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[Tensor, ...]:
         """The states with a change to those over positions, of memories of several lengths."""
-        within, sizes = self._within, self.layer.cell.state_sizes
+        within, sizes = self._constants.within, self.layer.cell.state_sizes
         if within is None:
             return states
         pairs = zip(states, sizes, strict=True)
@@ -442,7 +394,7 @@ class Stream:
             return False
         stepper = self._stepper
         if stepper is not None:
-            tensors = self._tensors()
+            tensors = self._parts.tensors()
             if self._x_dtype is x_dtype and self._snapshot.is_of(tensors):
                 if not self._snapshot.holds(tensors):
                     # first what is counted, then a look: what changes in between is seen later
@@ -464,15 +416,14 @@ class Stream:
 
     def _compile(self, x_dtype: torch.dtype) -> None:
         settle_after_fork()
-        layer, batch = self.layer, self.batch_size
-        on_ids = x_dtype is torch.int64
-        tensors = self._tensors()
+        layer = self.layer
+        tensors = self._parts.tensors()
         snapshot = cpu.Snapshot(tensors)
         self._x_dtype = x_dtype
         self._stepper = cpu.Stepper(
             self._step_layers(),
             self._layer_states(),
-            context=self._context,
+            context=self._constants.context,
             tokens=self._tokens(),
             start=self._num_steps,
             threads=torch.get_num_threads(),
@@ -485,14 +436,31 @@ class Stream:
                 f"{layer.where}.stream: made in inference mode, where changes are not counted: "
                 f"each step looks at all weights, which may take as long again. Make it outside.",
             )
-        self._step = self._stepper.step_on_ids if on_ids else self._stepper.step
         self._snapshot = snapshot
-        self._hooks = hooks_of(*self._called)
-        self._x_shape = (batch,) if on_ids else (batch, layer.input_size)
-        self._like = torch.empty(batch, self._output_size, dtype=torch.float32, device="cpu")
+        self._hooks = hooks_of(*self._parts.called)
         self._narrow = layer.home.dtype is not torch.float32
         over = layer.cell.output_size == POSITIONS
         self._checks_all = self._narrow or over or bool(layer.cell.further)
+        self._bind(self._stepper)
+
+    def _begin(self, stepper: cpu.Stepper) -> None:
+        """Go on with the sequences that there are now, by the weights as they are packed."""
+        stepper.begin(
+            self._step_layers(),
+            self._layer_states(),
+            context=self._constants.context,
+            start=self._num_steps,
+        )
+        self._writer = None
+        self._bind(stepper)
+
+    def _bind(self, stepper: cpu.Stepper) -> None:
+        """Take from a stepper what each step needs."""
+        batch, on_ids = self.batch_size, self._x_dtype is torch.int64
+        self._step = stepper.step_on_ids if on_ids else stepper.step
+        self._x_shape = (batch,) if on_ids else (batch, self.layer.input_size)
+        size = self._parts.output_size(self._constants.positions)
+        self._like = torch.empty(batch, size, dtype=torch.float32, device="cpu")
 
     def _renew(self, stepper: cpu.Stepper) -> None:
         """Pack the weights as they are now."""
@@ -505,22 +473,23 @@ class Stream:
                 cell=layer.cell.evaluation,
                 sizes=sizes,
                 parameters=layer.checked_parameters(i),
-                memory=self._filled,
+                memory=self._constants.filled,
             )
             for i, sizes in enumerate(layer.layer_sizes)
         ]
-        if isinstance(self._decoder, nn.Linear):
-            layers.append(cpu.affine_layer(self._decoder.weight, self._decoder.bias))
+        decoder = self._parts.decoder
+        if isinstance(decoder, nn.Linear):
+            layers.append(cpu.affine_layer(decoder.weight, decoder.bias))
         return layers
 
     def _tokens(self) -> cpu.Tokens | None:
-        return cpu.Tokens(embedding=self._rows) if self._x_dtype is torch.int64 else None
+        return cpu.Tokens(embedding=self._parts.rows) if self._x_dtype is torch.int64 else None
 
     def _layer_states(self) -> list[tuple[Tensor, ...]]:
         """The state of each layer, that of the decoder's layer too."""
         states = self._over_positions(self._states, backends.filled_state)
         each = list(zip(*(state.unbind(0) for state in states), strict=True))
-        if self._decoder is not None:
+        if self._parts.decoder is not None:
             each.append((torch.zeros(self.batch_size, 1, dtype=torch.float32, device="cpu"),))
         return each
 
@@ -535,20 +504,12 @@ class Stream:
             return self._failure
         if cpu.why_not_stepped(self.layer.cell):
             return cpu.why_not_stepped(self.layer.cell)
-        for reason in map(what_else, self._called):
-            if reason is not None:
-                return f"{reason}, so it is called at each step"
-        if isinstance(self._embedding, nn.Module) and not_rows(self._embedding) is not None:
-            return f"{not_rows(self._embedding)}, so it is called at each step"
-        if self._decoder is not None and not isinstance(self._decoder, nn.Linear):
-            return f"the decoder is not torch.nn.Linear but {type(self._decoder).__name__}"
-        if self.layer.has_computed_parameters() or any(
-            parametrize.is_parametrized(part) for part in self._modules[1:]
-        ):
-            return "a parameter is computed from others at each use"
+        if self._parts.why_called() is not None:
+            return self._parts.why_called()
         if is_followed():
             return "something watches torch's operations"
-        return cpu.obstacle([*self._tensors(), *self._context, *self._memory])
+        constants = self._constants
+        return cpu.obstacle([*self._parts.tensors(), *constants.context, *constants.memory])
 
     def explain(self) -> str:
         """How steps run, and why not compiled where they are not."""
@@ -558,6 +519,49 @@ class Stream:
         if self._stepper is None:
             return f"{self}: will be compiled by the first step"
         return f"{self}: {self._stepper.explain()}"
+
+    def choose(
+        self, ids: Tensor, count: int, *, mark: int, left_out: bool, log_probabilities: bool
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """A step, and the largest of its outputs as scores; see `cpu.Stepper.choose`.
+
+        None where nothing is compiled: then nothing was read.
+
+        Args:
+            ids: [B] token ids.
+        """
+        stepper, ids = self._stepper, ids.contiguous()
+        options = {"left_out": left_out, "log_probabilities": log_probabilities}
+        found, is_as_before = None, False
+        if (
+            stepper is not None
+            and not is_followed()
+            and not self._checks_all
+            and self._x_dtype is torch.int64
+            and ids.dtype is torch.int64
+            and ids.shape == self._x_shape
+            and ids.is_cpu
+            and not any(self._hooks)
+            and "forward" not in self.layer.__dict__
+            and self._snapshot.holds(self._parts.tensors())
+            and not _in_autocast()
+        ):
+            is_as_before = True
+            found = stepper.choose(_address_of_step(ids), count, mark, **options)
+        if found is not None:
+            return found
+        self._refuse_if_recorded(ids)
+        self._check(ids, None)
+        with torch.no_grad():
+            if not self._compiled(torch.int64, changed=is_as_before) or self._checks_all:
+                return None
+            assert self._stepper is not None
+            ids, at = cpu.bound(ids.detach(), "ids", torch.int64)
+            found = self._stepper.choose(at, count, mark, **options)
+            if found is None:
+                self._renew(self._stepper)
+                found = self._stepper.choose(at, count, mark, **options)
+            return found
 
     def write(self, token_id: int, uniforms: Tensor, **choice: Any) -> cpu.Written | None:
         """Read a token, draw the next from the output, and so on; see `cpu.TokenWriter.write`.
@@ -592,16 +596,3 @@ def _step_outside_of_graphs(
     # not as a decorator: that would load torch's compiler for everyone
     step: Any = torch.compiler.disable(Stream.__call__, reason=reason)
     return step(stream, x_t, out=out, **inputs)
-
-
-def _is_batch_first(layer: CellStack) -> bool:
-    return getattr(layer, "batch_first", False)
-
-
-def _form(found: object) -> str:
-    """What was returned, in a few words."""
-    if isinstance(found, Tensor):
-        return f"a tensor of shape {tuple(found.shape)}"
-    if isinstance(found, tuple):
-        return f"({', '.join(_form(part) for part in found)})"
-    return type(found).__name__

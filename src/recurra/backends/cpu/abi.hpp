@@ -65,6 +65,7 @@ struct Watched {
     long stride;        // how many shares there are
     long next;          // the share to be looked at next
     uint64_t *digests;  // of each share, as it was
+    uint64_t whole;     // of all of it
 };
 
 struct Watch {

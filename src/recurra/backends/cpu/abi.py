@@ -23,6 +23,7 @@ _TYPES = {
     "long": LONG,
     "float": ctypes.c_float,
     "double": ctypes.c_double,
+    "uint64_t": ctypes.c_uint64,
 }
 
 

@@ -106,6 +106,48 @@ long pick(const float *weights, long V, double uniform) {
     return V - 1;  // not reached: uniform is below 1
 }
 
+// The `count` largest scores of a row, the largest first, of equal ones the one of the lower id.
+// What can be none of them is seen a block at a time.
+void find_largest(const float *scores, long V, long without, long count, float *values,
+                  int64_t *ids) {
+    for (long k = 0; k < count; ++k) values[k] = -INFINITY, ids[k] = 0;
+    const auto look_at = [&](long first, long last) {
+        for (long j = first; j < last; ++j) {
+            if (!(scores[j] > values[count - 1]) || j == without) continue;
+            long k = count - 1;
+            for (; k > 0 && scores[j] > values[k - 1]; --k)
+                values[k] = values[k - 1], ids[k] = ids[k - 1];
+            values[k] = scores[j], ids[k] = j;
+        }
+    };
+    constexpr long BLOCK = 4 * VL;
+    long j = 0;
+    for (; j + BLOCK <= V; j += BLOCK) {
+        const vi above = (load(scores + j) > splat(values[count - 1])) |
+                         (load(scores + j + VL) > splat(values[count - 1])) |
+                         (load(scores + j + 2 * VL) > splat(values[count - 1])) |
+                         (load(scores + j + 3 * VL) > splat(values[count - 1]));
+        if (any(above)) look_at(j, j + BLOCK);
+    }
+    look_at(j, V);
+}
+
+// the logarithm of the sum of e^score
+float log_of_sum(const float *scores, long V) {
+    vf largest = lowest();
+    long j = 0;
+    for (; j + VL <= V; j += VL) largest = v_maximum(load(scores + j), largest);
+    float most = lane_max(largest);
+    for (; j < V; ++j) most = (scores[j] > most || scores[j] != scores[j]) ? scores[j] : most;
+    if (!std::isfinite(most)) return most;
+    vf sums[2] = {};
+    for (j = 0; j + 2 * VL <= V; j += 2 * VL)
+        for (long i = 0; i < 2; ++i) sums[i] += v_exp(load(scores + j + i * VL) - splat(most));
+    float rest = 0;
+    for (; j < V; ++j) rest += std::exp(scores[j] - most);
+    return most + std::log(lane_sum(sums[0] + sums[1]) + rest);
+}
+
 }  // namespace
 
 extern "C" {
@@ -127,6 +169,30 @@ extern "C" long step(Steps *s, const float *x, float *y) {
 extern "C" long step_on_ids(Steps *s, const int64_t *ids, float *y) {
     if (!as_packed(s) || !look_up(s, ids)) return 0;
     give(s, advance(s, nullptr), y);
+    return 1;
+}
+
+// One step on token ids [B], and of its output, which are scores [B, V], the `count` largest of each
+// sequence: values and their ids, [B, count], and the value of `mark`, [B], which is not among them
+// if it is `left_out`. Values are log-probabilities if these are wanted, else scores. Returns 0 as
+// `step_on_ids` does.
+extern "C" long choose(Steps *s, const int64_t *ids, long count, long mark, long left_out,
+                       long log_probabilities, float *values, int64_t *chosen, float *of_mark) {
+    if (!as_packed(s) || !look_up(s, ids)) return 0;
+    const float *const scores = advance(s, nullptr);
+    const Call &last = *s->layers[s->num_layers - 1].call;
+    const long V = s->output_size;
+    on_threads(last.threads, *last.kernels->crowding, [&](Barrier &, int threads, int me) {
+        const Range own = Range{0, s->batch}.part(me, threads);
+        for (long r = own.first; r < own.last; ++r) {
+            const float *const row = scores + r * V;
+            find_largest(row, V, left_out ? mark : -1, count, values + r * count,
+                         chosen + r * count);
+            const float total = log_probabilities ? log_of_sum(row, V) : 0;
+            for (long k = 0; k < count; ++k) values[r * count + k] -= total;
+            of_mark[r] = row[mark] - total;
+        }
+    });
     return 1;
 }
 

@@ -45,6 +45,8 @@ from recurra.backends.cpu.invocation import (
     Wanted,
     hand,
 )
+from recurra.backends.cpu.loop_sizes import count_of, dims_of, padded, shape_of, width_of
+from recurra.backends.cpu.packed import Packed
 from recurra.backends.cpu.printer import print_loop
 from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule, size_names
 from recurra.backends.cpu.workspace import WORKSPACE, Workspace
@@ -52,7 +54,6 @@ from recurra.backends.forks import settle_after_fork
 from recurra.backends.runtime.call import LoopResult
 from recurra.errors import BackendError
 from recurra.ir import Graph, Node, has_positions, is_rows
-from recurra.ir.dims import Shape
 
 CACHE_BYTES = 1 << 20
 # Sequences times steps of a chunk. What a chunk computes should stay in the L2; sums that do not
@@ -113,6 +114,7 @@ class CompiledLoop:
         launched_s: seconds of all runs so far, likewise.
         skip: as it was given.
         everything: to want all that a run without sums can give.
+        packed_sizes: numbers that each matrix takes when it is packed.
     """
 
     def __init__(
@@ -151,24 +153,24 @@ class CompiledLoop:
         # what follows from the sizes is worked out here, not at every call
         plan = self.plan
         self._made = plan.arrays[len(plan.inputs) :]
-        self._widths = [_width(node, sizes) for node in self._made]
+        self._widths = [width_of(node, sizes) for node in self._made]
         self._flat = {item.operand for item in (*before, *after)}
         self._flat |= {item.right for item in after if item.right is not None}
         self._flat = {resolve(node, set(plan.arrays))[0] for node in self._flat}
-        self._counts = [_count(node, sizes) for node in self._made]
-        self._sum_shapes = {node: _shape(node, sizes) for node in plan.sums}
-        self._total_shapes = {node: _shape(node, sizes) for node in plan.totals}
+        self._counts = [count_of(node, sizes) for node in self._made]
+        self._sum_shapes = {node: shape_of(node, sizes) for node in plan.sums}
+        self._total_shapes = {node: shape_of(node, sizes) for node in plan.totals}
         self._scratch = sum(
-            count.evaluate(sizes) * _padded(size.evaluate(sizes)) for count, size in plan.scratch
+            count.evaluate(sizes) * padded(size.evaluate(sizes)) for count, size in plan.scratch
         )
         self._numbers = (LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
-        shapes = [_shape(matrix, sizes) for matrix in plan.matrices]
+        shapes = [shape_of(matrix, sizes) for matrix in plan.matrices]
         self._halved = products is torch.bfloat16
         self._matrix_shapes = shapes
-        self._input_shapes = [_shape(node, sizes) or (1,) for node in plan.inputs]
-        self._carried_shapes = [_shape(node, sizes) or (1,) for node in plan.carried]
-        self._bias_widths = [_width(node, sizes) for node in plan.biases]
-        self._packed = [_padded(rows) * self._stored(columns) for rows, columns in shapes]
+        self._input_shapes = [shape_of(node, sizes) or (1,) for node in plan.inputs]
+        self._carried_shapes = [shape_of(node, sizes) or (1,) for node in plan.carried]
+        self._bias_widths = [width_of(node, sizes) for node in plan.biases]
+        self.packed_sizes = [padded(rows) * self._stored(columns) for rows, columns in shapes]
         self._deepest = max((self._stored(columns) for _, columns in shapes), default=0)
         in_step = {product.matrix for phase in plan.phases for product in phase.products}
         self._unless_wanted = {
@@ -176,12 +178,12 @@ class CompiledLoop:
         }
         for i in (*in_step, *(plan.matrices.index(b.matrix) for b in before if b.matrix)):
             self._unless_wanted.pop(i, None)
-        rows = sum(math.prod(_dims(shape, sizes)) for p in plan.phases for shape in p.rows)
+        rows = sum(math.prod(dims_of(shape, sizes)) for p in plan.phases for shape in p.rows)
         # the rows of a sequence that a product takes at most
         self._most_rows = max(
-            (_count(p.node, sizes) for phase in plan.phases for p in phase.products), default=1
+            (count_of(p.node, sizes) for phase in plan.phases for p in phase.products), default=1
         )
-        self._summed_rows = max((_count(b.operand, sizes) for b in after if b.is_sum), default=1)
+        self._summed_rows = max((count_of(b.operand, sizes) for b in after if b.is_sum), default=1)
         rows += sum(map(math.prod, self._carried_shapes))
         elementwise = _ELEMENTWISE * (sum(self._widths) + rows)
         self._step_work = elementwise + sum(math.prod(shapes[i]) for i in in_step)
@@ -268,6 +270,7 @@ class CompiledLoop:
         threads: int = 0,
         pool: Workspace | None = None,
         again: bool = False,
+        packed: Packed | None = None,
     ) -> Invocation:
         """Memory for a run and its call, which can be launched any number of times.
 
@@ -280,6 +283,8 @@ class CompiledLoop:
             threads: 0 for as many as torch has, where there is enough to share.
             pool: where the working memory comes from; None for memory that nobody else has.
             again: look whether the weights were packed by a call before, and keep them packed.
+            packed: the weights as another invocation has them, of a loop with matrices of the same
+                sizes.
         """
         settle_after_fork()
         steps, batch = len(order), len(first[0])
@@ -316,7 +321,7 @@ class CompiledLoop:
                 self._check_ids(ids_at, ids, (steps, batch), rows)
         if self._measured:
             fields["spent"] = self._counters(form.threads)
-        packed = form.packed(self, given) if again else None
+        packed = form.packed(self, given) if again else packed
         work = gate.fresh(form.work_size) if pool is None else pool.take(form.work_size)
         return form.invocation(given, first, work, fields, tuple(alive), packed)
 
@@ -359,7 +364,7 @@ class CompiledLoop:
                 lead = (count,) if is_rows(node.shape) else ()
                 made.append(Made(at=at, node=node, shape=(steps, batch, *lead, width)))
             elif place != _UNWANTED:
-                row = _padded(width)
+                row = padded(width)
                 working.append((at, place))
             local = int(place not in (_WANTED, _UNWANTED))
             numbers += (0, batch * count * row, row, local, 0)
@@ -479,14 +484,14 @@ class CompiledLoop:
 
         def taken(numbers: int) -> int:
             nonlocal at
-            start, at = at, at + _NUMBER_BYTES * _padded(numbers)
+            start, at = at, at + _NUMBER_BYTES * padded(numbers)
             return start
 
         packed = [
             _UNWANTED
             if self._unless_wanted.get(i, node) not in (*wanted.arrays, node)
             else taken(size)
-            for i, (node, size) in enumerate(zip(plan.matrices, self._packed, strict=True))
+            for i, (node, size) in enumerate(zip(plan.matrices, self.packed_sizes, strict=True))
         ]
         packed_size = at // _NUMBER_BYTES
         late = {item.node for item in plan.after}
@@ -497,7 +502,7 @@ class CompiledLoop:
             elif node in late:
                 arrays.append(_UNWANTED)
             else:
-                arrays.append(taken(chunk * batch * count * _padded(width)))
+                arrays.append(taken(chunk * batch * count * padded(width)))
         # the system may give fewer threads than it is asked for, which then share the whole
         space_size = max(
             team
@@ -524,13 +529,13 @@ class CompiledLoop:
         """Numbers that each thread of a team takes for packing, for chunks of so many rows."""
         size = 0
         if summed:
-            columns = _padded(-(-self._widest // threads)) + (self._parts + 1) * PANEL
+            columns = padded(-(-self._widest // threads)) + (self._parts + 1) * PANEL
             size = columns * self._stored(min(rows * self._summed_rows, MAX_DEPTH))
         if self._halved:  # operands of products are rounded there
             own = (batch if by_panel else -(-batch // threads)) * self._most_rows
             own = max(own, BLOCK_ROWS if self._bulk else 0)
-            size = max(size, _padded(own) * self._deepest)
-        return _padded(size)
+            size = max(size, padded(own) * self._deepest)
+        return padded(size)
 
     def _check_ids(self, at: int, ids: Tensor, shape: tuple[int, int], rows: int) -> None:
         """Raise ValueError for ids that are no rows of the smallest table."""
@@ -578,25 +583,3 @@ def _printed(
     plan = schedule(body, carried, len(carried), before=before, after=after)
     names = size_names(body, before, after)
     return plan, names, print_loop("run", plan, names, skip=skip)
-
-
-def _padded(width: int) -> int:
-    return -(-width // PANEL) * PANEL
-
-
-def _dims(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(dim.evaluate(sizes) for dim in shape)
-
-
-def _shape(node: Node, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    return _dims(node.shape, sizes)
-
-
-def _count(node: Node, sizes: Mapping[str, int]) -> int:
-    """How many rows a sequence has of a value."""
-    return node.shape[0].evaluate(sizes) if is_rows(node.shape) else 1
-
-
-def _width(node: Node, sizes: Mapping[str, int]) -> int:
-    """The size of a value, or of each of its rows."""
-    return node.shape[-1].evaluate(sizes) if node.shape else 1

@@ -126,7 +126,7 @@ class Watch:
         self.num_looks = max(strides, default=1)
         digests = [(ctypes.c_uint64 * stride)() for stride in strides]
         pieces = [
-            abi.Watched(at, size, stride, 0, ctypes.addressof(digest))
+            abi.Watched(at, size, stride, 0, ctypes.addressof(digest), 0)
             for (_, at), size, stride, digest in zip(bound, sizes, strides, digests, strict=True)
             if size > 0
         ]

@@ -16,6 +16,7 @@ from recurra.backends.cpu import abi, gate
 from recurra.backends.cpu.compiler import found_compiler
 from recurra.backends.cpu.invocation import Invocation
 from recurra.backends.cpu.loops import CompiledLoop
+from recurra.backends.cpu.packed import Packed
 from recurra.backends.runtime.call import Values
 from recurra.backends.runtime.program import Program
 from recurra.ir import POSITIONS, Graph, Node, has_positions
@@ -37,9 +38,14 @@ class StepLayer:
     memory: tuple[Tensor, ...] = ()
 
     @property
+    def num_positions(self) -> int:
+        """S of its memories; 0 without any."""
+        return self.memory[0].shape[1] if self.memory else 0
+
+    @property
     def all_sizes(self) -> dict[str, int]:
         """With how many positions the memory has."""
-        S = self.memory[0].shape[1] if self.memory else 0
+        S = self.num_positions
         return {**self.sizes, **dict.fromkeys(POSITIONS.names if S else (), S)}
 
 
@@ -98,15 +104,20 @@ class LayerLoop:
             rows = tokens.embedding.shape[0]
         self.vocabulary = rows
         self._step = self._chosen_step(rows)
-        self._programs: dict[Graph, Program] = {}
+        self._programs: dict[tuple[Graph, int], Program] = {}
         self._context = tuple(context) if layer.cell.context else ()  # the decoder reads none
+        self._fixed = self._fixed_values()
         self._values = self._known_values()
         self._tables = self._lookup_tables()
-        table = bool(self._step.rows.outputs)
-        self._loop = _loop(layer.cell, table, tuple(self._sizes.items()), weights)
+        self._weights = weights
+        self._loop = self._loop_of_sizes()
         matrices = self._loop.plan.matrices
         self.weight_bytes = sum(weights.itemsize * self._size(matrix) for matrix in matrices)
         self.threads = 1
+
+    def _loop_of_sizes(self) -> CompiledLoop:
+        table = bool(self._step.rows.outputs)
+        return _loop(self._layer.cell, table, tuple(self._sizes.items()), self._weights)
 
     # ---- values
 
@@ -129,18 +140,23 @@ class LayerLoop:
         assert step is not None, "a step without a table is always possible"
         return step
 
-    def _known_values(self) -> Values:
-        """The values of parameters, of the context, and of what depends on these alone."""
+    def _fixed_values(self) -> Values:
+        """The values of parameters, and of what depends on these alone."""
         values: Values = {}
         cell = self._layer.cell
         for node in (*_leaves(cell, "parameter"), *_leaves(cell, "array")):
             value = self._layer.parameters[node.name].detach().to(self._like)
             values[node] = value if node.shape else value.reshape(1)
+        values.update(self._run(self._step.once, values))
+        return {node: value.resolve_neg().contiguous() for node, value in values.items()}
+
+    def _known_values(self) -> Values:
+        """These, the values of contexts and memories, and of what depends on them."""
+        values, cell = dict(self._fixed), self._layer.cell
         leaves = (*_leaves(cell, "context"), *_leaves(cell, "memory"), *_leaves(cell, "positions"))
         for node, value in zip(leaves, (*self._context, *self._layer.memory), strict=True):
             values[node] = value.detach().to(self._like)
-        for graph in (self._step.once, self._step.context):
-            values.update(self._run(graph, values))
+        values.update(self._run(self._step.context, values))
         for node, value in values.items():
             if has_positions(node.shape):  # what is the same for all of them stands there once
                 shape = (len(self._states[0]), *(d.evaluate(self._sizes) for d in node.shape))
@@ -150,9 +166,10 @@ class LayerLoop:
     def _run(self, graph: Graph, values: Values, identity: Node | None = None) -> Values:
         if not graph.outputs:
             return {}
-        if graph not in self._programs:
-            self._programs[graph] = Program(graph, self._sizes, self._like, identity)
-        found = self._programs[graph]([values[node] for node in graph.inputs])
+        key = (graph, self._layer.num_positions)
+        if key not in self._programs:
+            self._programs[key] = Program(graph, self._sizes, self._like, identity)
+        found = self._programs[key]([values[node] for node in graph.inputs])
         return dict(zip(graph.keys, found, strict=True))
 
     def _lookup_tables(self) -> Values:
@@ -177,6 +194,34 @@ class LayerLoop:
     def prepare(self, threads: int) -> None:
         """Take memory and pack the weights."""
         self.threads = threads
+        self._invoke(None)
+        self._pack()
+
+    def begin(self, layer: StepLayer, states: Sequence[Tensor], context: Sequence[Tensor]) -> None:
+        """Go on with other sequences; what depends on the parameters alone stays as it is.
+
+        Args:
+            layer: with other memories.
+            states, context: of any number of sequences.
+        """
+        before, packed = self._loop, self._packed
+        self._layer, self._states = layer, tuple(states)
+        self._context = tuple(context) if layer.cell.context else ()
+        self._sizes = layer.all_sizes
+        self._values = self._known_values()
+        self._loop = self._loop_of_sizes()
+        if self._loop.packed_sizes == before.packed_sizes:
+            self._invoke(packed)
+        else:
+            self._invoke(None)
+            self._pack()
+
+    def _invoke(self, packed: Packed | None) -> None:
+        """Take memory for what changes from step to step.
+
+        Args:
+            packed: the weights, where they are packed.
+        """
         batch = self._states[0].shape[0]
         values = dict(self._values)
         self._buffers: Values = {}
@@ -190,10 +235,18 @@ class LayerLoop:
         ]
         first = [state.detach().to(self._like) for state in self._states]
         self._invocation: Invocation = self._loop.prepare(
-            values, first, range(1), wanted=self._loop.everything, threads=threads
+            values,
+            first,
+            range(1),
+            wanted=self._loop.everything,
+            threads=self.threads,
+            packed=packed,
         )
         self._call = self._invocation.call
-        self._pack()
+        if packed is None:  # at the beginning of its working memory
+            memory, place = self._invocation.work
+            packed = Packed(copies=(), addresses=(), memory=memory, place=place)
+        self._packed = packed
 
     def _pack(self) -> None:
         call = self._call
@@ -204,6 +257,7 @@ class LayerLoop:
     def renew(self, layer: StepLayer, tokens: Tokens | None) -> None:
         """Compute and pack again what depends on the values of the parameters, where it lies."""
         self._layer, self._tokens = layer, tokens
+        self._fixed = self._fixed_values()
         _write(self._known_values(), to=self._values)
         _write(self._lookup_tables(), to=self._tables)
         self._pack()

@@ -23,7 +23,7 @@ GENERATE = Path(__file__).with_name("generate.hpp")
 _SHARED_BYTES = 1280 << 10
 _SHARED_LAYER_BYTES = 128 << 10  # of one layer's, then
 
-_SYMBOLS = ("step", "step_on_ids", "write_tokens", "facts")
+_SYMBOLS = ("step", "step_on_ids", "choose", "write_tokens", "facts")
 
 
 class Stepper:
@@ -109,6 +109,9 @@ class Stepper:
         # no methods: a call in Python more would be a tenth of a small layer's step
         self.step: Callable[[int, int], int] = partial(step, self.address)
         self.step_on_ids: Callable[[int, int], int] = partial(step_on_ids, self.address)
+        self._choose = self.functions["choose"]
+        self._choose.restype = abi.LONG
+        self._choose.argtypes = (abi.POINTER,) * 2 + (abi.LONG,) * 4 + (abi.POINTER,) * 3
 
     def renew(self, layers: Sequence[StepLayer], tokens: Tokens | None = None) -> None:
         """Take the values that the parameters have now, and keep the states.
@@ -124,11 +127,61 @@ class Stepper:
                 made.renew(layer, tokens if i == 0 else None)
         self._steps.fresh = 1
 
+    def begin(
+        self,
+        layers: Sequence[StepLayer],
+        states: Sequence[Sequence[Tensor]],
+        *,
+        context: Sequence[Tensor] = (),
+        start: int = 0,
+    ) -> None:
+        """Go on with other sequences, as many as there may be; the weights stay as they are packed.
+
+        `step` and `step_on_ids` are others from here on.
+
+        Args:
+            layers: as when it was made, but for their memories.
+            states, context, start: likewise.
+        """
+        with _own_memory():
+            for made, layer, values in zip(self._layers, layers, states, strict=True):
+                made.begin(layer, values, context)
+        self._link(states[0][0].shape[0], start)
+
     def give(self, inputs: Sequence[Tensor]) -> None:
         """What the next step reads besides x: [B, size] each, in the order of the cells' inputs."""
         for layer in self._layers:
             for rows, value in zip(layer.further, inputs, strict=False):  # the decoder reads none
                 rows.copy_(value)
+
+    def choose(
+        self, ids_at: int, count: int, mark: int, *, left_out: bool, log_probabilities: bool
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """A step on token ids, and the largest of its output, which are scores [B, V].
+
+        Args:
+            ids_at: the address of [B] int64.
+            count: K, how many of each sequence; fewer where there are not so many.
+            mark: an id whose value is wanted besides.
+            left_out: whether it is none of the largest.
+            log_probabilities: whether values are these, or the scores as they are.
+        Returns:
+            values [B, K], the largest first, ids [B, K], the value of the mark [B]; None, with
+            nothing done, as `step_on_ids`.
+        """
+        batch, size = self._steps.batch, self._steps.output_size
+        if not 0 <= mark < size or count < 1:
+            raise ValueError(
+                f"Stepper: expected count of 1 or more and mark in 0..{size - 1}, got {count} and "
+                f"{mark}. Use an id of what is written."
+            )
+        count = min(count, size - left_out)
+        values, values_at = gate.fresh(batch, count)
+        chosen, chosen_at = gate.fresh(batch, count, dtype=torch.int64)
+        end, end_at = gate.fresh(batch)
+        options = (count, mark, left_out, log_probabilities)
+        done = self._choose(self.address, ids_at, *options, values_at, chosen_at, end_at)
+        return (values, chosen, end) if done else None
 
     @property
     def num_looks(self) -> int:
