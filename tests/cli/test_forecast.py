@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,19 @@ def test_figures_stand_beside_those_of_what_learns_nothing(recurra: Any, run: Pa
     assert found["baselines"]["seasonal naive"]["mse"] < 1e-6
 
 
-def test_a_model_that_loses_is_told_so(recurra: Any, tmp_path: Path) -> None:
+def test_a_model_that_loses_is_told_so(
+    recurra: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: what is shown is no warning of the log as well, which Python would print."""
     data = table(tmp_path / "wave.csv", 400)
     outcome = recurra(
         *("train", "forecast", "--data", data, "--out", tmp_path / "run", "--max-steps", "2"),
         *("--hidden-size", "4", "--threads", "1"),
     )
     assert outcome.code == 0, outcome.err
-    assert "the model is worse than seasonal naive, which learns nothing" in outcome.out
+    remark = "the model is worse than seasonal naive, which learns nothing"
+    assert (outcome.out + outcome.err).count(remark) == 1
+    assert not [each for each in caplog.records if each.levelno > logging.INFO]
     assert f"recurra forecast {tmp_path / 'run'} --data FILE" in outcome.out
 
 

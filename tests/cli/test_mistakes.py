@@ -258,7 +258,11 @@ def test_a_file_of_a_run(recurra: Any, run: Path) -> None:
         ),
         (
             lambda: RunError(f"x: expected 1, got {argument('prime=a=b')} or {argument('lr=')}."),
-            "x: expected 1, got --prime a=b or lr=.",
+            "x: expected 1, got --prime a=b or --lr of recurra train.",
+        ),
+        (
+            lambda: RunError(f"x: expected 1. Use {argument('horizon=9')} or {argument('axes=')}."),
+            "x: expected 1. Use --horizon 9 of recurra train or axes=.",
         ),
         # what looks like an argument, and is a file's or a value of the user's
         (lambda: RunError("top_k: expected a run, got seed=1."), None),

@@ -33,6 +33,35 @@ def test_labels_of_words_that_are_given(recurra: Any, tags: Path) -> None:
     assert len(second[0].split()) == 2
 
 
+def test_an_empty_line_is_answered_by_one(recurra: Any, tags: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "input.txt"
+    lines.write_text("the dog\n\n  \na cat\n")
+    said = recurra("tag", tags, lines).out.splitlines()
+    assert [line.split("\t")[-1] for line in said] == ["the dog", "", "", "a cat"]
+    rows = map(json.loads, recurra("tag", tags, lines, "--json").out.splitlines())
+    assert [row["labels"] == [] for row in rows] == [False, True, True, False]
+
+
+def test_a_constraint_to_spans_needs_labels_of_spans(recurra: Any, tmp_path: Path) -> None:
+    """Without one that begins a span all would be outside, and nobody would know why."""
+    for labels in (("DET", "NOUN"), ("O", "I-PER")):
+        words = "".join(f"word{i}\t{labels[i % 2]}\n\n" for i in range(40))
+        (tmp_path / "a.conll").write_text(words)
+        run = ("--out", tmp_path / "run", "--constrain", "bio", *QUICK)
+        outcome = recurra("train", "tag", "--data", tmp_path / "a.conll", *run)
+        assert outcome.code == 2
+        assert "--constrain: expected labels of spans, which begin with B-" in outcome.err
+        assert outcome.err.count("\n") == 1
+
+
+def test_bytes_that_are_no_text_are_not_another_task_s(recurra: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_bytes("mañana\tADV\n\n".encode("latin-1") * 20)
+    outcome = recurra("train", "tag", "--data", tmp_path / "a.conll", "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert "use --encoding" in outcome.err
+    assert "recurra train lm" not in outcome.err
+
+
 def test_a_column_of_a_table_is_tagged(recurra: Any, tags: Path, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("id,said\n1,the dog sleeps\n2,a cat\n")
     outcome = recurra("tag", tags, tmp_path / "in.csv", "--text-column", "said", "--json")

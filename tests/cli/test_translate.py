@@ -86,6 +86,34 @@ def test_several_translations_of_each(recurra: Any, trained: Path) -> None:
     assert len(found["others"]) == 2
 
 
+def test_what_is_drawn_depends_on_the_place_of_an_input(
+    recurra: Any, trained: Path, tmp_path: Path
+) -> None:
+    """A text that is given several times is drawn anew each time, however it comes."""
+    options = ("--temperature", "3", "--seed", "2")
+    said = recurra("translate", trained, *["a b c"] * 4, *options).out.splitlines()
+    assert len(set(said)) > 1
+    lines = tmp_path / "input.txt"
+    lines.write_text("a b c\n" * 4)
+    assert recurra("translate", trained, lines, *options).out.splitlines() == said
+    lines.write_text("a b c\n" * 3)
+    assert recurra("translate", trained, "a b c", lines, *options).out.splitlines() == said
+
+
+def test_other_pairs_are_translated_as_the_run_s_own(
+    recurra: Any, trained: Path, tmp_path: Path
+) -> None:
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("a b\t0 1\nc\t2\n")
+    run = tmp_path / "run"
+    small = ("--hidden-size", "4", "--embedding-size", "4", "--max-steps", "2", "--min-count", "1")
+    given = ("--data", trained.parent / "pairs.tsv", "--out", run, "--beam-size", "3")
+    assert recurra("train", "translate", *given, *small).code == 0
+    for options in ((), ("--data", pairs)):
+        found = json.loads(recurra("evaluate", run, *options, "--json").out)
+        assert found["beam_size"] == 3
+
+
 def test_a_table_of_translations(recurra: Any, trained: Path, tmp_path: Path) -> None:
     table = tmp_path / "in.csv"
     table.write_text("number,source\n1,a a a\n2,b c d\n")

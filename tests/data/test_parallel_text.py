@@ -1,12 +1,19 @@
 """Pairs of a source and a target: files of lines, tables, parts, and what is wrong with them."""
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recurra.data.parallel_text import open_pairs, pairs_in_memory, read_pairs, write_pairs
+from recurra.data.parallel_text import (
+    SourceRecords,
+    open_pairs,
+    pairs_in_memory,
+    read_pairs,
+    write_pairs,
+)
 from recurra.errors import DataError
 
 
@@ -144,6 +151,22 @@ def test_what_cannot_be_read_is_named(
     with pytest.raises(DataError) as error:
         read_pairs(where / given, **options)
     assert message in str(error.value)
+
+
+def test_nothing_in_an_object_is_an_empty_side(tmp_path: Path) -> None:
+    """As it is in a table of text."""
+    rows = [{"source": f"a {i}", "target": f"b {i}"} for i in range(30)]
+    rows[3]["target"] = rows[5]["source"] = None
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = read_pairs(path, whole=True)
+    assert len(found.parts["train"]) == 28
+    assert any("2 pairs with an empty side are left out" in note for note in found.notes)
+    sources = [record.value for record in SourceRecords(path, None, None)]
+    assert sources[4:7] == ["a 4", "", "a 6"]
+    path.write_text('{"source": ["a"], "target": "b"}')
+    with pytest.raises(DataError, match="expected a text as source"):
+        read_pairs(path)
 
 
 def test_encoded_pairs_in_a_file_and_in_memory(tmp_path: Path) -> None:

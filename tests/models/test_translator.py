@@ -385,3 +385,45 @@ def test_a_seed_draws_the_same_weights_in_any_process() -> None:
         kept.append(other.output.weight.detach())
         for name, weight in first.state_dict().items():
             assert other.state_dict()[name].equal(weight)
+
+
+def test_functional_calls_have_the_gradients_of_the_model() -> None:
+    """Through torch.func: of parameters that are given, and of each pair by itself."""
+    model = translator()
+    source, target, sources, targets = batch()
+    own = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss_of(weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        made = torch.func.functional_call(model, weights, (source, target, sources, targets))
+        return made.square().mean()
+
+    found, value = torch.func.grad_and_value(loss_of)(own)
+    expected = model(source, target, sources, targets).square().mean()
+    torch.testing.assert_close(value, expected)
+    expected.backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, msg=name)
+
+
+def test_a_functional_call_writes_with_the_weights_that_it_is_given() -> None:
+    model, other = translator(), translator()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(-0.5)
+    texts = ["a b c", "e d"]
+    expected = [each.tokens for each in other.predict(texts)]
+    before = [each.tokens for each in model.predict(texts)]
+    weights = {name: p.detach() for name, p in other.named_parameters()}
+
+    class Writer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self) -> list[tuple[str, ...]]:
+            return [each.tokens for each in self.model.predict(texts)]
+
+    given = {f"model.{name}": weight for name, weight in weights.items()}
+    assert torch.func.functional_call(Writer(), given, ()) == expected
+    assert [each.tokens for each in model.predict(texts)] == before
+    assert expected != before

@@ -7,6 +7,7 @@ and `--help` should not wait for them.
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -47,6 +48,11 @@ class Commands(typer.core.TyperGroup):
         names = super().list_commands(ctx)
         return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(names))
 
+    def _spelling_of(self, command: Any) -> Callable[[str], str]:
+        """How a command takes arguments of Python."""
+        train = self.commands["train"]
+        return spelling_of(command, getattr(train, "commands", {}).values())
+
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
         """Run a command; leave with its exit code, or with 2 and a line on stderr."""
         if not standalone_mode:
@@ -54,17 +60,17 @@ class Commands(typer.core.TyperGroup):
         words = kwargs.get("args") or (args[0] if args else None) or sys.argv[1:]
         command = invoked(self, words)
         try:
-            with arguments_spelled(spelling_of(command)):
+            with arguments_spelled(self._spelling_of(command)):
                 code = super().main(*args, standalone_mode=False, **kwargs)
             sys.stdout.flush()  # what a full disk refuses is known now, not behind our back
         except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE):
                 raise
-            code = _report(error, command)
+            code = _report(error, self._spelling_of(command))
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _report(error: Exception, command: Any) -> int:
+def _report(error: Exception, spelled: Callable[[str], str]) -> int:
     """Say what is wrong, if it is the user's to mend, and the exit code."""
     if isinstance(error, BrokenPipeError):  # whoever read has read enough
         release(sys.stdout)
@@ -79,7 +85,7 @@ def _report(error: Exception, command: Any) -> int:
     if isinstance(error, RecurraError):
         return _say(f"recurra: {error}")
     if isinstance(error, ValueError | TypeError) and _REFUSAL.search(str(error)):
-        return _say(f"recurra: {named_first(str(error), spelling_of(command))}")
+        return _say(f"recurra: {named_first(str(error), spelled)}")
     error.add_note("This is a fault of recurra, not a mistake of yours: please report it.")
     raise error
 

@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field
 from importlib.util import find_spec
 from pathlib import Path
@@ -179,29 +179,40 @@ def checked_run(folder: Path) -> Path:
     return folder
 
 
-def spelling_of(command: Any) -> Callable[[str], str]:
+def spelling_of(command: Any, trained: Iterable[Any] = ()) -> Callable[[str], str]:
     """How the command takes an argument of Python: `max_steps=9` is --max-steps 9.
 
-    What is no option of the command stays as it is.
+    What is no option of the command, but one of training, is written as there, and whose it is;
+    what is neither stays as it is.
+
+    Args:
+        trained: the commands that train, each for a task.
     """
     # of a group, those of its commands: train --resume RUN names none
-    commands = (*getattr(command, "commands", {}).values(), command)
-    options = {
+    options = _options_of((*getattr(command, "commands", {}).values(), command))
+    others = _options_of(trained)
+
+    def spelled(text: str) -> str:
+        name, _, value = text.partition("=")
+        if name not in options and name not in others:
+            return text
+        option, is_flag = options.get(name) or others[name]
+        whose = "" if name in options else " of recurra train"
+        is_said = not value or (is_flag and value == "True")
+        return f"{option if is_said else f'{option} {value}'}{whose}"
+
+    return spelled
+
+
+def _options_of(commands: Iterable[Any]) -> dict[str, tuple[str, bool]]:
+    """By argument, the option that takes it, and whether that is a flag."""
+    return {
         parameter.name: (name, getattr(parameter, "is_flag", False))
         for each in commands
         for parameter in each.params
         for name in reversed(parameter.opts)
         if name.startswith("--")
     }
-
-    def spelled(text: str) -> str:
-        name, _, value = text.partition("=")
-        if name not in options:
-            return text
-        option, is_flag = options[name]
-        return option if not value or (is_flag and value == "True") else f"{option} {value}"
-
-    return spelled
 
 
 def named_first(message: str, spelled: Callable[[str], str]) -> str:

@@ -136,7 +136,9 @@ def predict_inputs(
     with nullcontext() if out is None else written_table(out) as put:
         each = chain.from_iterable(parts)
         for some in (
-            some for records in each for some in predictions(kind, model, records, **options)
+            some
+            for records in each
+            for some in predictions(kind, model, records, first=count, **options)
         ):
             count += len(some)
             if watch is not None:
@@ -266,4 +268,5 @@ def _lines(kind: Any, record: Any, said: Any) -> Iterator[str]:
     of = [printable(_name(record))] if kind.shows_input else []
     for values in kind.lines(said):
         texts = [f"{v:.4f}" if isinstance(v, float) else printable(str(v)) for v in values]
-        yield "\t".join([*texts, *of])
+        line = "\t".join([*texts, *of])
+        yield line if line.strip("\t") else ""  # an empty one for an empty one

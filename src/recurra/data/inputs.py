@@ -68,7 +68,8 @@ class FileRecords(Records):
 def in_chunks(
     records: Iterable[Record], size: int, *, series: bool, may_be_empty: bool = False
 ) -> Iterator[list[Record]]:
-    """The records, some at a time, each of them with something to read unless it may be empty.
+    """The records, some at a time, each of them with something to read; a text may be empty
+    where that is said.
 
     Raises:
         DataError: where one is empty, or not of the kind that is wanted.
@@ -82,7 +83,7 @@ def in_chunks(
                     f"{record.place}: expected {wanted}, as the model reads, got {got}. Name data "
                     "of the kind that it was trained on."
                 )
-            if len(record.value) == 0 and not may_be_empty:
+            if len(record.value) == 0 and (series or not may_be_empty):
                 raise DataError(
                     f"{record.place}: expected {'a step' if series else 'a text'} at least, got "
                     "none. Leave it out."

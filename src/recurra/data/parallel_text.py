@@ -4,6 +4,7 @@ Letters: N pairs, B batch, S steps of a source, T of a target.
 """
 
 import csv
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -267,13 +268,21 @@ def _of_table(
             ("target", target, _TARGETS, 1),
         ):
             value = row[_column(row, option, given, known, number, place)]
-            if not isinstance(value, str | int | float):
-                raise DataError(f"{place}: expected a text as {option}, got {value!r:.40}.")
-            sides.append(_line(str(value)))
+            if value is not None and not isinstance(value, str | int | float):
+                raise DataError(
+                    f"{place}: expected a text as {option}, got {value!r:.40}. Write one."
+                )
+            sides.append(_text(value))
         found += 1
         yield Pair(source=sides[0], target=sides[1], place=place)
     if not found:
         raise DataError(f"{path}: expected at least one pair, got none. Give it some.")
+
+
+def _text(value: Any) -> str:
+    """A cell as a line; an empty one where there is nothing, as null of JSON is."""
+    is_nothing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if is_nothing else _line(str(value))
 
 
 def _separated(
@@ -368,7 +377,7 @@ class SourceRecords(Records):
     def __iter__(self) -> Iterator[Record]:
         for place, row in self._rows():
             others = {name: value for name, value in row.items() if name != self._column}
-            text = _line(str(row.get(self._column) or ""))
+            text = _text(row.get(self._column))
             yield Record(value=text, label="", place=place, others=others)
 
 

@@ -36,7 +36,7 @@ def build_vocabulary(
         ValueError: when the level is not known, or an option does not apply to it.
     """
     kind = Vocabulary.of_level(level)
-    pieces = read_pieces(source, level=level, chunk_bytes=chunk_bytes)
+    pieces = read_pieces(source, level=level, chunk_bytes=chunk_bytes, is_learned=True)
     return kind.build(pieces, max_size=max_size, min_count=min_count)
 
 
@@ -98,7 +98,7 @@ def unchanged_pieces(
     source: Path, known: dict[str, Any], *, level: str, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[str]:
     """The pieces of the file, then an error if its `fingerprint` is no longer the one known."""
-    yield from read_pieces(source, level=level, chunk_bytes=chunk_bytes)
+    yield from read_pieces(source, level=level, chunk_bytes=chunk_bytes, is_learned=True)
     if fingerprint(check_source(source)) != known:
         raise DataError(
             f"{source}: expected a file that keeps still, got changes while it was read. "

@@ -125,6 +125,12 @@ class Tagger(Reader):
         self.decoder.reset_parameters()
         nn.init.zeros_(self.decoder.bias)
 
+    def check_part(self, name: str, part: Any) -> None:
+        """Labels are as many as the model says, and with a constraint those of spans."""
+        super().check_part(name, part)
+        if name == "labels" and self.constrain == "bio":
+            Allowed.bio(part)
+
     def _sizes_of(self, name: str, part: Any) -> tuple[Any, Any, str]:
         if name == "labels":
             return len(part), self.num_labels, "labels, the model's num_labels"
@@ -253,20 +259,25 @@ class Tagger(Reader):
         Args:
             inputs: sentences, each a list of words, as the model was trained on, or a string that
                 the vocabulary splits; or series, each [T, I] of numbers ([T] where I is 1): an
-                array, a tensor or lists, unscaled.
+                array, a tensor or lists, unscaled. A sentence may be without a word.
             batch_size: inputs that are read at a time.
         Raises:
-            ValueError: when an input is empty, or the model lacks what it needs to read texts.
+            ValueError: when a series is empty, or the model lacks what it needs to read texts.
             DataError: when a series is no table of numbers of the model's channels.
         """
-        said = self._predicted(inputs, batch_size, self._tags)
-        if self.vocabulary is None:
-            return said
+        if self.vocabulary is None or isinstance(inputs, str) or not hasattr(inputs, "__len__"):
+            return self._predicted(inputs, batch_size, self._tags)
         texts: Any = inputs
-        return [
-            replace(tags, tokens=tuple(self.words(text)))
-            for tags, text in zip(said, texts, strict=True)
-        ]
+        words = [tuple(self.words(text)) for text in texts]
+        there = [text for text, each in zip(texts, words, strict=True) if each]
+        said = iter(self._predicted(there, batch_size, self._tags))
+        return [replace(next(said), tokens=each) if each else self._nothing() for each in words]
+
+    def _nothing(self) -> Tags:
+        """What is said of a sentence without a word."""
+        if self.output_size is None:
+            return Tags(labels=(), probabilities=())
+        return Tags(values=np.zeros((0, self.output_size), dtype=np.float32))
 
     def _encoded(self, inputs: Any, where: str) -> EncodedInputs:
         if isinstance(self.vocabulary, WordVocabulary):

@@ -42,6 +42,7 @@ class Writing:
         num_best: translations that are given, at most beam_size.
         temperature: above 0 draws tokens, each with its probability; 0 searches.
         seed: of what is drawn.
+        first: how many texts there were before: what is drawn depends on the place of a text.
         max_length: tokens at most; None allows twice those of the source and 10 more.
         batch_size: texts that are read at a time.
         copy_unknown: whether <unk> becomes the word of the source that was looked at most.
@@ -55,6 +56,7 @@ class Writing:
     num_best: int = 1
     temperature: float = 0.0
     seed: int = 1
+    first: int = 0
     max_length: int | None = None
     batch_size: int = 64
     copy_unknown: bool = True

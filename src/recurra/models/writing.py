@@ -113,7 +113,8 @@ def write(model: "Translator", texts: list[str], how: Writing, where: str) -> li
         for first in range(0, len(there), how.batch_size):
             some = there[first : first + how.batch_size]
             sources = [ids[n] for n in some]
-            said = searched(model, sources, how, numbers=some)
+            numbers = [how.first + n for n in some]
+            said = searched(model, sources, how, numbers=numbers)
             maps = _maps(model, sources, said, how, vocabulary)
             for n, hypotheses, looked in zip(some, said, maps, strict=True):
                 found[n] = _translation(model, texts[n], ids[n], hypotheses, looked, how)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from recurra.errors import argument
 from recurra.lang import cell, detach, exp, log, max
 from recurra.nn.recurrent import Recurrent
 
@@ -128,6 +129,9 @@ class Allowed:
         """What labels of spans allow: I-x stands behind B-x or I-x alone; with E- and S- as well,
         as in BIOES, a span that has begun ends by its E-.
 
+        Raises:
+            ValueError: when no label begins a span.
+
         Source: Ramshaw, Marcus (1995), "Text Chunking using Transformation-Based Learning",
         arXiv:cmp-lg/9505040.
         """
@@ -135,6 +139,12 @@ class Allowed:
         marks = [
             mark if dash else label for label, (mark, dash, _) in zip(labels, parts, strict=True)
         ]
+        if not {"B", "S"} & {*marks}:
+            raise ValueError(
+                f"{argument('constrain=')}: expected labels of spans, which begin with B-, as bio "
+                f"keeps to, got {', '.join(labels):.60}. Leave it out, or write the first label of "
+                f"each span B-."
+            )
         kinds = [kind for _, _, kind in parts]
         closes = any(mark in ("E", "S") for mark in marks)
         K = len(labels)

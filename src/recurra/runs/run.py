@@ -88,6 +88,14 @@ class Run:
         return task
 
     @property
+    def _own_class(self) -> type[Task[Any, Any]]:
+        """The task's class, of which each evaluates as it did in this run's training."""
+        kind = self.task_class
+        with contextlib.suppress(RunError):
+            return type(kind.__name__, (kind,), {"training": self._own_settings.training})
+        return kind
+
+    @property
     def model(self) -> Any:
         """The best model so far, in evaluation mode, on the CPU."""
         return self.load()
@@ -102,8 +110,7 @@ class Run:
         if not (self.folder / WEIGHTS_NAME).exists() and is_run(self.folder):
             raise CheckpointError(
                 f"{self.folder}: expected a run with a model, got one that was stopped before its "
-                f"first validation. Go on with it by {argument('resume=True')}, or recurra train "
-                f"--resume."
+                f"first validation. Go on with it by {argument('resume=True')}."
             )
         return load(self.folder, device=device)
 
@@ -162,7 +169,7 @@ class Run:
         if data is not None:
             check_known(how, type(self.data_settings))
             own = replace(self.data_settings, **how)
-            figures = self.task_class.evaluate_file(model, one_or_several(data), split, own)
+            figures = self._own_class.evaluate_file(model, one_or_several(data), split, own)
         else:
             task = self._adopted(self.task)  # which may have been trained in another run since
             figures = task.evaluate(model, split or "test")

@@ -12,25 +12,41 @@ CHUNK = 1024  # inputs that are held at a time
 
 
 def predictions(
-    task: type[Task[Any, Any]], model: Any, records: Iterable[Record], **options: Any
+    task: type[Task[Any, Any]],
+    model: Any,
+    records: Iterable[Record],
+    *,
+    first: int = 0,
+    **options: Any,
 ) -> Iterator[list[tuple[Record, Any]]]:
     """Each input with what the model makes of it, some at a time, in their order.
 
     Args:
+        first: how many inputs there were before these, where what is drawn depends on that.
         options: of the model's `predict`.
     Raises:
         DataError: where the model cannot read one, naming its place.
     """
     series, empty = not task.reads_texts(model), task.takes_empty
     for some in in_chunks(records, CHUNK, series=series, may_be_empty=empty):
-        yield list(zip(some, _predicted(model, some, options), strict=True))
+        said = _predicted(model, some, options, first if task.draws else None)
+        yield list(zip(some, said, strict=True))
+        first += len(some)
 
 
-def _predicted(model: Any, some: list[Record], options: Mapping[str, Any]) -> list[Any]:
+def _predicted(
+    model: Any, some: list[Record], options: Mapping[str, Any], first: int | None
+) -> list[Any]:
+    drawn = {} if first is None else {"first": first}
     try:
-        return model.predict([record.value for record in some], **options)
+        return model.predict([record.value for record in some], **options, **drawn)
     except (DataError, ValueError) as error:
         if len(some) > 1:  # one by one, to know which it was
-            return [said for record in some for said in _predicted(model, [record], options)]
+            places = [None if first is None else first + n for n in range(len(some))]
+            return [
+                said
+                for record, place in zip(some, places, strict=True)
+                for said in _predicted(model, [record], options, place)
+            ]
         _, colon, rest = str(error).partition(": expected ")
         raise DataError(f"{some[0].place}{colon}{rest}" if colon else str(error)) from error

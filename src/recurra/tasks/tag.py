@@ -72,6 +72,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
     embedding_size: ClassVar[int] = 100
     input_column: ClassVar[str] = "word_column"
     has_confusion: ClassVar[bool] = True
+    takes_empty: ClassVar[bool] = True
     counted: ClassVar[str] = "labels"
     predicted: ClassVar[tuple[str, ...]] = ("labels", "tagged")
     data_settings: ClassVar[type[Settings]] = TaggedSettings

@@ -37,8 +37,8 @@ from recurra.errors import DataError, argument
 from recurra.files import read_json, write_atomically
 from recurra.models import Translation, Translator
 from recurra.models.translator import encoded
-from recurra.models.writing import Rows
 from recurra.nn.plain import evaluating
+from recurra.nn.stack import one_or_all
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER
@@ -73,6 +73,7 @@ class TranslateTask(Task[Translator, PairBatch]):
     counted: ClassVar[str] = "target tokens"
     predicted: ClassVar[tuple[str, ...]] = ("translation", "score")
     takes_empty: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
     shows_input: ClassVar[bool] = False
     input_column: ClassVar[str] = "source"
     data_settings: ClassVar[type[Settings]] = ParallelSettings
@@ -334,15 +335,9 @@ class TranslateTask(Task[Translator, PairBatch]):
                 f"{split!r}. Choose one, or name files: {argument('data=')}."
             )
         return {
-            **self._evaluated(model, self.texts[split], self._writing(), self.lower),
+            **self._evaluated(model, self.texts[split], _writing(self.training), self.lower),
             "nll": self._nll(model, split),
         }
-
-    def _writing(self) -> dict[str, Any]:
-        training = self.training
-        if not isinstance(training, TranslateTraining):
-            training = TranslateTraining()
-        return {"beam_size": training.beam_size, "length_penalty": training.length_penalty}
 
     @classmethod
     def _evaluated(
@@ -369,14 +364,13 @@ class TranslateTask(Task[Translator, PairBatch]):
     def evaluate_file(
         cls, model: Translator, data: Any, split: str | None, how: ParallelSettings
     ) -> dict[str, Any]:
-        """The same of other pairs."""
+        """The same of other pairs, but for nll."""
         several = [data] if isinstance(data, str | Path) else list(data)
         found = read_pairs(
             several, source=how.source, target=how.target, encoding=how.encoding, whole=True
         )
         pairs = [(pair.source, pair.target) for pair in found.parts["train"]]
-        writing = {"beam_size": 5, "length_penalty": 1.0}
-        return cls._evaluated(model, pairs, writing, how.lower)
+        return cls._evaluated(model, pairs, _writing(cls.training), how.lower)
 
     def _translated(self, model: Translator, split: str, **writing: Any) -> list[str]:
         sources = [source for source, _ in self.texts[split]]
@@ -483,6 +477,13 @@ class TranslateTask(Task[Translator, PairBatch]):
         return drawn
 
 
+def _writing(training: TrainingSettings | None) -> dict[str, Any]:
+    """How a run translates what it is measured by."""
+    if not isinstance(training, TranslateTraining):
+        training = TranslateTraining()
+    return {"beam_size": training.beam_size, "length_penalty": training.length_penalty}
+
+
 def sampled(
     model: Translator,
     source: Tensor,
@@ -506,9 +507,13 @@ def sampled(
     taken = torch.rand((T, B), generator=draw, dtype=torch.float32, device="cpu") < share
     read = [torch.full((B,), model.mark, dtype=torch.int64, device=target.device)]
     with torch.no_grad(), evaluating(model):
-        rows = Rows(model, *model.encode(source, source_lengths))
+        memory, counts, summary = model.encode(source, source_lengths)
+        # of the decoder alone: the weights change at every step of training, and tables with them
+        stream = model.decoder.stream(B, memory=memory, memory_lengths=counts)
+        stream.reset(one_or_all(model.first_state(summary, len(memory))))
         for t in range(T):
-            shares = rows(read[-1]).float().softmax(dim=1).cpu()
+            logits = model.output(stream(model.target_embedding(read[-1])))
+            shares = logits.float().softmax(dim=1).cpu()
             shares[:, model.mark] = 0  # within a target no end is read
             own = torch.multinomial(shares, 1, generator=draw).squeeze(1).to(target.device)
             read.append(torch.where(taken[t].to(target.device), own, target[t]))

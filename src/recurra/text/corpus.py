@@ -75,7 +75,9 @@ class Corpus:
                 yield "\n"
             _check_unchanged(file, known)
             try:
-                for piece in read_pieces(file, level=self.level, encoding=self.encoding):
+                for piece in read_pieces(
+                    file, level=self.level, encoding=self.encoding, is_learned=True
+                ):
                     ended = piece.endswith(("\n", "\r"))
                     yield piece
             except DataError as error:

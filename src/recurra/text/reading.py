@@ -59,6 +59,7 @@ def read_pieces(
     level: str = "char",
     chunk_bytes: int = CHUNK_BYTES,
     encoding: str | None = None,
+    is_learned: bool = False,
 ) -> Iterator[str]:
     """The text of a file in pieces, in order.
 
@@ -74,6 +75,7 @@ def read_pieces(
         level: the level of the vocabulary that the text is for.
         chunk_bytes: bytes to read at a time.
         encoding: of a file without a byte order mark, such as "latin-1"; None means UTF-8.
+        is_learned: whether it is for a language model, which could learn its bytes instead.
     Raises:
         DataError: at the call when there is no such file; while reading when it is empty, not
             in its encoding (naming the byte offset), has a NUL, cannot be read, or is damaged.
@@ -84,7 +86,7 @@ def read_pieces(
     if encoding is not None:
         check_encoding(encoding)
     source = check_source(path)
-    return _pieces(source, chunk_bytes, level == "byte", encoding)
+    return _pieces(source, chunk_bytes, level == "byte", encoding, is_learned)
 
 
 def check_encoding(encoding: str) -> None:
@@ -182,7 +184,9 @@ def _last_cut(text: str) -> int:
     return 0
 
 
-def _pieces(source: Path, chunk_bytes: int, as_bytes: bool, given: str | None) -> Iterator[str]:
+def _pieces(
+    source: Path, chunk_bytes: int, as_bytes: bool, given: str | None, is_learned: bool
+) -> Iterator[str]:
     errors = "surrogateescape" if as_bytes else "strict"
     encoding = "utf-8" if as_bytes else given or "utf-8"
     decoder = codecs.getincrementaldecoder(encoding)(errors)
@@ -208,21 +212,22 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool, given: str | None) -
                     "is, got one that is cut short in the middle of a character, at byte offset "
                     f"{num_decoded + error.start}. Copy or write the file again."
                 ) from error
+            near = _around(error.object, error.start)
             raise DataError(
                 f"{source}: expected {_ENDIAN.sub('', encoding).upper()} text, got byte "
                 f"0x{error.object[error.start]:02x} at byte offset {num_decoded + error.start} "
-                f"({error.reason}). {_remedy(head, given, _around(error.object, error.start))}"
+                f"({error.reason}). {_remedy(head, given, is_learned, near)}"
             ) from error
         except UnicodeError as error:  # of UTF-16 and UTF-32 without the mark that they must have
             raise DataError(
                 f"{source}: expected {encoding.upper()} text, got none ({error}). "
-                f"{_remedy(head, given)}"
+                f"{_remedy(head, given, is_learned)}"
             ) from error
         if not as_bytes and "\0" in piece:
             offset = num_decoded + len(piece[: piece.index("\0")].encode(encoding))
             raise DataError(
                 f"{source}: expected text, got a NUL at byte offset {offset}. "
-                f"{_remedy(head, given)}"
+                f"{_remedy(head, given, is_learned)}"
             )
         num_decoded += num_waiting + len(chunk) - len(decoder.getstate()[0])
         if empty and not as_bytes:
@@ -234,12 +239,13 @@ def _pieces(source: Path, chunk_bytes: int, as_bytes: bool, given: str | None) -
         raise DataError(f"{source}: expected text, got an empty file. Name a file that has text.")
 
 
-def _remedy(head: bytes, given: str | None, near: bytes | None = None) -> str:
+def _remedy(head: bytes, given: str | None, is_learned: bool, near: bytes | None = None) -> str:
     """What to do about a file that is not the text that it should be.
 
     Args:
         head: its first bytes.
         given: the encoding that was named.
+        is_learned: see `read_pieces`.
         near: the bytes about one that is wrong; None: it has a NUL.
     """
     encoding = _wide_encoding(head)
@@ -250,18 +256,16 @@ def _remedy(head: bytes, given: str | None, near: bytes | None = None) -> str:
         )
     if given is not None and codecs.lookup(given).name != "utf-8":
         return f"Name the encoding that it is written in, {argument('encoding=')}."
-    of_bytes = "recurra train lm --level byte learns what is no text."
+    of_bytes = "; recurra train lm --level byte learns what is no text." if is_learned else "."
     if near is None or b"\0" in near or head.startswith(_BINARY):
-        return (
-            f"It is no text, or in an encoding to be named by {argument('encoding=')}; {of_bytes}"
-        )
+        return f"It is no text, or in an encoding to be named by {argument('encoding=')}{of_bytes}"
     likely = _likely_encoding(near)
     if likely is None:
         return (
             f"Name the encoding that it is written in, {argument('encoding=')}: cp1251, koi8-r, "
-            f"gb18030, shift-jis or another; {of_bytes}"
+            f"gb18030, shift-jis or another{of_bytes}"
         )
-    return f"It may be {likely}: use {argument(f'encoding={likely}')}; {of_bytes}"
+    return f"It may be {likely}: use {argument(f'encoding={likely}')}{of_bytes}"
 
 
 def _around(chunk: bytes, place: int) -> bytes:

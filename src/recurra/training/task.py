@@ -91,7 +91,9 @@ class Task(ABC, Generic[ModelT, BatchT]):
         predicted: what there is to say of an input, the attributes of a prediction; empty where a
             model predicts nothing.
         input_column: the data setting that names the column of its inputs in tables.
-        takes_empty: whether an input may be empty.
+        takes_empty: whether an input may be empty, if it is a text.
+        draws: whether what the model says may be drawn, by the place of an input, `first` of
+            `predict`.
         shows_input: whether an input stands behind what is printed of it.
         has_confusion: whether `evaluate` may give a `confusion`, as `Confusion.to_config` has it.
         data_settings: which data, and how it is read.
@@ -109,6 +111,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
     predicted: ClassVar[tuple[str, ...]] = ()
     input_column: ClassVar[str] = "text_column"
     takes_empty: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
     shows_input: ClassVar[bool] = True
     has_confusion: ClassVar[bool] = False
     data_settings: ClassVar[type[Settings]]

@@ -288,7 +288,9 @@ class Trainer(Generic[ModelT, BatchT]):
     def _note(self, message: str, level: int = logging.INFO) -> None:
         if not self.ranks.is_first:
             return
-        logger.log(level, message)
+        # a view that shows it: a warning that no handler of logs takes is printed by Python as well
+        is_shown = type(self.view).noted is not View.noted
+        logger.log(logging.INFO if is_shown else level, message)
         self.view.noted(message)
 
     def _start_clock(self) -> None:

@@ -83,7 +83,8 @@ class SeriesSettings(FileSettings):
     )
     past_covariates: str | tuple[str, ...] | None = setting(
         None,
-        "Columns that are read beside them, which nobody knows ahead.",
+        "Columns that are read beside them, which nobody knows ahead; where a recursive model "
+        "feeds itself, each stays at its last value.",
         SERIES,
         unset="none",
         several=True,
