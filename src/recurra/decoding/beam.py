@@ -6,8 +6,9 @@ Letters: B inputs, K beams of each, N = B K rows that a decoder runs side by sid
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,8 +58,8 @@ class Hypothesis:
     finished: bool = True
 
 
-def length_norm(steps: int | Tensor, penalty: float) -> float | Tensor:
-    """What log-probabilities are divided by: ((5 + steps) / 6) ** penalty.
+def length_norm(steps: Any, penalty: float) -> Any:
+    """What log-probabilities are divided by: ((5 + steps) / 6) ** penalty; of a number or an array.
 
     Source: Wu et al. (2016), "Google's Neural Machine Translation System", arXiv:1609.08144,
     eq. (14).
@@ -116,78 +117,84 @@ class _Search:
         self.length_penalty, self.num_best, self.exact = length_penalty, num_best, exact
         B = len(max_steps)
         self.found: list[list[Hypothesis]] = [[] for _ in range(B)]
-        # of each input that is still here:
-        self.numbers = _whole(range(B))
-        self.limits = _whole(max_steps)
-        self.is_done = torch.zeros(B, dtype=torch.bool, device="cpu")
-        self.log_p = torch.full((B, beam_size), -math.inf, dtype=torch.float32, device="cpu")
+        # Of each input that is still here; arrays, as they are small and many.
+        self.numbers = np.arange(B)
+        self.limits = np.array(max_steps, dtype=np.int64)
+        self.is_done = np.zeros(B, dtype=bool)
+        self.log_p = np.full((B, beam_size), -np.inf, dtype=np.float32)
         self.log_p[:, 0] = 0.0  # all beams begin alike
         # what was ended, the best first: its score, its log-probability, how many tokens it has,
         # and the beam that it was of
-        self.scores = torch.full_like(self.log_p, -math.inf)
-        self.ended = self.scores.clone()
-        self.steps = torch.zeros_like(self.log_p, dtype=torch.int64)
-        self.beams = self.steps.clone()
+        self.scores = np.full_like(self.log_p, -np.inf)
+        self.ended = self.scores.copy()
+        self.steps = np.zeros_like(self.log_p, dtype=np.int64)
+        self.beams = self.steps.copy()
         # the tokens of each step, and the beams that they went on from
-        self.tokens: list[Tensor] = []
-        self.parents: list[Tensor] = []
+        self.tokens: list[np.ndarray] = []
+        self.parents: list[np.ndarray] = []
 
     def run(self) -> list[list[Hypothesis]]:
-        tokens = torch.full((self.log_p.numel(),), self.mark, dtype=torch.int64, device="cpu")
+        tokens = torch.full((self.log_p.size,), self.mark, dtype=torch.int64, device="cpu")
         with torch.no_grad():
             while True:
                 values, ids, end = self.choose(
                     tokens, self.K, self.mark, left_out=True, log_probabilities=True
                 )
-                self._end(end.cpu())
-                rows = self._go_on(values.cpu(), ids.cpu())
+                self._end(end.cpu().numpy())
+                rows = self._go_on(values.cpu().numpy(), ids.cpu().numpy())
                 self._see_who_is_done()
-                if self.is_done.all():
+                done = int(self.is_done.sum())
+                if done == len(self.is_done):
                     self._give(self.is_done)
                     return self.found
-                if _may_leave(int(self.is_done.sum()), len(self.is_done)):
+                if _may_leave(done, len(self.is_done)):
                     rows = rows[~self.is_done]
                     self._give(self.is_done)
-                self.decoder.reorder(rows.flatten())
-                tokens = self.tokens[-1].flatten()
+                self.decoder.reorder(torch.from_numpy(rows.reshape(-1)))
+                tokens = torch.from_numpy(self.tokens[-1].reshape(-1))
 
-    def _end(self, end: Tensor) -> None:
+    def _end(self, end: np.ndarray) -> None:
         """Keep what has a better score, ended now, than what was ended before."""
         steps = len(self.tokens)
-        log_p = self.log_p + end.view_as(self.log_p)
-        log_p = log_p.masked_fill(self.is_done[:, None], -math.inf)
+        log_p = self.log_p + end.reshape(self.log_p.shape)
+        log_p[self.is_done] = -np.inf
         scores = log_p / length_norm(steps + 1, self.length_penalty)
-        self.scores, chosen = torch.cat([self.scores, scores], dim=1).topk(self.K, dim=1)
-        now = torch.arange(self.K, dtype=torch.int64, device="cpu").expand_as(self.beams)
-        self.ended = torch.cat([self.ended, log_p], dim=1).gather(1, chosen)
-        both = torch.cat([self.steps, torch.full_like(self.steps, steps)], dim=1)
-        self.steps = both.gather(1, chosen)
-        self.beams = torch.cat([self.beams, now], dim=1).gather(1, chosen)
+        both = np.concatenate([self.scores, scores], axis=1)
+        chosen = _largest_of(both, self.K)
+        rows = np.arange(len(both))[:, None]
+        self.scores = both[rows, chosen]
+        self.ended = np.concatenate([self.ended, log_p], axis=1)[rows, chosen]
+        is_new = chosen >= self.K
+        before = np.where(is_new, 0, chosen)
+        self.steps = np.where(is_new, steps, self.steps[rows, before])
+        self.beams = np.where(is_new, chosen - self.K, self.beams[rows, before])
 
-    def _go_on(self, values: Tensor, ids: Tensor) -> Tensor:
+    def _go_on(self, values: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """The most probable beginnings with a token more; which rows they go on from, [B, K]."""
         B, K = self.log_p.shape
         size = values.shape[1]
-        sums = self.log_p[..., None] + values.view(B, K, size)
-        self.log_p, chosen = sums.view(B, K * size).topk(K, dim=1)
+        sums = (self.log_p[..., None] + values.reshape(B, K, size)).reshape(B, K * size)
+        chosen = _largest_of(sums, K)
+        rows = np.arange(B)[:, None]
+        self.log_p = sums[rows, chosen]
         parents = chosen // size
-        self.tokens.append(ids.view(B, K * size).gather(1, chosen))
+        self.tokens.append(ids.reshape(B, K * size)[rows, chosen])
         self.parents.append(parents)
-        return parents + torch.arange(B, dtype=torch.int64, device="cpu")[:, None] * K
+        return parents + rows * K
 
     def _see_who_is_done(self) -> None:
         steps = len(self.tokens)
-        longest = self.limits if self.exact else torch.full_like(self.limits, steps)
-        norm = length_norm(longest + 1, self.length_penalty)
+        norm: Any = length_norm(steps + 1, self.length_penalty)
+        if self.exact:
+            norm = length_norm(self.limits + 1, self.length_penalty).astype(np.float32)
         at_most = self.log_p[:, 0] / norm  # no token makes a log-probability larger
         self.is_done |= (steps > self.limits) | (self.scores[:, self.num_best - 1] >= at_most)
-        self.log_p[self.is_done] = -math.inf
+        self.log_p[self.is_done] = -np.inf
 
-    def _give(self, leaving: Tensor) -> None:
+    def _give(self, leaving: np.ndarray) -> None:
         """The sequences of inputs that leave."""
-        tokens = torch.stack(self.tokens).numpy()
-        parents = torch.stack(self.parents).numpy()
-        for b in leaving.nonzero().flatten().tolist():
+        tokens, parents = np.stack(self.tokens), np.stack(self.parents)
+        for b in np.flatnonzero(leaving).tolist():
             number, limit = int(self.numbers[b]), int(self.limits[b])
             for k in range(self.num_best):
                 score, steps = float(self.scores[b, k]), int(self.steps[b, k])
@@ -363,6 +370,11 @@ def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         places - count * _BLOCK + whole,
     )
     return values, ids
+
+
+def _largest_of(values: np.ndarray, count: int) -> np.ndarray:
+    """[B, count], where the largest of each row [B, n] stand, the first of equal ones first."""
+    return (-values).argsort(axis=1, kind="stable")[:, :count]
 
 
 def _whole(numbers: Sequence[int] | range) -> Tensor:
