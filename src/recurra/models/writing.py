@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Rows:
     """The decoder of a translator a step at a time, on N rows; see `decoding.StepDecoder`.
 
-    A context: at its end the stream is kept for the next rows, whose weights then are packed.
+    A context: at its end a stream that is compiled is kept for the next rows, for what it packed.
     """
 
     def __init__(
@@ -62,8 +62,9 @@ class Rows:
     def __enter__(self) -> "Rows":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        _KEPT[self._model] = self._stream
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._stream.is_compiled:
+            _KEPT[self._model] = self._stream
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The logits [N, V + 1] after tokens [N]."""

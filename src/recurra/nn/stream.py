@@ -103,17 +103,15 @@ class Stream:
             return one_or_all(self._compiled_states(self._stepper))
         return one_or_all(tuple(state.clone() for state in self._states))
 
-    def is_of(
-        self,
-        layer: CellStack,
-        embedding: Tensor | nn.Module | None = None,
-        decoder: nn.Module | None = None,
-    ) -> bool:
-        """Whether these, and no others, are what it runs."""
-        parts = self._parts
-        mine = (parts.layer, parts.embedding, parts.decoder)
-        pairs = zip(mine, (layer, embedding, decoder), strict=True)
-        return all(one is other for one, other in pairs)
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the last step was: then its weights are packed."""
+        return self._stepper is not None
+
+    def is_of(self, *parts: Tensor | nn.Module | None) -> bool:
+        """Whether it runs this layer, embedding and decoder, and no others."""
+        own = (self.layer, self._parts.embedding, self._parts.decoder)
+        return all(one is other for one, other in zip(own, parts, strict=True))
 
     def reset(
         self,
