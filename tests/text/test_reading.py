@@ -64,12 +64,15 @@ def test_the_offset_of_a_byte_that_is_not_utf8_is_named(
     offset = len(before.encode())
     path.write_bytes(before.encode() + b"\xff" + after)
     with pytest.raises(DataError) as caught:
-        list(read_pieces(path, chunk_bytes=chunk_bytes))
+        list(read_pieces(path, chunk_bytes=chunk_bytes, is_learned=True))
     message = str(caught.value)
     assert message.startswith(
         f"{path}: expected UTF-8 text, got byte 0xff at byte offset {offset} "
     )
     assert "--level byte" in message
+    with pytest.raises(DataError) as caught:  # of a task that cannot learn bytes
+        list(read_pieces(path, chunk_bytes=chunk_bytes))
+    assert "--level byte" not in str(caught.value)
 
 
 def test_a_character_cut_by_the_end_of_the_file_is_named(tmp_path: Path) -> None:
@@ -128,8 +131,8 @@ def test_without_its_mark_it_is_refused_and_the_remedy_works(
 @pytest.mark.parametrize(
     ("text", "encoding", "said"),
     [
-        ("Größe, früher\n", "latin-1", "It may be latin-1: use encoding=latin-1;"),
-        ("“Größe” – früher\n", "cp1252", "It may be cp1252: use encoding=cp1252;"),
+        ("Größe, früher\n", "latin-1", "It may be latin-1: use encoding=latin-1."),
+        ("“Größe” – früher\n", "cp1252", "It may be cp1252: use encoding=cp1252."),
         (
             "размер и раньше\n",
             "cp1251",
@@ -168,7 +171,7 @@ def test_a_nul_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes("é and so on and on".encode() + b"\0 and on")
     with pytest.raises(DataError, match=r"got a NUL at byte offset 19\. .*--level byte"):
-        read_text(path)
+        list(read_pieces(path, is_learned=True))
     assert read_text(path, "byte").endswith("\0 and on")
 
 
