@@ -34,6 +34,16 @@ def test_parts_and_actions_are_folders(tmp_path: Path) -> None:
     np.testing.assert_array_equal(half.frames[1], parts["test"][0].frames[3])
 
 
+def test_folders_that_programs_leave_behind_are_no_actions(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for action in ("walking", ".ipynb_checkpoints", "__MACOSX"):
+            written(tmp_path / part / action / "1.txt")
+        written(tmp_path / part / "walking" / "2.TXT")
+    found = read_motion(tmp_path)
+    assert {m.action for motions in found.values() for m in motions} == {"walking"}
+    assert len(found["test"]) == 2
+
+
 def test_a_folder_of_val_leaves_train_whole(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         written(tmp_path / part / "walking" / "1.txt")

@@ -46,6 +46,30 @@ def test_a_folder_with_two_files_a_part(folder: Path) -> None:
     assert back.parts["train"][0].source == "train Wort 0"
 
 
+def test_files_that_programs_leave_behind_are_no_part(folder: Path) -> None:
+    for name in ("._train", ".train.old"):
+        lines(folder / f"{name}.en", "other word")
+        lines(folder / f"{name}.de", "anderes Wort")
+    assert len(read_pairs(folder, source="en", target="de").parts["train"]) == 3
+
+
+def test_a_part_with_one_side_is_said_to_be_left_out(folder: Path) -> None:
+    (folder / "dev.de").unlink()
+    found = read_pairs(folder, source="en", target="de")
+    assert "val: dev.en is left out, without a dev.de" in found.notes
+
+
+def test_rows_of_objects_are_read_by_the_names_of_the_first(tmp_path: Path) -> None:
+    rows = '{"en": "one", "de": "eins"}\n{"de": "zwei", "en": "two"}\n'
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(rows)
+    pairs = read_pairs(path, whole=True).parts["train"]
+    assert [(pair.source, pair.target) for pair in pairs] == [("one", "eins"), ("two", "zwei")]
+    path.write_text(rows + '{"en": "three", "fr": "trois"}\n')
+    with pytest.raises(DataError, match=r"line 3.*column 'de'"):
+        read_pairs(path, whole=True)
+
+
 def test_two_files_by_what_their_names_begin_with(folder: Path) -> None:
     found = read_pairs(
         str(folder / "test_2017"),

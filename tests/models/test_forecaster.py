@@ -342,3 +342,37 @@ def test_learns_a_wave(decoding: str, options: dict[str, Any]) -> None:
     x, target = waves()
     said, _ = model.eval().forecast(x, generator=torch.Generator().manual_seed(0))
     assert (said - target).square().mean() < 0.05  # of waves whose variance is 0.5
+
+
+@pytest.mark.parametrize("options", [{}, {"shared_channels": True}])
+@pytest.mark.parametrize("density", ["gaussian", "mixture"])
+def test_a_forecast_does_not_depend_on_the_others_of_its_batch(
+    options: dict[str, Any], density: str
+) -> None:
+    model = Forecaster(2, 3, 6, hidden_size=6, decoding="recursive", density=density, **options)
+    series = [np.random.default_rng(n).normal(size=(4 + n % 3, 2)) for n in range(5)]
+    together = model.predict(series, seed=4)
+    apart = model.predict(series, seed=4, batch_size=2)
+    alone = [model.predict([each], seed=4)[0] for each in series]
+    for found in (apart, alone):
+        for one, same in zip(found, together, strict=True):
+            np.testing.assert_allclose(one.values, same.values, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(one.quantiles, same.quantiles, rtol=1e-4, atol=1e-5)
+    assert np.abs(model.predict(series, seed=5)[0].values - together[0].values).max() > 1e-3
+
+
+@pytest.mark.parametrize("levels", [[0.0], [1.0], [1.5], [float("nan")]])
+@pytest.mark.parametrize("decoding", ["direct", "recursive"])
+def test_levels_are_probabilities_of_every_kind(decoding: str, levels: list[float]) -> None:
+    model = Forecaster(1, 2, 4, hidden_size=4, decoding=decoding, density="gaussian")
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        model.predict([np.arange(4.0)], levels=levels)
+
+
+@pytest.mark.parametrize("options", [{}, {"shared_channels": True}])
+@pytest.mark.parametrize("decoding", ["direct", "recursive", "segments"])
+def test_a_batch_of_none_has_a_graph(decoding: str, options: dict[str, Any]) -> None:
+    model = Forecaster(2, 4, 6, hidden_size=6, decoding=decoding, **options)
+    said = model(torch.zeros(6, 0, 2))
+    said.raw.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())

@@ -76,6 +76,39 @@ def test_what_lies_past_a_length_is_not_looked_at() -> None:
     torch.testing.assert_close(found, crf.nll(scores, gold, LENGTHS))
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_scores_of_every_size_have_their_partition_and_gradients(backend: str) -> None:
+    """Judged in float64, where a logarithm of a sum of exponentials is torch's."""
+    for scale in (1.0, 100.0, 1e4):
+        torch.manual_seed(0)
+        crf, like = CRF(K, backend=backend), CRF(K, dtype=torch.float64)
+        with torch.no_grad():
+            for own, wide in zip(crf.parameters(), like.parameters(), strict=True):
+                wide.copy_(own.normal_(0, scale))
+        scores = torch.randn(T, B, K, requires_grad=True)
+        wanted = scores.detach().double().requires_grad_()
+        alpha = [wanted[0] + like.first]
+        for step in range(1, T):
+            moved = (alpha[-1][:, None] + like.transitions).logsumexp(-1) + wanted[step]
+            inside = LENGTHS[:, None] > step
+            alpha.append(torch.where(inside, moved, alpha[-1]))
+        total = (alpha[-1] + like.last).logsumexp(-1)
+        found = crf.log_partition(scores, LENGTHS)
+        torch.testing.assert_close(found.double(), total, rtol=1e-6, atol=1e-4)
+        found.sum().backward()
+        total.sum().backward()
+        for own, wide in zip(crf.parameters(), like.parameters(), strict=True):
+            torch.testing.assert_close(own.grad.double(), wide.grad, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(scores.grad.double(), wanted.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_what_cannot_be_is_not_whatever_it_scores() -> None:
+    scores = torch.tensor([[[0.0, 0.0, 1e7]], [[0.0, 0.0, 1e7]]])
+    chain = Chain(3, allowed=Allowed.bio(["O", "B-x", "I-x"]))
+    assert chain.best_path(scores)[:, 0].tolist() == [1, 2]
+    assert chain.best_path(scores[:0]).shape == (0, 1)
+
+
 def test_compiled_equals_the_reference() -> None:
     crf, scores = drawn(dtype=torch.float32)
     compiled = CRF(K, dtype=torch.float32)

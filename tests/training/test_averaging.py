@@ -46,6 +46,19 @@ def test_it_is_the_mean_at_first_and_of_the_last_steps_then() -> None:
     assert model.weight.item() == 199 % 7
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.zeros(1), torch.zeros(2, 1), torch.zeros(2, 2, dtype=torch.float64),
+     torch.full((2, 2), torch.nan)],
+)  # fmt: skip
+def test_an_average_of_other_sizes_is_refused_and_changes_nothing(wrong: torch.Tensor) -> None:
+    average = WeightAverage(nn.Linear(2, 2), 0.5)
+    own = {name: tensor.clone() for name, tensor in average.tensors().items()}
+    with pytest.raises(ValueError, match="weight"):
+        average.load({"bias": torch.ones(2), "weight": wrong})
+    assert all(torch.equal(own[name], tensor) for name, tensor in average.tensors().items())
+
+
 def test_a_block_that_fails_leaves_the_models_own_weights() -> None:
     model = nn.Linear(2, 2)
     own = model.weight.detach().clone()

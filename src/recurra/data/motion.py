@@ -82,6 +82,11 @@ def read_motion(data: str | Path) -> dict[str, list[Motion]]:
     return parts if "val" in parts else {**parts, **_held_out(parts["train"])}
 
 
+def _lies_hidden(file: Path, below: Path) -> bool:
+    """Whether a file, or a folder on the way to it, is one that programs leave behind."""
+    return any(is_hidden(Path(part)) for part in file.relative_to(below).parts)
+
+
 def read_recordings(path: Path) -> Iterator[Motion]:
     """The recordings below a folder, in the order of their paths; of a file its own.
 
@@ -91,7 +96,7 @@ def read_recordings(path: Path) -> Iterator[Motion]:
     files = [
         each
         for each in ([path] if path.is_file() else sorted(path.rglob("*")))
-        if each.is_file() and not is_hidden(each) and _suffix(each) in SUFFIXES
+        if each.is_file() and not _lies_hidden(each, path) and _suffix(each) in SUFFIXES
     ]
     if not files:
         raise DataError(

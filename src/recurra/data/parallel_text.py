@@ -23,6 +23,7 @@ from recurra.data.rows import object_rows, parquet_rows
 from recurra.data.store import open_examples, write_examples
 from recurra.data.tables import lines_of, suffix_of
 from recurra.errors import DataError, argument
+from recurra.text.corpus import is_hidden
 
 PARTS = ("train", "val", "test")
 SHARES = (0.9, 0.05, 0.05)  # of pairs that are not divided
@@ -141,10 +142,14 @@ def _stem(path: Path) -> str:
     return name[: -len(Path(name).suffix)] if Path(name).suffix else name
 
 
+def _files_in(folder: Path) -> list[Path]:
+    """The files of a folder that are the user's, in the order of their names."""
+    return [each for each in sorted(folder.iterdir()) if each.is_file() and not is_hidden(each)]
+
+
 def _ends(folder: Path, source: str | None, target: str | None) -> tuple[str, str]:
     """The ends of sources and targets in a folder of two."""
-    files = [each for each in sorted(folder.iterdir()) if each.is_file()]
-    found = sorted({_end(each) for each in files} - {""})
+    found = sorted({_end(each) for each in _files_in(folder)} - {""})
     for name, given in (("source", source), ("target", target)):
         if given is not None and given not in found:
             raise DataError(
@@ -164,19 +169,24 @@ def _ends(folder: Path, source: str | None, target: str | None) -> tuple[str, st
 def _parts_of(folder: Path, source: str, target: str, notes: list[str]) -> dict[str, Path]:
     """By part, what the names of its two files begin with."""
     found: dict[str, list[str]] = {}
-    stems = sorted(_stem(f) for f in folder.iterdir() if f.is_file() and _end(f) == source)
-    others = {_stem(f) for f in folder.iterdir() if f.is_file() and _end(f) == target}
-    for stem in stems:
+    files = _files_in(folder)
+    sources = {_stem(each) for each in files if _end(each) == source}
+    targets = {_stem(each) for each in files if _end(each) == target}
+    for stem in sorted(sources | targets):
         words = stem.lower().replace("-", "_").replace(".", "_").split("_")
-        for part, names in _WORDS_OF_PARTS.items():
-            if stem in others and any(word in names for word in words):
-                found.setdefault(part, []).append(stem)
-                break
+        part = next((p for p, names in _WORDS_OF_PARTS.items() if {*words} & {*names}), None)
+        if part is None:
+            continue
+        if stem in sources & targets:
+            found.setdefault(part, []).append(stem)
+        else:
+            there, other = (source, target) if stem in sources else (target, source)
+            notes.append(f"{part}: {stem}.{there} is left out, without a {stem}.{other}")
     if "train" not in found:
         raise DataError(
             f"{folder}: expected files train.{source} and train.{target}, got "
-            f"{named(sorted(f.name for f in folder.iterdir())) or 'nothing'}. Name the files: "
-            f"{argument('data=')}folder/name for name.{source} and name.{target}."
+            f"{named(each.name for each in files) or 'nothing'}. Name the files: "
+            f"{argument('data=folder/name')} for name.{source} and name.{target}."
         )
     for part, several in found.items():
         if len(several) > 1:
@@ -206,7 +216,7 @@ def _pairs(
     if source is None or target is None:
         raise DataError(
             f"{path}: expected a table of pairs, or the ends of two files of lines, got no such "
-            f"file. Give {argument('source=')}en and {argument('target=')}de for {path.name}.en "
+            f"file. Give {argument('source=en')} and {argument('target=de')} for {path.name}.en "
             f"and {path.name}.de."
         )
     if source == target:
@@ -258,16 +268,23 @@ def _of_table(
 ) -> Iterator[Pair]:
     rows = _rows_of(path, encoding)
     found = 0
+    columns: list[str] = []  # of both sides, as the first row has them
     for place, row in rows:
         inner = row.get("translation")  # as many published sets have it
         if isinstance(inner, Mapping):
             row = inner
+        columns = columns or [
+            _column(row, "source", source, _SOURCES, 0, place),
+            _column(row, "target", target, _TARGETS, 1, place),
+        ]
         sides = []
-        for option, given, known, number in (
-            ("source", source, _SOURCES, 0),
-            ("target", target, _TARGETS, 1),
-        ):
-            value = row[_column(row, option, given, known, number, place)]
+        for option, column in zip(("source", "target"), columns, strict=True):
+            if column not in row:
+                raise DataError(
+                    f"{place}: expected a column {column!r}, as the first row has, got "
+                    f"{named(list(row))}. Give each row the same names."
+                )
+            value = row[column]
             if value is not None and not isinstance(value, str | int | float):
                 raise DataError(
                     f"{place}: expected a text as {option}, got {value!r:.40}. Write one."

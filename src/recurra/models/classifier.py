@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.errors import argument
+from recurra.models.checks import check_labels, check_reduction, check_share
 from recurra.models.classifier_stream import ClassifierStream
 from recurra.models.parts import Names, Part
 from recurra.models.prediction import Prediction
@@ -159,7 +160,11 @@ class Classifier(Reader):
             label_smoothing: probability that is spread evenly over all classes.
             reduction: "mean" (weighted, where classes have weights), "sum" or "none", as torch's.
         """
+        where = type(self).__name__
+        check_reduction(where, reduction, ("mean", "sum", "none"))
+        check_share(where, label_smoothing=label_smoothing)
         logits = self(x, lengths, pieces=pieces)
+        check_labels(where, target, logits.shape[:-1], self.num_classes)
         weight = class_weights
         if weight is not None:
             weight = torch.as_tensor(weight, dtype=logits.dtype, device=logits.device)

@@ -20,7 +20,13 @@ from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.calendar import check_calendar
 from recurra.models.cell_entries import cell_config
-from recurra.models.forecaster_options import check_kinds, density_of, segment_length_of
+from recurra.models.checks import check_numbers, check_reduction, check_shape
+from recurra.models.forecaster_options import (
+    check_call,
+    check_kinds,
+    density_of,
+    segment_length_of,
+)
 from recurra.models.forecaster_rows import Rows, at_end, carried, cut
 from recurra.models.forecasting import GivenSeries, forecasts_of
 from recurra.models.parts import Names, Part
@@ -30,10 +36,12 @@ from recurra.models.starting import Taken, take_weights
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_flags, check_reads_x_alone, check_sizes
 from recurra.nn.densities import Density
+from recurra.nn.densities.base import check_levels
 from recurra.nn.dropout import dropout
 from recurra.nn.initial import Rule
 from recurra.nn.plain import evaluating
 
+Draws = torch.Generator | Sequence[torch.Generator] | None
 _SMALL = 0.01  # of the usual weights, for the first forecasts to be the value before
 
 
@@ -185,7 +193,7 @@ class Forecaster(Model):
         """The layers behind the recurrence, and what it starts the steps to come from."""
         width, size = self.recurrent.output_size, self.density.size(self._width)
         if self.decoding == "direct":
-            ahead = self.horizon * self._known_width
+            ahead = self.horizon * self.known_width
             self.decoder = nn.Linear(width + ahead, self.horizon * size, dtype=dtype, device=device)
         elif self.decoding == "recursive":
             self.decoder = nn.Linear(width, size, dtype=dtype, device=device)
@@ -199,9 +207,9 @@ class Forecaster(Model):
             of_channels = torch.empty(self.num_channels, own, dtype=dtype, device=device)
             self.channel_places = nn.Parameter(of_channels) if own else None
             self.ahead = None
-            if self._known_width:
+            if self.known_width:
                 self.ahead = nn.Linear(
-                    length * self._known_width, hidden_size, dtype=dtype, device=device
+                    length * self.known_width, hidden_size, dtype=dtype, device=device
                 )
 
     def reset_parameters(self) -> None:
@@ -231,14 +239,15 @@ class Forecaster(Model):
         return 1 if self.shared_channels else self.num_channels
 
     @property
-    def _known_width(self) -> int:
+    def known_width(self) -> int:
+        """K."""
         return self.known_size + 2 * len(self.calendar)
 
     @property
     def _step_size(self) -> int:
         values = self._width * (2 if self.missing == "mask" else 1)
         own = 0 if self.vectors is None else self.vectors.embedding_dim
-        return values + self.past_size + self._known_width + own
+        return values + self.past_size + self.known_width + own
 
     @property
     def _num_segments(self) -> int:
@@ -272,7 +281,7 @@ class Forecaster(Model):
         horizon: int | None = None,
         target: Tensor | None = None,
         truth: float = 0.0,
-        generator: torch.Generator | None = None,
+        generator: Draws = None,
     ) -> Steps:
         """What is said of the next steps of scaled series.
 
@@ -288,12 +297,15 @@ class Forecaster(Model):
             target: [F, B, C] scaled values that a recursive model may be fed.
             truth: the probability that it is fed the target in place of what it said; 1 is teacher
                 forcing, and takes one call of the recurrence.
-            generator: of what a recursive model with a spread draws to feed back.
+            generator: of what a recursive model with a spread draws to feed back; or several, each
+                of as many series, which then do not depend on the others.
         Raises:
             ValueError: when a shape or a size is wrong.
         """
-        self._check_call(x, past, known, ahead, series)
+        check_call(self, x, past=past, known=known, ahead=ahead, series=series)
         horizon = self._checked_horizon(horizon)
+        if target is not None:
+            check_shape("Forecaster", target, (horizon, *x.shape[1:]))
         rows = Rows.of(self, x, lengths, past, known, ahead, series)
         made = {"direct": self._direct, "segments": self._in_segments}.get(self.decoding)
         if made is not None:
@@ -328,7 +340,8 @@ class Forecaster(Model):
         start = states if isinstance(state, tuple) else states[0]
         # one step for all segments to come, row by row: segment m of row r is r M + m
         y, _ = self.recurrent(places.transpose(0, 1).flatten(0, 1).unsqueeze(0), start)
-        raw = self.decoder(self._dropped(y[0])).view(R, M * L, -1)
+        raw = self.decoder(self._dropped(y[0]))
+        raw = raw.view(R, M * L, raw.shape[-1] // L)
         return raw.transpose(0, 1)[: self.horizon]
 
     def _recursive(
@@ -337,7 +350,7 @@ class Forecaster(Model):
         horizon: int,
         target: Tensor | None,
         truth: float,
-        generator: torch.Generator | None,
+        generator: Draws,
     ) -> Steps:
         """Step by step; a target is fed where it is to be, and is there."""
         y, state = self.recurrent(rows.steps(shifted=True), lengths=rows.lengths)
@@ -373,11 +386,15 @@ class Forecaster(Model):
             values=torch.stack(values) + rows.last,
         )
 
-    def _fed_back(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _fed_back(self, raw: Tensor, generator: Draws) -> Tensor:
         """What a step is taken to be: the point, with its gradient; of a distribution a draw."""
         if not self.density.has_spread:
             return self.density.mean(raw)
-        return self.density.sample(raw.detach(), generator)
+        raw = raw.detach()
+        if not isinstance(generator, Sequence):
+            return self.density.sample(raw, generator)
+        parts = zip(raw.chunk(len(generator)), generator, strict=True)
+        return torch.cat([self.density.sample(part, each) for part, each in parts])
 
     def _last_output(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         y, _ = self.recurrent(steps, lengths=lengths)
@@ -417,6 +434,7 @@ class Forecaster(Model):
             reduction: "mean" over what counts, or "sum".
             options: of a call.
         """
+        check_reduction("Forecaster", reduction)
         total, count = self.total_loss(self(x, lengths, target=target, **options), target)
         return total / count.clamp(min=1) if reduction == "mean" else total
 
@@ -428,6 +446,9 @@ class Forecaster(Model):
             said: of a call.
             target: [F, B, C] scaled.
         """
+        F, R = said.raw.shape[:2]
+        B = R // self.num_channels if self.shared_channels else R
+        check_numbers("Forecaster", target, (F, B, self.num_channels))
         wanted = self.apart(target) - said.base
         return self.density.nll(said.raw, wanted).sum(), self.density.counted(wanted).sum()
 
@@ -447,7 +468,7 @@ class Forecaster(Model):
         *,
         levels: Sequence[float] = (),
         num_samples: int = 100,
-        generator: torch.Generator | None = None,
+        generator: Draws = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Scaled values [F, B, C] and quantiles [Q, F, B, C] of a batch, free-running.
@@ -458,7 +479,9 @@ class Forecaster(Model):
         Args:
             x, lengths, options: of a call.
             levels: Q probabilities; none: no quantiles.
+            generator: as for a call; one for each of B makes no series depend on the others.
         """
+        levels = check_levels(levels) if levels else []
         with evaluating(self), torch.no_grad():
             if self.decoding != "recursive" or not self.density.has_spread:
                 return self.read_out(self(x, lengths, **options), levels)
@@ -561,31 +584,6 @@ class Forecaster(Model):
         }
 
     # ---- checks
-
-    def _check_call(self, x: Tensor, *beside: Tensor | None) -> None:
-        if x.dim() != 3 or x.shape[-1] != self.num_channels or not len(x):
-            raise ValueError(
-                f"Forecaster: expected series [time, batch, {self.num_channels}], got shape "
-                f"{tuple(x.shape)}. Forecaster.predict takes series as users have them."
-            )
-        past, known, ahead, series = beside
-        for name, given, size in (
-            ("past", past, self.past_size),
-            ("known", known, self._known_width),
-            ("ahead", ahead, self._known_width),
-        ):
-            found = 0 if given is None else given.shape[-1]
-            if found != size:
-                raise ValueError(
-                    f"Forecaster: expected {name} with {size} covariates, got {found}. Give what "
-                    f"the model was made for."
-                )
-        if (series is None) != (self.vectors is None):
-            got = "none" if series is None else "some"
-            raise ValueError(
-                f"Forecaster: expected {'no ' if self.vectors is None else ''}numbers of series, "
-                f"got {got}. A model with num_series has a vector for each."
-            )
 
     def _checked_horizon(self, horizon: int | None) -> int:
         if horizon is None:

@@ -1,11 +1,16 @@
 """The options of a forecaster that are more than a size: checked, and what they stand for."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from recurra.errors import argument
-from recurra.nn.checks import check_sizes
+from recurra.nn.checks import check_sizes, check_token_ids, in_autocast
 from recurra.nn.densities import Density, named
+
+if TYPE_CHECKING:
+    from recurra.models.forecaster import Forecaster
 
 DECODINGS = ("direct", "recursive", "segments")
 MISSING = ("fail", "fill", "mask")
@@ -51,3 +56,59 @@ def check_kinds(decoding: str, residual: bool, missing: str) -> None:
             f"{argument(f'decoding={decoding}')}, which says no step of the one before. Leave it "
             "out."
         )
+
+
+def check_call(
+    model: "Forecaster",
+    x: Tensor,
+    *,
+    past: Tensor | None,
+    known: Tensor | None,
+    ahead: Tensor | None,
+    series: Tensor | None,
+) -> None:
+    """Raise ValueError unless a call is given what the model was made for."""
+    if x.dim() != 3 or x.shape[-1] != model.num_channels or not len(x):
+        raise ValueError(
+            f"Forecaster: expected series [time, batch, {model.num_channels}], got shape "
+            f"{tuple(x.shape)}. Forecaster.predict takes series as users have them."
+        )
+    wanted = model.decoder.weight.dtype
+    if x.dtype != wanted and not (x.is_floating_point() and in_autocast(x.device)):
+        raise TypeError(
+            f"Forecaster: expected series of {wanted}, as the model's parameters, got {x.dtype}. "
+            f"Convert them with .to({wanted})."
+        )
+    T, B, _ = x.shape
+    for name, given, steps, size in (
+        ("past", past, T, model.past_size),
+        ("known", known, T, model.known_width),
+        ("ahead", ahead, None, model.known_width),
+    ):
+        found = 0 if given is None else given.shape[-1]
+        if found != size:
+            raise ValueError(
+                f"Forecaster: expected {name} with {size} covariates, got {found}. Give what "
+                f"the model was made for."
+            )
+        if given is None:
+            continue
+        shape = (given.shape[0] if steps is None else steps, B, size)
+        if given.shape != shape:
+            raise ValueError(
+                f"Forecaster: expected {name} of shape {shape}, beside x, got "
+                f"{tuple(given.shape)}. Give a row a step, of each series."
+            )
+    if (series is None) != (model.vectors is None):
+        got = "none" if series is None else "some"
+        raise ValueError(
+            f"Forecaster: expected {'no ' if model.vectors is None else ''}numbers of series, "
+            f"got {got}. A model with num_series has a vector for each."
+        )
+    if series is not None and model.vectors is not None:
+        if series.shape != (B,):
+            raise ValueError(
+                f"Forecaster: expected the numbers of {B} series, got shape "
+                f"{tuple(series.shape)}. Give one each."
+            )
+        check_token_ids("Forecaster, series", series, model.vectors.num_embeddings)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recurra.nn.checks import checked_lengths
+
 if TYPE_CHECKING:
     from recurra.models.forecaster import Forecaster
 
@@ -59,7 +61,9 @@ class Rows:
         T, B, C = x.shape
         times = C if model.shared_channels else 1
         if lengths is not None:
-            lengths = torch.as_tensor(lengths, dtype=torch.int64, device=x.device)
+            lengths = checked_lengths(
+                "Forecaster", lengths, T, B, x.device, name="lengths of series"
+            )
             steps = torch.arange(T, dtype=torch.int64, device=x.device)
             x = x.masked_fill((steps[:, None] >= lengths)[..., None], 0)
             lengths = lengths.repeat_interleave(times)

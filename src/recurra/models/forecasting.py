@@ -130,7 +130,6 @@ def forecasts_of(
 ) -> list[Forecast]:
     """The forecasts of series, in their order, those of like length read side by side."""
     like = next(model.parameters())
-    generator = torch.Generator(like.device).manual_seed(seed)
     order = np.argsort([len(each.values) for each in given], kind="stable")
     found: dict[int, Forecast] = {}
     for start in range(0, len(given), batch_size):
@@ -141,7 +140,8 @@ def forecasts_of(
             horizon=horizon,
             levels=levels,
             num_samples=num_samples,
-            generator=generator,
+            # each from the same seed: none depends on which others there are
+            generator=[torch.Generator(like.device).manual_seed(seed) for _ in some],
         )
         for b, (place, each) in enumerate(zip(places, some, strict=True)):
             own = None if quantiles is None else _undone(quantiles[:, :, b], each.scaling)

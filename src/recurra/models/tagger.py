@@ -15,12 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.errors import argument
+from recurra.models.checks import (
+    check_labels,
+    check_numbers,
+    check_reduction,
+    check_shape,
+    check_share,
+)
 from recurra.models.parts import Names, Part
 from recurra.models.prediction import EncodedInputs
 from recurra.models.reading import Reader, Reading
 from recurra.models.scaling import Scaling
 from recurra.models.tagger_stream import TaggerStream
-from recurra.nn.checks import check_flags, check_sizes
+from recurra.nn.checks import check_flags, check_sizes, checked_lengths
 from recurra.nn.crf import CRF, Allowed, Chain
 from recurra.nn.dropout import dropout
 from recurra.text import WordVocabulary
@@ -202,8 +209,11 @@ class Tagger(Reader):
             label_smoothing: probability that is spread evenly over all labels; without a CRF.
             reduction: "mean" over what counts, or "sum".
         """
+        check_reduction(type(self).__name__, reduction)
         scores = self(x, lengths, pieces=pieces)
-        if self.batch_first and target.dim() > 1:
+        if scores.dim() == 2:  # of one sequence, without a batch
+            scores, target = scores.unsqueeze(1), target.unsqueeze(1)
+        elif self.batch_first and target.dim() > 1:
             scores, target = self._turned(scores), self._turned(target)
         total, count = self.total_loss(scores, target, lengths, label_smoothing=label_smoothing)
         return total / count.clamp(min=1) if reduction == "mean" else total
@@ -221,18 +231,33 @@ class Tagger(Reader):
         Args:
             scores: of a call, time first.
             target: as for `loss`, time first.
+        Raises:
+            TypeError, ValueError: when the target is not as `loss` takes it.
         """
+        where = type(self).__name__
+        check_share(where, label_smoothing=label_smoothing)
+        if label_smoothing and (self.crf is not None or self.output_size is not None):
+            raise ValueError(
+                f"{where}: expected labels without a CRF for label_smoothing, got a model of "
+                f"{'numbers' if self.crf is None else 'whole sequences'}. Leave it out."
+            )
+        numbers = self.output_size is not None
+        check_shape(where, target, scores.shape if numbers else scores.shape[:2])
         if lengths is not None:
-            steps = torch.arange(len(scores), dtype=torch.int64, device=scores.device)
-            is_there = steps[:, None] < torch.as_tensor(lengths, device=scores.device)
-            gap = UNKNOWN if self.output_size is None else torch.nan
-            is_there = is_there if target.dim() == 2 else is_there[..., None]
+            T, B = scores.shape[:2]
+            lengths = checked_lengths(where, lengths, T, B, scores.device)
+            steps = torch.arange(T, dtype=torch.int64, device=scores.device)
+            is_there = steps[:, None] < lengths
+            gap = torch.nan if numbers else UNKNOWN
+            is_there = is_there[..., None] if numbers else is_there
             target = target.masked_fill(~is_there, gap)
-        if self.output_size is not None:
+        if numbers:
+            check_numbers(where, target, scores.shape)
             wanted = target if self.target_scaling is None else self.target_scaling(target)
             counts = ~wanted.isnan()
             error = (scores - wanted.where(counts, scores.detach())).square()
             return (error * counts).sum(), counts.sum()
+        check_labels(where, target, scores.shape[:2], scores.shape[2], unknown=UNKNOWN)
         if self.crf is None:
             each = functional.cross_entropy(
                 scores.flatten(0, -2),
@@ -242,9 +267,10 @@ class Tagger(Reader):
                 reduction="sum",
             )
             return each, (target != UNKNOWN).sum()
+        if not len(scores):
+            return scores.sum(), (target != UNKNOWN).sum()
         if lengths is None:
-            lengths = [len(scores)] * scores.shape[1]
-        lengths = torch.as_tensor(lengths, dtype=torch.int64, device=scores.device)
+            lengths = torch.full_like(target[0], len(scores))
         known = ((target != UNKNOWN).sum(0) == lengths) & (lengths > 0)
         nll = self.crf.nll(scores[:, known], target[:, known].clamp(min=0), lengths[known])
         return nll.sum(), lengths[known].sum()

@@ -24,13 +24,20 @@ from recurra.errors import argument
 from recurra.ir import has_positions
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config, cell_of
+from recurra.models.checks import check_reduction
 from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.parts import Part
 from recurra.models.saving import Model, layer_options
 from recurra.models.translation import Translation, Writing
 from recurra.models.writing import write
 from recurra.nn import Recurrent
-from recurra.nn.checks import check_dropout, check_flags, check_reads_x_alone, check_sizes
+from recurra.nn.checks import (
+    check_dropout,
+    check_flags,
+    check_reads_x_alone,
+    check_sizes,
+    checked_lengths,
+)
 from recurra.nn.checks import check_token_ids as check_ids
 from recurra.nn.dropout import dropout
 from recurra.nn.stack import one_or_all
@@ -248,7 +255,7 @@ class Translator(Model):
             )
         S, B = source.shape
         device = source.device
-        counts = _counts(lengths, S, B, device)
+        counts = _counts(where, "source_lengths", lengths, S, B, device)
         steps = torch.arange(S, dtype=torch.int64, device=device)
         within = steps[:, None] < counts
         source = source.where(within, 0)
@@ -284,8 +291,8 @@ class Translator(Model):
 
     def forward(
         self,
-        source: Int[Tensor, "steps batch"],
-        target: Int[Tensor, "more batch"],
+        source: Tensor,
+        target: Tensor,
         source_lengths: Lengths = None,
         target_lengths: Lengths = None,
         *,
@@ -306,16 +313,28 @@ class Translator(Model):
         Returns:
             [T + 1, B, V + 1]; past the lengths what the output layer makes of zeros.
         """
+        where = type(self).__name__
+        if target.dim() != 2 or source.shape[1:] != target.shape[1:]:
+            raise ValueError(
+                f"{where}: expected targets [time, batch], one for each source of shape "
+                f"{tuple(source.shape)}, got shape {tuple(target.shape)}. Pass both time first."
+            )
         T, B = target.shape
         device = target.device
-        counts = _counts(target_lengths, T, B, device)
+        counts = _counts(where, "target_lengths", target_lengths, T, B, device)
+        steps = torch.arange(T + 1, dtype=torch.int64, device=device)
+        within = steps[:, None] <= counts
+        check_ids(where, target.where(steps[:T, None] < counts, 0), self.target_size)
         if read is None:
             first = target.new_full((1, B), self.mark)
             read = torch.cat([first, target])
-        steps = torch.arange(T + 1, dtype=torch.int64, device=device)
-        within = steps[:, None] <= counts
+        elif read.shape != (T + 1, B):
+            raise ValueError(
+                f"{where}: expected read of shape {(T + 1, B)}, the mark and a token for each of "
+                f"the target, got {tuple(read.shape)}. Put the mark in front."
+            )
         read = read.where(within, self.mark)
-        check_ids(type(self).__name__, read, self.target_size + 1)
+        check_ids(where, read, self.target_size + 1)
         memory, positions, summary = self.encode(source, source_lengths)
         x = self._dropped(self.target_embedding(read), self.input_dropout)
         state = self.first_state(summary, len(memory))
@@ -347,6 +366,7 @@ class Translator(Model):
             label_smoothing: probability that is spread evenly over all tokens.
             reduction: "mean" or "sum".
         """
+        check_reduction(type(self).__name__, reduction)
         logits = self(source, target, source_lengths, target_lengths, packed=True)
         wanted = self.wanted(target, target_lengths)
         return functional.cross_entropy(
@@ -356,7 +376,7 @@ class Translator(Model):
     def wanted(self, target: Tensor, lengths: Lengths = None) -> Tensor:
         """What packed logits should say: the tokens and, behind each target, the mark, [N]."""
         T, B = target.shape
-        counts = _counts(lengths, T, B, target.device)
+        counts = _counts(type(self).__name__, "target_lengths", lengths, T, B, target.device)
         last = target.new_full((1, B), self.mark)
         steps = torch.arange(T + 1, dtype=torch.int64, device=target.device)[:, None]
         padded = torch.cat([target, last]).where(steps < counts, self.mark)
@@ -465,11 +485,13 @@ def _decoder_cell(
     return compose.attend(cell, "mean" if attention == "none" else attention)
 
 
-def _counts(lengths: Lengths, steps: int, batch: int, device: torch.device) -> Tensor:
-    """[B] int64: the lengths, or all steps."""
+def _counts(
+    where: str, name: str, lengths: Lengths, steps: int, batch: int, device: torch.device
+) -> Tensor:
+    """[B] int64: the lengths, checked, or all steps."""
     if lengths is None:
         return torch.full((batch,), steps, dtype=torch.int64, device=device)
-    return torch.as_tensor(lengths, dtype=torch.int64, device=device)
+    return checked_lengths(where, lengths, steps, batch, device, name=name)
 
 
 def encoded(vocabulary: Vocabulary, text: str, lower: bool) -> Any:

@@ -21,6 +21,16 @@ from recurra.ir import Dim, shape_text
 from recurra.lang import Cell
 
 _ARGUMENTS = ("x", "state", "lengths", "context", "embedding", "start", "memory", "memory_lengths")
+_LENGTHS = {  # the least of each, and why
+    "lengths": (
+        0,
+        "x has {T} steps; a sequence of length 0 is empty, its state stays the first one.",
+    ),
+    "memory_lengths": (1, "The memory has {T} positions; a softmax over none has no value."),
+    "source_lengths": (1, "The sources have {T} steps; of nothing there is no translation."),
+    "target_lengths": (0, "The targets have {T} steps; an empty one is the mark alone."),
+    "lengths of series": (1, "The series have {T} steps; of nothing there is no forecast."),
+}
 _IF_FEATURES = "; or, if these are features, make them floating-point numbers"
 
 
@@ -237,7 +247,7 @@ def checked_lengths(
     *,
     name: str = "lengths",
 ) -> Tensor:
-    """`lengths` as int64 [B] on `device`, each in 0..T; `memory_lengths`, each in 1..T."""
+    """`lengths` as int64 [B] on `device`, each in 0..T, or from 1, as `_LENGTHS` has it by name."""
     if not isinstance(lengths, Tensor):
         lengths = _tensor_of(lengths, where, name)
     if lengths.numel() == 0:  # torch makes a list of none float32
@@ -276,16 +286,11 @@ def _tensor_of(lengths: Sequence[int], where: str, name: str) -> Tensor:
 
 
 def _check_within(lengths: Tensor, T: int, where: str, name: str) -> None:
-    least = 0 if name == "lengths" else 1
+    least, why = _LENGTHS[name]
     wrong = lengths[(lengths < least) | (lengths > T)]
     if wrong.numel():
         raise ValueError(
-            f"{where}: expected {name} in {least}..{T}, got {wrong[0].item()}. "
-            + (
-                f"x has {T} steps; a sequence of length 0 is empty, its state stays the first one."
-                if name == "lengths"
-                else f"The memory has {T} positions; a softmax over none has no value."
-            )
+            f"{where}: expected {name} in {least}..{T}, got {wrong[0].item()}. {why.format(T=T)}"
         )
 
 

@@ -16,18 +16,19 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from recurra.errors import argument
-from recurra.lang import cell, detach, exp, log, max
+from recurra.lang import cell, detach, exp, expand, log, max, outer, sum
 from recurra.nn.recurrent import Recurrent
 
-FORBIDDEN = -1e4  # the score of what cannot be: its exponential is 0 in every precision
+FORBIDDEN = -1e12  # the score of what cannot be, in float64, which keeps 1e-4 of others beside it
 
 
 @cell(sizes={"x": "H", "A": ("H", "H")})
 def crf_forward(x, h, A):
     """h[j] is the logarithm of the sum, over all paths to label j, of the exponentials of their
     scores; A[j, i] that of label j behind label i."""
-    most = detach(max(h))  # which the result does not depend on
-    return x + most + log(exp(A) @ exp(h - most) + 1e-37)
+    S = outer(expand(1.0, "H"), h) + A
+    most = detach(max(S))  # of each row, which the result does not depend on: nothing overflows
+    return x + most + log(sum(exp(S - outer(most, 1))))
 
 
 class CRF(nn.Module):
@@ -214,6 +215,8 @@ class Chain:
         T, B, K = scores.shape
         scores = scores.detach().double()
         device = scores.device
+        if not T:
+            return torch.zeros(T, B, dtype=torch.int64, device=device)
         first, last, behind = (v.to(device) for v in (self.first, self.last, self.behind))
         if lengths is None:
             lengths = torch.full((B,), T, dtype=torch.int64, device=device)

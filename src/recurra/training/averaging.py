@@ -65,4 +65,10 @@ class WeightAverage:
         if tensors.keys() != self._average.keys():
             raise ValueError(f"an average of {len(tensors)} tensors, of {len(self._average)}")
         for name, average in self._average.items():
+            given = tensors[name]
+            if given.shape != average.shape or given.dtype != average.dtype:
+                raise ValueError(f"an average of {name} of {given.dtype} {list(given.shape)}")
+            if not torch.isfinite(given).all():
+                raise ValueError(f"an average of {name} that is not finite")
+        for name, average in self._average.items():
             average.copy_(tensors[name])
