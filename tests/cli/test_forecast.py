@@ -84,6 +84,12 @@ def test_a_picture_of_what_comes_next(recurra: Any, run: Path, tmp_path: Path, s
     plot = tmp_path / f"next{suffix}"
     assert recurra("forecast", run, new, "--plot", plot).code == 0
     assert plot.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
+    for other in (new, tmp_path / "photo.jpg", tmp_path / "next"):  # before anything is computed
+        held = other.read_bytes() if other.exists() else None
+        outcome = recurra("forecast", run, new, "--plot", other)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "--plot: expected a file that ends in .svg, .png or .pdf" in outcome.err
+        assert held == (other.read_bytes() if other.exists() else None)
     plot.write_text("mine")
     outcome = recurra("forecast", run, new, "--plot", plot)
     assert outcome.code == 2
@@ -171,4 +177,12 @@ def test_a_forecast_needs_a_file_and_a_run_of_its_kind(
     assert "--data: expected files of series, got none" in recurra("forecast", run).err
     new = table(tmp_path / "new.csv", 50)
     assert recurra("forecast", reviews, new).code == 2
-    assert "--horizon: expected a whole number" in recurra("forecast", run, new, "--horizon", 0).err
+    for words, said in (  # of options, whichever file is read
+        (("--horizon", 0), "recurra: --horizon: expected a whole number"),
+        (("--horizon", 10**9), "recurra: --horizon: expected at most 100,000"),
+        (("--horizon", 7), "recurra: --horizon: expected at most 6, which the model was"),
+        (("--levels", 1.5), "recurra: --levels: expected probabilities above 0 and below 1"),
+    ):
+        outcome = recurra("forecast", run, new, *words)
+        assert outcome.code == 2
+        assert said in outcome.err

@@ -39,6 +39,35 @@ def test_steps_between_dates(
     np.testing.assert_array_equal(frequency.places(given), np.arange(len(given)))
 
 
+@pytest.mark.parametrize(
+    ("given", "following"),
+    [
+        (dates("2023-12-31", "2024-01-31"), dates("2024-02-29", "2024-03-31")),
+        (dates("2023-05-31", "2023-07-31"), dates("2023-09-30", "2023-11-30")),
+        (dates("2023-12-30", "2024-01-30"), dates("2024-02-29", "2024-03-30")),
+        (dates("2024-01-30", "2024-02-29", "2024-03-30"), dates("2024-04-30", "2024-05-30")),
+        (
+            dates("2023-01-31T12", "2023-02-28T12", "2023-03-31T12"),
+            dates("2023-04-30T12", "2023-05-31T12"),
+        ),
+        (dates("2023-02-28", "2023-03-28"), dates("2023-04-28", "2023-05-28")),
+    ],
+)
+def test_a_month_without_the_day_has_its_last(given: np.ndarray, following: np.ndarray) -> None:
+    frequency = Frequency.of(given)
+    np.testing.assert_array_equal(frequency.following(given[-1], 2), following)
+    np.testing.assert_array_equal(frequency.places(given), np.arange(len(given)))
+    whole = np.concatenate([given, following])
+    assert Frequency.of(whole).count == frequency.count
+
+
+def test_what_follows_weekdays_is_at_their_time_of_day() -> None:
+    days = np.arange("2020-01-01", "2020-02-01", dtype="M8[D]")
+    closes = days[np.is_busday(days)].astype("M8[s]") + np.timedelta64(16, "h")
+    found = Frequency.of(closes).following(closes[-1], 1)
+    np.testing.assert_array_equal(found, dates("2020-02-03T16"))
+
+
 def test_weekends_are_no_gaps_in_a_series_of_weekdays() -> None:
     days = np.arange("2020-01-01", "2020-02-01", dtype="M8[D]")
     days = days[np.is_busday(days)].astype("M8[s]")

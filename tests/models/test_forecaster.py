@@ -376,3 +376,14 @@ def test_a_batch_of_none_has_a_graph(decoding: str, options: dict[str, Any]) -> 
     said = model(torch.zeros(6, 0, 2))
     said.raw.sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_values_far_from_zero_are_read_by_their_differences() -> None:
+    """Seconds of a clock, or kilobytes of a disk: what is between them is more than float32 has."""
+    model = Forecaster(1, 2, 4, hidden_size=4)
+    model.scaling = SeriesScaling(names=("a",), each=(Scaling(mean=(0.0,), spread=(2.0,)),))
+    series = [0.0, 2.0, 1.0, 3.0]
+    near = model.predict([series])[0].values
+    model.scaling = SeriesScaling(names=("a",), each=(Scaling(mean=(1e9,), spread=(2.0,)),))
+    far = model.predict([[1e9 + value for value in series]])[0].values
+    np.testing.assert_allclose(far - 1e9, near, rtol=0, atol=1e-5)

@@ -9,13 +9,14 @@ from recurra.cli.options import (
     DEVICES,
     RUN,
     check_installed,
-    check_replaceable,
+    check_picture,
     named,
     option,
     path,
 )
 from recurra.cli.predict import predict_inputs
 
+_MOST = 100_000  # steps and ways on, which are held in memory
 _NUM_DRAWN = 3  # series of a picture
 
 
@@ -81,10 +82,10 @@ def forecast(
 
     Examples: recurra forecast runs/load --data new.csv --horizon 96 --out forecast.parquet
     """
-    from recurra.settings import MAX_COUNT, MAX_SEED, whole
+    from recurra.settings import MAX_SEED, whole
 
-    whole("horizon", horizon, least=1, most=MAX_COUNT, optional=True)
-    whole("num_samples", num_samples, least=1, most=MAX_COUNT)
+    whole("horizon", horizon, least=1, most=_MOST, optional=True)
+    whole("num_samples", num_samples, least=1, most=_MOST)
     whole("seed", seed, least=0, most=MAX_SEED)
     if not inputs and not data:
         raise ValueError(
@@ -93,7 +94,7 @@ def forecast(
         )
     drawn: list[Any] = []
     if plot is not None:
-        check_replaceable("plot", plot)
+        check_picture("plot", plot)
         check_installed("plot", "compare", "matplotlib")
     predict_inputs(
         *(run, "forecast", list(inputs or []), list(data or []), (None, encoding)),

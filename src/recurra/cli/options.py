@@ -238,22 +238,36 @@ _PICTURES = {
     ".dot": rb"^\s*(strict\s+)?(di)?graph\b",
     ".png": rb"^\x89PNG",
     ".pdf": rb"^%PDF",
+    ".gif": rb"^GIF8",
 }
+DRAWN = (".svg", ".png", ".pdf")
+
+
+def check_picture(name: str, path: Path, suffixes: Sequence[str] = DRAWN) -> None:
+    """Raise ValueError where no picture could be drawn into a file, or it would take the
+    place of something else."""
+    if path.suffix.lower() not in suffixes:
+        ends = " or ".join(", ".join(suffixes).rsplit(", ", 1))
+        raise ValueError(
+            f"{name}: expected a file that ends in {ends}, got {str(path)!r}. Name such a file."
+        )
+    check_replaceable(name, path)
 
 
 def check_replaceable(name: str, path: Path) -> None:
     """Raise ValueError where writing a picture would destroy something that is none of its kind."""
-    if path.suffix not in _PICTURES or not os.path.lexists(path):  # whoever writes knows suffixes
+    suffix = path.suffix.lower()
+    if suffix not in _PICTURES or not os.path.lexists(path):  # whoever writes knows suffixes
         return
     got = "a symbolic link" if path.is_symlink() else None if path.is_file() else "no file"
     if got is None:
         with path.open("rb") as file:
             head = file.read(4096)
-        if not head or re.search(_PICTURES[path.suffix], head):
+        if not head or re.search(_PICTURES[suffix], head):
             return
         got = "a file that is none"
     raise ValueError(
-        f"{name}: expected a new file, or an older {path.suffix} picture to replace, got "
+        f"{name}: expected a new file, or an older {suffix} picture to replace, got "
         f"{str(path)!r}, {got}. Choose another name."
     )
 

@@ -23,12 +23,13 @@ class Frequency:
     Attributes:
         unit: "seconds", "weekdays" (Monday to Friday) or "months".
         count: how many of them a step takes.
-        at_end: of months, whether a date is the last day of one.
+        day: of months, the day of each that a date is, its last where it has no such day: 31 is
+            the last of every month.
     """
 
     unit: str
     count: int
-    at_end: bool = False
+    day: int = 1
 
     @classmethod
     def of(cls, dates: np.ndarray) -> "Frequency":
@@ -39,7 +40,7 @@ class Frequency:
         """
         months = _whole_months(dates)
         if months is not None:
-            return cls(unit="months", count=months[0], at_end=months[1])
+            return cls(unit="months", count=months[0], day=months[1])
         steps, times = np.unique(np.diff(_seconds(dates)), return_counts=True)
         step = int(steps[times.argmax()])
         is_daily = step == _DAY and len(dates) >= _MANY
@@ -50,8 +51,8 @@ class Frequency:
     def places(self, dates: np.ndarray) -> np.ndarray:
         """[T] float64: how many steps each date lies behind the first, a fraction off the grid."""
         if self.unit == "months":
-            first = (dates + np.timedelta64(_DAY, "s") if self.at_end else dates).astype("M8[M]")
-            return (first - first[0]).astype(np.float64) / self.count
+            months = dates.astype("M8[M]")
+            return (months - months[0]).astype(np.float64) / self.count
         if self.unit == "weekdays":
             days = dates.astype("M8[D]")
             return np.busday_count(days[0], days).astype(np.float64)
@@ -62,12 +63,13 @@ class Frequency:
         number = np.arange(1, steps + 1, dtype=np.int64)
         start = last.astype("M8[s]")
         if self.unit == "months":
-            day = np.timedelta64(_DAY if self.at_end else 0, "s")
-            month = (start + day).astype("M8[M]")
-            rest = start + day - month.astype("M8[s]")
-            return (month + number * self.count).astype("M8[s]") + rest - day
+            time = start - start.astype("M8[D]")  # of the day
+            months = start.astype("M8[M]") + number * self.count
+            return _days_in(months, self.day).astype("M8[s]") + time
         if self.unit == "weekdays":
-            return np.busday_offset(start.astype("M8[D]"), number, roll="forward").astype("M8[s]")
+            day = start.astype("M8[D]")
+            days = np.busday_offset(day, number, roll="forward").astype("M8[s]")
+            return days + (start - day)
         return start + (number * self.count).astype("m8[s]")
 
     @property
@@ -158,18 +160,25 @@ def _seconds(dates: np.ndarray) -> np.ndarray:
     return dates.astype("M8[s]").astype(np.int64)
 
 
-def _whole_months(dates: np.ndarray) -> tuple[int, bool] | None:
-    """The months that every step takes, or most of them do, and whether the dates are last days."""
-    for at_end in (False, True):
-        moved = dates + np.timedelta64(_DAY if at_end else 0, "s")
-        months = moved.astype("M8[M]")
-        rest = moved - months.astype("M8[s]")
-        steps = np.diff(months).astype(np.int64)
-        if (rest == rest[0]).all() and len(steps) and steps.min() >= 1:
-            if at_end and rest[0] != np.timedelta64(0, "s"):
-                continue
-            return int(np.bincount(steps).argmax()), at_end
+def _whole_months(dates: np.ndarray) -> tuple[int, int] | None:
+    """The months that most steps take, where all dates are of one day of the month, at one time of
+    the day; and this day, 31 of dates that are the last of their months."""
+    days, months = dates.astype("M8[D]"), dates.astype("M8[M]")
+    steps = np.diff(months).astype(np.int64)
+    times = dates.astype("M8[s]") - days
+    if not len(steps) or steps.min() < 1 or (times != times[0]).any():
+        return None
+    own = (days - months.astype("M8[D]")).astype(np.int64) + 1
+    for day in (31, int(own.max())):
+        if (_days_in(months, day) == days).all():
+            return int(np.bincount(steps).argmax()), day
     return None
+
+
+def _days_in(months: np.ndarray, day: int) -> np.ndarray:
+    """[T] datetime64[D], this day of each month, or its last."""
+    last = (months + 1).astype("M8[D]") - np.timedelta64(1, "D")
+    return np.minimum(months.astype("M8[D]") + np.timedelta64(day - 1, "D"), last)
 
 
 def _within(dates: np.ndarray, name: str) -> np.ndarray:

@@ -101,9 +101,13 @@ class Scaling:
             ) from error
 
 
-def as_series(series: Any, where: str) -> np.ndarray:
+def as_series(series: Any, where: str, *, double: bool = False) -> np.ndarray:
     """[T, I] float32 of what a user gives: an array, a tensor, lists of numbers; may have NaN.
 
+    Args:
+        series: of the user's.
+        where: what an error calls it.
+        double: whether it becomes float64, for what is scaled before it becomes float32.
     Raises:
         DataError: when it is no table of real numbers with a step and a channel, or has one too
             large for float32.
@@ -134,7 +138,7 @@ def as_series(series: Any, where: str) -> np.ndarray:
             f"{where}: expected numbers up to 3e38, got {values[step, channel]} at step {step}, "
             f"channel {channel}, {len(infinite)} such in all. Leave it out, or use other units."
         )
-    return single
+    return values.astype(np.float64) if double else single
 
 
 def without_gaps(values: np.ndarray, missing: Missing, where: str) -> np.ndarray:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from recurra.errors import argument
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Translation:
@@ -81,7 +83,7 @@ class Writing:
                 )
         if self.num_best > (1 if self.temperature else self.beam_size):
             raise ValueError(
-                f"{where}: expected num_best of at most beam_size, {self.beam_size}, and of 1 "
-                f"where tokens are drawn, got {self.num_best}. Lower it, or "
-                f"follow more beams."
+                f"{argument('num_best')}: expected num_best of at most beam_size, "
+                f"{self.beam_size}, and of 1 where tokens are drawn, got {self.num_best}. Lower "
+                f"it, or follow more beams."
             )

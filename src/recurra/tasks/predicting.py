@@ -41,6 +41,9 @@ def _predicted(
     try:
         return model.predict([record.value for record in some], **options, **drawn)
     except (DataError, ValueError) as error:
+        name, colon, rest = str(error).partition(": expected ")
+        if name.strip("-=").replace("-", "_") in options:  # which is of no input
+            raise
         if len(some) > 1:  # one by one, to know which it was
             places = [None if first is None else first + n for n in range(len(some))]
             return [
@@ -48,5 +51,4 @@ def _predicted(
                 for record, place in zip(some, places, strict=True)
                 for said in _predicted(model, [record], options, place)
             ]
-        _, colon, rest = str(error).partition(": expected ")
         raise DataError(f"{some[0].place}{colon}{rest}" if colon else str(error)) from error
