@@ -87,6 +87,21 @@ def test_the_nll_of_a_pen_is_that_of_torch() -> None:
     torch.testing.assert_close(density.mean(raw)[..., :2], of_torch(density, raw).mean)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("density", EACH, ids=str)
+def test_raw_numbers_of_every_size_have_their_nll(density: Density, scale: float) -> None:
+    """In float32, judged by float64: Student's with many degrees of freedom is the normal's."""
+    given, target = drawn(density, 40)
+    raw = (given.detach().float() * scale).requires_grad_()
+    wide = raw.detach().double().requires_grad_()
+    found = density.nll(raw, target.float())
+    wanted = density.nll(wide, target.float().double())
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
+    found.sum().backward()
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("density", WITH_SPREAD, ids=str)
 def test_samples_have_the_mean_and_the_quantiles(density: Density) -> None:
     raw = drawn(density, 1)[0].detach()

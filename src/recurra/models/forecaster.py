@@ -309,7 +309,7 @@ class Forecaster(Model):
         rows = Rows.of(self, x, lengths, past, known, ahead, series)
         made = {"direct": self._direct, "segments": self._in_segments}.get(self.decoding)
         if made is not None:
-            raw, base = made(rows)[:horizon], rows.last.expand(horizon, -1, -1)
+            raw, base = made(rows)[:horizon], rows.last.repeat(horizon, 1, 1)
             return Steps(raw=raw, base=base)
         if target is not None:
             target = self.apart(target) - rows.last

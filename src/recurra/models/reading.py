@@ -30,6 +30,7 @@ from recurra.nn.checks import (
     check_reads_x_alone,
     check_sizes,
     check_token_ids,
+    checked_lengths,
 )
 from recurra.nn.dropout import chosen, dropout
 from recurra.nn.initial import Rule
@@ -266,6 +267,8 @@ class Reader(Model):
         Args:
             more: steps of zeros that are read behind each sequence; y then has T + more.
         """
+        if lengths is not None:
+            lengths = checked_lengths(type(self).__name__, lengths, *x.shape[:2], x.device)
         if self.embedding is None:
             vectors = self._scaled(x)
             if more:
@@ -291,7 +294,7 @@ class Reader(Model):
         ids: Tensor,
         past: Tensor | None,
         pieces: Tensor | None,
-        lengths: Tensor | Sequence[int] | None,
+        lengths: Tensor | None,
         more: int,
     ) -> tuple[Tensor, Tensor | None]:
         """What the recurrent layers give for token ids [T, B], and which are not dropped, if any
@@ -544,17 +547,13 @@ def _ids(vocabulary: Vocabulary, text: str | Sequence[str], where: str) -> np.nd
     return vocabulary.word_ids(text)
 
 
-def _longer(lengths: Tensor | Sequence[int] | None, more: int) -> Tensor | Sequence[int] | None:
-    if lengths is None or not more:
-        return lengths
-    if isinstance(lengths, Tensor):
-        return lengths + more
-    return [length + more for length in lengths]
+def _longer(lengths: Tensor | None, more: int) -> Tensor | None:
+    return lengths if lengths is None or not more else lengths + more
 
 
-def _past(ids: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor | None:
+def _past(ids: Tensor, lengths: Tensor | None) -> Tensor | None:
     """Which of ids [T, B] lie past the lengths."""
     if lengths is None:
         return None
     steps = torch.arange(len(ids), dtype=torch.int64, device=ids.device)
-    return steps[:, None] >= torch.as_tensor(lengths, device=ids.device)
+    return steps[:, None] >= lengths

@@ -340,7 +340,8 @@ class Tagger(Reader):
         if self.output_size is not None:
             values = scores if self.target_scaling is None else self.target_scaling.undone(scores)
             return [
-                Tags(values=values[:length, b].numpy()) for b, length in enumerate(lengths.tolist())
+                Tags(values=values[:length, b].clone().numpy())
+                for b, length in enumerate(lengths.tolist())
             ]
         path = self.decoded(scores, lengths)
         shares = scores.softmax(dim=-1).gather(-1, path[..., None]).squeeze(-1)

@@ -129,5 +129,5 @@ class TaggerStream:
         if chain is None:
             return scores.argmax(dim=-1)
         known = torch.stack([scores, *self._scores])
-        self._before = chain.best_path(known, before=self._before, ends=ends)[0]
-        return self._before
+        self._before = chain.best_path(known, before=self._before, ends=ends)[0].clone()
+        return self._before.clone()

@@ -268,7 +268,7 @@ class Translator(Model):
         forward, *backward = y.chunk(2 if self.encoder.bidirectional else 1, dim=2)
         last = (counts - 1).view(1, B, 1).expand(1, B, forward.shape[2])
         summary = torch.cat([forward.gather(0, last)[0], *(each[0] for each in backward)], dim=1)
-        rows = summary[None] if self.attention == "none" else y
+        rows = summary[None].clone() if self.attention == "none" else y
         if self.attention == "none":
             counts = torch.ones_like(counts)
         rows = self._dropped(rows, self.dropout)
@@ -491,7 +491,7 @@ def _counts(
     """[B] int64: the lengths, checked, or all steps."""
     if lengths is None:
         return torch.full((batch,), steps, dtype=torch.int64, device=device)
-    return checked_lengths(where, lengths, steps, batch, device, name=name)
+    return checked_lengths(where, lengths, steps, batch, device, name=name).clone()
 
 
 def encoded(vocabulary: Vocabulary, text: str, lower: bool) -> Any:

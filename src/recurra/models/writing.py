@@ -222,7 +222,8 @@ def attention_of(
         memory_lengths=counts,
     )
     found = [
-        alpha[:t, b, :s].float().cpu() for b, (t, s) in enumerate(zip(steps, lengths, strict=True))
+        alpha[:t, b, :s].float().cpu().clone()
+        for b, (t, s) in enumerate(zip(steps, lengths, strict=True))
     ]
     return [each.flip(1) for each in found] if model.reverse_source else found
 

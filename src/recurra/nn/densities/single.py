@@ -32,6 +32,7 @@ LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mae": torch.abs,
     "huber": lambda error: functional.huber_loss(error, torch.zeros_like(error), reduction="none"),
 }
+_NEAR = 16.0  # where the series of a difference of log gammas is as exact as float32
 _ROWS = 513  # of the table of Student's quantiles
 _NODES = 64  # of the integral that is Student's distribution function
 
@@ -223,8 +224,7 @@ class StudentT(Density):
         loc, scale, df = self.parameters(raw)
         z = (target - loc) / scale
         log_density = (
-            torch.lgamma((df + 1) / 2)
-            - torch.lgamma(df / 2)
+            _log_gamma_step(df / 2)
             - 0.5 * torch.log(math.pi * df)
             - scale.log()
             - (df + 1) / 2 * torch.log1p(z.square() / df)
@@ -258,6 +258,15 @@ class StudentT(Density):
         """Location, scale and degrees of freedom of each channel."""
         loc, scale, df = by_parameter(raw, 3).unbind(-2)
         return loc, positive(scale), 2 + positive(df)
+
+
+def _log_gamma_step(a: Tensor) -> Tensor:
+    """log Gamma(a + 1/2) - log Gamma(a); of large a by its series, for the logarithms alone are so
+    large that their difference is lost."""
+    near = a.clamp(max=_NEAR)
+    far = a.clamp(min=_NEAR)
+    series = 0.5 * far.log() - 1 / (8 * far) + 1 / (192 * far**3)
+    return torch.where(a < _NEAR, torch.lgamma(near + 0.5) - torch.lgamma(near), series)
 
 
 @lru_cache(maxsize=16)
