@@ -267,19 +267,20 @@ class Reader(Model):
         Args:
             more: steps of zeros that are read behind each sequence; y then has T + more.
         """
+        where, checked = type(self).__name__, None
         if lengths is not None:
-            lengths = checked_lengths(type(self).__name__, lengths, *x.shape[:2], x.device)
+            checked = checked_lengths(where, lengths, len(x), x.shape[1], x.device)
         if self.embedding is None:
             vectors = self._scaled(x)
             if more:
-                past = _past(x, lengths)
+                past = _past(x, checked)
                 vectors = vectors if past is None else vectors.masked_fill(past[..., None], 0)
                 vectors = functional.pad(vectors, (0, 0, 0, 0, 0, more))
-            y, _ = self.recurrent(vectors, lengths=_longer(lengths, more))
+            y, _ = self.recurrent(vectors, lengths=_longer(checked, more))
             return y, x, None
-        past = None if single else _past(x, lengths)
+        past = None if single else _past(x, checked)
         x = x if past is None else x.masked_fill(past, 0)
-        y, kept = self._read(x, past, pieces, lengths, more)
+        y, kept = self._read(x, past, pieces, checked, more)
         return y, x, kept
 
     def _scaled(self, x: Tensor) -> Tensor:
