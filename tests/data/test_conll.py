@@ -31,6 +31,38 @@ def test_conllu_has_words_alone(tmp_path: Path) -> None:
     assert (other.words, other.tags) == (("#",), ("SYM",))
 
 
+def test_an_end_in_capitals_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "A.CONLLU"
+    path.write_text(UNIVERSAL)
+    assert next(read_conll(path)).words == ("I", "do", "n't")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("# id 1\nthe\tDET\n# of it\ncat\tN\n", [("the", "cat")]),
+        ("\n# id\n\n#\tSYM\ncat\tN\n", [("#", "cat")]),
+        ("# SYM\n1 NUM\n\n# SYM\n", [("#", "1"), ("#",)]),
+        ("the\tDET \ncat \tN\n", [("the", "cat")]),
+    ],
+)
+def test_comments_and_spaces_are_no_words(
+    content: str, words: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text(content)
+    found = list(read_conll(path))
+    assert [each.words for each in found] == words
+    assert {tag for each in found for tag in each.tags} <= {"DET", "N", "SYM", "NUM"}
+
+
+def test_a_word_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("the\tDET\n\tN\n")
+    with pytest.raises(DataError, match="line 2: expected a word"):
+        list(read_conll(path))
+
+
 @pytest.mark.parametrize("column", ["xpos", "XPOS", "5"])
 def test_a_column_has_a_name_or_a_number(column: str, tmp_path: Path) -> None:
     path = tmp_path / "a.conllu"

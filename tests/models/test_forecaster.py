@@ -357,6 +357,8 @@ def test_a_forecast_does_not_depend_on_the_others_of_its_batch(
     for found in (apart, alone):
         for one, same in zip(found, together, strict=True):
             np.testing.assert_allclose(one.values, same.values, rtol=1e-4, atol=1e-5)
+            assert one.quantiles is not None
+            assert same.quantiles is not None
             np.testing.assert_allclose(one.quantiles, same.quantiles, rtol=1e-4, atol=1e-5)
     assert np.abs(model.predict(series, seed=5)[0].values - together[0].values).max() > 1e-3
 

@@ -1,5 +1,6 @@
 """`recurra train translate`: from two columns to translations, whatever the tokens are."""
 
+import gzip
 import json
 import math
 import subprocess
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 import recurra as rc
 from recurra.errors import DataError
-from recurra.tasks.options import TranslateTraining
+from recurra.tasks.options import ParallelSettings, TranslateTraining
 from recurra.tasks.translate import TranslateTask, sampled
 from recurra.tasks.translations import bleu_by_length, scored
 from recurra.training.task import Moment
@@ -228,6 +229,16 @@ def test_no_data_and_settings_that_do_not_go_together(pairs: Path, tmp_path: Pat
     with pytest.raises(ValueError, match="expected a decoder that reads x and one memory"):
         trained(pairs, tmp_path / "run", decoder="gru")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["in.tsv", "IN.TSV", "in.tsv.gz", "lines.en", "lines.en.gz"])
+def test_a_table_of_sources_is_one_whatever_its_name_ends_in(name: str, tmp_path: Path) -> None:
+    model = rc.Translator(11, 11, hidden_size=4, embedding_size=4)
+    content = b"source\ttarget\none two\teins zwei\n" if "tsv" in name.lower() else b"one two\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    records = TranslateTask.inputs(model, path, ParallelSettings())
+    assert [record.value for record in records] == ["one two"]
 
 
 def test_scores_are_sacrebleus() -> None:

@@ -1,15 +1,16 @@
 """Sentences in columns: CoNLL-U of Universal Dependencies, and the older tables of the CoNLL tasks.
 
 A word stands on a line, its columns are divided by tabs or spaces, and an empty line ends a
-sentence. Of CoNLL-U the lines of comments, of words that were written as one (3-4) and of words
-that are not there (8.1) are passed over.
+sentence. Comments are passed over: lines that begin with # in CoNLL-U, and of other files those
+without a tab where words have tabs. So are, of CoNLL-U, the lines of words that were written as one
+(3-4) and of words that are not there (8.1).
 
 Source: universaldependencies.org/format.html; Tjong Kim Sang, De Meulder (2003), "Introduction to
 the CoNLL-2003 Shared Task", arXiv:cs/0306050.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +56,12 @@ def read_conll(
         DataError: when a line has other columns than the first, or there is no such column, naming
             the line.
     """
-    is_universal = ".conllu" in path.suffixes
+    is_universal = ".conllu" in (suffix.lower() for suffix in path.suffixes)
     words: list[str] = []
     tags: list[str] = []
     width: int | None = None
     begins, word_at, tag_at = 0, 0, 0
-    for number, line in enumerate(lines_of(path, encoding), 1):
-        line = line.rstrip("\r\n")
+    for number, line in _without_comments(lines_of(path, encoding), is_universal):
         if not line.strip():
             if words:
                 yield TaggedSentence(
@@ -69,9 +69,7 @@ def read_conll(
                 )
             words, tags = [], []
             continue
-        if is_universal and line.startswith("#"):
-            continue
-        cells = line.split("\t") if "\t" in line else line.split()
+        cells = [cell.strip(" ") for cell in line.split("\t")] if "\t" in line else line.split()
         if width is None:
             width = len(cells)
             word_at = _column(word_column, "word_column", 0, width, is_universal, path)
@@ -85,12 +83,39 @@ def read_conll(
             continue
         if cells[0].startswith(_DOCUMENT):
             continue
+        if not cells[word_at]:
+            raise DataError(
+                f"{path}, line {number}: expected a word in column {word_at + 1}, got none: "
+                f"{line!r:.60}. An empty line ends a sentence; correct the line."
+            )
         if not words:
             begins = number
         words.append(cells[word_at])
         tags.append(cells[tag_at])
     if words:
         yield TaggedSentence(words=tuple(words), tags=tuple(tags), place=f"{path}, line {begins}")
+
+
+def _without_comments(lines: Iterable[str], is_universal: bool) -> Iterator[tuple[int, str]]:
+    """The lines that are no comments, with their numbers.
+
+    Where words stand between spaces, # may be one: the first line that tells decides.
+    """
+    held: list[tuple[int, str]] = []  # that are comments if the words have tabs
+    has_tabs: bool | None = None
+    for number, line in enumerate(lines, 1):
+        line = line.rstrip("\r\n")
+        if line.startswith("#") and (is_universal or (has_tabs and "\t" not in line)):
+            continue
+        if has_tabs is None and "\t" not in line and (line.startswith("#") or not line.strip()):
+            held.append((number, line))
+            continue
+        if has_tabs is None:
+            has_tabs = "\t" in line
+            yield from () if has_tabs else held
+        yield number, line
+    if has_tabs is None:
+        yield from held
 
 
 def _column(

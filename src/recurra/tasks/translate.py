@@ -32,7 +32,7 @@ from recurra.data.parallel_text import (
     write_pairs,
 )
 from recurra.data.records import Records
-from recurra.data.tables import lines_of
+from recurra.data.tables import lines_of, suffix_of
 from recurra.errors import DataError, argument
 from recurra.files import read_json, write_atomically
 from recurra.models import Translation, Translator
@@ -414,7 +414,7 @@ class TranslateTask(Task[Translator, PairBatch]):
     def inputs(cls, model: Translator, path: Path, how: ParallelSettings) -> Records:
         """Texts without targets; of a file of lines each line, an empty one too; of a table the
         column of sources, as in training."""
-        if path.is_file() and path.suffix not in TABLES_OF_INPUTS:
+        if path.is_file() and suffix_of(path) not in TABLES_OF_INPUTS:
             return LineRecords(lines_of(path, how.encoding), str(path))
         if path.is_file():
             return SourceRecords(path, how.source, how.encoding)
