@@ -122,7 +122,7 @@ def test_nothing_to_learn_is_a_loss_of_zero_with_a_gradient(make: Any) -> None:
 @pytest.mark.parametrize(
     ("lengths", "error"),
     [([0, T, T], ValueError), ([T + 1, T, T], ValueError), ([T, T], ValueError),
-     ([T, T, 1.5], TypeError), ([True] * B, TypeError)],
+     (torch.full((B,), 4.0), TypeError), ([True] * B, TypeError)],
 )  # fmt: skip
 def test_lengths_of_sources_and_series_are_checked(lengths: Any, error: type[Exception]) -> None:
     writes = Translator(V, K, embedding_size=5, **SMALL)

@@ -11,7 +11,7 @@ from recurra.cli.options import (
     DEVICES,
     RUN,
     check_installed,
-    check_picture,
+    check_replaceable,
     checked_run,
     named,
     option,
@@ -106,7 +106,12 @@ def evaluate(
 
 def _check_picture(file: Path) -> None:
     """Raise ValueError where the matrix could not be drawn into a file."""
-    check_picture("confusion", file)
+    if file.suffix not in (".svg", ".png", ".pdf"):
+        raise ValueError(
+            f"confusion: expected a file that ends in .svg, .png or .pdf, got {str(file)!r}. "
+            "Name such a file."
+        )
+    check_replaceable("confusion", file)
     check_installed("recurra evaluate", "compare", "matplotlib")
 
 
@@ -121,7 +126,9 @@ def _check_gif(file: Path, task: str, data: list[str] | None) -> None:
             f"gif: expected a part of the run's own data, got {argument('data=')} beside it. Leave "
             "one of them out."
         )
-    check_picture("gif", file, (".gif",))
+    if file.suffix != ".gif":
+        raise ValueError(f"gif: expected a file that ends in .gif, got {str(file)!r}. Rename it.")
+    check_replaceable("gif", file)
     check_installed("recurra evaluate", "compare", "PIL")
 
 

@@ -20,7 +20,7 @@ from recurra.models.parts import Names, Part
 from recurra.models.prediction import Prediction
 from recurra.models.reading import Reader, Reading
 from recurra.nn import Pooling
-from recurra.nn.checks import check_sizes
+from recurra.nn.checks import check_sizes, checked_lengths
 from recurra.nn.dropout import dropout
 from recurra.nn.pairs import PairVectors
 
@@ -133,6 +133,8 @@ class Classifier(Reader):
             TypeError: when a dtype is.
         """
         x, pieces, single = self._arranged(x, pieces)
+        if lengths is not None:
+            lengths = checked_lengths(type(self).__name__, lengths, len(x), x.shape[1], x.device)
         y, x, kept = self._features(x, lengths, pieces, single)
         pooled = self.pooling(y, lengths)
         if self.pairs is not None:

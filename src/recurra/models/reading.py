@@ -30,7 +30,6 @@ from recurra.nn.checks import (
     check_reads_x_alone,
     check_sizes,
     check_token_ids,
-    checked_lengths,
 )
 from recurra.nn.dropout import chosen, dropout
 from recurra.nn.initial import Rule
@@ -267,20 +266,17 @@ class Reader(Model):
         Args:
             more: steps of zeros that are read behind each sequence; y then has T + more.
         """
-        where, checked = type(self).__name__, None
-        if lengths is not None:
-            checked = checked_lengths(where, lengths, len(x), x.shape[1], x.device)
         if self.embedding is None:
             vectors = self._scaled(x)
             if more:
-                past = _past(x, checked)
+                past = _past(x, lengths)
                 vectors = vectors if past is None else vectors.masked_fill(past[..., None], 0)
                 vectors = functional.pad(vectors, (0, 0, 0, 0, 0, more))
-            y, _ = self.recurrent(vectors, lengths=_longer(checked, more))
+            y, _ = self.recurrent(vectors, lengths=_longer(lengths, more))
             return y, x, None
-        past = None if single else _past(x, checked)
+        past = None if single else _past(x, lengths)
         x = x if past is None else x.masked_fill(past, 0)
-        y, kept = self._read(x, past, pieces, checked, more)
+        y, kept = self._read(x, past, pieces, lengths, more)
         return y, x, kept
 
     def _scaled(self, x: Tensor) -> Tensor:
@@ -295,7 +291,7 @@ class Reader(Model):
         ids: Tensor,
         past: Tensor | None,
         pieces: Tensor | None,
-        lengths: Tensor | None,
+        lengths: Tensor | Sequence[int] | None,
         more: int,
     ) -> tuple[Tensor, Tensor | None]:
         """What the recurrent layers give for token ids [T, B], and which are not dropped, if any
@@ -548,13 +544,17 @@ def _ids(vocabulary: Vocabulary, text: str | Sequence[str], where: str) -> np.nd
     return vocabulary.word_ids(text)
 
 
-def _longer(lengths: Tensor | None, more: int) -> Tensor | None:
-    return lengths if lengths is None or not more else lengths + more
+def _longer(lengths: Tensor | Sequence[int] | None, more: int) -> Tensor | Sequence[int] | None:
+    if lengths is None or not more:
+        return lengths
+    if isinstance(lengths, Tensor):
+        return lengths + more
+    return [length + more for length in lengths]
 
 
-def _past(ids: Tensor, lengths: Tensor | None) -> Tensor | None:
+def _past(ids: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor | None:
     """Which of ids [T, B] lie past the lengths."""
     if lengths is None:
         return None
     steps = torch.arange(len(ids), dtype=torch.int64, device=ids.device)
-    return steps[:, None] >= lengths
+    return steps[:, None] >= torch.as_tensor(lengths, device=ids.device)

@@ -171,6 +171,8 @@ class Tagger(Reader):
             TypeError: when a dtype is.
         """
         x, pieces, single = self._arranged(x, pieces)
+        if lengths is not None:
+            lengths = checked_lengths(type(self).__name__, lengths, len(x), x.shape[1], x.device)
         y = self._delayed(x, lengths, pieces, single)
         scores = self.decoder(dropout(y, self.dropout) if self.training else y)
         return scores.squeeze(1) if single else self._turned(scores)
