@@ -60,6 +60,7 @@ def test_what_is_no_world(data: str, message: str) -> None:
         make(data, PICTURE_WORLDS)
 
 
+@pytest.mark.medium
 def test_pictures_come_back_from_files(tmp_path: Path) -> None:
     made = scenes(train=4, val=2, test=2, unseen=2)
     folder = write_world(tmp_path / "made", made)
@@ -73,6 +74,7 @@ def test_pictures_come_back_from_files(tmp_path: Path) -> None:
     assert [each.captions for each in unseen] == list(made["unseen"].captions)
 
 
+@pytest.mark.medium
 def test_grey_pictures_come_back_from_files(tmp_path: Path) -> None:
     made = numbers(train=3, val=2, test=2)
     read = read_captions(write_world(tmp_path / "made", made)).parts["train"][0]
@@ -82,6 +84,7 @@ def test_grey_pictures_come_back_from_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(picture[..., 0], made["train"].pictures[0])
 
 
+@pytest.mark.medium
 def test_clips_with_labels_come_back_from_files(tmp_path: Path) -> None:
     made = gestures(train=40, val=2, test=2, frames=16)
     read = read_clips(write_world(tmp_path / "made", made))

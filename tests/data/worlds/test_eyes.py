@@ -8,7 +8,8 @@ import pytest
 from recurra.data.worlds import Clips, eyes
 from recurra.data.worlds.eyes import MOST, _painted
 
-SMALL = {"train": 20, "val": 3, "test": 3}
+SMALL = {"train": 20, "val": 1, "test": 1}
+TINY = {"train": 6, "val": 1, "test": 1, "frames": 10}
 CLEAR = {"blur": 0.0, "noise": 0.0, "occlusion": 0.0}
 
 
@@ -29,6 +30,7 @@ def test_clips_have_their_shapes_and_ranges(train: Clips) -> None:
     assert 0.75 < train.visible.mean() < 0.95
 
 
+@pytest.mark.medium
 def test_the_gaze_does_not_depend_on_what_spoils_the_picture(train: Clips) -> None:
     clear = eyes(**SMALL, **CLEAR)["train"]
     np.testing.assert_array_equal(clear.targets, train.targets)
@@ -70,13 +72,13 @@ def test_a_shut_eye_shows_no_pupil() -> None:
 
 def test_each_amount_does_what_it_says() -> None:
     def detail(**given: float) -> float:
-        frames = eyes(**SMALL, **{**CLEAR, **given})["train"].frames.astype(np.float32)
+        frames = eyes(**TINY, **{**CLEAR, **given})["train"].frames.astype(np.float32)
         return float(abs(np.diff(frames, axis=-1)).mean())
 
     clear = detail()
     assert detail(blur=3.0) < 0.8 * clear
     assert detail(noise=1.0) > 2 * clear
-    seen = [eyes(**SMALL, **{**CLEAR, "occlusion": each})["train"].visible for each in (1.0, 2.0)]
+    seen = [eyes(**TINY, **{**CLEAR, "occlusion": each})["train"].visible for each in (1.0, 2.0)]
     assert seen[0] is not None
     assert seen[1] is not None
     assert seen[1].mean() < seen[0].mean() < 1

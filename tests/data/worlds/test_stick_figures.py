@@ -8,7 +8,8 @@ import pytest
 from recurra.data.worlds import Clips, stick_figures
 from recurra.data.worlds.stick_figures import JOINTS, LIMBS, TARGETS
 
-SMALL = {"train": 20, "val": 3, "test": 3}
+SMALL = {"train": 20, "val": 1, "test": 1}
+TINY = {"train": 6, "val": 1, "test": 1, "frames": 10}
 CLEAR = {"blur": 0.0, "noise": 0.0, "occlusion": 0.0}
 
 
@@ -40,6 +41,7 @@ def test_clips_have_their_shapes_and_ranges(train: Clips) -> None:
     assert 0.75 < train.visible.mean() < 0.97
 
 
+@pytest.mark.medium
 def test_joints_do_not_depend_on_what_spoils_the_picture(train: Clips, clear: Clips) -> None:
     np.testing.assert_array_equal(clear.targets, train.targets)
     assert clear.visible is not None
@@ -81,7 +83,7 @@ def test_limbs_are_painted_between_their_joints(clear: Clips) -> None:
 
 def test_each_amount_does_what_it_says() -> None:
     def made(**given: float) -> Clips:
-        return stick_figures(**SMALL, **{**CLEAR, **given})["train"]
+        return stick_figures(**TINY, **{**CLEAR, **given})["train"]
 
     def detail(clips: Clips) -> float:
         return float(abs(np.diff(clips.frames.astype(np.float32), axis=-1)).mean())
@@ -95,6 +97,7 @@ def test_each_amount_does_what_it_says() -> None:
     assert many.mean() < few.mean() < 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("size", [32, 47])
 def test_pictures_of_any_size_have_the_same_joints(clear: Clips, size: int) -> None:
     other = stick_figures(**SMALL, **CLEAR, size=size)["train"]

@@ -28,7 +28,7 @@ _LENGTH = 15.0  # frames of a gesture at speed 1
 _LOG_SPEEDS = (math.log(0.75), math.log(1.33))
 _GAPS = (3, 11)  # frames between gestures, from and below
 _SHORTEST = 6  # frames that are left of a gesture which the clip's end cuts off
-_LOUD = 170  # an echo at its brightest, of 255
+_LOUD = 210  # an echo at its brightest, of 255
 _HISS = 26  # standard deviation of noise
 _BLOCK = 64  # clips that are drawn at once
 
