@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -39,22 +40,19 @@ def draw_scenes() -> Figure:
     figure, axes = _grid(2, 4, (9, 6.0), below=0.36)
     for n, ax in enumerate(axes.flat):
         _show(ax, part.pictures[n])
-        words, lines = part.captions[n][n % 5].split(), [""]
-        for word in words:
-            if len(lines[-1]) + len(word) > 32:
-                lines.append("")
-            lines[-1] = f"{lines[-1]} {word}".strip()
-        ax.text(24, 49, "\n".join(lines), fontsize=8, color=_INK, ha="center", va="top")
+        text = "\n".join(wrap(part.captions[n][n % 5], 34))
+        ax.text(24, 49, text, fontsize=8, color=_INK, ha="center", va="top")
     return figure
 
 
 def draw_numbers() -> Figure:
     """Eight pictures with their captions."""
     part = numbers(train=8, **_FEW)["train"]
-    figure, axes = _grid(4, 2, (7, 5.2), below=0.24, apart=0.02)
+    figure, axes = _grid(2, 4, (9, 5.2), below=0.16)
     for n, ax in enumerate(axes.flat):
         _show(ax, part.pictures[n])
-        ax.set_title(part.captions[n][0], fontsize=8.5, color=_INK, y=-0.26)
+        text = "\n".join(wrap(part.captions[n][0], 34))
+        ax.text(28, 57, text, fontsize=8, color=_INK, ha="center", va="top")
     return figure
 
 

@@ -20,7 +20,7 @@ def world() -> dict[str, Numbers]:
 def test_parts_have_their_sizes_and_shapes(world: dict[str, Numbers]) -> None:
     assert {name: len(part) for name, part in world.items()} == SMALL
     train = world["train"]
-    assert (train.pictures.shape, train.pictures.dtype) == ((400, 24, 80), np.uint8)
+    assert (train.pictures.shape, train.pictures.dtype) == ((400, 56, 56), np.uint8)
     counts = np.bincount((train.digits >= 0).sum(1), minlength=5)
     assert counts[0] == 0
     assert counts[1:].min() > 60

@@ -1,5 +1,7 @@
 """Numbers: real handwritten digits side by side, and the number that they are in words.
 
+A number stands anywhere in a square picture, as networks that read any picture want it.
+
 The digits are the 1,797 of scikit-learn, 8 x 8 pixels each, by 43 people; a digit of one part is in
 no other. Nor is a number of two digits or more: whoever reads those of "test" has not learned them
 by heart.
@@ -17,11 +19,11 @@ from recurra.data.worlds.made import Pictures, at_least, check_counts, generator
 from recurra.data.worlds.noise import add_noise
 
 MOST_DIGITS = 4
-HEIGHT, WIDTH = 24, 80
+SIDE = 56  # rows and columns of a picture
 
 _SHARES = {"train": 0.75, "val": 0.08, "test": 0.17}  # of the digits
 _NUMBERS = {"train": 0.7, "val": 0.1, "test": 0.2}  # of the numbers of each length
-_PITCH = 17  # columns from digit to digit
+_PITCH = 12  # columns from digit to digit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,26 +129,27 @@ def _painted(
 ) -> np.ndarray:
     """The pictures; each digit is stretched, slanted and moved a little."""
     count = len(which)
-    pictures = np.zeros((count, HEIGHT, WIDTH), dtype=np.float32)
-    left = 10 + random.uniform(0, 1, count) * (WIDTH - 20 - _PITCH * (lengths - 1))
-    side = 22
-    steps = np.arange(side)
+    pictures = np.zeros((count, SIDE, SIDE), dtype=np.float32)
+    left = 8 + random.uniform(0, 1, count) * (SIDE - 16 - _PITCH * (lengths - 1))
+    line = random.uniform(10, SIDE - 10, count)
+    reach = 20
+    steps = np.arange(reach)
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     for k in range(MOST_DIGITS):
         own = np.flatnonzero(k < lengths)
-        middle = left[own] + _PITCH * k + random.uniform(-1, 1, len(own))
-        height = HEIGHT / 2 + random.uniform(-2, 2, len(own))
-        stretch = random.uniform(0.43, 0.53, (2, len(own), 1, 1))  # pixels of a digit in one here
+        middle = left[own] + _PITCH * k + random.uniform(-0.7, 0.7, len(own))
+        height = line[own] + random.uniform(-1.5, 1.5, len(own))
+        stretch = random.uniform(0.62, 0.74, (2, len(own), 1, 1))  # pixels of a digit in one here
         slant = random.uniform(-0.2, 0.2, (len(own), 1, 1))
-        first = np.floor(middle - side / 2).astype(int)
-        top = np.floor(height - side / 2).astype(int)
+        first = np.floor(middle - reach / 2).astype(int)
+        top = np.floor(height - reach / 2).astype(int)
         x = (first[:, None] + steps + 0.5 - middle[:, None])[:, None, :]
         y = (top[:, None] + steps + 0.5 - height[:, None])[:, :, None]
         ink = _sampled(padded[which[own, k]], 5.5 + (x + slant * y) * stretch[0],
                        5.5 + y * stretch[1] + 0 * x)  # fmt: skip
         of, row, column = np.nonzero(ink)
         at = (own[of], top[of] + row, first[of] + column)
-        inside = (at[1] >= 0) & (at[1] < HEIGHT) & (at[2] >= 0) & (at[2] < WIDTH)
+        inside = (at[1] >= 0) & (at[1] < SIDE) & (at[2] >= 0) & (at[2] < SIDE)
         at = tuple(axis[inside] for axis in at)
         pictures[at] = np.maximum(pictures[at], ink[of, row, column][inside])
     bright = random.uniform(170, 235, (count, 1, 1)).astype(np.float32)
