@@ -40,12 +40,13 @@ check: $(READY)  ## under a minute: lint, types, the fast tests, beside each oth
 fast: $(READY)
 	$(BIN)/pytest --quiet -n 2 -m "not slow and not medium" --maxfail 5 --jaxtyping-packages=
 
+# some of the slow ones take a thousand times as long as others: who has none left takes them from the other
 test-slow: $(READY)  ## the tests that take minutes, 2,000 random cells among them
-	$(BIN)/pytest --quiet -n 2 -m slow --timeout 3600 --jaxtyping-packages=$(CHECKED) tests/backends
+	$(BIN)/pytest --quiet -n 2 --dist worksteal -m slow --timeout 3600 --jaxtyping-packages=$(CHECKED) tests/backends
 	$(BIN)/pytest --quiet -m slow --timeout 3600 --ignore tests/backends
 
 sanitize: $(READY)  ## compiled loops under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(SANITIZED) $(BIN)/pytest --quiet -n 2 -m "not slow" --timeout 1800 \
+	$(SANITIZED) $(BIN)/pytest --quiet -n 2 --dist worksteal -m "not slow" --timeout 1800 \
 		-k "sanitizer or registry or function or compiled or threads or turns or gradients or longest" \
 		tests/backends/test_compiler.py tests/backends/test_cpu.py tests/backends/test_crowding.py \
 		tests/backends/test_cpu_functions.py tests/backends/test_random_cells.py \
