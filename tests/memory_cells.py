@@ -56,5 +56,15 @@ def rows_of_rows(x, h, a, m, W, V, U):
     return tanh(W @ x + a @ tanh(U @ r)) + h, total(r) / 4.0
 
 
-CELLS = (additive, located, everything, afterwards, of_the_input, rows_of_rows)
+@cell(memory="m", sizes={"U": ("H", "I"), "W": ("H", "K"), "V": ("H", "H")})
+def apart_from_the_state(x, h, m, U, W, V, C):
+    """No state reads it: after the reverse loop its rows stand beside values of all steps."""
+    u = tanh(U @ x)
+    return tanh(V @ u + C @ (softmax((W @ m) @ u) @ m)) + 0.5 * h
+
+
+CELLS = (
+    *(additive, located, everything, afterwards, of_the_input, rows_of_rows),
+    apart_from_the_state,
+)
 SIZES = {"I": 3, "H": 4, "K": 5, "A": 2, "F": 3, "K_u": 5, "C": 5}

@@ -30,6 +30,9 @@ CALLS = {
     ),
     "ids": Call(case=Case(sizes=SIZES, ids="embedding", lengths=(2, 4, 1)), inference=True),
     "all sizes equal": Call(case=Case(T=4, B=4, positions=4, sizes=dict.fromkeys(SIZES, 4))),
+    "all equal, ragged": Call(
+        case=Case(T=4, B=4, positions=4, sizes=dict.fromkeys(SIZES, 4), lengths=(4, 2, 1, 3))
+    ),
     "low memory": Call(case=Case(sizes=SIZES, lengths=(4, 1, 2)), memory="low"),
     "bfloat16": Call(case=Case(sizes=WIDE, B=5, lengths=(4, 1, 2, 3, 4)), dtype=torch.bfloat16),
     "frozen memory": Call(case=Case(sizes=SIZES), frozen=("memory 0", "memory 1")),

@@ -20,7 +20,7 @@ from recurra.backends.runtime.execute import accumulate
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.program import Programs
 from recurra.errors import BackendError
-from recurra.ir import POSITIONS, VIEWS, Graph, Node, topological
+from recurra.ir import POSITIONS, VIEWS, Graph, Node, is_rows, topological
 from recurra.passes import Section, Target, When
 from recurra.passes.cut import section
 
@@ -389,7 +389,8 @@ def _with_values_past_ends(values: Values, asked: _Asked, call: Call) -> Values:
     filled = {
         node: torch.where(call.active, values[node], values[node][at])
         for node in asked.primal
-        if values[node].dim() == 3 and values[node].shape[:2] == lead
+        # rows of a memory, [B, S, K], have no time, whatever S is
+        if not is_rows(node.shape) and values[node].dim() == 3 and values[node].shape[:2] == lead
     }
     return {**values, **filled}
 
