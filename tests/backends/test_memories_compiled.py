@@ -6,6 +6,7 @@ import torch
 from compiled import Call, compare
 from memory_cells import CELLS, SIZES, everything, located
 from oracle import Case, assert_same, in_part_slow, results
+from recurra import cells, compose
 from recurra.backends import ReferenceBackend
 from recurra.backends.cpu import CpuBackend, found_compiler
 from recurra.lang import Cell
@@ -47,6 +48,14 @@ def test_equals_the_reference(of: Cell, call: Call) -> None:
     # that normalises rows of two numbers, which magnifies what is rounded
     strict = of is not everything and call.dtype is torch.float32
     compare(of, call, strict=strict)
+
+
+@pytest.mark.medium
+def test_rows_that_are_alike_have_a_gradient_as_one_row() -> None:
+    """Where no parameter, input or memory decides them: a matrix times a number everywhere."""
+    of = compose.replace(cells.location_attention_gru, "alike", f=0.75)
+    sizes = {"I": 3, "H": 4, "K": 3, "A": 5, "Q": 2}
+    compare(of, Call(case=Case(T=3, B=2, sizes=sizes, positions=4)))
 
 
 def test_how_many_positions_there_are_is_no_part_of_a_library() -> None:

@@ -137,8 +137,10 @@ def _exponential(m: Tensor) -> Tensor:
     return torch.linalg.matrix_exp(m.double()).to(m.dtype)
 
 
-def _total(v: Tensor) -> Tensor:
-    return v.reshape(-1, v.shape[-1]).sum(0) if v.dim() > 1 else v
+def _make_total(node: Node, _sizes: Sizes) -> Kernel:
+    if is_rows(node.shape) and has_positions(node.shape):  # what is one row for all positions
+        return lambda v: v.reshape(-1, v.shape[-1]).sum(0, keepdim=True)
+    return lambda v: v.reshape(-1, v.shape[-1]).sum(0) if v.dim() > 1 else v
 
 
 def _same(v: Tensor) -> Tensor:
@@ -196,7 +198,6 @@ _PLAIN: dict[str, Kernel] = {
     "matrix_rows": _same,
     "flatten": lambda rows: rows.flatten(-2),
     "total_rows": lambda rows: rows.sum(0) if rows.dim() == 3 else rows,
-    "total": _total,
     "total_time": lambda v: v.sum(0),
 }
 
@@ -318,6 +319,7 @@ _MAKERS: dict[str, Callable[[Node, Sizes], Kernel]] = {
     "windows": _make_windows,
     "pad": _make_pad,
     "rows": _make_rows,
+    "total": _make_total,
     "inverse": lambda node, _sizes: _of_regular(node, _in_full(torch.linalg.inv)),
     "solve": lambda node, _sizes: _of_regular(node, _in_full(torch.linalg.solve)),
 }
