@@ -60,8 +60,9 @@ $(BENCH_READY): $(READY)
 bench: $(BENCH_READY)  ## every benchmark, in one table; BENCH="torch_nn --quick" for some of it
 	$(BIN)/python -m benchmarks $(BENCH)
 
-pictures: $(READY)  ## draw what the pages show of worlds that are made up
+pictures: $(READY)  ## draw what the pages show of worlds that are made up, and of a network that reads them
 	$(BIN)/python -m benchmarks.pictures
+	$(BIN)/python -m benchmarks.draw_deconvnet
 
 lint: $(READY)
 	$(BIN)/ruff check .

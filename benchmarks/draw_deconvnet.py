@@ -1,6 +1,6 @@
 """Draws docs/figures/deconvnet.png: what a network that tells shapes apart looks for.
 
-A ConvNet learns which coloured shapes are in a picture of `scenes`, for three minutes of one core;
+A ConvNet learns which coloured shapes are in a picture of `scenes`, for two minutes of one core;
 then pictures that it has not seen are looked through: python -m benchmarks.draw_deconvnet
 """
 
@@ -33,7 +33,7 @@ def _numbers(part: Scenes) -> tuple[Tensor, Tensor]:
     return torch.stack([MADE(picture) for picture in part.pictures]), found.flatten(1)
 
 
-def main(*, train: int = 8000, epochs: int = 16) -> None:
+def main(*, train: int = 6000, epochs: int = 12) -> None:
     """Train, report how well, and draw."""
     torch.manual_seed(0)
     torch.set_num_threads(1)

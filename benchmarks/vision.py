@@ -45,18 +45,14 @@ def _epochs(
     """Seconds of the first epoch, in which features are made, and of the second; their features
     agree with the encoder's."""
     names = list(pictures)
+    batches = [range(at, min(at + BATCH, len(names))) for at in range(0, len(names), BATCH)]
     with tempfile.TemporaryDirectory() as folder:
-
-        def epoch() -> tuple[float, Tensor]:
-            start = time.perf_counter()
-            kept = cached_features(Path(folder), encoder, preprocessing, pictures, batch_size=BATCH)
-            found = [
-                kept.vectors(range(at, min(at + BATCH, len(names))))
-                for at in range(0, len(names), BATCH)
-            ]
-            return time.perf_counter() - start, torch.cat(found)
-
-        (first, made), (second, read) = epoch(), epoch()
+        start = time.perf_counter()
+        kept = cached_features(Path(folder), encoder, preprocessing, pictures, batch_size=BATCH)
+        made = torch.cat([kept.vectors(batch) for batch in batches])
+        between = time.perf_counter()
+        read = torch.cat([kept.vectors(batch) for batch in batches])
+        first, second = between - start, time.perf_counter() - between
     with torch.inference_mode():
         some = torch.stack([preprocessing(pictures[name]) for name in names[:2]])
         expected = {"y": encoder(some)}
