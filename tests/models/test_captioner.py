@@ -4,8 +4,10 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import recurra as rc
 from recurra.decoding import beam_search
@@ -14,6 +16,7 @@ from recurra.models.captioner import INJECTIONS
 from recurra.models.captioning import CaptionRows, attention_of, searched
 from recurra.models.captions import CaptionWriting
 from recurra.text import WordVocabulary
+from recurra.vision import Preprocessing, open_picture
 
 pytestmark = pytest.mark.medium
 
@@ -202,13 +205,58 @@ def test_where_it_looks_is_what_its_attention_weighs() -> None:
     with torch.no_grad():
         (first,) = attention_of(model, model.features(seen[:1]), [()])
         # the weights of the first step by hand, from the state that is made of the mean
-        rows = model.seen(model.features(seen[:1]))[0]
+        assert model.image is not None
+        lines = torch.tensor([-1.0, 0.0, 1.0])
+        where = torch.cartesian_prod(lines, lines)  # row and column
+        rows = model.image(torch.cat([seen[0], where], dim=1))
         own = dict(model.decoder.named_parameters())
         h = model.first_state(rows[None])[0][0, 0]
         score = torch.tanh(own["W_a_l0"] @ h + rows @ own["U_a_l0"].T) @ own["v_a_l0"]
     torch.testing.assert_close(first.flatten(), score.softmax(0), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r"expected a model with attention .* got inject='first'"):
         attention_of(captioner(), torch.zeros(1, SIZE), [(0,)])
+
+
+SMALL = {"name": "convnet", "widths": [4, 8], "size": 6, "pool": 2}
+
+
+@pytest.mark.parametrize("inject", ["first", "memory", "attend", "none"])
+def test_pictures_are_read_by_its_own_encoder(inject: str, tmp_path: Path) -> None:
+    """Paths, images and arrays give one caption; a saved model has encoder and preprocessing."""
+    model = captioner(
+        inject=inject,
+        encoder=SMALL,
+        image_size=None,
+        preprocessing=Preprocessing(size=(16, 24), mean=0.4),
+    )
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 256, (3, 16, 24, 3), dtype=np.uint8)
+    paths = [tmp_path / f"{n}.png" for n in range(3)]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture).save(path)
+    how = {"max_length": 5, "attention": inject == "attend"}
+    said = model.predict(paths, **how)
+    if inject == "attend":
+        assert said[0].attention is not None
+        assert said[0].attention.shape[1:] == (4, 6)
+    model.save(tmp_path / "model")
+    again = rc.Captioner.load(tmp_path / "model")
+    assert again.preprocessing == model.preprocessing
+    assert again.encoder is not None
+    for other in (again.predict(list(pictures), **how), model.predict([*map(str, paths)], **how)):
+        assert other == said
+    assert model.predict([open_picture(path) for path in paths[:2]], **how) == said[:2]
+    pixels = model.pixels(paths)
+    assert model.predict(pixels, **how) == said
+    captions = torch.tensor([[0, 1, 0], [0, 0, 1]])
+    model.train().loss(pixels, captions).backward()
+    assert model.encoder is not None
+    learned = [p.grad is not None for p in model.encoder.parameters()]
+    if inject == "attend":  # the layer that makes one vector is not read
+        learned = learned[:-2]
+    assert all(learned) == (inject != "none")
+    with pytest.raises(ValueError, match="expected a list of pictures, got"):
+        model.predict(paths[0])
 
 
 def test_words_say_the_image_back() -> None:
@@ -248,7 +296,16 @@ def test_it_comes_back_from_disk(model: rc.Captioner, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"inject": "last"}, "expected inject to be one of first, input, .*, got 'last'"),
-        ({"image_size": None}, "expected image_size, the features of an image's vector, got none"),
+        ({"image_size": None}, "expected an encoder, or image_size, the .* vector, got neither"),
+        ({"encoder": "convnet"}, "expected image_size=128, as of the encoder, got 5"),
+        (
+            {"preprocessing": Preprocessing(size=24)},
+            "expected an encoder beside preprocessing, got none",
+        ),
+        (
+            {"encoder": "convnet", "image_size": None, "preprocessing": Preprocessing()},
+            "expected preprocessing to one size, of 3 channels, got size=None and 3",
+        ),
         (
             {"inject": "input", "image_features": 4},
             r"expected image_features=6, as many as embedding_size, for inject='input', got 4",

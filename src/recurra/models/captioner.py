@@ -14,7 +14,7 @@ Networks", ICLR, arXiv:1412.6632; Chen, Zitnick (2015), "Mind's Eye", CVPR, arXi
 Xu et al. (2015), "Show, Attend and Tell", ICML, arXiv:1502.03044.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,30 +31,37 @@ from recurra.models.captions import Caption, CaptionWriting
 from recurra.models.cell_entries import cell_config
 from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.parts import Part
-from recurra.models.saving import Model, layer_options
+from recurra.models.saving import layer_options
+from recurra.models.seeing import Seeing, coordinates, made, size_of_images
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_reads_x_alone, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
 from recurra.nn.stack import one_or_all
 from recurra.text import Vocabulary
+from recurra.vision import Encoder, Preprocessing
 
 INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
+_COORDINATES = 2  # of a position of a grid
 _SCALE = 0.1  # of vectors of tokens that start from nothing
 
 Lengths = Tensor | Sequence[int] | None
 
 
-class Captioner(Model):
+class Captioner(Seeing):
     """Recurrent layers of any cell that write a sentence about an image.
 
     START and END are one mark, whose id is V: the layers read it first, and say it when they are
-    done. An image is a vector v [D], or for attention a grid of vectors [P, D].
+    done. An image is a vector v [D], or for attention a grid of vectors [P, D]: what the encoder
+    makes of pixels, or what was computed elsewhere.
 
     Args:
         vocab_size: V; None takes that of the vocabulary.
         vocabulary: saved with the model; what writes text needs it. It may be given later.
-        image_size: D, of an image's vector, or of each vector of its grid for "attend".
+        encoder: of images, or its name, or its `config`; None where vectors are given.
+        preprocessing: what makes numbers of pictures for the encoder, saved with the model.
+        image_size: D, of an image's vector, or of each vector of its grid for "attend"; None: as
+            the encoder says.
         inject: how the image reaches the recurrence:
             "first": beside the mark, at the first step alone, h = tanh(W_xh x + W_hh h + W_ih v),
             and likewise in each gate of another cell (Karpathy, Fei-Fei);
@@ -71,6 +78,8 @@ class Captioner(Model):
         num_layers: of the recurrence.
         embedding_size: E.
         image_features: F, of a linear layer over v; None: E, with "attend" H. 0: no layer, F is D.
+            With "attend" the layer reads the row and the column of a position too, -1 to 1, as Liu
+            et al. (2018), arXiv:1807.03247: a convolution by itself does not know where it is.
         dropout: probability of dropping a feature of what logits are made of, in training.
         input_dropout: likewise of a word's vector and of what the image becomes.
         memory, backend: of the recurrent layers; see `Recurrent`.
@@ -86,6 +95,8 @@ class Captioner(Model):
         vocab_size: int | None = None,
         *,
         vocabulary: Vocabulary | None = None,
+        encoder: Encoder | Mapping[str, Any] | str | None = None,
+        preprocessing: Preprocessing | None = None,
         image_size: int | None = None,
         inject: str = "first",
         cell: Cell | str = "lstm",
@@ -111,11 +122,9 @@ class Captioner(Model):
             )
         _check_choice(where, "inject", inject, INJECTIONS)
         _check_choice(where, "attention", attention, SCORES)
-        if image_size is None:
-            raise ValueError(
-                f"{where}: expected image_size, the features of an image's vector, got none. "
-                f"Give it."
-            )
+        place: dict[str, Any] = {"dtype": dtype, "device": device}
+        encoder = made(encoder, **place)
+        image_size = size_of_images(where, encoder, image_size, grid=inject == "attend")
         check_sizes(where, vocab_size=vocab_size, embedding_size=embedding_size)
         check_sizes(where, image_size=image_size, hidden_size=hidden_size)
         for name, rate in (("dropout", dropout), ("input_dropout", input_dropout)):
@@ -129,12 +138,13 @@ class Captioner(Model):
         self._image_features = image_features
         E, H = embedding_size, hidden_size
         F = self._features(where, E, H)
-        self.features_size = F
-        place: dict[str, Any] = {"dtype": dtype, "device": device}
         layers: dict[str, Any] = {"memory": memory, "backend": backend, **place}
+        self.encoder = encoder
         self.embedding = nn.Embedding(vocab_size + 1, E, dtype=dtype, device=device)
-        has_layer = image_features != 0 and inject != "none"
-        self.image = nn.Linear(image_size, F, dtype=dtype, device=device) if has_layer else None
+        self.image = None
+        if image_features != 0 and inject != "none":
+            read = image_size + (_COORDINATES if inject == "attend" else 0)
+            self.image = nn.Linear(read, F, dtype=dtype, device=device)
         self.visual = self.imagine = None
         if inject == "memory":
             self.visual = Recurrent(cell, E, H, **layers)
@@ -165,7 +175,7 @@ class Captioner(Model):
             self.merged = nn.Linear(said + E + F, H, dtype=dtype, device=device)
             said = H
         self.output = nn.Linear(said, vocab_size + 1, dtype=dtype, device=device)
-        self.vocabulary = vocabulary
+        self.vocabulary, self.preprocessing = vocabulary, preprocessing
         self._reset_own_parameters()
 
     def _features(self, where: str, E: int, H: int) -> int:
@@ -196,7 +206,7 @@ class Captioner(Model):
     def reset_parameters(self) -> None:
         """Draw all parameters anew; the first predictions are close to uniform."""
         parts = (self.image, self.visual, self.imagine, self.decoder, self.start, self.merged)
-        for part in (*parts, self.output):
+        for part in (*parts, self.output, self.encoder):
             if part is not None:
                 part.reset_parameters()
         self._reset_own_parameters()
@@ -206,7 +216,8 @@ class Captioner(Model):
         nn.init.zeros_(self.output.bias)
 
     def check_part(self, name: str, part: Any) -> None:
-        """A vocabulary has as many tokens as the model."""
+        """A vocabulary has as many tokens as the model; see `Seeing` for the preprocessing."""
+        super().check_part(name, part)
         if name == "vocabulary" and len(part) != self.vocab_size:
             raise ValueError(
                 f"{type(self).__name__}: expected vocabulary of {self.vocab_size} tokens, got "
@@ -216,16 +227,25 @@ class Captioner(Model):
     # ---- images
 
     def features(self, images: Tensor) -> Tensor:
-        """The vectors [N, D] of images, or their grids [N, P, D] for "attend"."""
-        where = type(self).__name__
-        rank = 3 if self.inject == "attend" else 2
+        """The vectors [N, D] of images, or their grids [N, P, D] for "attend".
+
+        Args:
+            images: pixels [N, C, Y, X] as the encoder reads them, or else the result itself.
+        """
+        where, is_grid = type(self).__name__, self.inject == "attend"
+        images = images.to(self.output.weight)
+        if images.dim() == 4 and self.encoder is not None:
+            if self.inject == "none":
+                return images.new_zeros(len(images), self.image_size)
+            return self.encoder.grid(images) if is_grid else self.encoder(images)
+        rank = 3 if is_grid else 2
         if images.dim() != rank or images.shape[-1] != self.image_size:
-            form = "grids [images, positions, " if rank == 3 else "vectors [images, "
+            form = "grids [images, positions, " if is_grid else "vectors [images, "
             raise ValueError(
                 f"{where}: expected {form}{self.image_size}], got shape {tuple(images.shape)}. "
                 f"Give what the model was made for: inject={self.inject!r}."
             )
-        return images.to(self.output.weight)
+        return images
 
     def seen(self, features: Tensor) -> Tensor:
         """What the recurrence is given of images: [N, F], or [N, P, F] for "attend".
@@ -235,8 +255,12 @@ class Captioner(Model):
         """
         if self.inject == "none":
             return features.new_zeros(len(features), 0)
-        seen = features if self.image is None else self.image(features)
-        return self._dropped(seen, self.input_dropout)
+        if self.image is None:
+            return self._dropped(features, self.input_dropout)
+        if self.inject == "attend":
+            where = coordinates(*self.grid_shape(features.shape[1]), features)
+            features = torch.cat([features, where.expand(len(features), *where.shape)], dim=2)
+        return self._dropped(self.image(features), self.input_dropout)
 
     def _dropped(self, x: Tensor, rate: float) -> Tensor:
         return dropout(x, rate) if self.training and rate > 0 else x
@@ -300,7 +324,8 @@ class Captioner(Model):
         """The logits of each token of the captions, and of the mark, given those before.
 
         Args:
-            images: [N, D] vectors, or grids [N, P, D] for "attend".
+            images: [N, C, Y, X] pixels for the encoder; or vectors [N, D], grids [N, P, D] for
+                "attend".
             captions: [T, M] int64 token ids, without the mark.
             lengths: [M] integers in 0..T; None means all T.
             which: [M] int64, the image that each caption is of; None: one for each.
@@ -462,10 +487,12 @@ class Captioner(Model):
         """The caption of each image.
 
         Args:
-            inputs: [N, D] vectors, or grids [N, P, D] for "attend".
+            inputs: pictures: paths, images of Pillow, uint8 arrays [Y, X, 3]; or a tensor of pixels
+                [N, C, Y, X], vectors or grids as a call takes them.
             writing: fields of `CaptionWriting`: beam_size, length_penalty, num_best, temperature...
         Raises:
             ValueError: when the model lacks a vocabulary, or an option is wrong.
+            DataError: when a picture cannot be read.
         """
         return write(self, inputs, CaptionWriting(**writing), f"{type(self).__name__}.predict")
 
@@ -482,6 +509,7 @@ class Captioner(Model):
         features = self._image_features
         return {
             "vocab_size": self.vocab_size,
+            **({} if self.encoder is None else {"encoder": self.encoder.config}),
             "image_size": self.image_size,
             "inject": self.inject,
             **cell_config(self.cell),

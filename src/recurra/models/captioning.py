@@ -4,8 +4,8 @@ Letters: N images, K beams of each, R = N K rows, P positions of a grid, F what 
 given of an image.
 """
 
-import math
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,10 +67,16 @@ def write(model: "Captioner", images: Any, how: CaptionWriting, where: str) -> l
     """A caption of each image, in their order."""
     how.check(where)
     vocabulary: Vocabulary = model.needed("vocabulary", where)
+    if isinstance(images, str | PathLike) or not hasattr(images, "__len__"):
+        raise ValueError(
+            f"{where}: expected a list of pictures, got {images!r:.60}. Put it into one: [...]."
+        )
     found: list[Caption] = []
     with evaluating(model), torch.no_grad():
         for first in range(0, len(images), how.batch_size):
-            features = model.features(images[first : first + how.batch_size])
+            some = images[first : first + how.batch_size]
+            given = some if isinstance(some, Tensor) else model.pixels(some)
+            features = model.features(given)
             numbers = range(first, first + len(features))
             said = searched(model, features, how, numbers)
             looked: Sequence[Tensor | None] = [None] * len(said)
@@ -203,17 +209,11 @@ def attention_of(
         lengths=[length + 1 for length in lengths],
         memory=seen.transpose(0, 1),
     )
-    rows, columns = grid_shape(seen.shape[1])
+    rows, columns = model.grid_shape(seen.shape[1])
     return [
         alpha[: length + 1, m].float().cpu().unflatten(1, (rows, columns))
         for m, length in enumerate(lengths)
     ]
-
-
-def grid_shape(positions: int) -> tuple[int, int]:
-    """Rows and columns of a grid of so many positions: a square, or else one row."""
-    side = math.isqrt(positions)
-    return (side, side) if side * side == positions else (1, positions)
 
 
 def _caption(vocabulary: Vocabulary, said: Sequence[Hypothesis], looked: Tensor | None) -> Caption:
