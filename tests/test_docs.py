@@ -93,6 +93,8 @@ LIMITS = {
     "train": "--max-steps 2",
     "train lm": "--max-steps 2 --hidden-size 4 --batch-size 4 --bptt 10 --sample-length 3",
     "train classify": "--max-steps 2 --hidden-size 4 --batch-size 4",
+    "train caption": "--max-steps 2 --hidden-size 8 --encoder-width 4 "
+    "--data scenes:train=40,val=20,test=20,unseen=20,size=24",
     "sample": "--length 5",
     "compare": "--max-steps 2 --hidden-size 4 --batch-size 4 --jobs 1",
 }

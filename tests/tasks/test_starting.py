@@ -34,6 +34,7 @@ def test_defaults_that_differ_by_task_name_each() -> None:
         "classify": 64,
         "tag": 256,
         "translate": 256,
+        "caption": 256,
         "forecast": 128,
         "motion": 256,
     }

@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from recurra.cli import (
+    caption,
     cells,
     compare,
     doctor,
@@ -171,6 +172,7 @@ for _options in OPTIONS.values():
     if _options.predicts is not None:
         app.command(_options.task)(predict.command(_options))
 app.command("forecast", cls=SettingsCommand)(forecast.forecast)
+app.command("caption", cls=SettingsCommand)(caption.caption)
 app.command("translate", cls=SettingsCommand)(translate.translate)
 app.command("insight")(insight.insight)
 app.command("cells")(cells.show_cells)

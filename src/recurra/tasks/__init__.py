@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recurra.tasks.caption import CaptionTask
     from recurra.tasks.classify import ClassifyTask
     from recurra.tasks.forecast import ForecastTask
     from recurra.tasks.language import LanguageTask
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from recurra.tasks.translate import TranslateTask
 
 __all__ = [
+    "CaptionTask",
     "ClassifyTask",
     "ForecastTask",
     "LanguageTask",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "CaptionTask": "caption",
     "ClassifyTask": "classify",
     "ForecastTask": "forecast",
     "LanguageTask": "language",

@@ -194,6 +194,10 @@ class Task(ABC, Generic[ModelT, BatchT]):
 
     # ---- training --------------------------------------------------------------------------------
 
+    def tune(self, model: ModelT) -> None:
+        """Say what of a model learns, and how fast beside the rest, as the settings in `training`
+        say; called before there is an optimizer. Here all of it does."""
+
     @abstractmethod
     def source(self, split: str, training: Any) -> Source[BatchT]:
         """The batches of a split.

@@ -91,6 +91,7 @@ class Trainer(Generic[ModelT, BatchT]):
             )
         self.task, self.model, self.settings, self.ranks = task, model, settings, ranks
         task.training = settings
+        task.tune(model)
         self.source = task.source("train", settings)
         if ranks.world_size > 1:
             self.source = self.source.shard(ranks.rank, ranks.world_size)

@@ -4,7 +4,13 @@ They stand apart from the tasks, because the command line makes its options of t
 waits for no library.
 """
 
-from recurra.tasks.options import classify, forecast, lm, motion, tag, translate
+from recurra.tasks.options import caption, classify, forecast, lm, motion, tag, translate
+from recurra.tasks.options.caption import (
+    CaptionerSettings,
+    CaptionSettings,
+    CaptionTraining,
+    CaptionWritingSettings,
+)
 from recurra.tasks.options.classify import ClassifierSettings, ClassifyTraining, LabelledSettings
 from recurra.tasks.options.common import Options, RecurrentSettings
 from recurra.tasks.options.forecast import (
@@ -25,6 +31,10 @@ from recurra.tasks.options.translate import (
 
 __all__ = [
     "OPTIONS",
+    "CaptionSettings",
+    "CaptionTraining",
+    "CaptionWritingSettings",
+    "CaptionerSettings",
     "ClassifierSettings",
     "ClassifyTraining",
     "FileSettings",
@@ -56,6 +66,6 @@ OPTIONS = {
     each.task: each
     for each in (
         *(lm.OPTIONS, classify.OPTIONS, tag.OPTIONS),
-        *(translate.OPTIONS, forecast.OPTIONS, motion.OPTIONS),
+        *(translate.OPTIONS, caption.OPTIONS, forecast.OPTIONS, motion.OPTIONS),
     )
 }

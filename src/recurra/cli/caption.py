@@ -1,0 +1,186 @@
+"""`recurra caption`: what a run's best model says of pictures, and sheets of them."""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from recurra.cli.options import (
+    DEVICES,
+    RUN,
+    check_installed,
+    check_replaceable,
+    checked_run,
+    given,
+    of_setting,
+    option,
+    path,
+    with_parameters,
+)
+from recurra.settings import declared
+from recurra.tasks.options import CaptionWritingSettings
+from recurra.terminal import printable
+
+_CHUNK = 32  # pictures that are read at a time
+
+
+def caption(context: typer.Context, **_: Any) -> None:
+    """Caption each picture: a line for each, its log-probability in nats, the caption, the file.
+
+    An IMAGE is a picture, or a folder, whose pictures are taken in the order of their names. With
+    --num-best there is a line for each caption.
+
+    Examples: recurra caption runs/captioner photo.jpg; recurra caption runs/captioner holiday/
+    --html holiday.html
+    """
+    from recurra.data.predictions import json_line
+    from recurra.errors import DataError
+    from recurra.tasks import Run
+
+    found = dict(context.params)
+    for name, suffixes in (("grid", (".png", ".pdf", ".svg")), ("html", (".html",))):
+        if found[name] is not None:
+            _check_sheet(name, found[name], suffixes)
+    names = {each.name for each in declared(CaptionWritingSettings)}
+    asked = {name: value for name, value in given(context).items() if name in names}
+    writing = CaptionWritingSettings.pick(asked).arguments()
+    files = list(_pictures(found["images"]))
+    model = Run.open(checked_run(found["run"]), "caption").load(device=found["device"])
+    if model.encoder is None:
+        raise ValueError(
+            "caption: expected a run that has an encoder, got one that was trained on vectors. "
+            "Make them of the pictures, and call its model's predict."
+        )
+    maps = found["attention"] and model.inject == "attend"
+    shown, damaged = [], []
+    for start in range(0, len(files), _CHUNK):
+        some = files[start : start + _CHUNK]
+        for file, said in _said(model, some, writing | {"attention": maps}):
+            if isinstance(said, DataError):
+                damaged.append(said)
+                typer.echo(printable(str(said)), err=True)
+                continue
+            shown.append((file, said))
+            if found["as_json"]:
+                row = {"image": str(file), "caption": said.text}
+                row |= {"log_probability": said.log_probability, "finished": said.finished}
+                others = [{"caption": t, "log_probability": p} for t, p in said.others]
+                typer.echo(json_line(row | ({"others": others} if others else {})))
+                continue
+            for text, log_p in ((said.text, said.log_probability), *said.others):
+                typer.echo(printable(f"{log_p:.4f}\t{text}\t{file}"))
+    if shown and found["grid"] is not None:
+        from recurra.insight.captions import draw_captions
+
+        drawn = draw_captions(shown, found["grid"], model.preprocessing)
+        typer.echo(printable(f"{len(shown):,} pictures with captions are in {drawn}"), err=True)
+    if shown and found["html"] is not None:
+        from recurra.insight.captions import write_page
+
+        made = write_page(shown, found["html"], model.preprocessing)
+        typer.echo(printable(f"{len(shown):,} pictures with captions are in {made}"), err=True)
+    if damaged and not shown:
+        raise typer.Exit(2)
+
+
+def _pictures(given: Iterable[str]) -> Iterator[Path]:
+    """The files that are named, and those in folders that are."""
+    from recurra.errors import DataError
+    from recurra.vision import SUFFIXES
+
+    for name in given:
+        place = Path(name)
+        if not place.is_dir():
+            yield place
+            continue
+        inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not inside:
+            raise DataError(f"{place}: expected pictures in this folder, got none. Name others.")
+        yield from inside
+
+
+def _said(model: Any, files: list[Path], writing: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """What the model says of each file; the error of one that cannot be read."""
+    from recurra.errors import DataError
+
+    read = []
+    for file in files:
+        try:
+            read.append((file, model.pixels([file])))
+        except DataError as error:
+            read.append((file, error))
+    whole = [pixels for _, pixels in read if not isinstance(pixels, DataError)]
+    said = iter(())
+    if whole:
+        import torch
+
+        said = iter(model.predict(torch.cat(whole), **writing))
+    for file, pixels in read:
+        yield file, pixels if isinstance(pixels, DataError) else next(said)
+
+
+def _check_sheet(name: str, file: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise ValueError where a sheet could not be written into a file."""
+    if file.suffix not in suffixes:
+        raise ValueError(
+            f"{name}: expected a file that ends in {' or '.join(suffixes)}, got {str(file)!r}. "
+            f"Rename it."
+        )
+    if name == "grid":
+        check_replaceable(name, file)
+    elif file.exists() and not file.read_bytes()[:15].lower().startswith(b"<!doctype html>"):
+        raise ValueError(
+            f"{name}: expected a new file, or an older page to replace, got {str(file)!r}. "
+            f"Choose another name."
+        )
+    check_installed("recurra caption", "compare", "matplotlib")
+
+
+with_parameters(
+    caption,
+    {
+        "run": (Path, RUN, inspect.Parameter.empty),
+        "images": (
+            list[str],
+            typer.Argument(help="Pictures, and folders of them.", metavar="IMAGE..."),
+            inspect.Parameter.empty,
+        ),
+        "as_json": (bool, option(None, "Print a JSON object for each picture.", "--json"), False),
+        "grid": (
+            Path | None,
+            option(
+                None,
+                "Draw the pictures with their captions into this file, .png, .pdf or .svg.",
+                default="not drawn",
+                parser=path,
+            ),
+            None,
+        ),
+        "html": (
+            Path | None,
+            option(
+                None,
+                "Write a page with the pictures and their captions, which needs no other file.",
+                default="not written",
+                parser=path,
+            ),
+            None,
+        ),
+        "attention": (
+            bool,
+            option(
+                None,
+                "Draw where each word looks, of a model with attention.",
+                "--attention",
+            ),
+            False,
+        ),
+        "device": (str, option(None, "Where the model runs.", choices=DEVICES), "cpu"),
+        **{
+            each.name: of_setting(CaptionWritingSettings, each)
+            for each in declared(CaptionWritingSettings)
+        },
+    },
+)

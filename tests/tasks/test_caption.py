@@ -1,0 +1,315 @@
+"""`recurra train caption`: from pictures with captions to a run that captions others."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import recurra as rc
+from recurra.data.caption_store import CaptionExamples, open_images, write_images
+from recurra.errors import CheckpointError, DataError
+from recurra.tasks import CaptionTask
+from recurra.tasks.caption import pixels
+from recurra.tasks.caption_floors import nearest, recalls
+from recurra.tasks.caption_rewards import self_critical, written
+from recurra.tasks.caption_scores import Consensus
+from recurra.tasks.options import CaptionerSettings, CaptionSettings, CaptionTraining
+from recurra.training.task import Moment
+
+pytestmark = pytest.mark.medium
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220)}
+PLACES = {"left": (0, 8), "right": (8, 16)}
+
+
+@pytest.fixture(autouse=True)
+def _without_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR has a test of its own; it starts a machine for each evaluation."""
+    found = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "java" else found(name))
+
+
+def painted(colour: str, place: str, draw: np.random.Generator) -> np.ndarray:
+    """A half of a picture in a colour."""
+    picture = draw.integers(225, 256, (16, 16, 3)).astype(np.uint8)
+    first, last = PLACES[place]
+    noise = draw.integers(-15, 16, (16, 8, 3))
+    picture[:, first:last] = np.clip(np.array(COLOURS[colour]) + noise, 0, 255)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, and a table of two captions of each."""
+    folder = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    lines = ["image\tcaption"]
+    for n in range(120):
+        colour, place = [*COLOURS][n % 3], [*PLACES][n // 3 % 2]
+        Image.fromarray(painted(colour, place, draw)).save(folder / f"{n}.png")
+        lines += [
+            f"{n}.png\t{colour.capitalize()} on the {place}.",
+            f"{n}.png\tThe {place} is {colour}!",
+        ]
+    path = folder / "captions.tsv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+SMALL: dict[str, Any] = {
+    "size": 16,
+    "min_count": 1,
+    "hidden_size": 24,
+    "embedding_size": 16,
+    "encoder_width": 32,
+    "encoder_stages": 2,
+    "encoder_size": 64,
+    "batch_size": 6,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "lr": 4e-3,
+    "average": 0.0,
+    "view": None,
+}
+
+
+def trained(table: Path, out: Path, **settings: Any) -> rc.Run:
+    return rc.train("caption", data=table, out=out, **{**SMALL, **settings})
+
+
+SLOWER = [pytest.param(i, marks=pytest.mark.slow) for i in ("first", "input", "every", "merge")]
+
+
+@pytest.mark.parametrize(
+    "inject", ["attend", *SLOWER, pytest.param("memory", marks=pytest.mark.slow)]
+)
+def test_it_learns_to_say_what_it_sees(table: Path, tmp_path: Path, inject: str) -> None:
+    run = trained(
+        table, tmp_path / "run", inject=inject, epochs=16 if inject == "attend" else 45, average=0.9
+    )
+    figures = run.evaluate("test")
+    assert figures["exact"] == 1.0
+    assert figures["unfinished"] == 0
+    assert figures["images"] == 6
+    floors = figures["floors"]
+    assert figures["exact"] > floors["no image"]["exact"]
+    assert figures["cider"] > floors["no image"]["cider"]
+    assert {"nearest", "no image"} == {*floors}
+    assert figures["text_to_image_10"] == 1.0
+    draw = np.random.default_rng(5)
+    said = run.model.predict([painted("green", "right", draw), painted("red", "left", draw)])
+    assert said[0].text in ("green on the right", "the right is green")
+    assert said[1].text in ("red on the left", "the left is red")
+    table_of_scores = CaptionTask.say(figures)
+    assert "nearest picture's" in table_of_scores
+    assert "no image" in table_of_scores
+
+
+def test_a_run_carries_everything(table: Path, tmp_path: Path) -> None:
+    """The folder is moved, its data are gone, and a picture is captioned in another process."""
+    folder = shutil.copytree(table.parent, tmp_path / "pictures")
+    run = trained(
+        Path(folder) / table.name, tmp_path / "run", epochs=16, inject="attend", average=0.9
+    )
+    picture = tmp_path / "picture.png"
+    Image.fromarray(painted("blue", "left", np.random.default_rng(7))).resize((64, 64)).save(
+        picture
+    )
+    expected = run.model.predict([picture])[0]
+    shutil.rmtree(folder)
+    moved = tmp_path / "elsewhere"
+    shutil.move(run.folder, moved)
+    shutil.rmtree(moved / "data")
+    program = (
+        "import sys, recurra as rc\n"
+        "[said] = rc.Captioner.load(sys.argv[1]).predict([sys.argv[2]])\n"
+        "print(said.text)\nprint(said.log_probability)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(moved), str(picture)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    text, log_p = done.stdout.splitlines()
+    assert text == expected.text in ("blue on the left", "the left is blue")
+    assert float(log_p) == pytest.approx(expected.log_probability, abs=1e-4)
+    config = json.loads((moved / "config.json").read_text())
+    assert config["preprocessing"]["digest"]
+    config["preprocessing"]["mean"] = [0.1, 0.1, 0.1]  # pictures would be others
+    (moved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="expected settings of the digest"):
+        rc.load(moved)
+
+
+def test_a_run_is_opened_evaluated_and_goes_on(table: Path, tmp_path: Path) -> None:
+    steady = {"seed": 3, "schedule": "constant", "warmup_steps": 0, "eval_every": 4}
+    whole = trained(table, tmp_path / "whole", max_steps=8, **steady)
+    part = trained(table, tmp_path / "part", max_steps=4, **steady)
+    found, expected = rc.Run.open(whole.folder).evaluate("val"), whole.evaluate("val")
+    for name in ("cider", "bleu4", "exact", "nll", "floors"):
+        assert found[name] == expected[name]
+    rc.train("caption", out=part.folder, resume=True, max_steps=8, view=None)
+    last = [load_file(each.folder / "training.safetensors") for each in (whole, part)]
+    assert last[0].keys() == last[1].keys()
+    assert all(tensor.equal(last[1][name]) for name, tensor in last[0].items())
+    assert (whole.folder / "samples.txt").read_text().count("says") >= 4
+    with pytest.raises(ValueError, match="split: expected one of train, val, test, got 'unseen'"):
+        whole.evaluate("unseen")
+
+
+def prepared(table: Path, folder: Path, **settings: Any) -> CaptionTask:
+    how = {"size": 16, "min_count": 1, **settings}
+    return CaptionTask.prepare(folder, CaptionSettings(data=str(table), **how))
+
+
+def test_what_is_stored_is_what_the_model_makes_of_the_file(table: Path, tmp_path: Path) -> None:
+    task = prepared(table, tmp_path, size=12)
+    model = task.build(CaptionerSettings())
+    part = task.parts["train"]
+    (name,) = [
+        table.parent / f"{n}.png"
+        for n in range(120)
+        if task.texts["train"][0]
+        and pixels(model, torch.from_numpy(part.images[:1].copy())).equal(
+            model.pixels([table.parent / f"{n}.png"])
+        )
+    ]
+    assert name.exists()
+    assert task.texts["train"][0][0].split()[0] in COLOURS  # lower case, without marks
+    assert (
+        prepared(table, tmp_path / "a", punctuation=True, lower=False).texts["train"][0][0][-1]
+        == "."
+    )
+
+
+def test_a_world_is_named_and_its_pictures_stay_as_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    sizes = "train=8,val=5,test=5"
+    for name, shape in (("scenes:unseen=4,size=32", (32, 32)), ("numbers:noise=0", (24, 80))):
+        task = CaptionTask.prepare(tmp_path / name[:5], CaptionSettings(data=f"{name},{sizes}"))
+        assert task.parts["train"].images.shape == (8, *shape, 3)
+        assert task.is_of_scenes == name.startswith("scenes")
+        assert ("unseen" in task.parts) == task.is_of_scenes
+        made = task.build(CaptionerSettings(hidden_size=8)).preprocessing
+        assert made is not None
+        assert made.size == shape
+
+
+def test_an_encoder_that_stays_as_it_is_reads_a_picture_once(table: Path, tmp_path: Path) -> None:
+    task = prepared(table, tmp_path)
+    model = task.build(CaptionerSettings(encoder_width=4, encoder_stages=2))
+    assert model.encoder is not None
+    task.training = CaptionTraining(encoder_rate=0.0)
+    task.tune(model)
+    model.eval()
+    batch = task.source("train", CaptionTraining()).batch(0, 0)
+    first = task.images(model, "train", batch)
+    torch.testing.assert_close(first, model.features(pixels(model, batch.images)))
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.zero_()
+    assert task.images(model, "train", batch).equal(first)
+    asked = {"data": table, "out": tmp_path / "run", "encoder_rate": 0.0, "view": None}
+    with pytest.raises(ValueError, match="encoder_rate: expected more than 0 for an encoder whose"):
+        rc.train("caption", **asked)
+    with pytest.raises(DataError, match=r"none.pth: expected a file of weights, got no such file"):
+        rc.train("caption", encoder_weights="none.pth", **asked)
+
+
+def test_what_is_drawn_is_rewarded_beside_what_is_most_probable(
+    table: Path, tmp_path: Path
+) -> None:
+    """The gradient is that of -(r - r of the other) log p of what was drawn."""
+    task = prepared(table, tmp_path)
+    torch.manual_seed(1)
+    model = task.build(
+        CaptionerSettings(encoder_width=4, encoder_stages=2, dropout=0.0, input_dropout=0.0)
+    )
+    batch = task.parts["train"].gather(np.arange(6))
+    images = pixels(model, batch.images)
+    reward = Consensus(task.texts["train"])
+    loss, count = self_critical(model, images, range(6), reward, max_length=5, seed=9)
+    with torch.no_grad():
+        features = model.features(images)
+    drawn, lengths = written(model, features, 5, torch.Generator().manual_seed(9))
+    plain, ends = written(model, features, 5, None)
+    texts = [
+        [
+            " ".join(task.vocabulary.decode([i]) for i in ids[:n].tolist())
+            for ids, n in zip(each.T, size, strict=True)
+        ]
+        for each, size in ((drawn, lengths), (plain, ends))
+    ]
+    gained = torch.from_numpy(reward(texts[0], range(6)) - reward(texts[1], range(6)))
+    assert count == int(lengths.sum()) + 6
+    log_p = model.log_probabilities(images, drawn, lengths).double()
+    torch.testing.assert_close(loss.double(), -(gained * log_p).sum() / count)
+    assert {*ends.tolist()} <= {*range(6)}
+    said = model.eval().predict(images, beam_size=1, max_length=5)
+    assert [len(each.tokens) for each in said] == ends.tolist()
+
+
+@pytest.mark.slow
+def test_rewarded_by_cider_it_says_more_of_what_people_say(table: Path, tmp_path: Path) -> None:
+    plain = trained(table, tmp_path / "plain", epochs=4, lr=3e-3)
+    both = trained(table, tmp_path / "both", epochs=12, lr=3e-3, self_critical=0.6)
+    assert both.evaluate("val")["cider"] >= plain.evaluate("val")["cider"]
+
+
+def test_sentences_find_images() -> None:
+    scores = torch.tensor([[5.0, 4.0, 0.0], [1.0, 9.0, 3.0]])  # captions of images 0, 0, 1
+    found = recalls(scores, [0, 0, 1])
+    assert found["image_to_text_1"] == 0.5  # image 1 likes the second caption best
+    assert found["text_to_image_1"] == pytest.approx(2 / 3)
+    assert found["image_to_text_median"] == 1  # ranks 1 and 2
+    assert found["text_to_image_5"] == 1.0
+    assert nearest(torch.tensor([[1.0, 0.1]]), torch.tensor([[0.0, 9.0], [5.0, 0.0]])) == [1]
+
+
+def test_images_are_written_as_they_come(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
+    assert write_images(tmp_path / "a.npy", iter(images), (4, 5, 3), "uint8") == 3
+    np.testing.assert_array_equal(open_images(tmp_path / "a.npy"), images)
+    vectors = draw.normal(size=(2, 6)).astype(np.float32)
+    write_images(tmp_path / "b.npy", vectors, (6,), "float32")
+    np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), vectors)
+    (tmp_path / "c.npy").write_bytes(b"none")
+    with pytest.raises(DataError, match="expected the images of the run"):
+        open_images(tmp_path / "c.npy")
+    with pytest.raises(DataError, match="expected some of each of 3 images, got those of 1"):
+        CaptionExamples(images, [[]])
+
+
+def test_the_loss_counts_each_token_once(table: Path, tmp_path: Path) -> None:
+    task = prepared(table, tmp_path)
+    model = task.build(CaptionerSettings(encoder_width=4, encoder_stages=2)).eval()
+    batch = task.parts["val"].gather(np.arange(5))
+    with torch.no_grad():
+        loss = task.loss(model, batch, None, Moment())
+    total = task.nll(model, "val", range(5)) * loss.count
+    assert float(loss.mean) * loss.count == pytest.approx(total, rel=1e-5)
+    assert loss.count == int(batch.lengths.sum()) + len(batch.lengths)
+    with torch.no_grad():
+        nothing = task.loss(model, task.parts["val"].gather(np.arange(2), 0.0), None, Moment())
+    assert (float(nothing.mean), nothing.count) == (0.0, 0)
+    assert task.chance == math.log(len(task.vocabulary) + 1)
+
+
+def test_data_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a file or a folder, got no such file"):
+        rc.train("caption", data=tmp_path / "none.tsv", out=tmp_path / "run", view=None)
+    with pytest.raises(ValueError, match=r"encoder.*: expected one of .*convnet.*, got 'convnets'"):
+        rc.train("caption", encoder="convnets", out=tmp_path / "run", view=None)
