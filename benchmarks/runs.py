@@ -13,7 +13,12 @@ from benchmarks.registry import Settings
 
 
 def train_and_test(
-    task: str, given: Sequence[str], flags: str, seed: int, settings: Settings
+    task: str,
+    given: Sequence[str],
+    flags: str,
+    seed: int,
+    settings: Settings,
+    also: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures on the test part, as `recurra evaluate --json` says them, and the progress that
     the run kept: `best`, of the validation part, and `elapsed_s`, of training alone.
@@ -24,6 +29,7 @@ def train_and_test(
         flags: the others, as in a shell.
         seed: of the run.
         settings: of the benchmark; a quick one takes three steps.
+        also: other parts, whose figures stand among those of the test part by their names.
     """
     command = [sys.executable, "-m", "recurra.cli"]
     more = shlex.split(flags) + (["--max-steps=3"] if settings.quick else [])
@@ -33,6 +39,9 @@ def train_and_test(
         _output([*command, "train", task, *given, *own, *more])
         progress = json.loads(Path(out, "training.json").read_text())["progress"]
         figures = json.loads(_output([*command, "evaluate", out, "--split=test", "--json"]))
+        for part in also:
+            asked = [*command, "evaluate", out, f"--split={part}", "--json"]
+            figures[part] = json.loads(_output(asked))
     return figures, progress
 
 
