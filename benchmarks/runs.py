@@ -31,6 +31,24 @@ def train_and_test(
         settings: of the benchmark; a quick one takes three steps.
         also: other parts, whose figures stand among those of the test part by their names.
     """
+    evaluations = [[f"--split={part}"] for part in ("test", *also)]
+    (figures, *others), progress = train_and_evaluate(
+        task, given, flags, seed, settings, evaluations=evaluations
+    )
+    return {**figures, **dict(zip(also, others, strict=True))}, progress
+
+
+def train_and_evaluate(
+    task: str,
+    given: Sequence[str],
+    flags: str,
+    seed: int,
+    settings: Settings,
+    *,
+    evaluations: Sequence[Sequence[str]],
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The figures of several evaluations of one run, each with options of its own, and the progress
+    of the run; see `train_and_test`."""
     command = [sys.executable, "-m", "recurra.cli"]
     more = shlex.split(flags) + (["--max-steps=3"] if settings.quick else [])
     with tempfile.TemporaryDirectory() as name:
@@ -38,10 +56,10 @@ def train_and_test(
         own = [f"--out={out}", f"--seed={seed}", f"--threads={settings.threads}"]
         _output([*command, "train", task, *given, *own, *more])
         progress = json.loads(Path(out, "training.json").read_text())["progress"]
-        figures = json.loads(_output([*command, "evaluate", out, "--split=test", "--json"]))
-        for part in also:
-            asked = [*command, "evaluate", out, f"--split={part}", "--json"]
-            figures[part] = json.loads(_output(asked))
+        figures = [
+            json.loads(_output([*command, "evaluate", out, *options, "--json"]))
+            for options in evaluations
+        ]
     return figures, progress
 
 

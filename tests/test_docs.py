@@ -95,6 +95,7 @@ LIMITS = {
     "train classify": "--max-steps 2 --hidden-size 4 --batch-size 4",
     "train caption": "--max-steps 2 --hidden-size 8 --encoder-width 4 "
     "--data scenes:train=40,val=20,test=20,unseen=20,size=24",
+    "train frames": "--max-steps 2 --hidden-size 4",
     "sample": "--length 5",
     "compare": "--max-steps 2 --hidden-size 4 --batch-size 4 --jobs 1",
 }
@@ -127,7 +128,7 @@ def input_text() -> None:
     ]
     Path("reviews.tsv").write_text("text\tlabel\n" + "".join(rows))
     Path("new.csv").write_text("text\na fine film\nso dull\n")
-    for folder in ("ud_english_ewt", "gestures"):
+    for folder in ("ud_english_ewt", "recordings"):
         Path(folder).mkdir()
     sentences = (
         "1\tThey\t_\tPRON\tPRP\t_\t_\t_\t_\t_\n2\tsleep\t_\tVERB\tVBP\t_\t_\t_\t_\t_\n\n" * 9
@@ -137,7 +138,7 @@ def input_text() -> None:
     recording = "x,y2,gesture\n" + "".join(
         f"{i % 3},{i},{'wave' if i % 3 else 'rest'}\n" for i in range(20)
     )
-    for name in ("new_recording.csv", *(f"gestures/{number}.csv" for number in range(8))):
+    for name in ("new_recording.csv", *(f"recordings/{number}.csv" for number in range(8))):
         Path(name).write_text(recording)
     Path("flickr8k").mkdir()
     captions = [f"{n // 5}.jpg#{n % 5}\tA dog runs number {n} .\n" for n in range(200)]

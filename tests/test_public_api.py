@@ -23,6 +23,7 @@ def test_public_names() -> None:
         "Captioner",
         "Classifier",
         "Forecaster",
+        "FrameTagger",
         "GRU",
         "LSTM",
         "LanguageModel",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Captioner,
         Classifier,
         Forecaster,
+        FrameTagger,
         LanguageModel,
         Series,
         Tagger,
@@ -33,6 +34,7 @@ __all__ = [
     "Captioner",
     "Classifier",
     "Forecaster",
+    "FrameTagger",
     "LanguageModel",
     "Recurrent",
     "Run",
@@ -51,7 +53,7 @@ __all__ = [
 _HOMES = {
     "recurra.lang": ("cell",),
     "recurra.models": (
-        *("Captioner", "Classifier", "Forecaster", "LanguageModel"),
+        *("Captioner", "Classifier", "Forecaster", "FrameTagger", "LanguageModel"),
         *("Series", "Tagger", "Translator", "load"),
     ),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),

@@ -33,6 +33,7 @@ def test_defaults_that_differ_by_task_name_each() -> None:
         "lm": 256,
         "classify": 64,
         "tag": 256,
+        "frames": 128,
         "translate": 256,
         "caption": 256,
         "forecast": 128,

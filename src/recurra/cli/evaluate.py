@@ -66,6 +66,16 @@ def evaluate(
             parser=path,
         ),
     ] = None,
+    timeline: Annotated[
+        Path | None,
+        option(
+            None,
+            "Of frames: draw clips along time, what is true and what was said of each frame, into "
+            "this file, .svg or .png.",
+            default="not drawn",
+            parser=path,
+        ),
+    ] = None,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
     """Measure a run's best model on a part of its data, or on another file.
@@ -75,7 +85,8 @@ def evaluate(
     share of tokens that stand for unknown words. Of a classifier there are accuracy, macro F1, nll
     in nats an example, and what was taken for what; of a tagger accuracy, F1 of spans, the accuracy
     of each word's most frequent label, and the commonest confusions with an example each, or of
-    numbers their mean squared and absolute errors.
+    numbers their mean squared and absolute errors; of frames also how many events were found, and
+    how soon.
 
     Examples: recurra evaluate runs/first; recurra evaluate runs/first --data other.txt --json
     """
@@ -88,7 +99,9 @@ def evaluate(
             f"{opened.task_class.name}. Leave it out."
         )
     if confusion is not None:
-        _check_picture(confusion)
+        _check_picture("confusion", confusion)
+    if timeline is not None:
+        _check_timeline(timeline, opened.task_class.name, data)
     if gif is not None:
         _check_gif(gif, opened.task_class.name, data)
     how = {} if encoding is None else {"encoding": encoding}
@@ -97,6 +110,8 @@ def evaluate(
         _draw(figures, confusion)
     if gif is not None:
         _draw_motion(opened, split or "test", gif)
+    if timeline is not None:
+        _draw_timeline(opened, split or "test", timeline)
     if as_json:
         typer.echo(json.dumps({name: _number(value) for name, value in figures.items()}))
         return
@@ -104,15 +119,34 @@ def evaluate(
     typer.echo(f"{figures['run']}, {figures['split']}: {said}")
 
 
-def _check_picture(file: Path) -> None:
-    """Raise ValueError where the matrix could not be drawn into a file."""
+def _check_picture(name: str, file: Path) -> None:
+    """Raise ValueError where a figure could not be drawn into a file, that of the option `name`."""
     if file.suffix not in (".svg", ".png", ".pdf"):
         raise ValueError(
-            f"confusion: expected a file that ends in .svg, .png or .pdf, got {str(file)!r}. "
+            f"{name}: expected a file that ends in .svg, .png or .pdf, got {str(file)!r}. "
             "Name such a file."
         )
-    check_replaceable("confusion", file)
+    check_replaceable(name, file)
     check_installed("recurra evaluate", "compare", "matplotlib")
+
+
+def _check_timeline(file: Path, task: str, data: list[str] | None) -> None:
+    """Raise ValueError where clips could not be drawn into a file."""
+    if task != "frames":
+        raise ValueError(
+            f"timeline: expected the run of a tagger of frames, got one of {task}. Leave it out."
+        )
+    _check_own("timeline", data)
+    _check_picture("timeline", file)
+
+
+def _check_own(name: str, data: list[str] | None) -> None:
+    """Raise ValueError where other data are named than the run's own, which the option draws."""
+    if data:
+        raise ValueError(
+            f"{name}: expected a part of the run's own data, got {argument('data=')} beside it. "
+            "Leave one of them out."
+        )
 
 
 def _check_gif(file: Path, task: str, data: list[str] | None) -> None:
@@ -121,11 +155,7 @@ def _check_gif(file: Path, task: str, data: list[str] | None) -> None:
         raise ValueError(
             f"gif: expected the run of a forecaster of motion, got one of {task}. Leave it out."
         )
-    if data:
-        raise ValueError(
-            f"gif: expected a part of the run's own data, got {argument('data=')} beside it. Leave "
-            "one of them out."
-        )
+    _check_own("gif", data)
     if file.suffix != ".gif":
         raise ValueError(f"gif: expected a file that ends in .gif, got {str(file)!r}. Rename it.")
     check_replaceable("gif", file)
@@ -140,6 +170,14 @@ def _draw_motion(opened: Any, split: str, file: Path) -> None:
     seen = task.data.look_back
     drawn = draw_motion(panels, file, seen=seen)
     typer.echo(f"a window of motion is in {drawn}", err=True)
+
+
+def _draw_timeline(opened: Any, split: str, file: Path) -> None:
+    from recurra.insight import draw_timelines
+
+    title = f"{opened.folder}, {split}"
+    drawn = draw_timelines(opened.task.timelines(opened.model, split), file, title=title)
+    typer.echo(f"clips along time are in {drawn}", err=True)
 
 
 def _draw(figures: dict[str, Any], file: Path) -> None:

@@ -1,6 +1,7 @@
 """Encoded sequences with a label, or numbers, at every step: batches of them, and their files.
 
-Letters: T steps of a sequence, S of all together, N sequences, B batch, I input, O numbers.
+Letters: T steps of a sequence, S of all together, N sequences, B batch, I input, O numbers; C
+channels, Y rows and X columns of a frame.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from recurra.data.store import open_examples, write_examples
@@ -24,7 +25,8 @@ class TaggedBatch:
     """Sequences side by side, each from step 0, the shorter ones padded.
 
     Attributes:
-        x: [T, B] ids, padded with 0; or [T, B, I] numbers, padded with zeros.
+        x: [T, B] ids, padded with 0; [T, B, I] numbers, or [T, B, C, Y, X] frames, padded with
+            zeros.
         lengths: [B], the true steps of each, 1..T.
         target: [T, B] labels, -1 past the end and where there is none; or [T, B, O] numbers, NaN
             there.
@@ -33,7 +35,12 @@ class TaggedBatch:
         examples: [B], the number of each in its data.
     """
 
-    x: Int64[Tensor, "time batch"] | Float32[Tensor, "time batch input"]
+    x: (
+        Int64[Tensor, "time batch"]
+        | Float32[Tensor, "time batch input"]
+        | UInt8[Tensor, "time batch channels rows columns"]
+        | Float32[Tensor, "time batch channels rows columns"]
+    )
     lengths: Int64[Tensor, " batch"]
     target: Int64[Tensor, "time batch"] | Float32[Tensor, "time batch output"]
     weight: Float32[Tensor, " batch"]
@@ -47,7 +54,7 @@ class TaggedExamples:
         """Take the arrays as they are; each may be mapped from a file.
 
         Args:
-            values: [S] ids, or [S, I] float32.
+            values: [S] ids, [S, I] float32, or [S, C, Y, X] uint8 or float32.
             targets: [S] labels, -1 for none; or [S, O] float32.
             offsets: [N + 1] int64, from 0 to S, growing.
         """
@@ -75,7 +82,7 @@ class TaggedExamples:
         return self._lengths
 
     def sequence(self, number: int) -> np.ndarray:
-        """[T] or [T, I], the values of one, not copied."""
+        """[T], [T, I] or [T, C, Y, X], the values of one, not copied."""
         return self.values[self.offsets[number] : self.offsets[number + 1]]
 
     def target(self, number: int) -> np.ndarray:
@@ -102,8 +109,9 @@ class TaggedExamples:
 
 
 def _side_by_side(each: Sequence[np.ndarray], value: float) -> Tensor:
-    """[T, B, ...], int64 or float32."""
+    """[T, B, ...], int64 or float32; frames of uint8 stay what they are."""
     kind = np.int64 if each[0].ndim == 1 else np.float32
+    kind = np.uint8 if each[0].dtype == np.uint8 else kind
     rows = np.full((len(each), max(map(len, each)), *each[0].shape[1:]), value, dtype=kind)
     for row, values in zip(rows, each, strict=True):
         row[: len(values)] = values
@@ -113,14 +121,20 @@ def _side_by_side(each: Sequence[np.ndarray], value: float) -> Tensor:
 def write_tagged(path: Path, values: Iterable[np.ndarray], targets: Iterable[np.ndarray]) -> None:
     """Two example files beside one another, of the sequences and of their targets.
 
-    Their classes are of no use here; labels are kept as ids, one up, for there are -1 among them.
-
     Args:
         path: of the sequences; that of the targets has ".targets" added.
         values: of each sequence, gone through once.
         targets: likewise.
     """
     write_examples(path, ((each, 0) for each in values), num_classes=1)
+    write_targets(path, targets)
+
+
+def write_targets(path: Path, targets: Iterable[np.ndarray]) -> None:
+    """An example file of targets, beside a file of what they are of.
+
+    Its classes are of no use; labels are kept as ids, one up, for there are -1 among them.
+    """
     kept = ((each + 1 if each.ndim == 1 else each, 0) for each in targets)
     write_examples(_targets_path(path), kept, num_classes=1)
 
@@ -131,14 +145,24 @@ def open_tagged(path: Path) -> TaggedExamples:
     Raises:
         DataError: when a file is missing or damaged, or the two do not belong together.
     """
-    values, targets = open_examples(path), open_examples(_targets_path(path))
-    if not np.array_equal(values.offsets, targets.offsets):
+    values = open_examples(path)
+    targets, offsets = open_targets(path)
+    if not np.array_equal(values.offsets, offsets):
         raise DataError(
             f"{path}: expected targets for the same steps beside it, got others. They belong to "
             "different runs."
         )
-    wanted = targets.values if targets.values.ndim == 2 else targets.values - 1
-    return TaggedExamples(values.values, wanted, values.offsets)
+    return TaggedExamples(values.values, targets, values.offsets)
+
+
+def open_targets(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What `write_targets` wrote beside a file: the targets, and where sequences begin [N + 1].
+
+    Raises:
+        DataError: when the file is missing or damaged.
+    """
+    found = open_examples(_targets_path(path))
+    return found.values if found.values.ndim == 2 else found.values - 1, found.offsets
 
 
 def _targets_path(path: Path) -> Path:

@@ -6,6 +6,7 @@ from recurra.models.classifier import Classifier
 from recurra.models.confusion import Confusion
 from recurra.models.devices import find_device
 from recurra.models.forecaster import Forecaster
+from recurra.models.frames import FrameTagger
 from recurra.models.language_model import LanguageModel
 from recurra.models.parts import Names, Part
 from recurra.models.prediction import Prediction
@@ -23,6 +24,7 @@ __all__ = [
     "Confusion",
     "Forecast",
     "Forecaster",
+    "FrameTagger",
     "LanguageModel",
     "Model",
     "Names",

@@ -56,7 +56,7 @@ class ClassifierStream:
                 None if pieces is None else pieces.unsqueeze(0 if not model.batch_first else 1),
             )
             if model.embedding is None:
-                vectors = model._scaled(x)[0]
+                vectors = model._read_steps(x)[0]
             else:
                 check_token_ids(type(model).__name__, x, model.vocab_size or 0)
                 vectors = model._vectors(x[0], None if spelled is None else spelled[0])

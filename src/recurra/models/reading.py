@@ -267,19 +267,21 @@ class Reader(Model):
             more: steps of zeros that are read behind each sequence; y then has T + more.
         """
         if self.embedding is None:
-            vectors = self._scaled(x)
+            vectors = self._read_steps(x, lengths)
             if more:
-                past = _past(x, lengths)
+                past = past_lengths(x, lengths)
                 vectors = vectors if past is None else vectors.masked_fill(past[..., None], 0)
                 vectors = functional.pad(vectors, (0, 0, 0, 0, 0, more))
             y, _ = self.recurrent(vectors, lengths=_longer(lengths, more))
             return y, x, None
-        past = None if single else _past(x, lengths)
+        past = None if single else past_lengths(x, lengths)
         x = x if past is None else x.masked_fill(past, 0)
         y, kept = self._read(x, past, pieces, lengths, more)
         return y, x, kept
 
-    def _scaled(self, x: Tensor) -> Tensor:
+    def _read_steps(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
+        """The vectors [T, B, I] of steps that are no words, of which nothing past the lengths
+        counts."""
         scaled = x if self.scaling is None else self.scaling(x)
         return dropout(scaled, self.input_dropout) if self._drops(self.input_dropout) else scaled
 
@@ -552,7 +554,7 @@ def _longer(lengths: Tensor | Sequence[int] | None, more: int) -> Tensor | Seque
     return [length + more for length in lengths]
 
 
-def _past(ids: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor | None:
+def past_lengths(ids: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor | None:
     """Which of ids [T, B] lie past the lengths."""
     if lengths is None:
         return None

@@ -65,7 +65,7 @@ class TaggerStream:
                 x_t.unsqueeze(axis), None if pieces is None else pieces.unsqueeze(axis)
             )
             if model.embedding is None:
-                vectors = model._scaled(x)[0]
+                vectors = model._read_steps(x)[0]
             else:
                 check_token_ids(type(model).__name__, x, model.vocab_size or 0)
                 vectors = model._vectors(x[0], None if spelled is None else spelled[0])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recurra.tasks.caption import CaptionTask
     from recurra.tasks.classify import ClassifyTask
     from recurra.tasks.forecast import ForecastTask
+    from recurra.tasks.frames import FramesTask
     from recurra.tasks.language import LanguageTask
     from recurra.tasks.motion import MotionTask
     from recurra.tasks.starting import Run, find, train
@@ -24,6 +25,7 @@ __all__ = [
     "CaptionTask",
     "ClassifyTask",
     "ForecastTask",
+    "FramesTask",
     "LanguageTask",
     "MotionTask",
     "Run",
@@ -37,6 +39,7 @@ _HOME_OF = {
     "CaptionTask": "caption",
     "ClassifyTask": "classify",
     "ForecastTask": "forecast",
+    "FramesTask": "frames",
     "LanguageTask": "language",
     "MotionTask": "motion",
     "TagTask": "tag",

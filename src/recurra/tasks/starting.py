@@ -16,6 +16,7 @@ from recurra.tasks import (  # noqa: F401  (known once defined)
     caption,
     classify,
     forecast,
+    frames,
     language,
     motion,
     problems,

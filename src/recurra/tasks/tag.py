@@ -246,7 +246,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         targets = np.asarray(part.targets)
         counted = targets >= 0
         K = len(self.labels)
-        if train.values.ndim == 2:
+        if train.values.ndim > 1:
             own = np.asarray(train.targets)
             return float(np.mean(targets[counted] == np.bincount(own[own >= 0]).argmax()))
         counts = np.zeros((len(self.lexicon), K), dtype=np.int64)
@@ -267,7 +267,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         found = self._read(model, "val")
         return {figure.name: found[figure.name] for figure in self.figures}
 
-    def validation_cost(self, training: TagTraining) -> tuple[float, float]:
+    def validation_cost(self, training: TrainingSettings) -> tuple[float, float]:
         """In steps of time; reading alone costs about a third of learning."""
         each = float(self.parts["train"].lengths.mean())
         return float(self.parts["val"].lengths.sum()) / 3, training.batch_size * each
@@ -294,32 +294,54 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
 
     def _read(self, model: Tagger, split: str) -> dict[str, Any]:
         """The figures of a part, and what `evaluate` says beside them."""
+        judged, nll = self._said(model, split)
+        if not self.labels:
+            return self.figures_of_numbers(judged)
+        return {**self.figures_of_labels(judged), "nll": nll}
+
+    def judged(self, model: Tagger, split: str) -> list[Judged]:
+        """The sequences of a part with what is true of them and what the model says."""
+        return self._said(model, split)[0]
+
+    def _said(self, model: Tagger, split: str) -> tuple[list[Judged], float]:
+        """What the model says of a part, and the mean loss of its labels."""
         part = self.part(split)
         source = Sequential(part, _BATCH)
         judged: list[Judged] = []
         total, count = 0.0, 0
-        squared = absolute = 0.0
         with torch.no_grad(), evaluating(model):
             for index in range(len(source)):
                 batch = source.batch(0, index)
                 scores, target, lengths = self._scores(model, batch)
-                loss, counted = model.total_loss(scores, target, lengths)
-                total, count = total + float(loss), count + int(counted)
                 if self.labels:
+                    loss, counted = model.total_loss(scores, target, lengths)
+                    total, count = total + float(loss), count + int(counted)
                     judged += self._judged(model.decoded(scores, lengths).cpu(), batch)
                     continue
                 values = scores
                 if self.target_scaling is not None:
                     values = self.target_scaling.undone(scores)
-                error = (values - target).double()
-                squared += float(error.square().nansum())
-                absolute += float(error.abs().nansum())
-        if not self.labels:
-            return {"mse": squared / max(count, 1), "mae": absolute / max(count, 1), "steps": count}
-        return {**figures_of(judged, self.labels), "nll": total / max(count, 1)}
+                judged += self._judged(values.cpu(), batch)
+        return judged, total / max(count, 1)
+
+    def figures_of_labels(self, judged: Sequence[Judged]) -> dict[str, Any]:
+        """The figures of sequences with the labels that are true and those that were said."""
+        return figures_of(judged, self.labels)
+
+    def figures_of_numbers(self, judged: Sequence[Judged]) -> dict[str, Any]:
+        """The figures of sequences with the numbers that are true and those that were said."""
+        squared = absolute = 0.0
+        count = 0
+        for each in judged:
+            error = (each.said - each.true).astype(np.float64)
+            squared += float(np.nansum(np.square(error)))
+            absolute += float(np.nansum(np.abs(error)))
+            count += int((~np.isnan(error)).sum())
+        return {"mse": squared / max(count, 1), "mae": absolute / max(count, 1), "steps": count}
 
     def _judged(self, path: Tensor, batch: TaggedBatch) -> list[Judged]:
-        """The sequences of a batch, with the labels [T, B] that were said of their steps."""
+        """The sequences of a batch, with the labels [T, B], or the numbers [T, B, O], that were
+        said of their steps."""
         found = []
         for b, (number, length) in enumerate(
             zip(batch.examples.tolist(), batch.lengths.tolist(), strict=True)
@@ -415,7 +437,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         return {"labels": " ".join(labels), "tagged": " ".join(f"{w}/{k}" for w, k in pairs)}
 
     def preview(
-        self, model: Tagger, moment: Moment, training: TagTraining
+        self, model: Tagger, moment: Moment, training: TrainingSettings
     ) -> tuple[str, str] | None:
         """What the model makes of a few sentences of the validation part, the same ones each time;
         a wrong label stands beside the true one."""

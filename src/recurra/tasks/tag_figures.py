@@ -19,8 +19,9 @@ class Judged:
     """A sequence with what is true of its steps and what was said of them.
 
     Attributes:
-        true: [T], the number of each step's label, -1 where nobody knows it.
-        said: [T], that of the label which was said.
+        true: [T], the number of each step's label, -1 where nobody knows it; or [T, O] numbers,
+            NaN there.
+        said: [T], that of the label which was said; or [T, O].
         words: of a sentence; of a series none.
         number: of the sequence in its data, from 0.
     """

@@ -4,7 +4,7 @@ They stand apart from the tasks, because the command line makes its options of t
 waits for no library.
 """
 
-from recurra.tasks.options import caption, classify, forecast, lm, motion, tag, translate
+from recurra.tasks.options import caption, classify, forecast, frames, lm, motion, tag, translate
 from recurra.tasks.options.caption import (
     CaptionerSettings,
     CaptionSettings,
@@ -18,6 +18,7 @@ from recurra.tasks.options.forecast import (
     ForecastTraining,
     SeriesSettings,
 )
+from recurra.tasks.options.frames import FramesSettings, FramesTraining, FrameTaggerSettings
 from recurra.tasks.options.lm import LanguageModelSettings, LanguageTraining, TextSettings
 from recurra.tasks.options.motion import MotionModelSettings, MotionSettings, MotionTraining
 from recurra.tasks.options.reading import FileSettings, ReaderSettings, WordSettings
@@ -40,6 +41,9 @@ __all__ = [
     "FileSettings",
     "ForecastTraining",
     "ForecasterSettings",
+    "FrameTaggerSettings",
+    "FramesSettings",
+    "FramesTraining",
     "LabelledSettings",
     "LanguageModelSettings",
     "LanguageTraining",
@@ -65,7 +69,7 @@ __all__ = [
 OPTIONS = {
     each.task: each
     for each in (
-        *(lm.OPTIONS, classify.OPTIONS, tag.OPTIONS),
+        *(lm.OPTIONS, classify.OPTIONS, tag.OPTIONS, frames.OPTIONS),
         *(translate.OPTIONS, caption.OPTIONS, forecast.OPTIONS, motion.OPTIONS),
     )
 }

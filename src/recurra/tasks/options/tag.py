@@ -62,11 +62,16 @@ class TaggedSettings(WordSettings):
     def check(self) -> None:
         """Labels or numbers are learned, not both."""
         WordSettings.check(self)
-        if self.target is not None and self.tag_column is not None:
-            raise ValueError(
-                f"target: expected no {argument('tag_column')} beside it, got {self.tag_column!r}. "
-                "Give the column of labels, or those of numbers."
-            )
+        one_kind_learned(self.target, self.tag_column)
+
+
+def one_kind_learned(target: object, tag_column: object) -> None:
+    """Raise ValueError where both labels and numbers are to be learned."""
+    if target is not None and tag_column is not None:
+        raise ValueError(
+            f"target: expected no {argument('tag_column')} beside it, got {tag_column!r}. "
+            "Give the column of labels, or those of numbers."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +122,7 @@ OPTIONS = Options(
     examples=(
         "recurra train tag --data ud_english_ewt --out runs/tags --epochs 8",
         "recurra train tag --data ner.conll --crf --constrain bio",
-        "recurra train tag --data gestures --tag-column gesture --one-way --delay 10",
+        "recurra train tag --data recordings --tag-column gesture --one-way --delay 10",
         "recurra train tag --data gaze --target yaw --target pitch",
     ),
     data=TaggedSettings,
