@@ -182,11 +182,13 @@ def test_columns_by_name_and_number_and_of_parts(tmp_path: Path) -> None:
 def test_files_of_parts(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         (tmp_path / f"{part}.tsv").write_text(f"image\tcaption\n{part}.png\tof {part}\n")
+    (tmp_path / "unseen.tsv").write_text("image\tcaption\nx.png\tof none\n")
     touch(tmp_path / "images", "train.png", "val.png", "test.png")
     found = read_captions(tmp_path)
     assert {part: one(found, part).captions for part in found.parts} == {
         part: (f"of {part}",) for part in ("train", "val", "test")
     }
+    assert found.notes == ("left out, in no part: unseen.tsv",)
 
 
 def test_pictures_are_drawn_whole_and_alike_each_time(tmp_path: Path) -> None:

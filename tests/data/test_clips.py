@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,18 @@ def test_numbers_at_each_frame(tmp_path: Path) -> None:
     assert (found.labels, found.target_names) == ((), ("yaw", "pitch"))
     alone = read_clips(tmp_path, ClipReading(targets=("pitch",)), draw=False)
     assert (alone.target_names, one(alone).targets.shape) == (("pitch",), (2, 1))
+
+
+@pytest.mark.medium
+def test_one_table_of_many_clips_is_read_once(tmp_path: Path) -> None:
+    for number in range(1000):
+        np.save(tmp_path / f"{number:04}.npy", np.zeros((40, 1, 1), dtype=np.uint8))
+    rows = (f"{n:04},{t},{('rest', 'wave')[t % 2]}" for n in range(1000) for t in range(40))
+    table(tmp_path / "labels.csv", "clip,frame,label", *rows)
+    started = time.process_time()
+    found = read_clips(tmp_path, draw=False)
+    assert time.process_time() - started < 20  # it takes one; anew for each clip it is minutes
+    assert all(clip.targets == ("rest", "wave") * 20 for clip in found.parts["train"])
 
 
 def test_parts_of_folders_and_drawn(tmp_path: Path) -> None:

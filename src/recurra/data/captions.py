@@ -126,7 +126,7 @@ def read_captions(
     columns = columns or CaptionColumns()
     defects = Defects(strict=strict)
     notes: list[str] = []
-    given = _files(data)
+    given = _files(data, notes)
     for part, own in (("val", val_data), ("test", test_data)):
         if own is None:
             continue
@@ -135,7 +135,7 @@ def read_captions(
                 f"{min(both)}: expected other captions for {part} than to train on, got the same. "
                 f"Name others for {argument(f'{part}_data=')}, or leave it out."
             )
-        given[part] = [file for files in _files(own).values() for file in files]
+        given[part] = [file for files in _files(own, notes).values() for file in files]
     parts: dict[str, list[Captioned]] = {}
     for part, files in given.items():
         for found, each in _by_part(part, files, columns, defects).items():
@@ -172,7 +172,7 @@ def _why(defects: Defects) -> str:
 # ---- files ---------------------------------------------------------------------------------------
 
 
-def _files(data: Any) -> dict[str, list[Path]]:
+def _files(data: Any, notes: list[str]) -> dict[str, list[Path]]:
     """The files of captions that are named, by part; "train" is what says nothing of a part."""
     several = [data] if isinstance(data, str | PathLike) else list(data)
     if not several:
@@ -180,7 +180,7 @@ def _files(data: Any) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in map(Path, several):
         if path.is_dir():
-            for part, files in _of_folder(path).items():
+            for part, files in _of_folder(path, notes).items():
                 found.setdefault(part, []).extend(files)
         elif path.is_file():
             found.setdefault("train", []).append(path)
@@ -192,7 +192,7 @@ def _files(data: Any) -> dict[str, list[Path]]:
     return {part: found[part] for part in PARTS if part in found}
 
 
-def _of_folder(folder: Path) -> dict[str, list[Path]]:
+def _of_folder(folder: Path, notes: list[str]) -> dict[str, list[Path]]:
     """The files of captions in a folder, or in its annotations/; those of parts, or the one."""
     places = [folder, *(each for each in (folder / "annotations",) if each.is_dir())]
     files = [
@@ -215,6 +215,9 @@ def _of_folder(folder: Path) -> dict[str, list[Path]]:
                     f"{folder}: expected one file of captions for {part}, got "
                     f"{named(each.name for each in several)}. Name the files, {argument('data=')}."
                 )
+        used = {each for several in by_part.values() for each in several}
+        if beside := [each.name for each in files if each not in used]:
+            notes.append(f"left out, in no part: {named(beside)}")
         return by_part
     if len(files) != 1:
         raise DataError(

@@ -7,8 +7,8 @@
 Letters: T frames, O numbers to learn.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +64,40 @@ class FrameTruth:
         return self.targets[::step]
 
 
-def labels_beside(clip: Path) -> Path | None:
-    """The table of a clip: NAME.labels.csv, NAME_targets.csv and the like, or in its folder.
+class TablesBeside:
+    """The tables of clips by their names, of folders that are gone through once each."""
 
-    Raises:
-        DataError: when there are several.
-    """
-    stem = clip.name if clip.is_dir() else clip.name.removesuffix(clip.suffix)
-    names = {f"{stem}{sign}{word}" for word in (LABELS, "label", TARGETS) for sign in "._-"}
-    found = [each for each in sorted(clip.parent.iterdir()) if _stem(each) in names]
-    if clip.is_dir():
-        found += [each for each in sorted(clip.iterdir()) if _stem(each) in (LABELS, TARGETS)]
-    if len(found) > 1:
-        raise DataError(
-            f"{clip}: expected one table of its labels, got {named(map(str, found))}. Leave one."
-        )
-    return found[0] if found else None
+    def __init__(self) -> None:
+        """None is known yet."""
+        self._by_stem: dict[Path, dict[str, list[Path]]] = {}
+
+    def of(self, clip: Path) -> Path | None:
+        """The table of a clip: NAME.labels.csv, NAME_targets.csv and the like, or in its folder.
+
+        Raises:
+            DataError: when there are several.
+        """
+        stem = clip.name if clip.is_dir() else clip.name.removesuffix(clip.suffix)
+        beside = self._tables(clip.parent)
+        names = [f"{stem}{sign}{word}" for word in (LABELS, "label", TARGETS) for sign in "._-"]
+        found = [each for name in names for each in beside.get(name, [])]
+        if clip.is_dir():
+            inside = self._tables(clip)
+            found += [each for word in (LABELS, TARGETS) for each in inside.get(word, [])]
+        if len(found) > 1:
+            raise DataError(
+                f"{clip}: expected one table of its labels, got {named(map(str, found))}. Leave "
+                f"one."
+            )
+        return found[0] if found else None
+
+    def _tables(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self._by_stem:
+            by_stem = self._by_stem[folder] = {}
+            for each in sorted(folder.iterdir()):
+                if (stem := _stem(each)) is not None:
+                    by_stem.setdefault(stem, []).append(each)
+        return self._by_stem[folder]
 
 
 def labels_of_all(folder: Path) -> Path | None:
@@ -138,16 +156,16 @@ def read_truths(path: Path, how: ClipReading) -> dict[str, FrameTruth]:
             f"{path}: expected a column clip, as a table for all clips has, got "
             f"{named(table.names)}. Add it, or write a table for each clip: NAME.labels.csv."
         )
-    table = replace(table, names=tuple(name for name in table.names if name != clip))
+    table.names = tuple(name for name in table.names if name != clip)
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(table.texts(clip)):
         rows.setdefault(name.replace("\\", "/"), []).append(row)
     return {name: table.truth(own) for name, own in rows.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Table:
-    """The columns of a table of labels."""
+    """The columns of a table of labels, each read once."""
 
     path: Path
     names: tuple[str, ...]
@@ -155,6 +173,7 @@ class _Table:
     how: ClipReading
     columns: Any  # `Columns` of arrays and Parquet, or a `TextTable`
     header: tuple[str, ...]
+    _read: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path, how: ClipReading) -> "_Table":
@@ -176,12 +195,23 @@ class _Table:
         )
 
     def texts(self, name: str) -> list[str]:
+        return self._once("texts", name, self._texts)
+
+    def numbers(self, name: str) -> np.ndarray:
+        return self._once("numbers", name, self._numbers)
+
+    def _once(self, kind: str, name: str, read: Callable[[str], Any]) -> Any:
+        if (kind, name) not in self._read:
+            self._read[kind, name] = read(name)
+        return self._read[kind, name]
+
+    def _texts(self, name: str) -> list[str]:
         if isinstance(self.columns, TextTable):
             at = self.header.index(name)
             return [cells[at] for _, cells in self.columns.rows]
         return self.columns.texts(name)
 
-    def numbers(self, name: str) -> np.ndarray:
+    def _numbers(self, name: str) -> np.ndarray:
         if isinstance(self.columns, TextTable):
             return column_of_numbers(self.path, self.columns, self.header.index(name))
         return self.columns.numbers(name)

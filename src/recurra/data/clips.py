@@ -19,8 +19,8 @@ import numpy as np
 from recurra.data.clip_files import ClipReading, is_clip, natural, own_labels, read_frames
 from recurra.data.clip_labels import (
     FrameTruth,
+    TablesBeside,
     is_table,
-    labels_beside,
     labels_of_all,
     read_truth,
     read_truths,
@@ -260,10 +260,11 @@ def clips_in(path: Path, how: ClipReading, *, labelled: bool = True) -> list[Cli
     if table is not None and labelled:
         of_all = read_truths(table, how)
     clips = []
+    tables = TablesBeside()
     for each in found:
         name = each.name if alone else each.relative_to(path).as_posix()
         name = name if each.is_dir() else name.removesuffix(each.suffix)
-        clips.append(_clip(name, each, how, table, of_all) if labelled else
+        clips.append(_clip(name, each, how, tables.of(each), table, of_all) if labelled else
                      Clip(name=name, path=each, how=how))  # fmt: skip
     return clips
 
@@ -281,10 +282,15 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _clip(
-    name: str, path: Path, how: ClipReading, table: Path | None, of_all: Mapping[str, FrameTruth]
+    name: str,
+    path: Path,
+    how: ClipReading,
+    beside: Path | None,
+    table: Path | None,
+    of_all: Mapping[str, FrameTruth],
 ) -> Clip:
     truth = labels = None
-    if (beside := labels_beside(path)) is not None:
+    if beside is not None:
         truth = read_truth(beside, how)
     elif table is not None:
         known = (name, path.name, name.rpartition("/")[2])

@@ -147,7 +147,7 @@ def without_damaged(
         workers: threads.
     Raises:
         DataError: when one cannot be read and that is to be an error; when a part has none left.
-    Cost: a picture of 500 x 375 takes about 3 ms of a core, a header a tenth of one.
+    Cost: a JPEG of 500 x 375 takes about 2 ms of a core, a header 0.1 ms.
     """
     defects = Defects(strict=strict)
 
