@@ -155,6 +155,8 @@ def test_all_of_flickr8ks_text(real_data: Path, tmp_path: Path) -> None:
         ("captions.txt", 'image,caption\na.jpg,"A ""dog"" runs, fast"\na.jpg,A dog\n'),
         ("results.csv", "image_name| comment_number| comment\n"
          "a.jpg| 0| A \"dog\" runs, fast\na.jpg| 1| A dog\n"),
+        ("captions.json", '[{"image": "a.jpg", "caption": "A \\"dog\\" runs, fast"}, '
+         '{"image": "a.jpg", "caption": "A dog"}]'),
         ("metadata.jsonl", '{"file_name": "a.jpg", "text": ["A \\"dog\\" runs, fast", "A dog"]}\n'),
     ],
 )  # fmt: skip
@@ -261,6 +263,14 @@ def test_coco_that_does_not_fit_together(tmp_path: Path) -> None:
          "a.json, images[0]: expected a part, train, training, restval, val"),
         ({"a.json": "{}", "b.tsv": ""}, ": expected one file of captions, or one for each part, "
          "got a.json, b.tsv. Name the file, data="),
+        ({"a.csv": "image,caption,image\nx.jpg,one,y.jpg\n"},
+         "a.csv: expected columns of different names, got 'image' twice. Rename one."),
+        ({"a.jsonl": '{"image": "x.jpg", "caption": 7}\n'},
+         "a.jsonl, line 1: expected a text or several as caption, got 7. Correct it, or name"),
+        ({"a.jsonl": '{"image": null, "caption": "one"}\n'},
+         "a.jsonl, line 1: expected the name of a picture as image, got None. Correct it, or name"),
+        ({"a.json": '{"images": [{"id": 1}], "annotations": []}'},
+         'a.json, images[0]: expected an entry "file_name", got none. Correct the file.'),
         ({"a.md": ""}, ": expected one file of captions, or one for each part, got none"),
         ({"train.tsv": "x.jpg\tone\n", "val.tsv": "x.jpg\tone\n"},
          "val.tsv, line 1: expected x.jpg in one part, got it in val and, at train.tsv, line 1, "

@@ -4,6 +4,7 @@
     dataset_coco.json            Karpathy's splits: "images" with "sentences" and "split"
     Flickr8k.token.txt           NAME.jpg#0, a tab, the caption
     captions.tsv, .csv, .jsonl   a column of pictures, one of captions, and perhaps one of parts
+    captions.json                a list of such rows, [{"image": ..., "caption": ...}]
 
 Sources: Chen et al. (2015), "Microsoft COCO Captions", arXiv:1504.00325; Karpathy, Fei-Fei (2015),
 "Deep visual-semantic alignments for generating image descriptions", arXiv:1412.2306; Hodosh, Young,
@@ -105,7 +106,7 @@ def caption_rows(path: Path, how: CaptionColumns, defects: Defects) -> Iterator[
             f"{path}: expected captions in a file that ends in {', '.join(FORMATS)}, got "
             f"{suffix or 'a name without an end'}. Rename or convert it."
         )
-    rows = _of_json(path, defects) if suffix == ".json" else _of_table(path, how, defects)
+    rows = _of_json(path, how, defects) if suffix == ".json" else _of_table(path, how, defects)
     for row in rows:
         if row.caption is None:
             yield row
@@ -125,13 +126,18 @@ def part_named(text: str) -> str | None:
 # ---- JSON ----------------------------------------------------------------------------------------
 
 
-def _of_json(path: Path, defects: Defects) -> Iterator[CaptionRow]:
+def _of_json(path: Path, how: CaptionColumns, defects: Defects) -> Iterator[CaptionRow]:
     try:
         found = json.loads(read_text(path))
     except ValueError as error:
         raise DataError(
             f"{path}: expected JSON, got: {error}. The file may be cut short: copy it again."
         ) from None
+    if isinstance(found, list) and found and all(isinstance(each, dict) for each in found):
+        yield from _of_objects(
+            ((f"{path}, entry {number}", each) for number, each in enumerate(found, 1)), how
+        )
+        return
     images = found.get("images") if isinstance(found, dict) else None
     if not isinstance(images, list) or not all(isinstance(each, dict) for each in images):
         keys = named(map(str, found)) if isinstance(found, dict) else f"a {type(found).__name__}"
@@ -155,7 +161,7 @@ def _entry(of: Mapping[str, Any], key: str, kind: type | tuple[type, ...], place
     value = of.get(key)
     if not isinstance(value, kind) or isinstance(value, bool):
         got = "none" if key not in of else repr(value)[:40]
-        raise DataError(f'{place}: expected a "{key}", got {got}. Correct the file.')
+        raise DataError(f'{place}: expected an entry "{key}", got {got}. Correct the file.')
     return value
 
 
@@ -208,7 +214,9 @@ def _of_karpathy(path: Path, images: Sequence[Mapping[str, Any]]) -> Iterator[Ca
             if said is None and isinstance(sentence, dict):
                 said = " ".join(_entry(sentence, "tokens", list, place))
             if not isinstance(said, str):
-                raise DataError(f'{place}: expected sentences with "raw", got {sentence!r:.60}.')
+                raise DataError(
+                    f'{place}: expected sentences with "raw", got {sentence!r:.60}. Correct it.'
+                )
             yield CaptionRow(name=name, caption=said, part=part, place=place)
         if not sentences:
             yield CaptionRow(name=name, caption=None, part=part, place=place)
@@ -275,11 +283,15 @@ def _of_objects(
         name, said = row.get(image), row.get(caption)
         if not isinstance(name, str) or not name.strip():
             raise DataError(
-                f"{place}: expected the name of a picture as {image}, got {name!r:.40}."
+                f"{place}: expected the name of a picture as {image}, got {name!r:.40}. Correct "
+                f"it, or name another column, {argument('image_column=')}."
             )
         each = said if isinstance(said, list) else [said]
         if not each or not all(one is None or isinstance(one, str) for one in each):
-            raise DataError(f"{place}: expected a text or several as {caption}, got {said!r:.40}.")
+            raise DataError(
+                f"{place}: expected a text or several as {caption}, got {said!r:.40}. Correct it, "
+                f"or name another column, {argument('caption_column=')}."
+            )
         of = "" if part is None else _part(str(row.get(part)), place)
         for one in each:
             yield CaptionRow(name=name.strip(), caption=one or "", part=of, place=place)
@@ -338,6 +350,10 @@ def _separated(
             break
     else:
         separator = "\t" if "\t" in first else ","
+    if header and (twice := [name for name in header if header.count(name) > 1]):
+        raise DataError(
+            f"{path}: expected columns of different names, got {twice[0]!r} twice. Rename one."
+        )
     lines = lines_of(path, how.encoding)
     quoted = separator != "\t"  # in TSV a quote is a character like any other
     reader = csv.reader(
