@@ -138,7 +138,8 @@ def _of_json(path: Path, how: CaptionColumns, defects: Defects) -> Iterator[Capt
             ((f"{path}, entry {number}", each) for number, each in enumerate(found, 1)), how
         )
         return
-    images = found.get("images") if isinstance(found, dict) else None
+    entries: dict[str, Any] = found if isinstance(found, dict) else {}
+    images = entries.get("images")
     if not isinstance(images, list) or not all(isinstance(each, dict) for each in images):
         keys = named(map(str, found)) if isinstance(found, dict) else f"a {type(found).__name__}"
         raise DataError(
@@ -146,8 +147,8 @@ def _of_json(path: Path, how: CaptionColumns, defects: Defects) -> Iterator[Capt
             f'Karpathy\'s splits, "images" with "sentences", got {keys or "nothing"}. Name such a '
             f"file."
         )
-    if "annotations" in found:
-        yield from _of_coco(path, images, found["annotations"], defects)
+    if "annotations" in entries:
+        yield from _of_coco(path, images, entries["annotations"], defects)
     elif any("sentences" in each for each in images):
         yield from _of_karpathy(path, images)
     else:
