@@ -56,6 +56,8 @@ def test_rows_that_are_alike_have_a_gradient_as_one_row() -> None:
     of = compose.replace(cells.location_attention_gru, "alike", f=0.75)
     sizes = {"I": 3, "H": 4, "K": 3, "A": 5, "Q": 2}
     compare(of, Call(case=Case(T=3, B=2, sizes=sizes, positions=4)))
+    read = compose.replace(cells.scaled_dot_attention_gru, "alike", values=0.75)
+    compare(read, Call(case=Case(T=3, B=2, sizes={"I": 3, "H": 4, "K": 3, "A": 5}, positions=4)))
 
 
 def test_how_many_positions_there_are_is_no_part_of_a_library() -> None:

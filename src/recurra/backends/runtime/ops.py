@@ -82,8 +82,10 @@ def _rows_dot(rows: Tensor, vector: Tensor) -> Tensor:
 
 def _weighted_sum(numbers: Tensor, rows: Tensor) -> Tensor:
     """[..., K]: the rows [..., S, K], each times its number [..., S], summed."""
-    if numbers.shape[-1] != rows.shape[-2]:
-        numbers = numbers.expand(*numbers.shape[:-1], rows.shape[-2])
+    if numbers.shape[-1] != rows.shape[-2]:  # one of them stands for all positions
+        S = max(numbers.shape[-1], rows.shape[-2])
+        numbers = numbers.expand(*numbers.shape[:-1], S)
+        rows = rows.expand(*rows.shape[:-2], S, rows.shape[-1])
     if numbers.dim() == 3 == rows.dim():
         return (numbers.transpose(0, 1) @ rows).transpose(0, 1)
     return (numbers.unsqueeze(-2) @ rows).squeeze(-2)
