@@ -60,7 +60,7 @@ def classify(recurra: Any, folder: Path, *more: Any) -> Any:
         ("a.csv", "text,label\na,x\nb,x\n", ("two or more classes, got 'x' alone",)),
         ("a.csv", TABLE.encode("utf-16-le"), ("looks like UTF-16-LE", "--encoding utf-16-le")),
         ("a.csv", TABLE.replace("fine", "für").encode("latin-1"),
-         ("expected UTF-8 text, got byte 0xfc at byte offset", "use --encoding latin-1;")),
+         ("expected UTF-8 text, got byte 0xfc at byte offset", "use --encoding latin-1")),
         ("a.csv", zipped("x.csv", "y.csv"), ("a zip archive of one text, got one of 2 files",)),
         ("a.csv", gzip.compress(TABLE.encode(), mtime=0)[:-9], ("expected a whole gzip file",)),
         ("a.jsonl", json.dumps([{"text": "a", "label": 1}]), ("Write one object a line (JSONL)",)),

@@ -292,7 +292,7 @@ def test_names_of_the_user_s_stay_as_they_are(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = recurra("train", "lm", "--data", name)
-    assert_mistake(outcome, f"recurra: {tmp_path / name}: expected a text file")
+    assert_mistake(outcome, f"recurra: {name}: expected a text file")
     outcome = recurra("train", "lm", "--out", name, "--resume")
     assert_mistake(outcome, f"recurra: {name}: expected a run")
 

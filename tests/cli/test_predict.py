@@ -81,7 +81,7 @@ def test_a_language_model_does_not_predict(recurra: Any, run: Path) -> None:
 
 def test_every_task_that_predicts_has_a_command_of_its_name(recurra: Any, reviews: Path) -> None:
     names = [options.task for options in OPTIONS.values() if options.predicts is not None]
-    assert names == ["classify", "tag"]
+    assert names == ["classify", "tag", "frames"]
     commands = {each.name for each in app.registered_commands}
     assert commands.issuperset(names)
     assert "lm" not in commands

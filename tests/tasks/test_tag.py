@@ -191,8 +191,8 @@ def test_words_that_nobody_knows_have_labels_too(tmp_path: Path) -> None:
     [said] = model.predict([["Ωmega", "\u2603"]])
     assert said.tokens == ("Ωmega", "\u2603")
     assert set(said.labels) <= {"DET", "NOUN", "VERB", "PUNCT"}
-    with pytest.raises(ValueError, match=r"something to read in each input, got none in input 1"):
-        model.predict([["a"], []])
+    _, empty = model.predict([["a"], []])  # as an empty line is answered by one
+    assert (empty.tokens, empty.labels) == ((), ())
 
 
 def rows_of_numbers(path: Path, series: Any, targets: Any) -> str:

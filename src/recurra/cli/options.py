@@ -194,10 +194,11 @@ def spelling_of(command: Any, trained: Iterable[Any] = ()) -> Callable[[str], st
 
     def spelled(text: str) -> str:
         name, _, value = text.partition("=")
-        if name not in options and name not in others:
+        own = options.get(name) or options.get(f"{name}s")  # some take several: --cells
+        found = own or others.get(name)
+        if found is None:
             return text
-        option, is_flag = options.get(name) or others[name]
-        whose = "" if name in options else " of recurra train"
+        (option, is_flag), whose = found, "" if own else " of recurra train"
         is_said = not value or (is_flag and value == "True")
         return f"{option if is_said else f'{option} {value}'}{whose}"
 
