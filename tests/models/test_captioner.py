@@ -331,3 +331,28 @@ def test_images_of_another_form_are_refused() -> None:
         captioner()(torch.zeros(2, SIZE), torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="expected num_best of at most beam_size, 3"):
         captioner().predict(torch.zeros(2, SIZE), num_best=4)
+
+
+def test_what_is_drawn_depends_on_the_place_of_an_image(model: rc.Captioner) -> None:
+    drawn: dict[str, Any] = {"temperature": 1.0, "max_length": 8}
+    alike = images(model, 1).repeat_interleave(40, dim=0)
+    whole = [each.tokens for each in model.predict(alike, **drawn)]
+    parts = [
+        each.tokens
+        for first in (0, 25)
+        for each in model.predict(alike[first : first + 25], first=first, **drawn)
+    ]
+    assert parts == whole
+    assert len(set(whole)) > 1
+
+
+@pytest.mark.parametrize("lengths", [[-1, 2, 2], [1, 2, 99], [1, 2]])
+def test_lengths_of_captions_are_checked(model: rc.Captioner, lengths: list[int]) -> None:
+    captions = torch.zeros(3, 3, dtype=torch.int64)
+    for call in (
+        lambda: model(images(model, 3), captions, lengths),
+        lambda: model.log_probabilities(images(model, 3), captions, lengths),
+        lambda: model.wanted(captions, lengths),
+    ):
+        with pytest.raises(ValueError, match="lengths of captions"):
+            call()

@@ -57,7 +57,7 @@ def caption(context: typer.Context, **_: Any) -> None:
     shown, damaged = [], []
     for start in range(0, len(files), _CHUNK):
         some = files[start : start + _CHUNK]
-        for file, said in _said(model, some, writing | {"attention": maps}):
+        for file, said in _said(model, some, writing | {"attention": maps, "first": start}):
             if isinstance(said, DataError):
                 damaged.append(said)
                 typer.echo(printable(str(said)), err=True)

@@ -117,7 +117,7 @@ def predict_inputs(
     if not kind.predicted:
         raise ValueError(
             f"predict: expected the run of a task that predicts, got one of {kind.name}. Use "
-            "recurra sample for a language model."
+            f"recurra {'sample' if kind.name == 'lm' else kind.name}."
         )
     if out is not None:
         check_table(out, kind.predicted)

@@ -29,6 +29,7 @@ from recurra.lang import Cell
 from recurra.models.captioning import write
 from recurra.models.captions import Caption, CaptionWriting
 from recurra.models.cell_entries import cell_config
+from recurra.models.checks import counts_of
 from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.parts import Part
 from recurra.models.saving import layer_options
@@ -339,7 +340,7 @@ class Captioner(Seeing):
             which learn nothing by it.
         """
         T, M = captions.shape
-        counts = _counts(lengths, T, M, captions.device)
+        counts = self._counts(lengths, captions)
         if read is None:
             read = torch.cat([captions.new_full((1, M), self.mark), captions])
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)
@@ -427,16 +428,15 @@ class Captioner(Seeing):
         Args:
             said: [T + 1, M, D], and true: [M, D], of a call with `imagined`.
         """
-        T, M = captions.shape
-        counts = _counts(lengths, T, M, captions.device)
-        steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)[:, None]
+        counts = self._counts(lengths, captions)
+        steps = torch.arange(len(said), dtype=torch.int64, device=captions.device)[:, None]
         alike = functional.cosine_similarity(said, true.expand_as(said), dim=2)
         return 1 - alike[steps <= counts]
 
     def wanted(self, captions: Tensor, lengths: Lengths = None) -> Tensor:
         """What packed logits should say: the tokens and, behind each caption, the mark, [steps]."""
         T, M = captions.shape
-        counts = _counts(lengths, T, M, captions.device)
+        counts = self._counts(lengths, captions)
         last = captions.new_full((1, M), self.mark)
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)[:, None]
         padded = torch.cat([captions, last]).where(steps < counts, self.mark)
@@ -452,7 +452,7 @@ class Captioner(Seeing):
     ) -> Float[Tensor, " captions"]:
         """The log-probability of each caption and of its end, in nats."""
         T, M = captions.shape
-        counts = _counts(lengths, T, M, captions.device)
+        counts = self._counts(lengths, captions)
         logits = self(images, captions, lengths, which=which).float()
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)[:, None]
         last = captions.new_full((1, M), self.mark)
@@ -472,7 +472,7 @@ class Captioner(Seeing):
                 f"{self.inject!r}. Make the model with it."
             )
         T, M = captions.shape
-        counts = _counts(lengths, T, M, captions.device)
+        counts = self._counts(lengths, captions)
         read = torch.cat([captions.new_full((1, M), self.mark), captions])
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)[:, None]
         words, _ = self.visual(
@@ -480,6 +480,11 @@ class Captioner(Seeing):
         )
         last = counts.view(1, M, 1).expand(1, M, words.shape[2])
         return self.imagine(words.gather(0, last)[0])
+
+    def _counts(self, lengths: Lengths, captions: Tensor) -> Tensor:
+        """[M] int64: the lengths of captions [T, M], checked."""
+        where, (T, M) = type(self).__name__, captions.shape
+        return counts_of(where, "lengths of captions", lengths, T, M, captions.device)
 
     # ---- what users have
 
@@ -531,10 +536,3 @@ def _check_choice(where: str, name: str, value: str, choices: Sequence[str]) -> 
             f"{where}: expected {name} to be one of {', '.join(choices)}, got {value!r}. "
             f"Choose one."
         )
-
-
-def _counts(lengths: Lengths, steps: int, batch: int, device: torch.device) -> Tensor:
-    """[M] int64: the lengths, or all steps."""
-    if lengths is None:
-        return torch.full((batch,), steps, dtype=torch.int64, device=device)
-    return torch.as_tensor(lengths, dtype=torch.int64, device=device)

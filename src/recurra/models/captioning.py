@@ -77,7 +77,7 @@ def write(model: "Captioner", images: Any, how: CaptionWriting, where: str) -> l
             some = images[first : first + how.batch_size]
             given = some if isinstance(some, Tensor) else model.pixels(some)
             features = model.features(given)
-            numbers = range(first, first + len(features))
+            numbers = range(how.first + first, how.first + first + len(features))
             said = searched(model, features, how, numbers)
             looked: Sequence[Tensor | None] = [None] * len(said)
             if how.attention:

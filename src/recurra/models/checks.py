@@ -10,6 +10,26 @@ import torch
 from torch import Tensor
 
 from recurra.backends import has_values
+from recurra.nn.checks import checked_lengths
+
+
+def counts_of(
+    where: str,
+    name: str,
+    lengths: Tensor | Sequence[int] | None,
+    steps: int,
+    batch: int,
+    device: torch.device,
+) -> Tensor:
+    """[B] int64: the lengths by that name, checked, or all steps; of memory that is nobody else's.
+
+    Raises:
+        TypeError: when they are no whole numbers.
+        ValueError: when there are others than B, or one is out of range.
+    """
+    if lengths is None:
+        return torch.full((batch,), steps, dtype=torch.int64, device=device)
+    return checked_lengths(where, lengths, steps, batch, device, name=name).clone()
 
 
 def check_shape(where: str, target: Tensor, shape: Sequence[int]) -> None:

@@ -24,7 +24,7 @@ from recurra.errors import argument
 from recurra.ir import has_positions
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config, cell_of
-from recurra.models.checks import check_reduction
+from recurra.models.checks import check_reduction, counts_of
 from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.parts import Part
 from recurra.models.saving import Model, layer_options
@@ -36,7 +36,6 @@ from recurra.nn.checks import (
     check_flags,
     check_reads_x_alone,
     check_sizes,
-    checked_lengths,
 )
 from recurra.nn.checks import check_token_ids as check_ids
 from recurra.nn.dropout import dropout
@@ -255,7 +254,7 @@ class Translator(Model):
             )
         S, B = source.shape
         device = source.device
-        counts = _counts(where, "source_lengths", lengths, S, B, device)
+        counts = counts_of(where, "source_lengths", lengths, S, B, device)
         steps = torch.arange(S, dtype=torch.int64, device=device)
         within = steps[:, None] < counts
         source = source.where(within, 0)
@@ -321,7 +320,7 @@ class Translator(Model):
             )
         T, B = target.shape
         device = target.device
-        counts = _counts(where, "target_lengths", target_lengths, T, B, device)
+        counts = counts_of(where, "target_lengths", target_lengths, T, B, device)
         steps = torch.arange(T + 1, dtype=torch.int64, device=device)
         within = steps[:, None] <= counts
         check_ids(where, target.where(steps[:T, None] < counts, 0), self.target_size)
@@ -376,7 +375,7 @@ class Translator(Model):
     def wanted(self, target: Tensor, lengths: Lengths = None) -> Tensor:
         """What packed logits should say: the tokens and, behind each target, the mark, [N]."""
         T, B = target.shape
-        counts = _counts(type(self).__name__, "target_lengths", lengths, T, B, target.device)
+        counts = counts_of(type(self).__name__, "target_lengths", lengths, T, B, target.device)
         last = target.new_full((1, B), self.mark)
         steps = torch.arange(T + 1, dtype=torch.int64, device=target.device)[:, None]
         padded = torch.cat([target, last]).where(steps < counts, self.mark)
@@ -483,15 +482,6 @@ def _decoder_cell(
             )
         return resolved(where, _OWN_CELLS[attention])
     return compose.attend(cell, "mean" if attention == "none" else attention)
-
-
-def _counts(
-    where: str, name: str, lengths: Lengths, steps: int, batch: int, device: torch.device
-) -> Tensor:
-    """[B] int64: the lengths, checked, or all steps."""
-    if lengths is None:
-        return torch.full((batch,), steps, dtype=torch.int64, device=device)
-    return checked_lengths(where, lengths, steps, batch, device, name=name).clone()
 
 
 def encoded(vocabulary: Vocabulary, text: str, lower: bool) -> Any:

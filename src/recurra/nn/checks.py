@@ -29,6 +29,7 @@ _LENGTHS = {  # the least of each, and why
     "memory_lengths": (1, "The memory has {T} positions; a softmax over none has no value."),
     "source_lengths": (1, "The sources have {T} steps; of nothing there is no translation."),
     "target_lengths": (0, "The targets have {T} steps; an empty one is the mark alone."),
+    "lengths of captions": (0, "The captions have {T} steps; an empty one is the mark alone."),
     "lengths of series": (1, "The series have {T} steps; of nothing there is no forecast."),
 }
 _IF_FEATURES = "; or, if these are features, make them floating-point numbers"

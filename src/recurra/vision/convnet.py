@@ -1,6 +1,7 @@
 """A small convolutional network, to train from scratch."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +14,56 @@ NORMS = ("group", "batch", "none")
 _GROUPS = 8
 
 
-class ConvNet(Encoder):
+class FromScratch(Encoder):
+    """What encoders have in common that are small enough to be trained from nothing.
+
+    Their vector is made of pool x pool places of the last maps.
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        widths: Sequence[int] = (32, 64, 128),
+        size: int = 128,
+        *,
+        depth: int = 1,
+        pool: int = 4,
+        norm: str = "group",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        where = type(self).__name__
+        check_sizes(where, channels=channels, size=size, depth=depth, pool=pool)
+        check_widths(where, widths)
+        check_norm(where, norm)
+        self.channels, self.widths, self.size = channels, tuple(widths), size
+        self.depth, self.pool, self.norm = depth, pool, norm
+        self.grid_size = self.widths[-1]
+        self._make_layers(dtype=dtype, device=device)
+        self.project = Places(self.grid_size, pool, size, dtype=dtype, device=device)
+        self.reset_parameters()
+
+    @abstractmethod
+    def _make_layers(self, **where: Any) -> None:
+        """Make what computes `maps`, with parameters of this dtype on this device."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make it again."""
+        own = ("name", "channels", "size", "depth", "pool", "norm")
+        return {**{each: getattr(self, each) for each in own}, "widths": [*self.widths]}
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """[N, size]."""
+        return self.project(maps)
+
+    def reset_parameters(self) -> None:
+        """Draw weights by He et al. (2015), arXiv:1502.01852, so that ReLUs keep the scale."""
+        draw(self)
+
+
+class ConvNet(FromScratch):
     """Stages of convolutions and max pooling, and a linear layer over a coarse grid of the result.
 
         stage: [conv 3 x 3 -> norm -> ReLU] x depth -> max pooling 2 x 2
@@ -37,44 +87,17 @@ class ConvNet(Encoder):
 
     name: ClassVar[str] = "convnet"
 
-    def __init__(
-        self,
-        channels: int = 3,
-        widths: Sequence[int] = (32, 64, 128),
-        size: int = 128,
-        *,
-        depth: int = 1,
-        pool: int = 4,
-        norm: str = "group",
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
-        super().__init__()
-        check_sizes("ConvNet", channels=channels, size=size, depth=depth, pool=pool)
-        check_widths("ConvNet", widths)
-        check_norm("ConvNet", norm)
-        self.channels, self.widths, self.size = channels, tuple(widths), size
-        self.depth, self.pool, self.norm = depth, pool, norm
-        self.grid_size = self.widths[-1]
-        where: dict[str, Any] = {"dtype": dtype, "device": device}
+    def _make_layers(self, **where: Any) -> None:
         layers: list[nn.Module] = []
-        before = channels
+        before = self.channels
         for width in self.widths:
-            for _ in range(depth):
-                bias = norm == "none"
+            for _ in range(self.depth):
+                bias = self.norm == "none"
                 layers.append(nn.Conv2d(before, width, 3, padding=1, bias=bias, **where))
-                layers += [*normalisation(norm, width, **where), nn.ReLU()]
+                layers += [*normalisation(self.norm, width, **where), nn.ReLU()]
                 before = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.project = Places(before, pool, size, **where)
-        self.reset_parameters()
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The arguments that make it again."""
-        own = ("name", "channels", "size", "depth", "pool", "norm")
-        return {**{each: getattr(self, each) for each in own}, "widths": [*self.widths]}
 
     def grid_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """Each stage halves both, rounding down."""
@@ -84,14 +107,6 @@ class ConvNet(Encoder):
     def maps(self, images: Tensor) -> Tensor:
         """[N, last width, Y / 2^stages, X / 2^stages]."""
         return self.features(images)
-
-    def pooled(self, maps: Tensor) -> Tensor:
-        """[N, size]."""
-        return self.project(maps)
-
-    def reset_parameters(self) -> None:
-        """Draw weights by He et al. (2015), arXiv:1502.01852, so that ReLUs keep the scale."""
-        draw(self)
 
 
 class Places(nn.Sequential):

@@ -7,18 +7,9 @@ arXiv:1512.03385, section 4.2 (the networks for small pictures), shortcuts of op
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from recurra.vision.base import Encoder
-from recurra.vision.convnet import (
-    Places,
-    check_norm,
-    check_sizes,
-    check_widths,
-    draw,
-    normalisation,
-)
+from recurra.vision.convnet import FromScratch, normalisation
 
 
 class Block(nn.Module):
@@ -51,7 +42,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.get_parameter(f"body.{len(self.body) - 1}.weight"))
 
 
-class ResNet(Encoder):
+class ResNet(FromScratch):
     """A convolution, stages of residual blocks, and a linear layer over a coarse grid of theirs.
 
     Args:
@@ -69,46 +60,24 @@ class ResNet(Encoder):
     name: ClassVar[str] = "resnet"
 
     def __init__(
-        self,
-        channels: int = 3,
-        widths: Sequence[int] = (16, 32, 64),
-        size: int = 128,
-        *,
-        depth: int = 1,
-        pool: int = 4,
-        norm: str = "group",
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        self, channels: int = 3, widths: Sequence[int] = (16, 32, 64), size: int = 128, **more: Any
     ) -> None:
-        super().__init__()
-        check_sizes("ResNet", channels=channels, size=size, depth=depth, pool=pool)
-        check_widths("ResNet", widths)
-        check_norm("ResNet", norm)
-        self.channels, self.widths, self.size = channels, tuple(widths), size
-        self.depth, self.pool, self.norm = depth, pool, norm
-        self.grid_size = before = self.widths[-1]
-        where: dict[str, Any] = {"dtype": dtype, "device": device}
-        first = self.widths[0]
+        super().__init__(channels, widths, size, **more)
+
+    def _make_layers(self, **where: Any) -> None:
+        norm, first = self.norm, self.widths[0]
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, first, 3, padding=1, bias=norm == "none", **where),
+            nn.Conv2d(self.channels, first, 3, padding=1, bias=norm == "none", **where),
             *normalisation(norm, first, **where),
             nn.ReLU(),
         )
         blocks, before = [], first
         for stage, width in enumerate(self.widths):
-            for number in range(depth):
+            for number in range(self.depth):
                 stride = 2 if stage and not number else 1
                 blocks.append(Block(before, width, stride, norm, **where))
                 before = width
         self.blocks = nn.Sequential(*blocks)
-        self.project = Places(before, pool, size, **where)
-        self.reset_parameters()
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The arguments that make it again."""
-        own = ("name", "channels", "size", "depth", "pool", "norm")
-        return {**{each: getattr(self, each) for each in own}, "widths": [*self.widths]}
 
     def grid_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """Each stage but the first halves both, rounding up."""
@@ -119,13 +88,9 @@ class ResNet(Encoder):
         """[N, last width, rows, columns], see `grid_shape`."""
         return self.blocks(self.stem(images))
 
-    def pooled(self, maps: Tensor) -> Tensor:
-        """[N, size]."""
-        return self.project(maps)
-
     def reset_parameters(self) -> None:
         """Draw weights by He et al. (2015), arXiv:1502.01852; a block begins as its shortcut."""
-        draw(self)
+        super().reset_parameters()
         for block in self.blocks:
             assert isinstance(block, Block)
             block.begin_as_shortcut()

@@ -51,14 +51,8 @@ def eyes(
     """
     counts = {"train": train, "val": val, "test": test}
     check_counts(counts)
-    at_least("frames", frames, 2)
-    for name, amount in {
-        "blur": blur,
-        "noise": noise,
-        "occlusion": occlusion,
-        "seed": seed,
-    }.items():
-        at_least(name, amount, 0)
+    at_least(2, frames=frames)
+    at_least(0, blur=blur, noise=noise, occlusion=occlusion, seed=seed)
     return {
         part: _drawn(generator(seed, part), count, frames, blur, noise, occlusion)
         for part, count in counts.items()

@@ -58,9 +58,8 @@ def gestures(
     """
     counts = {"train": train, "val": val, "test": test}
     check_counts(counts)
-    at_least("frames", frames, 12)
-    at_least("noise", noise, 0)
-    at_least("seed", seed, 0)
+    at_least(12, frames=frames)
+    at_least(0, noise=noise, seed=seed)
     return {
         part: _drawn(generator(seed, part), count, frames, noise) for part, count in counts.items()
     }

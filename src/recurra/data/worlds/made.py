@@ -68,15 +68,15 @@ def check_counts(counts: dict[str, int]) -> None:
     Raises:
         ValueError: naming the part of which there is none.
     """
-    for part, count in counts.items():
-        at_least(part, count, 1)
+    at_least(1, **counts)
 
 
-def at_least(name: str, value: int | float, least: int | float) -> None:
-    """A size or an amount of a world is not below this.
+def at_least(least: int | float, **values: int | float) -> None:
+    """Sizes or amounts of a world are not below this.
 
     Raises:
-        ValueError: when it is.
+        ValueError: naming the first that is.
     """
-    if not value >= least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}. Give it more.")
+    for name, value in values.items():
+        if not value >= least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}. Give it more.")

@@ -59,8 +59,7 @@ def numbers(
     """
     counts = {"train": train, "val": val, "test": test}
     check_counts(counts)
-    at_least("noise", noise, 0)
-    at_least("seed", seed, 0)
+    at_least(0, noise=noise, seed=seed)
     return {
         part: _drawn(generator(seed, part), count, part, noise) for part, count in counts.items()
     }

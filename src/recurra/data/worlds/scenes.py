@@ -75,9 +75,8 @@ def scenes(
     """
     counts = {"train": train, "val": val, "test": test, "unseen": unseen}
     check_counts(counts)
-    at_least("size", size, 24)
-    at_least("noise", noise, 0)
-    at_least("seed", seed, 0)
+    at_least(24, size=size)
+    at_least(0, noise=noise, seed=seed)
     return {
         part: _drawn(generator(seed, part), count, part == "unseen", size, noise)
         for part, count in counts.items()

@@ -64,15 +64,9 @@ def stick_figures(
     """
     counts = {"train": train, "val": val, "test": test}
     check_counts(counts)
-    at_least("frames", frames, 2)
-    at_least("size", size, 32)
-    for name, amount in {
-        "blur": blur,
-        "noise": noise,
-        "occlusion": occlusion,
-        "seed": seed,
-    }.items():
-        at_least(name, amount, 0)
+    at_least(2, frames=frames)
+    at_least(32, size=size)
+    at_least(0, blur=blur, noise=noise, occlusion=occlusion, seed=seed)
     return {
         part: _drawn(generator(seed, part), count, frames, size, blur, noise, occlusion)
         for part, count in counts.items()
