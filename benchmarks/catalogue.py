@@ -3,6 +3,7 @@
 from benchmarks import (
     any_cell,
     attention,
+    beginnings,
     bfloat16,
     calls,
     captions,
@@ -36,6 +37,7 @@ _MODULES = (
     any_cell,
     attention,
     calls,
+    beginnings,
     translation,
     zoo,
     trainer_overhead,
