@@ -187,6 +187,8 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
         )
     assert run.result is not None
     _print_result(console, run.result)
+    with contextlib.suppress(ValueError):  # a run so short that it has no row
+        _say(console, run.clipping().line)
 
 
 def _say_default(console: "Console", options: Options) -> None:

@@ -31,13 +31,19 @@ Row = Mapping[str, float | int | None]
 
 
 class MetricsTable(AppendLog):
-    """metrics.csv: a row for every few steps and every validation; unknown values are empty."""
+    """metrics.csv: a row for every few steps and every validation; unknown values are empty.
+
+    A file that has rows keeps the columns that it began with.
+    """
 
     def __init__(self, path: Path, columns: Sequence[str], *, keep: int | None = None) -> None:
         super().__init__(path, keep=keep)
         self._columns = columns
         if self.size == 0:
             self._write(columns)
+        else:
+            with path.open(newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file), columns)
 
     def add(self, row: Row) -> None:
         """Add one row; its keys are columns."""

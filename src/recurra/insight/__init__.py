@@ -2,25 +2,51 @@
 says along time, and of what it says will come."""
 
 from recurra.insight.captions import captions_png, draw_captions, write_page
+from recurra.insight.clipping import ClippingReport, clipping_report, draw_clipping
 from recurra.insight.confusion import confusion_png, draw_confusion
 from recurra.insight.curves import draw_comparison
 from recurra.insight.deconvnet import deconvnet_sheet, draw_deconvnet
 from recurra.insight.forecasts import draw_forecasts, forecasts_png
 from recurra.insight.skeleton import draw_motion
+from recurra.insight.surfaces import (
+    Descent,
+    Plane,
+    Surface,
+    cliff_descents,
+    cliff_loss,
+    cliff_surface,
+    descend,
+    draw_descents,
+    draw_surface,
+    filter_normalised,
+)
 from recurra.insight.timelines import Timeline, draw_timelines, timelines_png
 
 __all__ = [
+    "ClippingReport",
+    "Descent",
+    "Plane",
+    "Surface",
     "Timeline",
     "captions_png",
+    "cliff_descents",
+    "cliff_loss",
+    "cliff_surface",
+    "clipping_report",
     "confusion_png",
     "deconvnet_sheet",
+    "descend",
     "draw_captions",
+    "draw_clipping",
     "draw_comparison",
     "draw_confusion",
     "draw_deconvnet",
+    "draw_descents",
     "draw_forecasts",
     "draw_motion",
+    "draw_surface",
     "draw_timelines",
+    "filter_normalised",
     "forecasts_png",
     "timelines_png",
     "write_page",

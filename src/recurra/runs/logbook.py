@@ -76,6 +76,8 @@ class FolderLogbook(Logbook):
             **({f"val_{name}": value for name, value in status.val.items()} if validated else {}),
             "lr": status.lr,
             "grad_norm": status.grad_norm,
+            "grad_norm_max": status.largest_grad_norm,
+            "clipped": status.clipped,
             f"{status.counted}_per_s": status.per_s,
             "skipped": status.skipped,
             "elapsed_s": status.elapsed_s,
@@ -121,5 +123,13 @@ def columns_of(task: Task[Any, Any]) -> tuple[str, ...]:
     return (
         *("step", "epoch", *task.training_figures(1.0)),
         *(f"val_{figure.name}" for figure in task.figures),
-        *("lr", "grad_norm", f"{task.counted}_per_s", "skipped", "elapsed_s"),
+        *(
+            "lr",
+            "grad_norm",
+            "grad_norm_max",
+            "clipped",
+            f"{task.counted}_per_s",
+            "skipped",
+            "elapsed_s",
+        ),
     )

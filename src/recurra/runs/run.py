@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recurra.errors import CheckpointError, RunError, argument
+from recurra.insight.clipping import ClippingReport, clipping_report
 from recurra.models import load
 from recurra.models.files import WEIGHTS_NAME
 from recurra.runs.fitting import TrainingResult
@@ -147,6 +148,11 @@ class Run:
         except ImportError:
             return rows
         return pandas.DataFrame(rows)
+
+    def clipping(self) -> ClippingReport:
+        """How long the run's gradients were, how often clipping bit, and the threshold that its
+        history recommends; ValueError where it has no row yet."""
+        return clipping_report(self.history())
 
     def evaluate(
         self,

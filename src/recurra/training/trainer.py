@@ -193,6 +193,8 @@ class Trainer(Generic[ModelT, BatchT]):
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self._stepper.optimizer, self.model),
         }
+        if clipping := self._stepper.clipper.tensors():
+            groups["clipping"] = clipping
         if self._average is not None:
             groups["average"] = self._average.tensors()
         for each in (ranks or self.ranks).gather(own):
@@ -221,6 +223,7 @@ class Trainer(Generic[ModelT, BatchT]):
             self._average.load(checkpoint.group("average"))
         memory = checkpoint.group("optimizer")
         load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
+        self._stepper.clipper.load(checkpoint.group("clipping"))
         self._stepper.state = stepping.from_tensors(
             checkpoint.group(self._own("carried")), self.device, self._expected_state()
         )
@@ -478,6 +481,8 @@ class Trainer(Generic[ModelT, BatchT]):
             per_s=progress.interval.per_s,
             lr=self._lr,
             grad_norm=progress.interval.mean_grad_norm,
+            largest_grad_norm=progress.interval.largest_norm if progress.interval.steps else None,
+            clipped=progress.interval.clipped_share,
             skipped=progress.skipped,
             elapsed_s=progress.elapsed_s,
             seconds_left=self.budget.seconds_left(progress.step, progress.elapsed_s),
