@@ -57,7 +57,6 @@ def test_it_is_the_cliff_not_one_lucky_start() -> None:
         free = descend(cliff_slope, start, lr=CLIFF_LR, steps=400)
         kept = descend(cliff_slope, start, lr=CLIFF_LR, steps=400, max_norm=CLIFF_MAX_NORM)
         assert free.largest_rise > 10
-        assert free.loss[-1] > 0.4
         assert kept.loss[-50:].max() < 5e-3
 
 
