@@ -73,18 +73,63 @@ class CaptionExamples:
 
     def gather(self, chosen: np.ndarray, weight: float = 1.0) -> CaptionBatch:
         """A batch of the images with these numbers, in this order, and all their captions."""
-        rows = [ids for number in chosen.tolist() for ids in self.captions[number]]
-        which = [n for n, number in enumerate(chosen.tolist()) for _ in self.captions[number]]
-        captions, lengths = padded(rows)
-        images = np.ascontiguousarray(self.images[chosen])
+        counts = [len(self.captions[number]) for number in chosen.tolist()]
+        which = np.repeat(np.arange(len(counts)), counts)
+        places = np.array([place for count in counts for place in range(count)], dtype=np.int64)
+        return self.batch(chosen, which, places, weight)
+
+    def batch(
+        self, numbers: np.ndarray, which: np.ndarray, places: np.ndarray, weight: float = 1.0
+    ) -> CaptionBatch:
+        """A batch of images with some of their captions.
+
+        Args:
+            numbers: [N], of the images.
+            which: [M] in 0..N-1, the image that each caption is of.
+            places: [M], of the captions among those of their images.
+            weight: how much each counts.
+        """
+        own = zip(numbers[which].tolist(), places.tolist(), strict=True)
+        captions, lengths = padded([self.captions[number][place] for number, place in own])
         return CaptionBatch(
-            images=torch.from_numpy(images),
-            numbers=torch.from_numpy(chosen.astype(np.int64)),
+            images=torch.from_numpy(np.ascontiguousarray(self.images[numbers])),
+            numbers=torch.from_numpy(numbers.astype(np.int64)),
             captions=captions,
             lengths=lengths,
-            which=torch.tensor(which, dtype=torch.int64, device="cpu"),
-            weight=torch.full((len(rows),), weight, dtype=torch.float32, device="cpu"),
+            which=torch.from_numpy(which.astype(np.int64)),
+            weight=torch.full((len(which),), weight, dtype=torch.float32, device="cpu"),
         )
+
+
+class SingleCaptions:
+    """Each caption with its image as an example of its own.
+
+    A step then reads as many images as captions, which teaches an encoder more where captions cost
+    as much as images; and captions of like length stand side by side.
+
+    Args:
+        whole: images with all their captions.
+    """
+
+    def __init__(self, whole: CaptionExamples) -> None:
+        self._whole = whole
+        counts = [len(each) for each in whole.captions]
+        self._images = np.repeat(np.arange(len(counts)), counts)
+        self._places = np.concatenate([np.arange(count) for count in counts])
+        self._lengths = np.array([len(ids) for each in whole.captions for ids in each])
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[M], the tokens of each caption."""
+        return self._lengths
+
+    def gather(self, chosen: np.ndarray, weight: float = 1.0) -> CaptionBatch:
+        """A batch of the captions with these numbers, in this order, and their images once each."""
+        numbers, which = np.unique(self._images[chosen], return_inverse=True)
+        return self._whole.batch(numbers, which, self._places[chosen], weight)
 
 
 def padded(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.data import Buckets, Source, worlds
-from recurra.data.caption_store import CaptionBatch, CaptionExamples
+from recurra.data import Buckets, Source
+from recurra.data.caption_store import CaptionBatch, CaptionExamples, SingleCaptions
 from recurra.data.opening import warn_of_one_held_out
-from recurra.errors import DataError, argument
 from recurra.models import Caption, Captioner
+from recurra.nn.dropout import chosen
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks import caption_data
+from recurra.tasks.caption_checks import checked
+from recurra.tasks.caption_encoders import encoder_for, pixels, preprocessing_for
 from recurra.tasks.caption_floors import blind_model, nearest, recalls
 from recurra.tasks.caption_rewards import self_critical
 from recurra.tasks.caption_scores import Consensus, check_scorers, scene_of, scored, warnings
@@ -30,14 +32,11 @@ from recurra.tasks.options import CaptionerSettings, CaptionSettings, CaptionTra
 from recurra.text import Vocabulary
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
-from recurra.vision import Preprocessing, encoder, names
-from recurra.vision.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 VALIDATED = 500  # images of the validation part that are captioned each time
 RANKED = 100  # images among which sentences find theirs
 NUM_SHOWN = 4  # captions of a preview
 _BATCH = 64  # images that are read side by side where nothing is learned
-_SCALED = ("convnet", "resnet")  # encoders whose sizes settings say
 _COLUMNS = ("bleu1", "bleu4", "rouge_l", "meteor", "spice", "cider", "exact", "facts", "ppl")
 
 
@@ -84,10 +83,8 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
     def check(cls, settings: RunSettings) -> RunSettings:
         """The settings with the cell that they name; what scores captions is there."""
         check_scorers()
-        _check_files(settings.data)
         warn_of_one_held_out(settings.data.val_data, settings.data.test_data)
-        _check_encoder(settings.model, settings.training)
-        return with_cell(settings)
+        return with_cell(checked(settings))
 
     @classmethod
     def prepare(cls, folder: Path, data: CaptionSettings) -> "CaptionTask":
@@ -166,22 +163,13 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
         if self.size is None:
             options["image_size"] = int(self.parts["train"].images.shape[-1])
             return Captioner(vocabulary=self.vocabulary, **options, backend=backend)
-        sees = encoder(**_encoder_options(model))
-        if model.encoder_weights is not None:
-            sees.load_weights(model.encoder_weights)
         return Captioner(
             vocabulary=self.vocabulary,
-            encoder=sees,
-            preprocessing=self._preprocessing(model.encoder),
+            encoder=encoder_for(model),
+            preprocessing=preprocessing_for(model.encoder, self.size),
             **options,
             backend=backend,
         )
-
-    def _preprocessing(self, name: str) -> Preprocessing:
-        assert self.size is not None
-        if name in _SCALED:
-            return Preprocessing(size=self.size)
-        return Preprocessing(size=self.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     def titled(self, model: Captioner) -> str:
         """What a view calls the run."""
@@ -199,8 +187,10 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
             model.encoder.tune(self.training.encoder_rate, after=self.training.encoder_after)
 
     def source(self, split: str, training: CaptionTraining) -> Source[CaptionBatch]:
-        """Batches of images whose captions are of like length."""
-        return Buckets(self.part(split), training.batch_size, seed=training.seed)
+        """Batches of images whose captions are of like length, or of single captions."""
+        part = self.part(split)
+        examples = SingleCaptions(part) if training.captions_per_image == "one" else part
+        return Buckets(examples, training.batch_size, seed=training.seed)
 
     def part(self, name: str) -> CaptionExamples:
         """The images of a part.
@@ -217,7 +207,8 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
     def batches(self, training: CaptionTraining) -> Sequence[tuple[str, str]]:
         """How many, and of how many images."""
         source = self.source("train", training)
-        return [("batches", f"{len(source):,} a pass, of {training.batch_size} images")]
+        what = "captions, an image each" if training.captions_per_image == "one" else "images"
+        return [("batches", f"{len(source):,} a pass, of {training.batch_size} {what}")]
 
     def images(self, model: Captioner, split: str, batch: CaptionBatch) -> Tensor:
         """The images of a batch as the model is called with them: pixels, or what an encoder made
@@ -266,15 +257,16 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
         )
         wanted = of.wanted(captions, lengths)
         smoothing = training.label_smoothing if of.training else 0.0
+        read = _with_gaps(captions, of.mark, training.word_dropout if of.training else 0.0)
         extra: Any = 0.0
         if of.inject == "memory" and of.training and training.reconstruction:
             logits, said, true = model(
-                images, captions, lengths, which=which, packed=True, imagined=True
+                images, captions, lengths, which=which, read=read, packed=True, imagined=True
             )
             lost = of.reconstruction_loss(said, true, captions, lengths)
             extra = training.reconstruction * lost.mean()
         else:
-            logits = model(images, captions, lengths, which=which, packed=True)
+            logits = model(images, captions, lengths, which=which, read=read, packed=True)
         mean = functional.cross_entropy(logits.float(), wanted, label_smoothing=smoothing) + extra
         return Loss(mean=mean if counts else mean * 0, count=len(wanted) if counts else 0)
 
@@ -497,57 +489,16 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
         return "\n".join(lines), "of the validation part, the most probable token each time"
 
 
-def pixels(model: Captioner, pictures: Tensor) -> Tensor:
-    """[N, C, Y, X], what the model's preprocessing makes of pictures of its size.
+def _with_gaps(captions: Tensor, mark: int, rate: float) -> Tensor | None:
+    """[T + 1, M], the mark and the captions to be read, some words of which are the mark instead;
+    None where all are read.
 
-    Args:
-        pictures: [N, Y, X, 3] uint8.
+    Source: Bowman et al. (2016), "Generating Sentences from a Continuous Space", CoNLL,
+    arXiv:1511.06349, section 3.1.
     """
-    make = model.preprocessing
-    assert make is not None
-    like = model.output.weight
-    values = pictures.permute(0, 3, 1, 2).float() / 255
-    mean, std = (
-        torch.tensor(each, dtype=torch.float32, device="cpu").view(-1, 1, 1)
-        for each in (make.mean, make.std)
+    if rate == 0:
+        return None
+    gaps = chosen(captions.shape, rate, torch.empty(0, device=captions.device)).bool()
+    return torch.cat(
+        [captions.new_full((1, captions.shape[1]), mark), captions.masked_fill(gaps, mark)]
     )
-    return ((values - mean) / std).to(like)
-
-
-def _encoder_options(model: CaptionerSettings) -> dict[str, Any]:
-    """What `vision.encoder` is called with."""
-    if model.encoder not in _SCALED:
-        return {"name": model.encoder}
-    widths = [model.encoder_width * 2**stage for stage in range(model.encoder_stages)]
-    return {"name": model.encoder, "widths": widths, "size": model.encoder_size}
-
-
-def _check_encoder(model: CaptionerSettings, training: CaptionTraining) -> None:
-    """Raise ValueError where there is no such encoder, or DataError where its weights are not
-    there; weights that are drawn anew do not stay as they are."""
-    if model.encoder not in names():
-        encoder(model.encoder)  # says which there are
-    if model.encoder_weights is not None and not Path(model.encoder_weights).is_file():
-        raise DataError(
-            f"{model.encoder_weights}: expected a file of weights, got no such file. Check "
-            f"{argument('encoder_weights=')}."
-        )
-    if training.encoder_rate == 0 and model.encoder_weights is None and model.inject != "none":
-        raise ValueError(
-            f"encoder_rate: expected more than 0 for an encoder whose weights are drawn anew, got "
-            f"0. Give it {argument('encoder_weights=')}, or let it learn."
-        )
-
-
-def _check_files(data: CaptionSettings) -> None:
-    """Raise DataError where a file or folder that settings name is not there."""
-    for name in data.paths():
-        given = getattr(data, name)
-        for path in (given,) if isinstance(given, str) else given or ():
-            if name == "data" and worlds.is_world(path, worlds.PICTURE_WORLDS):
-                continue
-            if not Path(path).exists():
-                raise DataError(
-                    f"{path}: expected a file or a folder, got no such file. Check the path, or "
-                    f"give {argument('data=')} a world: {', '.join(worlds.PICTURE_WORLDS)}."
-                )

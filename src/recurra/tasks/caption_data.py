@@ -1,9 +1,10 @@
 """Pictures with captions as a run has them: read, or made up, sized and written into its folder."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from recurra.data.caption_store import (
     write_texts,
 )
 from recurra.data.captions import CaptionData, Captioned, read_captions
-from recurra.data.decoding import decoded
-from recurra.data.defects import Defects
+from recurra.data.decoding import add_error, decoded
+from recurra.data.defects import Defect, Defects
+from recurra.data.features import read_features
 from recurra.errors import DataError, argument
 from recurra.models.translator import encoded
 from recurra.tasks.encoding import FOLDER
@@ -30,9 +32,17 @@ from recurra.vision import Preprocessing
 
 PIECES = 8000  # of a bpe vocabulary, unless another size is asked for
 SIDE = 224  # rows and columns of pictures from files
+_BLOCK = 256  # pictures whose features are read at a time
 _MARKS = re.compile(r"(?:[^\w\s'’-]|_)+")
 
+UNMADE = Defect(
+    many="pictures that have no features are left out",
+    one="picture that has no features is left out",
+    expected="features of the picture",
+)
+
 Texts = Mapping[str, Sequence[Sequence[str]]]
+Pictured = Iterable[tuple[Captioned, np.ndarray]]
 
 
 def read(data: CaptionSettings) -> CaptionData:
@@ -49,6 +59,7 @@ def read(data: CaptionSettings) -> CaptionData:
             image=data.image_column, caption=data.caption_column, encoding=data.encoding
         ),
         strict=data.strict,
+        with_images=data.features is None,
     )
 
 
@@ -116,7 +127,10 @@ def vocabulary_of(texts: Sequence[Sequence[str]], data: CaptionSettings) -> Voca
 
 
 def write_parts(folder: Path, found: CaptionData, data: CaptionSettings) -> tuple[str, ...]:
-    """Write pictures and captions of all parts into a run's folder; what was left out."""
+    """Write pictures, or their features, and captions of all parts into a run's folder; what was
+    left out."""
+    if data.features is not None:
+        return _write_features(folder, found, data)
     size = _size(found) if data.size is None else (data.size, data.size)
     sized = Preprocessing(size=size)
     defects = Defects(strict=data.strict)
@@ -124,9 +138,13 @@ def write_parts(folder: Path, found: CaptionData, data: CaptionSettings) -> tupl
     for part, pictures in found.parts.items():
         texts[part] = []
 
-        def images(pictures: Sequence[Captioned] = pictures, part: str = part) -> Iterator[np.ndarray]:  # fmt: skip  # noqa: E501
-            for each, image in decoded(pictures, lambda image: _pixels(sized, image), defects):
-                texts[part].append(list(each.captions))
+        made = decoded(pictures, lambda image: _pixels(sized, image), defects)
+        if all(_is_sized(each.image, size) for each in pictures):
+            made = ((each, _coloured(each.image)) for each in pictures)
+
+        def images(made: Pictured = made, of: list[list[str]] = texts[part]) -> Iterator[np.ndarray]:  # fmt: skip  # noqa: E501
+            for each, image in made:
+                of.append(list(each.captions))
                 yield image
 
         write_images(folder / FOLDER / f"{part}.npy", images(), (*size, 3), "uint8")
@@ -139,10 +157,49 @@ def write_parts(folder: Path, found: CaptionData, data: CaptionSettings) -> tupl
     return defects.notes
 
 
+def _write_features(folder: Path, found: CaptionData, data: CaptionSettings) -> tuple[str, ...]:
+    """Write what another program made of the pictures, and their captions."""
+    assert data.features is not None
+    features = read_features(data.features)
+    of = features.grids if data.feature_kind == "grid" else features.vectors
+    defects = Defects(strict=data.strict)
+    texts: dict[str, list[list[str]]] = {}
+    for part, pictures in found.parts.items():
+        texts[part], numbers = [], []
+        for each in pictures:
+            try:
+                numbers.append(features.number(each.name))
+            except DataError as error:
+                add_error(defects, UNMADE, error)
+            else:
+                texts[part].append(list(each.captions))
+        if not numbers:
+            raise DataError(
+                f"{data.features}: expected features of the pictures for {part}, got those of "
+                f"{features.names[0]!r:.80} and others. Name them as the captions name pictures, "
+                f"such as {pictures[0].name!r:.80}."
+            )
+        blocks = (of(numbers[n : n + _BLOCK]).numpy() for n in range(0, len(numbers), _BLOCK))
+        images = (image for block in blocks for image in block)
+        write_images(folder / FOLDER / f"{part}.npy", images, of(numbers[:1]).shape[1:], "float32")
+    write_texts(folder / FOLDER, texts)
+    return defects.notes
+
+
 def _size(found: CaptionData) -> tuple[int, int]:
     """Of pictures in memory their own, of files as many as published networks read."""
     first = found.parts["train"][0].image
     return first.shape[:2] if isinstance(first, np.ndarray) else (SIDE, SIDE)
+
+
+def _is_sized(image: object, size: tuple[int, int]) -> bool:
+    """Whether a picture is an array that is stored as it is."""
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[:2] == size
+
+
+def _coloured(image: Any) -> np.ndarray:
+    """[Y, X, 3], of [Y, X] or as it is."""
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 
 def _pixels(sized: Preprocessing, image: object) -> np.ndarray:

@@ -11,6 +11,8 @@ from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 
 INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
+KINDS = ("auto", "vector", "grid")
+TOGETHER = ("auto", "all", "one")
 WORLD = "scenes"
 _WRITING = "Writing"
 _SEEING = "Encoder"
@@ -87,6 +89,21 @@ class CaptionSettings(FileSettings):
         most=4096,
         unset="224 of files, of a world its own",
     )
+    features: str | None = setting(
+        None,
+        "Folder of what another program made of the pictures, .npy or .safetensors, which are read "
+        "in their place.",
+        EXAMPLES,
+        unset="pictures are read, by an encoder",
+        is_path=True,
+    )
+    feature_kind: str = setting(
+        "auto",
+        "What is read of them, a vector of each picture or a grid of vectors; auto: a grid to "
+        "attend to, else a vector.",
+        EXAMPLES,
+        choices=KINDS,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +155,16 @@ class CaptionerSettings(Settings):
         _SEEING, most=4096,
     )  # fmt: skip
     encoder_stages: int = setting(3, "Stages, each of which halves the picture.", _SEEING, most=12)
+    encoder_depth: int = setting(1, "Convolutions, or blocks, of each stage.", _SEEING, most=100)
+    encoder_norm: str = setting(
+        "batch",
+        "What normalises its maps; group is the same in training and in use, and learns later.",
+        _SEEING,
+        choices=("group", "batch", "none"),
+    )
+    encoder_pool: int = setting(
+        4, "Rows and columns of the places that a picture's vector is made of.", _SEEING, most=256
+    )
     encoder_size: int = setting(256, "Features of a picture's vector.", _SEEING, most=MAX_SIZE)
 
 
@@ -145,11 +172,27 @@ class CaptionerSettings(Settings):
 class CaptionTraining(TrainingSettings):
     """How a captioner is trained."""
 
-    batch_size: int = setting(32, "Images read side by side, with all their captions.", LEARNING)
+    batch_size: int = setting(
+        32, "Images read side by side with all their captions, or captions with one each.", LEARNING
+    )
+    captions_per_image: str = setting(
+        "auto",
+        "Whether a step reads all captions of an image, or one; auto: all of an encoder whose "
+        "weights are given and of features, one of an encoder that learns from nothing.",
+        LEARNING,
+        choices=TOGETHER,
+    )
     lr: float = declared_as(TrainingSettings, "lr", default=2e-3)
     average: float = declared_as(TrainingSettings, "average", default=0.99)
     label_smoothing: float = setting(
         0.0, "Probability that is spread over all tokens.", LEARNING, check=fraction
+    )
+    word_dropout: float = setting(
+        0.0,
+        "Share of words that are not read while the next ones are learned: these are then told "
+        "from the image.",
+        LEARNING,
+        check=fraction,
     )
     reconstruction: float = setting(
         1.0,

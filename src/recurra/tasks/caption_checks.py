@@ -1,0 +1,93 @@
+"""What settings of captioners are checked for before anything is read, and what they leave open."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from recurra.data import worlds
+from recurra.data.features import read_features
+from recurra.errors import DataError, argument
+from recurra.tasks.caption_encoders import SCALED
+from recurra.tasks.options import CaptionerSettings, CaptionSettings, CaptionTraining
+from recurra.training.settings import RunSettings
+from recurra.vision import encoder, names
+
+
+def checked(settings: RunSettings) -> RunSettings:
+    """The settings with what they leave open: which features are read, and how many captions of an
+    image a step reads.
+
+    Raises:
+        DataError: where a file or folder is not there, or features are not of the kind that is
+            needed.
+        ValueError: where there is no such encoder, or it can learn nothing.
+    """
+    data, model, training = settings.data, settings.model, settings.training
+    _check_files(data)
+    from_nothing = data.features is None and model.encoder_weights is None
+    if data.features is None:
+        _check_encoder(model, training)
+        from_nothing = from_nothing and model.encoder in SCALED
+    else:
+        data = _with_kind(data, model)
+    if training.captions_per_image == "auto":
+        training = replace(training, captions_per_image="one" if from_nothing else "all")
+    return replace(settings, data=data, training=training)
+
+
+def _with_kind(data: CaptionSettings, model: CaptionerSettings) -> CaptionSettings:
+    """The settings with the kind of features that the model reads."""
+    assert data.features is not None
+    if model.encoder_weights is not None:
+        raise ValueError(
+            f"encoder_weights: expected none beside {argument('features=')}, which are read in "
+            f"place of pictures, got {model.encoder_weights}. Leave one out."
+        )
+    needed = "grid" if model.inject == "attend" else "vector"
+    kind = needed if data.feature_kind == "auto" else data.feature_kind
+    if kind != needed:
+        raise ValueError(
+            f"feature_kind: expected {needed}, which {argument('inject=')}{model.inject} reads, "
+            f"got {kind}. Leave it out."
+        )
+    found = read_features(data.features)
+    has = {"vector": found.size is not None, "grid": found.grid_shape is not None}
+    if not has[kind]:
+        other = next(each for each in has if each != kind)
+        raise DataError(
+            f"{data.features}: expected a {kind} of each picture, which "
+            f"{argument('inject=')}{model.inject} reads, got a {other}. Make {kind}s, or choose "
+            f"{'another' if kind == 'grid' else 'attend'} for {argument('inject=')}."
+        )
+    return replace(data, feature_kind=kind)
+
+
+def _check_encoder(model: CaptionerSettings, training: CaptionTraining) -> None:
+    """Raise ValueError where there is no such encoder, or DataError where its weights are not
+    there; weights that are drawn anew do not stay as they are."""
+    if model.encoder not in names():
+        encoder(model.encoder)  # says which there are
+    if model.encoder_weights is not None and not Path(model.encoder_weights).is_file():
+        raise DataError(
+            f"{model.encoder_weights}: expected a file of weights, got no such file. Check "
+            f"{argument('encoder_weights=')}."
+        )
+    if training.encoder_rate == 0 and model.encoder_weights is None and model.inject != "none":
+        raise ValueError(
+            f"encoder_rate: expected more than 0 for an encoder whose weights are drawn anew, got "
+            f"0. Give it {argument('encoder_weights=')}, or let it learn."
+        )
+
+
+def _check_files(data: CaptionSettings) -> None:
+    """Raise DataError where a file or folder that settings name is not there."""
+    for name in data.paths():
+        given = getattr(data, name)
+        for path in (given,) if isinstance(given, str) else given or ():
+            if name == "data" and worlds.is_world(path, worlds.PICTURE_WORLDS):
+                continue
+            if not Path(path).exists():
+                made = f", or give {argument('data=')} a world: {', '.join(worlds.PICTURE_WORLDS)}"
+                raise DataError(
+                    f"{path}: expected a file or a folder, got no such file. Check the path"
+                    f"{made if name == 'data' else ''}."
+                )
