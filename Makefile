@@ -15,7 +15,7 @@ SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-n
 # where shapes and types are checked at run time
 CHECKED := recurra.backends,recurra.nn,beartype.beartype
 
-.PHONY: demo test check fast test-slow sanitize bench pictures setup lint types clean
+.PHONY: demo test check fast test-slow sanitize bench pictures report-pictures setup lint types clean
 
 setup: $(READY)
 
@@ -63,6 +63,9 @@ bench: $(BENCH_READY)  ## every benchmark, in one table; BENCH="torch_nn --quick
 pictures: $(READY)  ## draw what the pages show of worlds that are made up, and of a network that reads them
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.draw_deconvnet
+
+report-pictures: $(READY)  ## photograph the report of RUN=runs/first for README and docs; it takes a Chromium
+	$(BIN)/python -m benchmarks.draw_report $(RUN)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -204,4 +204,4 @@ def test_clips_in_the_middle_of_equal_shares_are_shown() -> None:
     right = [np.mean(np.array(each.true) == np.array(each.said)) for each in found]
     assert right == sorted(right, reverse=True)
     assert found[0].quiet == "background"
-    assert set(task.pictures(model)) == {"confusion", "timelines"}
+    assert [each.name for each in task.insights(model)] == ["timelines", "confusion"]

@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # Generated classes, which a type checker cannot see.
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
@@ -53,6 +54,21 @@ class MetricsTable(AppendLog):
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(values)
         self.append(line.getvalue().encode())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv, numbers by column, None where there is none; no rows where there
+    is no file. A row that was cut short lacks what it has not."""
+    try:
+        with path.open(newline="") as file:
+            rows = [
+                {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return []
+    for row in rows:
+        row |= {k: int(v) for k, v in row.items() if k in ("step", "skipped") and v is not None}
+    return rows
 
 
 class EventLog(AppendLog):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from recurra.files import write_atomically
+from recurra.insight.report.figure import Figure
 from recurra.models import Caption
 from recurra.vision import Preprocessing, open_picture
 
@@ -51,6 +52,46 @@ def captions_png(shown: Sequence[Pictured], preprocessing: Preprocessing | None 
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()
+
+
+def figure_of_captions(
+    shown: Sequence[Pictured],
+    wanted: Sequence[str] = (),
+    preprocessing: Preprocessing | None = None,
+) -> Figure:
+    """The figure of a report that shows what is said of pictures, and where each word looks.
+
+    Args:
+        shown: pictures and their captions, one at least.
+        wanted: of each picture a caption that is true of it; without, none is shown.
+        preprocessing: cuts the pictures as the model saw them; None draws them whole.
+    """
+    said = [caption.text for _, caption in shown]
+    has_maps = any(caption.attention is not None for _, caption in shown)
+    per_token = [c.log_probability / max(1, len(c.tokens) + 1) for _, c in shown]
+    found = f"Of {len(shown)} pictures {len(set(said))} different captions are said"
+    if wanted:
+        same = np.mean([_overlap(a, b) for a, b in zip(said, wanted, strict=True)])
+        found += f"; in the mean {same:.0%} of their words are in the caption that was wanted"
+    found += f"; a token has a probability of {np.exp(np.mean(per_token)):.2f} in the mean"
+    look = "Look whether what is named is there"
+    return Figure(
+        name="captions",
+        title="What is said of pictures",
+        lede=f"{look}, and whether a word looks at what it names." if has_maps else f"{look}.",
+        found=f"{found}.",
+        draw=lambda figure: (_maps_on if has_maps else _sheet_on)(figure, shown, preprocessing),
+        table={
+            "said": said,
+            **({"wanted": list(wanted)} if wanted else {}),
+            "log-probability": [caption.log_probability for _, caption in shown],
+        },
+    )
+
+
+def _overlap(said: str, wanted: str) -> float:
+    words = said.lower().split()
+    return sum(word in wanted.lower().split() for word in words) / max(1, len(words))
 
 
 def write_page(
@@ -108,30 +149,41 @@ def _pixels(picture: Any, preprocessing: Preprocessing | None) -> np.ndarray:
 
 
 def _sheet(shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> Any:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
+    figure = Drawn(layout="constrained")
+    _sheet_on(figure, shown, preprocessing)
+    return figure
+
+
+def _sheet_on(figure: Any, shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> None:
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     lines = [wrap(said.text, _LINE) for _, said in shown]
     tallest = max(map(len, lines), default=1)
-    figure = Figure(figsize=(2.6 * columns, (2.6 + 0.17 * tallest) * rows), layout="constrained")
+    figure.set_size_inches(2.6 * columns, (2.6 + 0.17 * tallest) * rows)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for ax in axes:
         ax.set_axis_off()
     for ax, (picture, _), text in zip(axes, shown, lines, strict=False):
         ax.imshow(_pixels(picture, preprocessing))
-        ax.set_title("\n".join(map(_plain, text)), fontsize=8, y=-0.02, va="top")
-    return figure
+        ax.set_title("\n".join(map(_plain, text)), fontsize=8, y=-0.02, va="top", loc="center")
 
 
 def _maps(shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> Any:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
+    figure = Drawn(layout="constrained")
+    _maps_on(figure, shown, preprocessing)
+    return figure
+
+
+def _maps_on(figure: Any, shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> None:
     shown = [each for each in shown if each[1].attention is not None][:_MOST_MAPS]
     words = [[*said.tokens, "(end)"] for _, said in shown]
     columns = min(12, max(map(len, words)) + 1)
     heights = [math.ceil((len(each) + 1) / columns) for each in words]
-    figure = Figure(figsize=(1.15 * columns, 1.35 * sum(heights)), layout="constrained")
+    figure.set_size_inches(1.15 * columns, 1.35 * sum(heights))
     axes = figure.subplots(sum(heights), columns, squeeze=False)
     for ax in axes.flatten():
         ax.set_axis_off()
@@ -153,9 +205,8 @@ def _maps(shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> Any
                 cmap="autumn_r",
                 interpolation="bilinear",
             )
-            ax.set_title(_plain(word), fontsize=8, pad=2)
+            ax.set_title(_plain(word), fontsize=8, pad=2, loc="center")
         first += height
-    return figure
 
 
 def _plain(text: str) -> str:

@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from recurra.files import AppendLog, FolderLock
 from recurra.files.metrics import EventLog, MetricsTable
+from recurra.insight.report import Figure, png
 from recurra.models import save
 from recurra.runs.checkpoints import save_checkpoint
 from recurra.runs.folder import METRICS_NAME, SAMPLES_NAME
@@ -26,6 +28,9 @@ LOGS: tuple[str, ...] = ("metrics", "events", "samples")
 class FolderLogbook(Logbook):
     """Keeps a run in its folder; metrics.csv, TensorBoard events and samples.txt are open in it.
 
+    Attributes:
+        figures: those of the task that it was told, for the report at the end.
+
     Args:
         folder: of the run.
         trainer: whose run it is.
@@ -37,6 +42,7 @@ class FolderLogbook(Logbook):
         self, folder: Path, trainer: Trainer[Any, Any], lock: FolderLock, marks: Mapping[str, int]
     ) -> None:
         self._folder, self._model, self._lock = folder, trainer.model, lock
+        self.figures: list[Figure] = []
         columns = columns_of(trainer.task)
         with contextlib.ExitStack() as opened:  # all three or none
             self._metrics = MetricsTable(folder / METRICS_NAME, columns, keep=marks["metrics"])
@@ -90,9 +96,16 @@ class FolderLogbook(Logbook):
         self._samples.append(f"=== {sample.heading} ===\n{sample.text}\n\n".encode())
         self._events.add_text("sample", printable(sample.text), sample.step)
 
-    def picture(self, name: str, png: bytes, step: int) -> None:
-        """Write a picture into the events."""
-        self._events.add_image(name, png, step)
+    @property
+    def draws(self) -> bool:
+        """Whether matplotlib is there, which the extra `compare` brings."""
+        return find_spec("matplotlib") is not None
+
+    def figure(self, figure: Figure, step: int) -> None:
+        """Write a figure into the events, and keep it for the report."""
+        if figure.draw is not None:
+            self._events.add_image(figure.name, png(figure.draw), step)
+        self.figures.append(figure)
 
     def keep_model(self, note: Mapping[str, str]) -> None:
         """Write the model."""

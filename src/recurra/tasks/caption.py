@@ -17,6 +17,7 @@ from torch.nn import functional
 from recurra.data import Buckets, Source
 from recurra.data.caption_store import CaptionBatch, CaptionExamples, SingleCaptions
 from recurra.data.opening import warn_of_one_held_out
+from recurra.insight.captions import figure_of_captions
 from recurra.models import Caption, Captioner
 from recurra.nn.dropout import chosen
 from recurra.nn.plain import evaluating
@@ -36,6 +37,7 @@ from recurra.training.task import Carried, Description, Figure, Loss, Moment, Ta
 VALIDATED = 500  # images of the validation part that are captioned each time
 RANKED = 100  # images among which sentences find theirs
 NUM_SHOWN = 4  # captions of a preview
+NUM_DRAWN = 8  # pictures of a report
 _BATCH = 64  # images that are read side by side where nothing is learned
 _COLUMNS = ("bleu1", "bleu4", "rouge_l", "meteor", "spice", "cider", "exact", "facts", "ppl")
 
@@ -487,6 +489,21 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
                 f"    true  {self.texts['val'][n][0]}",
             ]
         return "\n".join(lines), "of the validation part, the most probable token each time"
+
+    def insights(self, model: Captioner, *, brief: bool = False) -> list[Any]:
+        """What is said of some pictures, where they are pictures, and where each word looks."""
+        part = self.part("val")
+        if self.size is None or brief:
+            return []
+        numbers = self._sample("val", NUM_DRAWN)
+        looks = model.attention_cell() is not None
+        said = (
+            self.captioned(model, "val", numbers, attention=True)
+            if looks
+            else self.captioned(model, "val", numbers)
+        )
+        shown = [(np.asarray(part.images[n]), each) for n, each in zip(numbers, said, strict=True)]
+        return [figure_of_captions(shown, [self.texts["val"][n][0] for n in numbers])]
 
 
 def _with_gaps(captions: Tensor, mark: int, rate: float) -> Tensor | None:

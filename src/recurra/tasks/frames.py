@@ -8,7 +8,6 @@ O numbers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +21,8 @@ from recurra.data.tagged_store import TaggedBatch, TaggedExamples
 from recurra.data.worlds.catalogue import CLIP_WORLDS, is_world
 from recurra.data.worlds.fresh import FreshClips
 from recurra.errors import DataError, argument
-from recurra.insight import Timeline, timelines_png
+from recurra.insight import Timeline
+from recurra.insight.timelines import figure_of_timelines
 from recurra.models import FrameTagger, Names, Scaling, Tagger, Tags
 from recurra.models.frames import framewise
 from recurra.settings import Settings, one_or_several
@@ -297,14 +297,10 @@ class FramesTask(TagTask):
             quiet="" if self.background is None else self.labels[self.background],
         )
 
-    def pictures(self, model: Any) -> dict[str, bytes]:
-        """The confusion matrix and timelines of the validation part, where matplotlib can draw
-        them."""
-        found = super().pictures(model)
-        if find_spec("matplotlib") is not None:
-            title = "validation, last step"
-            found["timelines"] = timelines_png(self.timelines(model, "val"), title=title)
-        return found
+    def insights(self, model: Any, *, brief: bool = False) -> list[Any]:
+        """Clips along time, and what is taken for what."""
+        clips = figure_of_timelines(self.timelines(model, "val"))
+        return [clips, *super().insights(model, brief=brief)]
 
     @classmethod
     def evaluate_file(cls, model: Any, data: Any, split: str | None, how: Any) -> dict[str, Any]:

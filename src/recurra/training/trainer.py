@@ -370,7 +370,7 @@ class Trainer(Generic[ModelT, BatchT]):
         if improved or self._fraction >= 1.0 or self._save_due:
             self._save()
         if self._fraction >= 1.0:
-            self._keep_pictures()
+            self._keep_figures()
 
     def _report_skip(self, outcome: StepOutcome) -> None:
         progress = self.progress
@@ -514,25 +514,25 @@ class Trainer(Generic[ModelT, BatchT]):
             self.logbook.sample(sample)
         self.view.sampled(sample)
 
-    def _keep_pictures(self) -> None:
+    def _keep_figures(self) -> None:
         """Draw what there is to see of the last weights, once they are saved: an error in that, as
-        of a library that does not work here, costs the pictures alone."""
+        of a library that does not work here, costs the figures alone."""
         if self.logbook is None:
             return
-        drawn: Mapping[str, bytes] = {}
-        if self.ranks.is_first:
+        drawn: Sequence[Any] = ()
+        if self.ranks.is_first and self.logbook.draws:
             try:
                 with self._kept():
-                    drawn = self.task.pictures(self.model)
-                for name, png in drawn.items():
-                    self.logbook.picture(name, png, self.progress.step)
+                    drawn = self.task.insights(self.model, brief=True)
+                for figure in drawn:
+                    self.logbook.figure(figure, self.progress.step)
             except Exception as error:
-                drawn = {}
+                drawn = ()
                 said = " ".join(f"{type(error).__name__}: {error}".split())
-                self._note(f"no picture was drawn: {said:.300}", logging.WARNING)
+                self._note(f"no figure was drawn: {said:.300}", logging.WARNING)
         (is_drawn,) = self._decided(bool(drawn))
         if is_drawn and self._saved_step == self.progress.step:
-            self._keep_checkpoint()  # one that knows how long the logs are with the pictures
+            self._keep_checkpoint()  # one that knows how long the logs are with the figures
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
