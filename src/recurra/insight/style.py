@@ -55,7 +55,7 @@ WIDE, NARROW = 8.4, 4.3  # inches: across a laptop's page and a phone's
 _LEAST_PANEL = 2.7  # inches that a panel of a row has at least
 
 
-def rc() -> dict[str, Any]:
+def rc() -> Any:
     """The settings of matplotlib in which all figures are drawn."""
     from cycler import cycler
 

@@ -108,7 +108,7 @@ def figure_of_training(runs: Mapping[str, TrainingCurves]) -> Figure:
         runs: by the name that they are told apart by; one may have any name.
     """
     first = next(iter(runs.values()))
-    table: dict[str, Sequence[Any]] = {}
+    table: dict[str, Any] = {}
     for name, run in runs.items():
         of = f"{name} " if len(runs) > 1 else ""
         columns = {

@@ -44,7 +44,7 @@ class Figure:
         draw: draws on a figure of matplotlib, which has a width (`style.WIDE` or `style.NARROW`)
             and takes the height that it needs, as `style.panels` does; called with the style set.
             One that sets a width of its own is shown at that. None: nothing is drawn.
-        table: columns of numbers or words, for the CSV: those that were drawn.
+        table: columns of numbers or words, each a sequence, for the CSV: those that were drawn.
         passages: texts that are shown below the drawing, or in its place.
     Raises:
         ValueError: when the name is none of a file, or there is nothing to show.
@@ -55,7 +55,7 @@ class Figure:
     lede: str
     found: str
     draw: Callable[[Any], object] | None = None
-    table: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
     passages: Sequence[Passage] = ()
 
     def __post_init__(self) -> None:

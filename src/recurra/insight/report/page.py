@@ -17,6 +17,7 @@ from recurra.insight.report.figure import Figure, Passage, spelled
 from recurra.insight.report.rendering import Drawing, drawn, png, svg_file, variables
 from recurra.insight.style import NARROW, WIDE
 
+_HERE = "recurra.insight.report"
 _SHOWN_ROWS = 12  # of a table, in the page
 _MOST_CSV = 150_000  # characters of a table that the page brings with it
 _SHADES = 8  # of a passage's colours, on each side
@@ -61,7 +62,7 @@ class Report:
         from markupsafe import Markup
 
         def resource(name: str) -> Markup:
-            return Markup(files(__package__).joinpath(name).read_text("utf-8"))
+            return Markup(files(_HERE).joinpath(name).read_text("utf-8"))
 
         page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
             str(resource("page.html"))
