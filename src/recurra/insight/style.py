@@ -68,7 +68,6 @@ def rc() -> Any:
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": 9.0,
         "axes.titlesize": 9.5,
-        "axes.titleweight": "medium",
         "axes.titlelocation": "left",
         "axes.labelsize": 9.0,
         "xtick.labelsize": 8.0,
@@ -147,7 +146,7 @@ def _colormap(
 
 
 def panels(
-    figure: Any, count: int, *, height: float = 2.5, across: int | None = None, **how: Any
+    figure: Any, count: int, *, height: float | int = 2.5, across: int | None = None, **how: Any
 ) -> list[Any]:
     """Axes for so many panels, beside one another where a figure is wide, else below one another.
 

@@ -70,7 +70,7 @@ class TrainingCurves:
     @classmethod
     def of_rows(
         cls,
-        rows: Sequence[Mapping[str, float | None]],
+        rows: Sequence[Mapping[str, Any]],
         *,
         loss_name: str,
         judge_name: str,
