@@ -14,6 +14,8 @@ from benchmarks import (
     frames,
     generation,
     gpu,
+    gradients,
+    insight_cost,
     linear,
     matrix_states,
     memory,
@@ -60,6 +62,8 @@ _MODULES = (
     motion,
     multi30k,
     vision,
+    insight_cost,
+    gradients,
     char_rnn,
 )
 

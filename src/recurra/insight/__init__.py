@@ -1,5 +1,5 @@
 """What a model does, made visible: figures of its training, of what it takes for what, of what it
-says along time, and of what it says will come."""
+says along time, and of what it says will come; its gradients through time, and its dynamics."""
 
 from recurra.insight.captions import captions_png, draw_captions, write_page
 from recurra.insight.clipping import ClippingReport, clipping_report, draw_clipping
@@ -7,7 +7,23 @@ from recurra.insight.confusion import confusion_png, draw_confusion
 from recurra.insight.curves import draw_comparison
 from recurra.insight.deconvnet import deconvnet_sheet, draw_deconvnet
 from recurra.insight.forecasts import draw_forecasts, forecasts_png
+from recurra.insight.gradient_flow import (
+    GradientFlow,
+    compare_flows,
+    gradient_flow,
+    gradient_flow_of_loss,
+)
+from recurra.insight.jacobians import (
+    JacobianProducts,
+    JacobianSpectra,
+    jacobian_products,
+    jacobian_spectra,
+)
+from recurra.insight.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from recurra.insight.partials import Partials, immediate_partials
+from recurra.insight.power import PowerMethod, power_method
 from recurra.insight.skeleton import draw_motion
+from recurra.insight.step import OneStep
 from recurra.insight.surfaces import (
     Descent,
     Plane,
@@ -21,19 +37,31 @@ from recurra.insight.surfaces import (
     filter_normalised,
 )
 from recurra.insight.timelines import Timeline, draw_timelines, timelines_png
+from recurra.insight.vanishing import CounterExample, Vanishing, counterexample, vanishing
 
 __all__ = [
     "ClippingReport",
+    "CounterExample",
     "Descent",
+    "GradientFlow",
+    "JacobianProducts",
+    "JacobianSpectra",
+    "LyapunovSpectrum",
+    "OneStep",
+    "Partials",
     "Plane",
+    "PowerMethod",
     "Surface",
     "Timeline",
+    "Vanishing",
     "captions_png",
     "cliff_descents",
     "cliff_loss",
     "cliff_surface",
     "clipping_report",
+    "compare_flows",
     "confusion_png",
+    "counterexample",
     "deconvnet_sheet",
     "descend",
     "draw_captions",
@@ -48,6 +76,14 @@ __all__ = [
     "draw_timelines",
     "filter_normalised",
     "forecasts_png",
+    "gradient_flow",
+    "gradient_flow_of_loss",
+    "immediate_partials",
+    "jacobian_products",
+    "jacobian_spectra",
+    "lyapunov_spectrum",
+    "power_method",
     "timelines_png",
+    "vanishing",
     "write_page",
 ]
