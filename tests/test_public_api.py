@@ -38,7 +38,9 @@ def test_public_names() -> None:
         "cells",
         "compose",
         "doctor",
+        "intervene",
         "load",
+        "trace",
         "train",
     ]
     for name in rc.__all__:

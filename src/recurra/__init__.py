@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recurra import cells, compose
+    from recurra.insight import intervene, trace
     from recurra.lang import cell
     from recurra.models import (
         Captioner,
@@ -46,11 +47,14 @@ __all__ = [
     "cells",
     "compose",
     "doctor",
+    "intervene",
     "load",
+    "trace",
     "train",
 ]
 
 _HOMES = {
+    "recurra.insight": ("intervene", "trace"),
     "recurra.lang": ("cell",),
     "recurra.models": (
         *("Captioner", "Classifier", "Forecaster", "FrameTagger", "LanguageModel"),

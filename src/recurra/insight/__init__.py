@@ -1,5 +1,6 @@
-"""What a model does, made visible: figures of its training, of what it takes for what, of what it
-says along time, and of what it says will come; its gradients through time, and its dynamics."""
+"""What a model does, made visible: the values of its equations by name, figures of its training, of
+what it takes for what, of what it says along time, and of what it says will come; its gradients
+through time, and its dynamics."""
 
 from recurra.insight.captions import captions_png, draw_captions, write_page
 from recurra.insight.clipping import ClippingReport, clipping_report, draw_clipping
@@ -13,6 +14,7 @@ from recurra.insight.gradient_flow import (
     gradient_flow,
     gradient_flow_of_loss,
 )
+from recurra.insight.intervening import intervene
 from recurra.insight.jacobians import (
     JacobianProducts,
     JacobianSpectra,
@@ -21,6 +23,7 @@ from recurra.insight.jacobians import (
 )
 from recurra.insight.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from recurra.insight.partials import Partials, immediate_partials
+from recurra.insight.passages import Given, Passage, Place
 from recurra.insight.power import PowerMethod, power_method
 from recurra.insight.skeleton import draw_motion
 from recurra.insight.step import OneStep
@@ -37,22 +40,27 @@ from recurra.insight.surfaces import (
     filter_normalised,
 )
 from recurra.insight.timelines import Timeline, draw_timelines, timelines_png
+from recurra.insight.tracing import Trace, trace
 from recurra.insight.vanishing import CounterExample, Vanishing, counterexample, vanishing
 
 __all__ = [
     "ClippingReport",
     "CounterExample",
     "Descent",
+    "Given",
     "GradientFlow",
     "JacobianProducts",
     "JacobianSpectra",
     "LyapunovSpectrum",
     "OneStep",
     "Partials",
+    "Passage",
+    "Place",
     "Plane",
     "PowerMethod",
     "Surface",
     "Timeline",
+    "Trace",
     "Vanishing",
     "captions_png",
     "cliff_descents",
@@ -79,11 +87,13 @@ __all__ = [
     "gradient_flow",
     "gradient_flow_of_loss",
     "immediate_partials",
+    "intervene",
     "jacobian_products",
     "jacobian_spectra",
     "lyapunov_spectrum",
     "power_method",
     "timelines_png",
+    "trace",
     "vanishing",
     "write_page",
 ]
