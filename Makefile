@@ -60,9 +60,10 @@ $(BENCH_READY): $(READY)
 bench: $(BENCH_READY)  ## every benchmark, in one table; BENCH="torch_nn --quick" for some of it
 	$(BIN)/python -m benchmarks $(BENCH)
 
-pictures: $(READY)  ## draw what the pages show of worlds that are made up, and of a network that reads them
+pictures: $(READY)  ## draw what the pages show of worlds that are made up, and of networks that read them
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.draw_deconvnet
+	$(BIN)/python -m benchmarks.draw_alignment
 
 report-pictures: $(READY)  ## photograph the report of RUN=runs/first for README and docs; it takes a Chromium
 	$(BIN)/python -m benchmarks.draw_report $(RUN)

@@ -1,6 +1,7 @@
 """The list of benchmarks, in the order of the table."""
 
 from benchmarks import (
+    alignment,
     any_cell,
     attention,
     beginnings,
@@ -59,6 +60,7 @@ _MODULES = (
     frames,
     forecasts,
     captions,
+    alignment,
     motion,
     multi30k,
     vision,

@@ -19,6 +19,7 @@ NAMES = rc.cells.names()
 
 def test_public_names() -> None:
     assert sorted(rc.__all__) == [
+        "Aligner",
         "Bidirectional",
         "Captioner",
         "Classifier",

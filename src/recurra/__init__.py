@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recurra.insight import intervene, trace
     from recurra.lang import cell
     from recurra.models import (
+        Aligner,
         Captioner,
         Classifier,
         Forecaster,
@@ -31,6 +32,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Aligner",
     "Bidirectional",
     "Captioner",
     "Classifier",
@@ -57,8 +59,8 @@ _HOMES = {
     "recurra.insight": ("intervene", "trace"),
     "recurra.lang": ("cell",),
     "recurra.models": (
-        *("Captioner", "Classifier", "Forecaster", "FrameTagger", "LanguageModel"),
-        *("Series", "Tagger", "Translator", "load"),
+        *("Aligner", "Captioner", "Classifier", "Forecaster", "FrameTagger"),
+        *("LanguageModel", "Series", "Tagger", "Translator", "load"),
     ),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
     "recurra.tasks": ("Run", "train"),

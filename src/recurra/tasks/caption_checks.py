@@ -1,13 +1,15 @@
-"""What settings of captioners are checked for before anything is read, and what they leave open."""
+"""What settings of captioners and aligners are checked for before anything is read, and what they
+leave open."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from recurra.data import worlds
 from recurra.data.features import read_features
 from recurra.errors import DataError, argument
 from recurra.tasks.caption_encoders import SCALED
-from recurra.tasks.options import CaptionerSettings, CaptionSettings, CaptionTraining
+from recurra.tasks.options import CaptionSettings
 from recurra.training.settings import RunSettings
 from recurra.vision import encoder, names
 
@@ -34,7 +36,7 @@ def checked(settings: RunSettings) -> RunSettings:
     return replace(settings, data=data, training=training)
 
 
-def _with_kind(data: CaptionSettings, model: CaptionerSettings) -> CaptionSettings:
+def _with_kind(data: CaptionSettings, model: Any) -> CaptionSettings:
     """The settings with the kind of features that the model reads."""
     assert data.features is not None
     if model.encoder_weights is not None:
@@ -42,26 +44,29 @@ def _with_kind(data: CaptionSettings, model: CaptionerSettings) -> CaptionSettin
             f"encoder_weights: expected none beside {argument('features=')}, which are read in "
             f"place of pictures, got {model.encoder_weights}. Leave one out."
         )
-    needed = "grid" if model.inject == "attend" else "vector"
+    inject = getattr(model, "inject", None)  # aligners read grids alone
+    reader = "an aligner" if inject is None else f"{argument('inject=')}{inject}"
+    needed = "grid" if inject in ("attend", None) else "vector"
     kind = needed if data.feature_kind == "auto" else data.feature_kind
     if kind != needed:
         raise ValueError(
-            f"feature_kind: expected {needed}, which {argument('inject=')}{model.inject} reads, "
-            f"got {kind}. Leave it out."
+            f"feature_kind: expected {needed}, which {reader} reads, got {kind}. Leave it out."
         )
     found = read_features(data.features)
     has = {"vector": found.size is not None, "grid": found.grid_shape is not None}
     if not has[kind]:
         other = next(each for each in has if each != kind)
+        others = (
+            f", or choose {'another' if kind == 'grid' else 'attend'} for {argument('inject=')}"
+        )
         raise DataError(
-            f"{data.features}: expected a {kind} of each picture, which "
-            f"{argument('inject=')}{model.inject} reads, got a {other}. Make {kind}s, or choose "
-            f"{'another' if kind == 'grid' else 'attend'} for {argument('inject=')}."
+            f"{data.features}: expected a {kind} of each picture, which {reader} reads, got a "
+            f"{other}. Make {kind}s{'' if inject is None else others}."
         )
     return replace(data, feature_kind=kind)
 
 
-def _check_encoder(model: CaptionerSettings, training: CaptionTraining) -> None:
+def _check_encoder(model: Any, training: Any) -> None:
     """Raise ValueError where there is no such encoder, or DataError where its weights are not
     there; weights that are drawn anew do not stay as they are."""
     if model.encoder not in names():
@@ -71,7 +76,8 @@ def _check_encoder(model: CaptionerSettings, training: CaptionTraining) -> None:
             f"{model.encoder_weights}: expected a file of weights, got no such file. Check "
             f"{argument('encoder_weights=')}."
         )
-    if training.encoder_rate == 0 and model.encoder_weights is None and model.inject != "none":
+    blind = getattr(model, "inject", "") == "none"
+    if training.encoder_rate == 0 and model.encoder_weights is None and not blind:
         raise ValueError(
             f"encoder_rate: expected more than 0 for an encoder whose weights are drawn anew, got "
             f"0. Give it {argument('encoder_weights=')}, or let it learn."

@@ -1,30 +1,35 @@
-"""The encoders of captioners, as settings say, and what pictures are to them.
+"""The encoders of captioners and aligners, as settings say, and what pictures are to them.
 
 Letters: N pictures, C channels, Y rows, X columns.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from recurra.models import Captioner
-from recurra.tasks.options import CaptionerSettings
+from recurra.models.seeing import Seeing
 from recurra.vision import Encoder, Preprocessing, encoder
 from recurra.vision.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 SCALED = ("convnet", "resnet")  # encoders whose sizes settings say
 
 
-def encoder_for(model: CaptionerSettings) -> Encoder:
-    """The encoder that settings name, with the weights that they name."""
+def encoder_for(model: Any) -> Encoder:
+    """The encoder that settings name, with the weights that they name.
+
+    Args:
+        model: settings; those that read no vector of a picture do not say how it is made.
+    """
     if model.encoder not in SCALED:
         made = encoder(model.encoder)
     else:
         made = encoder(
             model.encoder,
             widths=[model.encoder_width * 2**stage for stage in range(model.encoder_stages)],
-            size=model.encoder_size,
+            size=getattr(model, "encoder_size", 1),
             depth=model.encoder_depth,
-            pool=model.encoder_pool,
+            pool=getattr(model, "encoder_pool", 1),
             norm=model.encoder_norm,
         )
     if model.encoder_weights is not None:
@@ -39,7 +44,7 @@ def preprocessing_for(name: str, size: tuple[int, int]) -> Preprocessing:
     return Preprocessing(size=size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
-def pixels(model: Captioner, pictures: Tensor) -> Tensor:
+def pixels(model: Seeing, pictures: Tensor) -> Tensor:
     """[N, C, Y, X], what the model's preprocessing makes of pictures of its size.
 
     Args:
@@ -47,7 +52,7 @@ def pixels(model: Captioner, pictures: Tensor) -> Tensor:
     """
     make = model.preprocessing
     assert make is not None
-    like = model.output.weight
+    like = next(model.parameters())
     values = pictures.permute(0, 3, 1, 2).float() / 255
     mean, std = (
         torch.tensor(each, dtype=torch.float32, device="cpu").view(-1, 1, 1)
