@@ -10,7 +10,9 @@ from benchmarks import (
     captions,
     char_rnn,
     crowded,
+    fixed_points,
     floor,
+    flossing,
     forecasts,
     frames,
     generation,
@@ -66,6 +68,8 @@ _MODULES = (
     vision,
     insight_cost,
     gradients,
+    flossing,
+    fixed_points,
     char_rnn,
 )
 

@@ -7,6 +7,19 @@ from recurra.insight.clipping import ClippingReport, clipping_report, draw_clipp
 from recurra.insight.confusion import confusion_png, draw_confusion
 from recurra.insight.curves import draw_comparison
 from recurra.insight.deconvnet import deconvnet_sheet, draw_deconvnet
+from recurra.insight.fixed_points import (
+    FixedPoints,
+    Projection,
+    SlowLine,
+    draw_eigenvalues,
+    draw_fixed_points,
+    draw_slow_line,
+    find_fixed_points,
+    principal_components,
+    slow_line,
+    states_seen,
+)
+from recurra.insight.flossing import first_exponents, flossing_loss, watched
 from recurra.insight.forecasts import draw_forecasts, forecasts_png
 from recurra.insight.gradient_flow import (
     GradientFlow,
@@ -47,6 +60,7 @@ __all__ = [
     "ClippingReport",
     "CounterExample",
     "Descent",
+    "FixedPoints",
     "Given",
     "GradientFlow",
     "JacobianProducts",
@@ -58,6 +72,8 @@ __all__ = [
     "Place",
     "Plane",
     "PowerMethod",
+    "Projection",
+    "SlowLine",
     "Surface",
     "Timeline",
     "Trace",
@@ -78,11 +94,17 @@ __all__ = [
     "draw_confusion",
     "draw_deconvnet",
     "draw_descents",
+    "draw_eigenvalues",
+    "draw_fixed_points",
     "draw_forecasts",
     "draw_motion",
+    "draw_slow_line",
     "draw_surface",
     "draw_timelines",
     "filter_normalised",
+    "find_fixed_points",
+    "first_exponents",
+    "flossing_loss",
     "forecasts_png",
     "gradient_flow",
     "gradient_flow_of_loss",
@@ -92,8 +114,12 @@ __all__ = [
     "jacobian_spectra",
     "lyapunov_spectrum",
     "power_method",
+    "principal_components",
+    "slow_line",
+    "states_seen",
     "timelines_png",
     "trace",
     "vanishing",
+    "watched",
     "write_page",
 ]

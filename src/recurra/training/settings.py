@@ -7,6 +7,7 @@ from typing import Any
 from recurra.errors import argument
 from recurra.settings import (
     MAX_SEED,
+    MAX_SIZE,
     MAX_THREADS,
     Settings,
     check_known,
@@ -120,6 +121,27 @@ class TrainingSettings(Settings):
         unset="no limit",
     )
     clip_window: int = setting(1000, "Steps that are recent to --clip-percentile.", LEARNING)
+    floss: int = setting(
+        0,
+        "First Lyapunov exponents of each recurrent layer that are pushed to zero, so that "
+        "gradients neither vanish nor explode along as many directions (gradient flossing); 0: "
+        "none.",
+        LEARNING,
+        least=0,
+        most=MAX_SIZE,
+    )
+    floss_before: int = setting(
+        100, "Steps of flossing alone, before the first of training.", LEARNING, least=0
+    )
+    floss_every: int = setting(
+        0, "Steps between those of training that are flossed too; 0: none is.", LEARNING, least=0
+    )
+    floss_weight: float = setting(
+        1.0,
+        "Of the sum of the squared exponents in the loss of such a step.",
+        LEARNING,
+        check=positive_float32,
+    )
     average: float = setting(
         0.0,
         "Decay of a moving average of the weights, which is validated and kept in their place: "

@@ -1,6 +1,7 @@
 """One step of training: forward, loss, backward, clip, update; skipped when not finite."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from recurra.errors import RunError, argument
 from recurra.nn.plain import evaluating
 from recurra.parallel import ALONE, Ranks
 from recurra.training.clipping import Clipper
+from recurra.training.flossing import Flosser
 from recurra.training.optimization import build_optimizer, set_learning_rate
 from recurra.training.settings import TrainingSettings
 from recurra.training.task import Carried, Loss, Moment, Task
@@ -62,6 +64,7 @@ class Stepper:
         model.to(fabric.device)
         self.optimizer = build_optimizer(model, settings)
         self.clipper = Clipper(model, settings)
+        self.flosser = Flosser(model, settings, ranks) if settings.floss else None
         self._parameters = list(model.parameters())
         # A wrapper does nothing at the model's own precision, and costs time.
         self._is_plain = settings.precision == "32-true"
@@ -84,7 +87,10 @@ class Stepper:
         self._wrapped_optimizer.zero_grad(set_to_none=True)
         if self.state is None:
             self.index = 0
-        found: Loss = self.task.loss(self.wrapped_model, batch, self.state, moment)
+        flosser = self.flosser
+        is_flossed = flosser is not None and flosser.due(moment.step)
+        with flosser.watching() if flosser is not None and is_flossed else nullcontext():
+            found: Loss = self.task.loss(self.wrapped_model, batch, self.state, moment)
         self._batch = batch
         whole = self._whole or ranks.sum(found.count)[0]
         share = found.count / whole if whole else 1.0
@@ -93,6 +99,8 @@ class Stepper:
             loss.backward()
         else:
             self._fabric.backward(loss)
+        if flosser is not None and is_flossed:
+            flosser.add_gradients(moment.seed)
         ranks.sum_gradients(self._parameters)
         clipping = self.clipper()
         met = [found.mean.detach(), clipping.norm.to(found.mean), clipping.bit.to(found.mean)]
@@ -114,6 +122,13 @@ class Stepper:
             part=part,
             clipped=bool(bit),
         )
+
+    def floss(self, batch: Any, moment: Moment) -> Tensor:
+        """Take a step of flossing alone; the exponents before it, [layers and directions, k]."""
+        assert self.flosser is not None
+        with evaluating(self.model), self.flosser.watching(), torch.no_grad():
+            self.task.loss(self.model, batch, None, moment)
+        return self.flosser.step(moment.seed)
 
     @property
     @torch.no_grad()

@@ -22,6 +22,7 @@ from recurra.parallel import ALONE, Ranks
 from recurra.training import step as stepping
 from recurra.training.averaging import WeightAverage
 from recurra.training.budget import Budget, EvaluationPlan, due_milestone
+from recurra.training.flossing import spelled
 from recurra.training.hooks import Hook, Logbook
 from recurra.training.machine import (
     build_fabric,
@@ -254,6 +255,7 @@ class Trainer(Generic[ModelT, BatchT]):
         self._say_where()
         with held_interrupts() as interrupted:
             if self.progress.step == 0:
+                self._floss(interrupted)
                 if self._plan.at_start:
                     self._validate()
                 self._sample_if_due()
@@ -284,6 +286,19 @@ class Trainer(Generic[ModelT, BatchT]):
         else:
             epoch = progress.passes(len(self.source))
             self._note(f"resumed at step {progress.step}, epoch {epoch:.2f}; the run ends {ends}")
+
+    def _floss(self, interrupted: Callable[[], int | None]) -> None:
+        """Floss alone, before the first step; a run that is stopped meanwhile starts over."""
+        exponents: list[Tensor] = []
+        for number in range(self.settings.floss_before if self._stepper.flosser else 0):
+            moment = Moment(seed=derived_seed(self.settings.seed, f"floss {number}"))
+            batch = self.source.batch(0, number % len(self.source))
+            exponents.append(self._stepper.floss(batch, moment))
+            if signum := int(self._decided(interrupted() or 0)[0]):
+                raise stopped_by(signum)
+        if exponents:
+            first, last = spelled(exponents[0]), spelled(exponents[-1])
+            self._note(f"flossed: exponents from {first} to {last} nats a step")
 
     def _decided(self, *numbers: float | int) -> list[float]:
         """The numbers that rank 0 has: what clock, hooks and signals say is its to say, for all."""
