@@ -88,7 +88,7 @@ def alignments_figure(
     """The figure of `draw_alignments`."""
     from matplotlib.figure import Figure as Drawn
 
-    figure = Drawn(layout="constrained" if maps else "none", facecolor="white")
+    figure = Drawn(layout="constrained" if maps else None, facecolor="white")
     alignments_on(figure, shown, preprocessing, maps=maps)
     return figure
 

@@ -22,7 +22,7 @@ def figure_of_flow(flows: Mapping[str, GradientFlow]) -> Figure:
     Args:
         flows: by the name of the cell, or of the run.
     """
-    table: dict[str, Sequence[Any]] = {}
+    table: dict[str, Sequence[Any] | np.ndarray] = {}
     for name, flow in flows.items():
         t, k = (index.ravel() for index in np.indices(flow.joint[_PLACE].shape))
         table |= {f"{name} t": flow.losses[t], f"{name} k": k}
@@ -88,7 +88,7 @@ def figure_of_vanishing(cases: Mapping[str, Vanishing]) -> Figure:
     verdicts = [
         f"{name}: {case.verdict()}" if several else case.verdict() for name, case in cases.items()
     ]
-    table: dict[str, Sequence[Any]] = {}
+    table: dict[str, Sequence[Any] | np.ndarray] = {}
     for name, case in cases.items():
         table |= {
             f"{name} lag": case.lags,

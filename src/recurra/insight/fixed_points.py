@@ -393,7 +393,7 @@ def draw_eigenvalues(points: FixedPoints, axes: Any) -> None:
     axes.plot(np.cos(angle), np.sin(angle), color="0.5", linewidth=0.8)
     for stable, colour in ((True, _STABLE), (False, _SADDLE)):
         own = points.eigenvalues[points.is_stable == stable].ravel()
-        axes.scatter(own.real, own.imag, s=8, color=colour, alpha=0.7)
+        axes.scatter(np.real(own), np.imag(own), s=8, color=colour, alpha=0.7)
     axes.set_aspect("equal")
     axes.set_xlabel("real")
     axes.set_ylabel("imaginary")

@@ -43,7 +43,9 @@ def draw_eigenvalues(spectra: JacobianSpectra, axes: Any) -> None:
     angle = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(angle), np.sin(angle), color=style.FAINT, linewidth=0.8, linestyle="--")
     opaque = float(np.clip(400 / max(1, len(values)), 0.08, 0.8))
-    axes.scatter(values.real, values.imag, s=6, color=style.BLUE, alpha=opaque, linewidths=0)
+    axes.scatter(
+        np.real(values), np.imag(values), s=6, color=style.BLUE, alpha=opaque, linewidths=0
+    )
     axes.set_aspect("equal")
     axes.set_xlabel("real part")
     axes.set_ylabel("imaginary part")
