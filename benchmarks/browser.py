@@ -177,7 +177,7 @@ def started(program: str) -> Iterator[Browser]:
     commands, answers = os.pipe(), os.pipe()
     # out of the way of 3 and 4, by which the browser reads commands and writes answers
     own = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (commands[0], answers[1])]
-    run = f'exec "$0" "$@" 3<&{own[0]} 4>&{own[1]}'
+    run = f'exec "$0" "$@" 3</dev/fd/{own[0]} 4>/dev/fd/{own[1]}'
     with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             ["sh", "-c", run, program, *_OPTIONS, f"--user-data-dir={profile}"],

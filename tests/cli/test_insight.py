@@ -155,3 +155,28 @@ def test_mistakes_of_reports_are_told(trained: Path, tmp_path: Path) -> None:
         assert says in said.replace("--", ""), said
     assert not (tmp_path / "a.html").exists()
     assert (tmp_path / "mine.html").read_text().endswith("my own page")
+
+
+# ---- fresh cells ---------------------------------------------------------------------------------
+
+
+@pytest.mark.medium
+def test_fresh_cells_are_compared_without_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    out = tmp_path / "cells.html"
+    words = ("--compare", "rnn,gru", "--steps", 12, "--hidden-size", 5, "--out", out)
+    code, said = invoke(*words)
+    assert code == 0, said
+    page = out.read_text("utf-8")
+    for name in ("gradient_by_lag", "gradient_flow", "lyapunov", "vanishing"):
+        assert f'<section id="{name}"' in page
+    assert "<h1>rnn, gru, before any training</h1>" in page
+    for more, says in (
+        ((*words[:-2], tmp_path / "run"), "compare: expected cells and no run"),
+        (words[:-2], "out: expected a file for the report of cells"),
+        ((*words, "--compare", "rnn,nothing"), "compare: expected"),
+        ((), "run: expected the folder of a run, or compare with cells"),
+    ):
+        code, said = invoke(*more)
+        assert code == 2, said
+        assert says in said.replace("--", ""), said

@@ -13,7 +13,7 @@ from recurra.terminal import printable
 _REPORT, _SHEET = ".html", ".png"
 _OURS = re.compile(rb'<meta name="generator" content="recurra">')
 
-_OF_SHEETS = "The sheet of an encoder"
+_OF_SHEETS, _OF_CELLS = "The sheet of an encoder", "Fresh cells"
 _NAMES = typer.Argument(
     help="Folders of runs; behind the first of them, for a sheet, pictures and folders of them.",
     metavar="RUN [RUN...|IMAGE...]",
@@ -21,7 +21,7 @@ _NAMES = typer.Argument(
 
 
 def insight(
-    names: Annotated[list[str], _NAMES],
+    names: Annotated[list[str] | None, _NAMES] = None,
     out: Annotated[
         Path | None,
         option(
@@ -40,6 +40,17 @@ def insight(
             parser=path,
         ),
     ] = None,
+    compare: Annotated[
+        str | None,
+        option(
+            _OF_CELLS,
+            "Cells to show beside one another before any training, without a run: rnn,lstm,gru.",
+            default="none",
+        ),
+    ] = None,
+    steps: Annotated[int, option(_OF_CELLS, "Steps of noise that they read.")] = 100,
+    hidden_size: Annotated[int, option(_OF_CELLS, "Hidden units of each.")] = 64,
+    seed: Annotated[int, option(_OF_CELLS, "Of the noise and of the weights.")] = 1,
     layer: Annotated[
         str | None,
         option(_OF_SHEETS, "Layer of the encoder, by its name.", default="the last one"),
@@ -59,12 +70,25 @@ def insight(
     most in them: of each map, at the left what of its strongest patches excited it, back in pixels
     by a deconvnet, at the right the patches.
 
+    With --compare and no run, show what becomes of gradients in fresh cells, on the same noise.
+
     Examples: recurra insight runs/first; recurra insight runs/first runs/second --out both.html;
-    recurra insight runs/captioner holiday/ --out sheet.png
+    recurra insight --compare rnn,lstm,gru --out cells.html; recurra insight runs/captioner holiday/
+    --out sheet.png
     """
-    for name, count in (("maps", maps), ("patches", patches)):
-        if count < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {count}. Raise it.")
+    least = {"maps": (maps, 1), "patches": (patches, 1), "hidden_size": (hidden_size, 1)}
+    for name, (count, fewest) in {**least, "steps": (steps, 3), "seed": (seed, 0)}.items():
+        if count < fewest:
+            raise ValueError(f"{name}: expected {fewest} or more, got {count}. Raise it.")
+    names = names or []
+    if compare is not None:
+        _compare_cells(compare, names, out, figures, steps, hidden_size, seed)
+        return
+    if not names:
+        raise ValueError(
+            "run: expected the folder of a run, or --compare with cells, got neither. Name one, as "
+            "in recurra insight runs/first."
+        )
     if out is not None and out.suffix == _SHEET:
         _draw_sheet(names, out, layer, maps, patches, device)
         return
@@ -86,19 +110,59 @@ def _write_report(names: list[str], out: Path | None, figures: Path | None, devi
             "--out both.html."
         )
     out = chosen[0][0] / REPORT_NAME if out is None else out
+    _check_places(out, figures)
+    runs = [_opened(folder, checkpoint, device) for folder, checkpoint in chosen]
+    _write(report_of(runs[0]) if len(runs) == 1 else report_of_several(runs), out, figures)
+
+
+def _compare_cells(
+    spelled: str,
+    names: list[str],
+    out: Path | None,
+    figures: Path | None,
+    steps: int,
+    hidden_size: int,
+    seed: int,
+) -> None:
+    from recurra.compose.spelling import resolved, split_spellings
+    from recurra.insight.through_time import report_of_cells
+
+    check_installed("recurra insight", "compare", "matplotlib")
+    if names:
+        raise ValueError(
+            f"compare: expected cells and no run, got {names[0]!r} beside them. Leave one of them "
+            "out."
+        )
+    if out is None:
+        raise ValueError(
+            "out: expected a file for the report of cells, got none. Name one, as in --out "
+            "cells.html."
+        )
+    _check_places(out, figures)
+    cells = [resolved("compare", each) for each in split_spellings(spelled)]
+    report = report_of_cells(cells, steps=steps, hidden_size=hidden_size, seed=seed)
+    _write(report, out, figures)
+
+
+def _write(report: Any, out: Path, figures: Path | None) -> None:
+    """Write a report, and say what was found."""
+    report.write(out, figures)
+    for each in report.figures:
+        typer.echo(printable(f"{each.title}: {each.found}"))
+    for note in report.notes:
+        typer.echo(printable(note), err=True)
+    beside = "" if figures is None else f"; each by itself is in {figures}"
+    typer.echo(printable(f"{len(report.figures)} figures are in {out}{beside}"), err=True)
+
+
+def _check_places(out: Path, figures: Path | None) -> None:
+    """Raise ValueError where a report, or its figures, would take the place of something else."""
     _check_report(out)
     if figures is not None and figures.exists() and not figures.is_dir():
         raise ValueError(
             f"figures: expected a folder, or the name of a new one, got {str(figures)!r}, a file. "
             "Choose another name."
         )
-    runs = [_opened(folder, checkpoint, device) for folder, checkpoint in chosen]
-    report = report_of(runs[0]) if len(runs) == 1 else report_of_several(runs)
-    report.write(out, figures)
-    for each in report.figures:
-        typer.echo(printable(f"{each.title}: {each.found}"))
-    beside = "" if figures is None else f"; each by itself is in {figures}"
-    typer.echo(printable(f"{len(report.figures)} figures are in {out}{beside}"), err=True)
 
 
 def _chosen(name: str) -> tuple[Path, str]:

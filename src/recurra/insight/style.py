@@ -96,7 +96,8 @@ def rc() -> Any:
         "patch.edgecolor": GROUND,
         "legend.frameon": False,
         "axes.prop_cycle": cycler(color=SERIES),
-        "axes.formatter.use_mathtext": False,
+        "figure.constrained_layout.h_pad": 0.07,
+        "figure.constrained_layout.w_pad": 0.05,
         "image.interpolation": "none",
         "svg.fonttype": "none",  # text stays text: found, read aloud, and in the page's own letters
         "svg.image_inline": True,
@@ -168,6 +169,19 @@ def panels(
     for ax in axes[count:]:
         ax.remove()
     return axes[:count]
+
+
+def logarithmic(axis: Any) -> None:
+    """Let an axis of matplotlib, `ax.xaxis` or `ax.yaxis`, be logarithmic, with numbers as they are
+    said: 0.5 and 1e-6."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = sorted(axis.get_data_interval())
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    if low > 0 and high / low < 100:  # less than two powers of ten have few names of their own
+        axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
 
 
 def bare(ax: Any) -> None:

@@ -188,7 +188,7 @@ def _finish(
     last.set_title("norm of the gradient")
     norms = np.concatenate([run.grad_norm for run in runs.values()])
     if (norms[np.isfinite(norms)] > 0).any():
-        last.set_yscale("log")
+        style.logarithmic(last.yaxis)
     for limit in sorted({run.clip_norm for run in runs.values() if run.clip_norm is not None}):
         last.axhline(limit, color=style.FAINT, linewidth=1.0, linestyle=":")
         last.annotate(

@@ -5,16 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recurra.errors import DataError
 from recurra.files.metrics import read_metrics
 from recurra.insight.report import Figure, Passage, Report
+from recurra.insight.through_time import Watched, figures_of_layers
 from recurra.insight.training import TrainingCurves, figure_of_training
 from recurra.models.saving import read_note
+from recurra.nn.stack import CellStack
 from recurra.runs.folder import METRICS_NAME, REPORT_NAME
 from recurra.training.settings import TrainingSettings
-from recurra.training.task import Task
+from recurra.training.task import Moment, Task
 from recurra.training.trainer import Trainer
 
 Facts = list[tuple[str, str]]
+
+_SEQUENCES = 8  # whose gradients are followed through time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +43,14 @@ class Reported:
 
 def report_of(run: Reported) -> Report:
     """The whole report of a run."""
-    figures = [*run.task.insights(run.model), *_training([run])]
+    through, notes = _through_time([run])
+    figures = [*run.task.insights(run.model), *through, *_training([run])]
     return Report(
         title=f"{run.name}: {run.task.titled(run.model)}",
         subtitle=_subtitle(run.task),
         facts=_facts(run.folder, run.task, run.settings.training, run.model),
         figures=figures,
+        notes=notes,
     )
 
 
@@ -67,12 +74,39 @@ def report_of_several(runs: Sequence[Reported]) -> Report:
         for n, run in enumerate(runs, 1)
         for figure in run.task.insights(run.model)
     ]
+    through, notes = _through_time(runs)
     return Report(
         title=" beside ".join(names),
         columns=names,
         facts=[(label, *(each.get(label, "") for each in facts)) for label in labels],
-        figures=[*_training(runs), *own],
+        figures=[*_training(runs), *through, *own],
+        notes=notes,
     )
+
+
+def _through_time(runs: Sequence[Reported]) -> tuple[list[Figure], list[str]]:
+    """What goes on through time in the recurrent layers of the runs' models, and notes on those of
+    which nothing is shown."""
+    watched: dict[str, Watched] = {}
+    notes: list[str] = []
+    for run in runs:
+        try:
+            watched[run.name] = _watched(run)
+            watched[run.name].check()
+        except (DataError, ValueError) as error:
+            watched.pop(run.name, None)
+            notes.append(f"No gradients through time of {run.name}: {error}")
+    return (figures_of_layers(watched) if watched else []), notes
+
+
+def _watched(run: Reported) -> Watched:
+    """A run's recurrent layer, with the loss of a few sequences of its validation part."""
+    layer, settings = getattr(run.model, "recurrent", None), run.settings.training
+    if not isinstance(layer, CellStack):
+        raise ValueError(f"{type(run.model).__name__} has no recurrent layer that reads all of it.")
+    few = replace(settings, batch_size=min(_SEQUENCES, settings.batch_size), devices=1)
+    batch = run.task.source("val", few).batch(0, 0)
+    return Watched(layer=layer, loss=lambda: run.task.loss(run.model, batch, None, Moment()).mean)
 
 
 def write_brief(folder: Path, trainer: Trainer[Any, Any], figures: Sequence[Figure]) -> Path:
