@@ -8,32 +8,24 @@ from typing import Any
 from recurra.data import worlds
 from recurra.data.features import read_features
 from recurra.errors import DataError, argument
-from recurra.tasks.caption_encoders import SCALED
 from recurra.tasks.options import CaptionSettings
 from recurra.training.settings import RunSettings
 from recurra.vision import encoder, names
 
 
 def checked(settings: RunSettings) -> RunSettings:
-    """The settings with what they leave open: which features are read, and how many captions of an
-    image a step reads.
+    """The settings with the kind of features that are read, where they leave it open.
 
     Raises:
         DataError: where a file or folder is not there, or features are not of the kind that is
             needed.
         ValueError: where there is no such encoder, or it can learn nothing.
     """
-    data, model, training = settings.data, settings.model, settings.training
-    _check_files(data)
-    from_nothing = data.features is None and model.encoder_weights is None
-    if data.features is None:
-        _check_encoder(model, training)
-        from_nothing = from_nothing and model.encoder in SCALED
-    else:
-        data = _with_kind(data, model)
-    if training.captions_per_image == "auto":
-        training = replace(training, captions_per_image="one" if from_nothing else "all")
-    return replace(settings, data=data, training=training)
+    _check_files(settings.data)
+    if settings.data.features is not None:
+        return replace(settings, data=_with_kind(settings.data, settings.model))
+    _check_encoder(settings.model, settings.training)
+    return settings
 
 
 def _with_kind(data: CaptionSettings, model: Any) -> CaptionSettings:

@@ -12,7 +12,7 @@ from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
 KINDS = ("auto", "vector", "grid")
-TOGETHER = ("auto", "all", "one")
+TOGETHER = ("one", "all")
 WORLD = "scenes"
 _WRITING = "Writing"
 _SEEING = "Encoder"
@@ -120,8 +120,8 @@ class CaptionerSettings(Settings):
         choices=INJECTIONS,
     )
     attention: str = setting("additive", "How a place is scored.", MODEL, choices=SCORES)
-    hidden_size: int = setting(256, "Units of each layer.", MODEL, most=MAX_SIZE)
-    embedding_size: int = setting(128, "Features of a word's vector.", MODEL, most=MAX_SIZE)
+    hidden_size: int = setting(128, "Units of each layer.", MODEL, most=MAX_SIZE)
+    embedding_size: int = setting(64, "Features of a word's vector.", MODEL, most=MAX_SIZE)
     image_features: int | None = setting(
         None,
         "Features that the recurrence is given of an image; 0: those of its vector as it is.",
@@ -133,7 +133,7 @@ class CaptionerSettings(Settings):
     num_layers: int = setting(1, "Recurrent layers.", MODEL, most=MAX_LAYERS)
     memory: str = declared_as(RecurrentSettings, "memory", default="normal")
     dropout: float = setting(
-        0.3, "Share of what words are chosen from, dropped in training.", MODEL, check=fraction
+        0.1, "Share of what words are chosen from, dropped in training.", MODEL, check=fraction
     )
     input_dropout: float = setting(
         0.1, "Share of each word's and image's vector dropped in training.", MODEL, check=fraction
@@ -151,7 +151,7 @@ class CaptionerSettings(Settings):
         is_path=True,
     )
     encoder_width: int = setting(
-        32, "Maps of its first stage, of a convnet or a resnet; each stage has twice as many.",
+        16, "Maps of its first stage, of a convnet or a resnet; each stage has twice as many.",
         _SEEING, most=4096,
     )  # fmt: skip
     encoder_stages: int = setting(3, "Stages, each of which halves the picture.", _SEEING, most=12)
@@ -176,19 +176,19 @@ class CaptionTraining(TrainingSettings):
         32, "Images read side by side with all their captions, or captions with one each.", LEARNING
     )
     captions_per_image: str = setting(
-        "auto",
-        "Whether a step reads all captions of an image, or one; auto: all of an encoder whose "
-        "weights are given and of features, one of an encoder that learns from nothing.",
+        "one",
+        "Of an image in a step: one, which is best while captions cost as much as images do, or "
+        "all, which is best where the encoder is large.",
         LEARNING,
         choices=TOGETHER,
     )
-    lr: float = declared_as(TrainingSettings, "lr", default=2e-3)
+    lr: float = declared_as(TrainingSettings, "lr", default=3e-3)
     average: float = declared_as(TrainingSettings, "average", default=0.99)
     label_smoothing: float = setting(
         0.0, "Probability that is spread over all tokens.", LEARNING, check=fraction
     )
     word_dropout: float = setting(
-        0.0,
+        0.1,
         "Share of words that are not read while the next ones are learned: these are then told "
         "from the image.",
         LEARNING,
