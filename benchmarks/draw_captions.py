@@ -11,7 +11,7 @@ from pathlib import Path
 
 import recurra as rc
 from benchmarks.captions import BEST, BEST_MINUTES, SCENES, SEED
-from recurra.data import worlds
+from recurra.data.worlds import scenes
 from recurra.insight.captions import captions_png
 
 FOLDER = Path(__file__).parent.parent / "docs" / "figures"
@@ -29,7 +29,7 @@ def main(folder: str | None = None) -> None:
             rc.train("caption", data=SCENES, out=folder, **how)
         model = rc.Run.open(folder).model
     assert isinstance(model, rc.Captioner)
-    world = worlds.make("scenes:train=1,val=1", worlds.PICTURE_WORLDS)
+    world = scenes(train=1, val=1)
     pictures = [world[part].pictures[n] for part, count in SHOWN.items() for n in range(count)]
     _save("captions.png", captions_png(list(zip(pictures, model.predict(pictures), strict=True))))
     some = [n for n, scene in enumerate(world["test"].scenes) if len(scene) == 3][:LOOKED]

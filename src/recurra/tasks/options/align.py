@@ -83,7 +83,7 @@ class AlignTraining(TrainingSettings):
         help="Images that are told from one another with all their sentences, or sentences with an "
         "image each.",
     )
-    captions_per_image: str = declared_as(CaptionTraining, "captions_per_image", default="auto")
+    captions_per_image: str = declared_as(CaptionTraining, "captions_per_image", default="one")
     lr: float = declared_as(TrainingSettings, "lr", default=2e-3)
     average: float = declared_as(TrainingSettings, "average", default=0.99)
     margin: float = setting(
