@@ -32,7 +32,7 @@ CELLS = {
     "lstm_1997": "lstm without forget gate",
     "naive_memory": "naive memory",
 }
-LENGTH, HIDDEN, BATCH, STEPS, LAG, SEED = 120, 64, 32, 3000, 100, 1
+LENGTH, HIDDEN, BATCH, STEPS, LAG, SEED = 110, 32, 32, 3000, 100, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +153,9 @@ BENCHMARKS = (
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    found = [lesson(cell) for cell in CELLS]
+    found = []
+    for cell in CELLS:
+        found.append(lesson(cell))
+        print(table(found[-1:]).splitlines()[-1], flush=True)
     print(table(found))
     draw(found)

@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 from matplotlib.figure import Figure
 
-from recurra.insight import flow_figures, spectrum_figures, style
+from recurra.insight import dynamics_figures, flow_figures, report, spectrum_figures, style
 from recurra.insight.gradient_flow import compare_flows, gradient_flow
 from recurra.insight.jacobians import jacobian_products, jacobian_spectra
 from recurra.insight.lyapunov import lyapunov_spectrum
@@ -95,3 +95,42 @@ def test_scales_reach_down_to_the_least_that_is_drawn() -> None:
     flow = gradient_flow(layer, x)
     low, high = flow_figures.scale([flow], least=1e-2)
     assert 1 <= high - low <= 2
+
+
+# ---- of a report ---------------------------------------------------------------------------------
+
+
+def drawn(figure: report.Figure, width: float) -> None:
+    with style.styled():
+        on = Figure(figsize=(width, 3))
+        assert figure.draw is not None
+        figure.draw(on)
+        rendered(on)
+    assert figure.csv()
+
+
+@pytest.mark.parametrize("width", [style.WIDE, style.NARROW])
+def test_figures_of_a_report_are_drawn_wide_and_narrow(width: float) -> None:
+    layer, x = layer_and_input()
+    flows = {"lstm": gradient_flow(layer, x)}
+    cases = counterexample(hidden_size=6, steps=12)
+    for figure in (
+        dynamics_figures.figure_of_flow(flows),
+        dynamics_figures.figure_of_lags(flows),
+        dynamics_figures.figure_of_lyapunov({"lstm": lyapunov_spectrum(layer, x)}),
+        dynamics_figures.figure_of_vanishing(
+            {"near zero": cases.exploding, "saturated": cases.saturated}
+        ),
+    ):
+        drawn(figure, width)
+
+
+def test_what_was_found_is_said_in_numbers() -> None:
+    layer, x = layer_and_input()
+    flow = gradient_flow(layer, x)
+    lags = flow.by_lag()
+    found = dynamics_figures.figure_of_lags({"lstm": flow}).found
+    assert found == f"Of the gradient at lag 1 {lags[11] / lags[1]:.2g} is left at lag 11 of lstm."
+    none = gradient_flow(layer, x, torch.zeros(12, 2, 4, dtype=torch.float64))
+    found = dynamics_figures.figure_of_flow({"lstm": none}).found
+    assert found == "Of the gradient at lag 1 nothing reaches earlier steps of lstm."

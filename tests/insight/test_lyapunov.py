@@ -122,6 +122,17 @@ def test_the_dimension_is_where_the_sum_of_exponents_turns_negative() -> None:
     assert math.isnan(of(0.3, -0.1, size=5))
 
 
+def test_steps_past_the_end_of_a_sequence_do_not_count() -> None:
+    torch.manual_seed(0)
+    layer = rc.Recurrent("gru", 2, 3, dtype=torch.float64, backend="reference")
+    x = drawn(9, 2, 2)
+    found = lyapunov_spectrum(layer, x, lengths=[9, 4])
+    first, second = lyapunov_spectrum(layer, x[:, :1]), lyapunov_spectrum(layer, x[:4, 1:])
+    np.testing.assert_allclose(found.each, [first.exponents, second.exponents], atol=1e-9)
+    with pytest.raises(ValueError, match="expected a sequence of more than 6 steps"):
+        lyapunov_spectrum(layer, x, lengths=[5, 4], burn_in=6)
+
+
 def test_what_cannot_be_counted_is_said() -> None:
     layer = layer_of(linear, 2)
     with pytest.raises(ValueError, match=r"num_exponents in 1..2, .*, got 3"):

@@ -113,6 +113,14 @@ class Linearized:
         """N."""
         return sum(map(prod, self.shapes))
 
+    @property
+    def inside(self) -> Tensor:
+        """[T, B] bool: the steps that each sequence has."""
+        active = self._bound.call.active
+        if active is None:
+            return torch.ones(self.y.shape[:2], dtype=torch.bool, device=self.y.device)
+        return active[..., 0]
+
     def split(self, flat: Tensor) -> tuple[Tensor, ...]:
         """[..., N] as the states that it is made of, [..., S] or [..., P, Q] each."""
         return split(flat, self.shapes)

@@ -36,7 +36,7 @@ class LyapunovSpectrum:
 
     Attributes:
         exponents: [K], falling, mean over the sequences.
-        each: [B, K], of each sequence.
+        each: [B, K], of each sequence that has steps that count.
         running: [T', K]: the estimate after each step counted, mean over the sequences.
         log_det: mean log |det J| a step, which the whole spectrum sums to; NaN where K < N.
         size: N.
@@ -133,10 +133,20 @@ def spectrum_of_run(
             frame, stretched = orthonormal(_carried(run, k, frame))
             logs.append(stretched)
         grown = torch.stack(logs[burn_in:]).double().cpu().numpy()  # [T', B, K]
-    each = grown.mean(0)
+        # past the end of a sequence states are held, which is no step of its own
+        inside = run.inside[steps[burn_in:]].double().cpu().numpy()
+    counted = inside.sum(0)
+    if not counted.any():
+        raise ValueError(
+            f"lyapunov_spectrum: expected a sequence of more than {burn_in} steps, got none. Leave "
+            f"fewer out."
+        )
+    has = counted > 0
+    each = grown.sum(0)[has] / counted[has][:, None]
     means = each.mean(0)
     order = np.argsort(-means, kind="stable")
-    running = np.cumsum(grown.mean(1), 0) / np.arange(1, len(grown) + 1)[:, None]
+    sums = np.cumsum(grown[:, has], 0)
+    running = (sums / np.maximum(np.cumsum(inside[:, has], 0), 1)[..., None]).mean(1)
     return LyapunovSpectrum(
         exponents=means[order],
         each=-np.sort(-each, axis=1),
