@@ -124,8 +124,7 @@ def test_all_of_it_learns(kind: str) -> None:
     model = seeing(regions=kind, whole_image=True, num_layers=2).train()
     pixels = torch.randn(2, 3, 8, 8)
     given = {"boxes": BOXES, "box_counts": [3, 1]} if kind == "boxes" else {}
-    captions = torch.tensor([[0, 1], [2, 2], [1, 0]])
-    which = torch.tensor([0, 1])
+    captions, which = torch.tensor([[0, 2, 1], [1, 2, 0]]), torch.tensor([0, 1, 0])
     model.loss(pixels, captions, which=which, margin=100.0, **given).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert [n for n in without if not n.startswith("encoder.project")] == []
