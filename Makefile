@@ -65,7 +65,7 @@ pictures: $(READY)  ## draw what the pages show of worlds that are made up, and 
 	$(BIN)/python -m benchmarks.draw_deconvnet
 	$(BIN)/python -m benchmarks.draw_alignment
 
-report-pictures: $(READY)  ## photograph the report of RUN=runs/first for README and docs; it takes a Chromium
+report-pictures: $(READY)  ## photograph a report of fresh cells, or of RUN=runs/first, for README and docs; it takes a Chromium
 	$(BIN)/python -m benchmarks.draw_report $(RUN)
 
 lint: $(READY)

@@ -1,7 +1,7 @@
 """Photographs of a report for README and docs: on a laptop light and dark, and on a phone.
 
-It is that of the run that is named, as in `python -m benchmarks.draw_report runs/demo`; it takes a
-Chromium.
+`python -m benchmarks.draw_report` draws that of three fresh cells, which needs no run;
+`python -m benchmarks.draw_report runs/first` that of a run. Either takes a Chromium.
 """
 
 import argparse
@@ -12,31 +12,46 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks import browser
+from recurra import cells
+from recurra.insight.report import Report
+from recurra.insight.through_time import report_of_cells
 from recurra.tasks import Run
 
 FOLDER = Path(__file__).parents[1] / "docs/figures"
-# name: width and height of the window, whether dark, pixels of the picture, what stands at the top
+_SCALE = 1.5  # pixels of a photograph, one of CSS
+# name: width and height of the window, whether dark, pixels across, which figure is at the top
 PICTURES = {
-    "report": ((1120, 900), False, 900, None),
-    "report_dark": ((1120, 900), True, 900, "training"),
-    "report_phone": ((390, 844), False, 390, None),
+    "report": ((1080, 860), False, 860, None),
+    "report_dark": ((1080, 860), True, 860, 1),
+    "report_phone": ((390, 844), False, 390, 0),
 }
 
 
-def draw(run: Path, folder: Path = FOLDER) -> list[Path]:
+def report_of(run: Path | None) -> Report:
+    """That of a run, or of fresh cells."""
+    if run is not None:
+        return Run.open(run).report()
+    return report_of_cells([cells.rnn, cells.lstm, cells.gru])
+
+
+def draw(report: Report, folder: Path = FOLDER) -> list[Path]:
     """Write the pictures; the files."""
     program = browser.find()
     if program is None:
         raise SystemExit("no Chromium is installed; on Debian: apt-get install chromium")
     drawn = []
     with tempfile.TemporaryDirectory() as made, browser.started(program) as running:
-        file = Run.open(run).report().write(Path(made) / "report.html")
+        file = report.write(Path(made) / "report.html")
         page = running.page()
         for name, (size, dark, width, top) in PICTURES.items():
-            page.look(*size, dark=dark, scale=2)
+            page.look(*size, dark=dark, scale=_SCALE)
             page.open(file)
+            if page.complaints:
+                raise SystemExit("; ".join(page.complaints))
             if top is not None:
-                page.evaluate(f"document.getElementById({top!r}).scrollIntoView()")
+                section = report.figures[top].name
+                page.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+                page.evaluate(f"document.getElementById({section!r}).scrollIntoView()")
             image = Image.open(io.BytesIO(page.photograph())).convert("RGB")
             image = image.resize((width, round(width * image.height / image.width)))
             drawn.append(folder / f"{name}.png")
@@ -46,6 +61,6 @@ def draw(run: Path, folder: Path = FOLDER) -> list[Path]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run")
-    for path in draw(parser.parse_args().run):
+    parser.add_argument("run", type=Path, nargs="?", help="folder of a run; none: fresh cells")
+    for path in draw(report_of(parser.parse_args().run)):
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
