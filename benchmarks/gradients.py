@@ -4,10 +4,11 @@ Each reads the adding problem, whose loss is at the end, and is looked at when i
 it has learned for the same number of steps. The gradient is that of the problem's own loss by all
 states of a step, relative to lag 1, mean over sequences that were not trained on.
 
-python -m benchmarks.gradients trains all five, prints the table of docs/insight.md, and draws
-docs/figures/gradient_flow.svg.
+python -m benchmarks.gradients trains all five, prints a table, and draws
+docs/figures/gradient_flow.svg; with --fresh it trains none, and prints what is left of fresh ones.
 """
 
+import argparse
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 from benchmarks.registry import Benchmark, Row, Settings
 from recurra.insight.gradient_flow import GradientFlow, gradient_flow_of_loss
 from recurra.models.readout import Readout
-from recurra.tasks.made_up import Adding, Batch
+from recurra.tasks.made_up import Adding, Batch, Problem
 from recurra.tasks.problem_options import ReadoutSettings
 from recurra.tasks.problems import ProblemTask
 from recurra.training import Trainer, TrainingSettings
@@ -44,13 +45,14 @@ class Lesson:
     trained: GradientFlow
     error: float
 
-    def left(self, flow: GradientFlow) -> float:
-        """What is left at lag 100 of the gradient at lag 1."""
-        lags = flow.by_lag()
-        return float(lags[LAG] / lags[1])
+
+def left(flow: GradientFlow) -> float:
+    """What is left at lag 100 of the gradient at lag 1."""
+    lags = flow.by_lag()
+    return float(lags[LAG] / lags[1])
 
 
-def flow_of(model: Readout, problem: Adding, batch: Batch) -> GradientFlow:
+def flow_of(model: Readout, problem: Problem, batch: Batch) -> GradientFlow:
     """Of the problem's own loss, in float64."""
 
     def loss() -> torch.Tensor:
@@ -59,21 +61,28 @@ def flow_of(model: Readout, problem: Adding, batch: Batch) -> GradientFlow:
     return gradient_flow_of_loss(model.recurrent, loss, dtype=torch.float64)
 
 
+def fresh_flow(cell: str, *, backend: str = "auto") -> tuple[ProblemTask, Readout, GradientFlow]:
+    """One cell before it has learned anything."""
+    task = ProblemTask(Adding(steps=LENGTH))
+    torch.manual_seed(SEED)
+    model = task.build(ReadoutSettings(cell=cell, hidden_size=HIDDEN), backend=backend)
+    return task, model, flow_of(model.eval(), task.problem, _held_out(task.problem))
+
+
+def _held_out(problem: Problem) -> Batch:
+    return next(iter(problem.held_out("test", BATCH)))
+
+
 def lesson(cell: str, *, steps: int = STEPS) -> Lesson:
     """Train one cell, and look at it before and after."""
-    problem = Adding(steps=LENGTH)
-    task = ProblemTask(problem)
-    torch.manual_seed(SEED)
-    model = task.build(ReadoutSettings(cell=cell, hidden_size=HIDDEN))
-    batch = next(iter(problem.held_out("test", BATCH)))
-    fresh = flow_of(model.eval(), problem, batch)
+    task, model, fresh = fresh_flow(cell)
     settings = TrainingSettings(
         optimizer="adam", lr=2e-3, schedule="constant", warmup_steps=0, batch_size=BATCH,
         seed=SEED, max_steps=steps, eval_every=steps, clip_norm=1.0, device="cpu",
     )  # fmt: skip
     Trainer(task, model, settings).fit()
-    trained = flow_of(model.eval(), problem, batch)
-    error = task.evaluate(model, "test")[problem.measure]
+    trained = flow_of(model.eval(), task.problem, _held_out(task.problem))
+    error = task.evaluate(model, "test")[task.problem.measure]
     return Lesson(cell=cell, fresh=fresh, trained=trained, error=error)
 
 
@@ -84,7 +93,7 @@ def table(lessons: list[Lesson]) -> str:
         "|---|---|---|---|",
     ]
     for each in lessons:
-        fresh, trained = (_power(each.left(flow)) for flow in (each.fresh, each.trained))
+        fresh, trained = (_power(left(flow)) for flow in (each.fresh, each.trained))
         lines.append(f"| {CELLS[each.cell]} | {fresh} | {trained} | {each.error:.4f} |")
     return "\n".join(lines)
 
@@ -128,7 +137,7 @@ def _check() -> None:
 def _run(settings: Settings) -> Iterator[Row]:
     for cell, name in CELLS.items():
         found = lesson(cell, steps=20 if settings.quick else STEPS)
-        fresh, trained = found.left(found.fresh), found.left(found.trained)
+        fresh, trained = left(found.fresh), left(found.trained)
         yield Row(
             job=f"{name}, adding {LENGTH}, {HIDDEN} units",
             peer="fresh",
@@ -152,10 +161,18 @@ BENCHMARKS = (
 )
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gradients", description=__doc__)
+    parser.add_argument("--fresh", action="store_true", help="train nothing")
+    only_fresh = parser.parse_args().fresh
     torch.set_num_threads(1)
     found = []
-    for cell in CELLS:
-        found.append(lesson(cell))
-        print(table(found[-1:]).splitlines()[-1], flush=True)
-    print(table(found))
-    draw(found)
+    for cell, name in CELLS.items():
+        if only_fresh:
+            _, _, flow = fresh_flow(cell, backend="reference")  # nothing is built for one run
+            print(f"| {name} | {_power(left(flow))} |", flush=True)
+        else:
+            found.append(lesson(cell))
+            print(table(found[-1:]).splitlines()[-1], flush=True)
+    if found:
+        print(table(found))
+        draw(found)

@@ -230,7 +230,8 @@ class Linearized:
             return found.get(node, torch.zeros_like(bound.leaves[node]))
 
         return (
-            {node.name: of(node).reshape(bound.leaves[node].shape) for node in parameters},
+            # a learned scalar has no dimension, and its value one
+            {node.name: of(node) if node.shape else of(node).sum() for node in parameters},
             self._at_positions([of(state) for state in plan.states]),
             None if x is None else of(x),
         )
