@@ -1,5 +1,7 @@
 """Fixed and slow points: known ones are found, and what is said of them is true there."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -19,10 +21,6 @@ from recurra.insight.fixed_points import (
 )
 from recurra.insight.step import OneStep
 from recurra.lang import tanh
-from recurra.tasks.made_up import FlipFlop
-from recurra.tasks.problem_options import ReadoutSettings
-from recurra.tasks.problems import FlipFlopTask
-from recurra.training import Trainer, TrainingSettings
 
 
 @rc.cell(state="h", sizes={"w": "H"})
@@ -167,23 +165,13 @@ def test_points_are_drawn_with_trajectories() -> None:
     assert left.get_xlabel().startswith("component 1")
 
 
-@pytest.mark.medium
-def test_a_gru_that_holds_three_bits_has_a_stable_point_for_each_of_their_eight_values() -> None:
-    task = FlipFlopTask(FlipFlop(bits=3, steps=40, every=10))
-    torch.manual_seed(1)
-    model = task.build(ReadoutSettings(cell=rc.cells.gru, hidden_size=24))
-    settings = TrainingSettings(
-        max_steps=500, batch_size=32, lr=0.01, warmup_steps=20, device="cpu", eval_every=250
-    )
-    Trainer(task, model, settings).fit()
-    step = OneStep(model.recurrent, dtype=torch.float64)
-    x = task.problem.batch(16, torch.Generator().manual_seed(9)).x
-    states = states_seen(step, x.double())
-    found = find_fixed_points(step, states, searches=160)
-    stable = torch.as_tensor(found.points[found.is_stable & found.is_fixed])
-    bits = model.decoder(stable.float()).detach()
-    corners = {tuple(row) for row in bits.sign().long().tolist()}
-    assert len(corners) == 8
-    near = (bits.abs() - 1).abs().amax(1) < 0.3  # where the read-out says a value of the bits
-    assert int(near.sum()) == 8
-    assert {tuple(row) for row in bits[near].sign().long().tolist()} == corners
+def test_three_bits_have_a_stable_point_for_each_of_their_eight_values() -> None:
+    layer = rc.Recurrent(drive, 1, 3, dtype=torch.float64)
+    with torch.no_grad():
+        layer.w_l0.fill_(2.0)
+    along = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    found = find_fixed_points(OneStep(layer), torch.cartesian_prod(along, along, along))
+    assert len(found) == 27
+    stable = found.points[found.is_stable & found.is_fixed]
+    assert {tuple(np.sign(point)) for point in stable} == set(product((-1.0, 1.0), repeat=3))
+    assert len(stable) == 8

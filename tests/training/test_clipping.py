@@ -1,3 +1,4 @@
+import copy
 import math
 from typing import Any
 
@@ -6,7 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from recurra.training import TrainingSettings, clip_gradients
+from recurra import cells
+from recurra.tasks.made_up import Adding
+from recurra.tasks.problem_options import ReadoutSettings
+from recurra.tasks.problems import AddingTask
+from recurra.training import Hook, Trainer, TrainingSettings, clip_gradients
 from recurra.training.clipping import Clipper, clip_groups, parts_of
 
 
@@ -180,3 +185,33 @@ def test_it_is_known_whether_clipping_bit(
 ) -> None:
     model = nn.ParameterList([nn.Parameter(torch.zeros(2))])
     assert meet(clipper_of(model, **settings), model[0], norm)[1] == bit
+
+
+def test_a_run_that_goes_on_clips_as_one_that_was_never_stopped() -> None:
+    task = AddingTask(Adding(steps=6))
+    settings = TrainingSettings(
+        clip_norm=None, clip_percentile=20.0, max_steps=8, batch_size=4, device="cpu", eval_every=8
+    )
+
+    def trainer(*hooks: Hook) -> Trainer[Any, Any]:
+        torch.manual_seed(0)
+        own = ReadoutSettings(cell=cells.gru, hidden_size=4)
+        return Trainer(task, task.build(own, backend="reference"), settings, hooks=hooks)
+
+    class Keep(Hook):
+        kept: Any = None
+
+        def stepped(self, trainer: Trainer[Any, Any], outcome: Any) -> None:
+            if trainer.progress.step == 5:
+                self.kept = copy.deepcopy(trainer.checkpoint())  # weights are the model's own
+
+    keep = Keep()
+    whole, again = trainer(keep), trainer()
+    whole.fit()
+    assert len(keep.kept.group("clipping")["norms"]) == 5
+    again.restore(keep.kept)
+    again.fit()
+    ends = (each.checkpoint().tensors for each in (whole, again))
+    a, b = ends
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a if not name.startswith("random"))

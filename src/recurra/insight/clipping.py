@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recurra.errors import argument
+from recurra.insight import style
 
 WARM_UP = 0.1  # of a run, whose gradients say little of the rest
 LEAST, MOST = 0.5, 10.0  # times the usual norm: thresholds between them still converge
@@ -106,19 +107,20 @@ def draw_clipping(report: ClippingReport, axes: Any) -> None:
     """Draw the norms over training on a logarithmic scale, the recommended threshold, and the band
     of thresholds that would do."""
     if np.isfinite(report.largest).any():
-        axes.plot(report.steps, report.largest, linewidth=0.8, alpha=0.6, label="largest of a row")
-    axes.plot(report.steps, report.norms, linewidth=1.6, label="mean of a row")
-    axes.axhspan(*report.bounds, alpha=0.1)
+        axes.plot(
+            report.steps, report.largest, color=style.RED, linewidth=0.8, label="largest of a row"
+        )
+    axes.plot(report.steps, report.norms, color=style.BLUE, linewidth=1.6, label="mean of a row")
+    axes.axhspan(*report.bounds, color=style.GREEN, alpha=0.1)
     axes.axhline(
         report.recommended,
         linestyle="--",
         linewidth=1.0,
-        color="0.5",
+        color=style.FAINT,
         label=f"recommended threshold {report.recommended:g}",
     )
     if (report.norms > 0).all():
         axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("gradient norm before clipping")
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    axes.legend()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recurra.insight import style
 from recurra.insight.step import OneStep
 
 FIXED = 1e-14  # speed below which a point is fixed as far as float64 can tell: |F(h) - h| < 2e-7
@@ -335,7 +336,7 @@ def slow_line(
 
 # ---- drawing -------------------------------------------------------------------------------------
 
-_STABLE, _SADDLE, _PATH = "#1a7f5a", "#d1495b", "0.6"
+_STABLE, _SADDLE, _PATH = style.GREEN, style.RED, style.GREY
 
 
 def draw_fixed_points(
@@ -383,14 +384,14 @@ def draw_fixed_points(
         if set_label is not None:
             set_label(name)
     if len(points):
-        axes.legend(fontsize=8)
+        axes.legend()
     return on
 
 
 def draw_eigenvalues(points: FixedPoints, axes: Any) -> None:
     """Draw the eigenvalues at each point in the complex plane, with the unit circle."""
     angle = np.linspace(0.0, 2.0 * np.pi, 200)
-    axes.plot(np.cos(angle), np.sin(angle), color="0.5", linewidth=0.8)
+    axes.plot(np.cos(angle), np.sin(angle), color=style.FAINT, linewidth=0.8)
     for stable, colour in ((True, _STABLE), (False, _SADDLE)):
         own = points.eigenvalues[points.is_stable == stable].ravel()
         axes.scatter(np.real(own), np.imag(own), s=8, color=colour, alpha=0.7)
@@ -401,8 +402,8 @@ def draw_eigenvalues(points: FixedPoints, axes: Any) -> None:
 
 def draw_slow_line(line: SlowLine, axes: Any) -> None:
     """Draw the belief along a line of slow points, coloured by the largest eigenvalue."""
-    drawn = axes.scatter(line.position, line.belief, c=line.leading, s=22, cmap="viridis")
-    axes.axhline(0.0, color="0.6", linewidth=0.8)
+    drawn = axes.scatter(line.position, line.belief, c=line.leading, s=22, cmap=style.sequential())
+    axes.axhline(0.0, color=style.FAINT, linewidth=0.8)
     axes.set_xlabel(f"place along the line ({line.share:.0%} of the points' variance)")
     axes.set_ylabel("belief")
     axes.figure.colorbar(drawn, ax=axes, label="largest eigenvalue")

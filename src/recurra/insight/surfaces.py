@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recurra.insight import style
+
 Slope = Callable[[np.ndarray], tuple[float, np.ndarray]]  # a point -> loss, gradient there
 
 # Of the example: x_0, the target of sigma(x_50), and the number of steps, as in the paper.
@@ -307,7 +309,7 @@ def draw_surface(surface: Surface, axes: Any, paths: Mapping[str, Descent] | Non
         surface.y,
         np.log10(np.maximum(shown, floor)),
         levels=levels,
-        cmap="viridis",
+        cmap=style.sequential(),
         extend="min",
     )
     for number, (name, path) in enumerate((paths or {}).items()):
@@ -316,27 +318,26 @@ def draw_surface(surface: Surface, axes: Any, paths: Mapping[str, Descent] | Non
             marker="o",
             markersize=2.5,
             linewidth=1.2,
-            color=("#ff5a36", "#ffffff", "#ffd23f")[number % 3],
+            color=(style.RED, style.GREEN, style.GOLD)[number % 3],
             label=name,
             zorder=3 + number,
         )
-        axes.plot(*path.points[0, :2], marker="o", markersize=6, color="#101010", zorder=9)
+        axes.plot(*path.points[0, :2], marker="o", markersize=6, color=style.INK, zorder=9)
     axes.set_xlim(surface.x[0], surface.x[-1])
     axes.set_ylim(surface.y[0], surface.y[-1])
     axes.set_xlabel(surface.names[0])
     axes.set_ylabel(surface.names[1])
     if paths:
-        legend = axes.legend(loc="upper right", fontsize=8, facecolor="#404040", labelcolor="w")
-        legend.set_zorder(10)
+        axes.legend(loc="upper right").set_zorder(10)
     return contours
 
 
 def draw_descents(paths: Mapping[str, Descent], axes: Any) -> None:
     """Draw the loss along each path, by step, on a logarithmic scale."""
-    for name, path in paths.items():
-        axes.plot(np.maximum(path.loss, 1e-12), label=name, linewidth=1.4)
+    for number, (name, path) in enumerate(paths.items()):
+        colour = (style.RED, style.GREEN, style.GOLD)[number % 3]
+        axes.plot(np.maximum(path.loss, 1e-12), label=name, color=colour, linewidth=1.4)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    axes.legend()
