@@ -258,6 +258,15 @@ def test_the_attention_map_of_a_translator() -> None:
     assert "alpha" in rc.trace(model, source, target, part="decoder").names()
 
 
+def test_a_forecast_that_is_fed_back_goes_on_behind_what_was_read() -> None:
+    model = rc.Forecaster(1, 3, T, decoding="recursive", hidden_size=H, dtype=FLOAT64).eval()
+    x = steps(T, B, 1)
+    t = rc.trace(model, x)
+    torch.testing.assert_close(t.result.raw, model(x).raw, **EXACT)
+    assert t.h.shape == (T + 2, B, H)  # the last forecast is fed to none
+    assert t.call(0).h.shape == (T, B, H)
+
+
 def test_a_layer_that_is_called_again_goes_on() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
