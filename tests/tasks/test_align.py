@@ -124,7 +124,8 @@ def test_boxes_are_kept_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["grid", "boxes"])
 def test_the_loss_of_a_batch_is_of_its_own_scores(tmp_path: Path, kind: str) -> None:
     task = prepared(tmp_path)
-    task.training = AlignTraining(margin=0.5, negatives="hardest", batch_size=6)
+    how: dict[str, Any] = {"margin": 0.5, "negatives": "hardest", "captions_per_image": "all"}
+    task.training = AlignTraining(batch_size=6, **how)
     torch.manual_seed(0)
     sizes = {name: SMALL[name] for name in SMALL if name not in ("batch_size", "view")}
     model = task.build(AlignerSettings(regions=kind, **sizes)).eval()
