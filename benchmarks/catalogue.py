@@ -1,7 +1,6 @@
 """The list of benchmarks, in the order of the table."""
 
 from benchmarks import (
-    alignment,
     any_cell,
     attention,
     beginnings,
@@ -10,15 +9,11 @@ from benchmarks import (
     captions,
     char_rnn,
     crowded,
-    fixed_points,
     floor,
-    flossing,
     forecasts,
     frames,
     generation,
     gpu,
-    gradients,
-    insight_cost,
     linear,
     matrix_states,
     memory,
@@ -29,7 +24,6 @@ from benchmarks import (
     sst2,
     tagging,
     torch_nn,
-    tracing,
     trainer_overhead,
     translation,
     vanishing,
@@ -63,15 +57,9 @@ _MODULES = (
     frames,
     forecasts,
     captions,
-    alignment,
     motion,
     multi30k,
     vision,
-    insight_cost,
-    tracing,
-    gradients,
-    flossing,
-    fixed_points,
     char_rnn,
 )
 

@@ -19,7 +19,6 @@ NAMES = rc.cells.names()
 
 def test_public_names() -> None:
     assert sorted(rc.__all__) == [
-        "Aligner",
         "Bidirectional",
         "Captioner",
         "Classifier",
@@ -39,9 +38,7 @@ def test_public_names() -> None:
         "cells",
         "compose",
         "doctor",
-        "intervene",
         "load",
-        "trace",
         "train",
     ]
     for name in rc.__all__:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recurra import cells, compose
-    from recurra.insight import intervene, trace
     from recurra.lang import cell
     from recurra.models import (
-        Aligner,
         Captioner,
         Classifier,
         Forecaster,
@@ -32,7 +30,6 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
-    "Aligner",
     "Bidirectional",
     "Captioner",
     "Classifier",
@@ -49,18 +46,15 @@ __all__ = [
     "cells",
     "compose",
     "doctor",
-    "intervene",
     "load",
-    "trace",
     "train",
 ]
 
 _HOMES = {
-    "recurra.insight": ("intervene", "trace"),
     "recurra.lang": ("cell",),
     "recurra.models": (
-        *("Aligner", "Captioner", "Classifier", "Forecaster", "FrameTagger"),
-        *("LanguageModel", "Series", "Tagger", "Translator", "load"),
+        *("Captioner", "Classifier", "Forecaster", "FrameTagger", "LanguageModel"),
+        *("Series", "Tagger", "Translator", "load"),
     ),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
     "recurra.tasks": ("Run", "train"),
