@@ -7,10 +7,7 @@ Sides take turns; medians are counted.
 """
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,26 +16,26 @@ import torch
 from torch import nn
 
 import recurra as rc
+from benchmarks.fresh import in_fresh_process
 from benchmarks.grid import Shape
 from benchmarks.oracle import check_agreement
 from benchmarks.registry import Benchmark, Row, Settings, Target
+from benchmarks.timing import Rounds, row
 from recurra.backends import keep_freed_memory
 from recurra.lang import mean, sigmoid, tanh
 
 NEW, UNROLLED = Shape(50, 32, 64, 64), Shape(20, 8, 16, 32)
 ALLOCATED = Shape(784, 64, 1, 128)
 STEPS = 5  # training steps of which the median is counted
-AS_IT_COMES, KEPT = "as it comes", "kept"
+AS_IT_COMES, KEPT = "as it comes", "freed memory kept"
 
 
-@rc.cell
 def new_gated(x, h, W_z, U_z, b_z, W_c, U_c, b_c):
     """A gated cell that is in no registry."""
     z = sigmoid(W_z @ x + U_z @ h + b_z)
     return z * h + (1 - z) * tanh(W_c @ x + U_c @ (z * h) + b_c)
 
 
-@rc.cell
 def euler_100(x, h, W, U, b):
     """100 steps of Euler's method between two inputs."""
     for _ in range(100):
@@ -46,7 +43,8 @@ def euler_100(x, h, W, U, b):
     return h
 
 
-# name, what its row says, its cell, the shape, the seconds that are promised
+# what its row says, its equations, which become a cell when it is timed, the shape, the seconds
+# that are promised
 FIRST_STEPS = {
     "new": ("first step of a new gated cell", new_gated, NEW, 2.5),
     "euler": ("first step of 100 unrolled Euler steps", euler_100, UNROLLED, 10.0),
@@ -60,11 +58,12 @@ def _step(layer: nn.Module, x: torch.Tensor) -> None:
 
 def first_step_s(name: str) -> float:
     """Seconds that the first step of a cell takes in this process; torch itself is warm."""
-    _, cell, shape, _ = FIRST_STEPS[name]
+    _, equations, shape, _ = FIRST_STEPS[name]
     warm = nn.Linear(shape.I, shape.H)
     warm(torch.randn(shape.B, shape.I)).sum().backward()
     began = time.perf_counter()
-    _step(rc.Recurrent(cell, shape.I, shape.H), torch.randn(shape.T, shape.B, shape.I))
+    layer = rc.Recurrent(rc.cell(equations), shape.I, shape.H)
+    _step(layer, torch.randn(shape.T, shape.B, shape.I))
     return time.perf_counter() - began
 
 
@@ -87,22 +86,14 @@ MEASURES: dict[str, Callable[[str], float]] = {
 }
 
 
-def _measured(what: str, threads: int, cache: str | None = None) -> float:
-    """Milliseconds of a measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.beginnings", what, "--threads", str(threads)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    if cache is not None:
-        environment["RECURRA_CACHE"] = cache
-    asked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if asked.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")
-    return float(asked.stdout) * 1e3
+def _measured_ms(what: str, threads: int, **environment: str) -> float:
+    return float(in_fresh_process("benchmarks.beginnings", what, threads, environment)) * 1e3
 
 
 def _check() -> None:
     torch.manual_seed(0)
-    for name, (_, cell, shape, _) in FIRST_STEPS.items():
-        small = shape._replace(T=3, B=2)
+    for name, (_, equations, shape, _) in FIRST_STEPS.items():
+        cell, small = rc.cell(equations), shape._replace(T=3, B=2)
         x, found = torch.randn(small.T, small.B, small.I), {}
         layer = rc.Recurrent(cell, small.I, small.H, backend="cpu")
         exact = rc.Recurrent(cell, small.I, small.H, backend="reference")
@@ -115,45 +106,21 @@ def _check() -> None:
 
 
 def _run(settings: Settings) -> Iterator[Row]:
-    rounds = 1 if settings.quick else 5
+    rounds, threads = range(1 if settings.quick else 5), settings.threads
     for name, (what, _, shape, promised_s) in FIRST_STEPS.items():
         took = []
-        for _ in range(rounds):
+        for _ in rounds:
             with tempfile.TemporaryDirectory() as cache:
-                took.append(_measured(name, settings.threads, cache))
-        ratios = [promised_s * 1e3 / ms for ms in took]
-        yield Row(
-            job=f"{what}, {shape}",
-            peer=f"{promised_s:g} s",
-            ours=statistics.median(took),
-            theirs=promised_s * 1e3,
-            ratio=statistics.median(ratios),
-            low=min(ratios),
-            high=max(ratios),
-            target=Target(value=1.0),
-            rounds=rounds,
-            threads=settings.threads,
-            details={"ms": took},
-        )
-    turns = [
-        (_measured(KEPT, settings.threads), _measured(AS_IT_COMES, settings.threads))
-        for _ in range(rounds)
-    ]
-    ratios = [kept / as_it_comes for kept, as_it_comes in turns]
-    kept, as_it_comes = (statistics.median(side) for side in zip(*turns, strict=True))
-    yield Row(
-        job=f"LSTM, {ALLOCATED}, the allocator as it comes",
-        peer="freed memory kept",
-        ours=as_it_comes,
-        theirs=kept,
-        ratio=statistics.median(ratios),
-        low=min(ratios),
-        high=max(ratios),
-        target=Target(value=0.97),
-        rounds=rounds,
-        threads=settings.threads,
-        details={"ms": turns},
-    )
+                took.append(_measured_ms(name, threads, RECURRA_CACHE=cache))
+        peer = f"{promised_s:g} s"
+        sides = Rounds(ms={"recurra": took, peer: [promised_s * 1e3] * len(took)})
+        yield row(sides, f"{what}, {shape}", peer, settings, target=Target(value=1.0))
+    sides = Rounds(ms={KEPT: [], AS_IT_COMES: []})
+    for _ in rounds:
+        for side, took in sides.ms.items():
+            took.append(_measured_ms(side, threads))
+    job = f"LSTM, {ALLOCATED}, the allocator as it comes"
+    yield row(sides, job, KEPT, settings, ours=AS_IT_COMES, target=Target(value=0.97))
 
 
 def _main() -> None:

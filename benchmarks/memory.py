@@ -8,10 +8,8 @@ counted.
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from torch import nn
 
 import recurra as rc
+from benchmarks.fresh import in_fresh_process
 from benchmarks.grid import SMALL, Job, Shape
 from benchmarks.oracle import check_agreement
 from benchmarks.registry import Benchmark, Row, Settings, Target
@@ -99,12 +98,7 @@ def _maximum() -> int:
 
 def _measured(side: str, threads: int) -> int:
     """The growth of a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.memory", side, "--threads", str(threads)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    asked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if asked.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")
-    answer = json.loads(asked.stdout)
+    answer = json.loads(in_fresh_process("benchmarks.memory", side, threads))
     if "missing" in answer:
         raise NotOfferedError(answer["missing"])
     return answer["bytes"]
