@@ -15,7 +15,7 @@ SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-n
 # where shapes and types are checked at run time
 CHECKED := recurra.backends,recurra.nn,beartype.beartype
 
-.PHONY: demo test check fast test-slow sanitize bench pictures setup lint types clean
+.PHONY: demo test check fast test-slow sanitize bench pictures report-pictures setup lint types clean
 
 setup: $(READY)
 
@@ -60,9 +60,13 @@ $(BENCH_READY): $(READY)
 bench: $(BENCH_READY)  ## every benchmark, in one table; BENCH="torch_nn --quick" for some of it
 	$(BIN)/python -m benchmarks $(BENCH)
 
-pictures: $(READY)  ## draw what the pages show of worlds that are made up, and of a network that reads them
+pictures: $(READY)  ## draw what the pages show of worlds that are made up, and of networks that read them
 	$(BIN)/python -m benchmarks.pictures
 	$(BIN)/python -m benchmarks.draw_deconvnet
+	$(BIN)/python -m benchmarks.draw_alignment
+
+report-pictures: $(READY)  ## photograph a report of fresh cells, or of RUN=runs/first, for README and docs; it takes a Chromium
+	$(BIN)/python -m benchmarks.draw_report $(RUN)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -51,6 +51,7 @@ def main() -> int:
         minutes=arguments.minutes,
         hidden_sizes=tuple(arguments.hidden_size or (256, 512)),
         data=arguments.data,
+        runs=arguments.runs,
     )
     torch.set_num_threads(settings.threads)
     keep_freed_memory()  # as `recurra train` does; every side in this process has it
@@ -95,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=_default_data(),
         help="text file ($RECURRA_DATA/tinyshakespeare/input.txt)",
+    )
+    kept = parser.add_argument_group("frames")
+    kept.add_argument(
+        "--runs",
+        type=Path,
+        help="folder to keep the trained runs in; one that is there goes on, or is measured",
     )
     return parser
 

@@ -1,6 +1,7 @@
 """The list of benchmarks, in the order of the table."""
 
 from benchmarks import (
+    alignment,
     any_cell,
     attention,
     beginnings,
@@ -9,11 +10,15 @@ from benchmarks import (
     captions,
     char_rnn,
     crowded,
+    fixed_points,
     floor,
+    flossing,
     forecasts,
     frames,
     generation,
     gpu,
+    gradients,
+    insight_cost,
     linear,
     matrix_states,
     memory,
@@ -24,6 +29,7 @@ from benchmarks import (
     sst2,
     tagging,
     torch_nn,
+    tracing,
     trainer_overhead,
     translation,
     vanishing,
@@ -57,9 +63,15 @@ _MODULES = (
     frames,
     forecasts,
     captions,
+    alignment,
     motion,
     multi30k,
     vision,
+    insight_cost,
+    tracing,
+    gradients,
+    flossing,
+    fixed_points,
     char_rnn,
 )
 

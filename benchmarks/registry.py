@@ -18,6 +18,7 @@ class Settings:
         minutes: of each long training run.
         hidden_sizes: of the models that those runs train.
         data: text that they train on; None: they cannot run.
+        runs: folder in which runs that have a name are kept, and gone on with; None: none is.
     """
 
     threads: int
@@ -25,6 +26,7 @@ class Settings:
     minutes: float = 10.0
     hidden_sizes: tuple[int, ...] = (256, 512)
     data: Path | None = None
+    runs: Path | None = None
 
     @property
     def budget_s(self) -> float:

@@ -5,7 +5,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,58 @@ def train_and_evaluate(
     settings: Settings,
     *,
     evaluations: Sequence[Sequence[str]],
+    name: str = "",
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The figures of several evaluations of one run, each with options of its own, and the progress
-    of the run; see `train_and_test`."""
-    command = [sys.executable, "-m", "recurra.cli"]
+    of the run; see `train_and_test`.
+
+    Where settings name a folder for runs, one with a name is kept there: it goes on if it was
+    broken off, and is measured as it is if it was finished.
+
+    Raises:
+        RuntimeError: when a command fails, or a run of that name was trained otherwise.
+    """
     more = shlex.split(flags) + (["--max-steps=3"] if settings.quick else [])
-    with tempfile.TemporaryDirectory() as name:
-        out = str(Path(name, "run"))
-        own = [f"--out={out}", f"--seed={seed}", f"--threads={settings.threads}"]
-        _output([*command, "train", task, *given, *own, *more])
-        progress = json.loads(Path(out, "training.json").read_text())["progress"]
+    training = ["train", task, *given, f"--seed={seed}", f"--threads={settings.threads}", *more]
+    with _place(settings, name) as out:
+        _train(training, out)
+        progress = json.loads((out / "training.json").read_text())["progress"]
         figures = [
-            json.loads(_output([*command, "evaluate", out, *options, "--json"]))
+            json.loads(_output(["evaluate", str(out), *options, "--json"]))
             for options in evaluations
         ]
     return figures, progress
 
 
-def _output(command: list[str]) -> str:
+@contextmanager
+def _place(settings: Settings, name: str) -> Iterator[Path]:
+    """Where a run is to be."""
+    if settings.runs is not None and name:
+        yield settings.runs / name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, "run")
+
+
+def _train(training: list[str], out: Path) -> None:
+    """Begin the run, go on with it, or leave it as it is."""
+    note = out.with_name(f"{out.name}.command.json")
+    state = {"command": training, "done": False}
+    if out.exists():
+        state = json.loads(note.read_text()) if note.exists() else {}
+        if state.get("command") != training:
+            raise RuntimeError(f"{out}: expected a run of {shlex.join(training)}, got another.")
+        if not state["done"]:
+            _output([*training[:2], f"--out={out}", "--resume"])
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(state))
+        _output([*training, f"--out={out}"])
+    note.write_text(json.dumps({**state, "done": True}))
+
+
+def _output(arguments: list[str]) -> str:
+    command = [sys.executable, "-m", "recurra.cli", *arguments]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")

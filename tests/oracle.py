@@ -156,8 +156,16 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def written(cell: Cell, sizes: Mapping[str, int] | None = None) -> Callable[..., Any]:
-    """A function of the lines that the cell prints: for a cell that was made of another."""
+def written(
+    cell: Cell,
+    sizes: Mapping[str, int] | None = None,
+    rewrite: Callable[[str], str] = lambda body: body,
+) -> Callable[..., Any]:
+    """A function of the lines that the cell prints: for a cell that was made of another.
+
+    Args:
+        rewrite: takes the lines and gives those to be run.
+    """
 
     def number(size: re.Match[str]) -> str:
         return str(Dim.parse(size[1]).evaluate(sizes or {}))
@@ -167,7 +175,7 @@ def written(cell: Cell, sizes: Mapping[str, int] | None = None) -> Callable[...,
     inputs = [node for node in cell.equations.inputs if not is_inside(node)]
     names = [node.name for node in inputs] + list(cell.constants)
     scope: dict[str, Any] = {name: getattr(lang, name) for name in language_names()}
-    exec(f"def {cell.name}({', '.join(names)}):\n{body}", scope)
+    exec(f"def {cell.name}({', '.join(names)}):\n{rewrite(body)}", scope)
     return scope[cell.name]
 
 

@@ -32,7 +32,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"app", "cli"}),
 )
 LEVEL = {part: i for i, parts in enumerate(LEVELS) for part in parts}
-SIDEWAYS = {("compose", "cells"), ("training", "data"), ("cli", "app")}
+SIDEWAYS = {("compose", "cells"), ("training", "data"), ("training", "insight"), ("cli", "app")}
 # Up, and only for type checkers and when a name is asked for: names of version 0.1 that are public
 # in `recurra.training`, and whose homes have moved above it.
 LATE = {

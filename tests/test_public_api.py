@@ -19,6 +19,7 @@ NAMES = rc.cells.names()
 
 def test_public_names() -> None:
     assert sorted(rc.__all__) == [
+        "Aligner",
         "Bidirectional",
         "Captioner",
         "Classifier",
@@ -38,7 +39,9 @@ def test_public_names() -> None:
         "cells",
         "compose",
         "doctor",
+        "intervene",
         "load",
+        "trace",
         "train",
     ]
     for name in rc.__all__:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recurra import cells, compose
+    from recurra.insight import intervene, trace
     from recurra.lang import cell
     from recurra.models import (
+        Aligner,
         Captioner,
         Classifier,
         Forecaster,
@@ -30,6 +32,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Aligner",
     "Bidirectional",
     "Captioner",
     "Classifier",
@@ -46,15 +49,18 @@ __all__ = [
     "cells",
     "compose",
     "doctor",
+    "intervene",
     "load",
+    "trace",
     "train",
 ]
 
 _HOMES = {
+    "recurra.insight": ("intervene", "trace"),
     "recurra.lang": ("cell",),
     "recurra.models": (
-        *("Captioner", "Classifier", "Forecaster", "FrameTagger", "LanguageModel"),
-        *("Series", "Tagger", "Translator", "load"),
+        *("Aligner", "Captioner", "Classifier", "Forecaster", "FrameTagger"),
+        *("LanguageModel", "Series", "Tagger", "Translator", "load"),
     ),
     "recurra.nn": ("GRU", "LSTM", "RNN", "Bidirectional", "Recurrent", "doctor"),
     "recurra.tasks": ("Run", "train"),

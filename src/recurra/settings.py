@@ -272,6 +272,15 @@ def fraction(name: str, value: float) -> None:
         )
 
 
+def percentage(name: str, value: float) -> None:
+    """Check that a setting is above 0 and at most 100; ValueError where it is not."""
+    if value != 100 and not within(value, above=0.0, below=100.0):
+        raise ValueError(
+            f"{name}: expected a number above 0 and at most 100, got {value!r}. "
+            "Give such a percentage."
+        )
+
+
 def text(name: str, value: object) -> None:
     """Check that a setting is text; ValueError where it is not."""
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""`recurra insight`: the sheet of a deconvnet, from a run and pictures."""
+"""`recurra insight`: the report of a run, and the sheet of a deconvnet from a run and pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from recurra.lang import Cell
 from recurra.models import LanguageModel, Model
 from recurra.models.cell_entries import cell_config
 from recurra.models.parts import Part
+from recurra.tasks import Run, train
 from recurra.vision import ConvNet, Preprocessing
 
 
@@ -72,7 +73,8 @@ def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
     LanguageModel(5, hidden_size=4).save(tmp_path / "text")
     for words, says in (
         ((run, pictures, "--out", sheet, "--layer", "conv"), "layer: expected one of features.2"),
-        ((run, pictures, "--out", tmp_path / "sheet.gif"), "a file that ends in .png"),
+        ((run, pictures, "--out", tmp_path / "sheet.gif"), "or in .png for the sheet"),
+        ((run, "--out", sheet), "out: expected pictures behind the run for a sheet"),
         ((run, pictures, "--out", sheet, "--maps", 0), "maps: expected 1 or more"),
         ((run, tmp_path / "empty", "--out", sheet), "expected pictures in this folder"),
         ((run, tmp_path / "none.png", "--out", sheet), "none.png: expected a picture"),
@@ -82,3 +84,99 @@ def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
         assert code == 2
         assert says in said.replace("--", "")
     assert not sheet.exists()
+
+
+# ---- the report ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small language model's run."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "text.txt").write_text("the cat sat on the mat. " * 300)
+    how: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "bptt": 10, "max_steps": 20}
+    how |= {"backend": "reference", "view": None}
+    train("lm", data=str(folder / "text.txt"), out=folder / "first", **how)
+    return folder / "first"
+
+
+@pytest.mark.medium
+def test_a_report_is_written_and_says_what_it_found(trained: Path, tmp_path: Path) -> None:
+    out, figures = tmp_path / "page.html", tmp_path / "figures"
+    code, said = invoke(trained, "--out", out, "--figures", figures)
+    assert code == 0, said
+    names = [figure.name for figure in Run.open(trained).report().figures]
+    assert f"{len(names)} figures are in {out}; each by itself is in {figures}" in said
+    page = out.read_text("utf-8")
+    assert all(f'<section id="{name}"' in page for name in names)
+    assert {path.stem for path in figures.iterdir()} == set(names)
+    code, said = invoke(trained, "--out", out)  # which replaces the older one
+    assert code == 0, said
+
+
+@pytest.mark.medium
+def test_without_a_name_it_is_that_of_the_run(trained: Path) -> None:
+    assert "short report" in (trained / "report.html").read_text("utf-8")
+    code, said = invoke(trained)
+    assert code == 0, said
+    assert "short report" not in (trained / "report.html").read_text("utf-8")
+
+
+@pytest.mark.medium
+def test_checkpoints_stand_side_by_side(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "both.html"
+    code, said = invoke(trained, trained / "training.safetensors", "--out", out)
+    assert code == 0, said
+    assert "<h1>first beside first, last</h1>" in out.read_text("utf-8")
+
+
+@pytest.mark.medium
+def test_mistakes_of_reports_are_told(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text("<!doctype html><p>my own page")
+    (tmp_path / "file").write_text("")
+    for words, says in (
+        ((tmp_path / "none", "--out", tmp_path / "a.html"), "none: expected a run"),
+        ((trained, "--out", tmp_path / "a.pdf"), "out: expected a file that ends in .html"),
+        ((trained, "--out", tmp_path / "mine.html"), "a page that is none"),
+        ((trained, trained), "out: expected a file for the report of several runs"),
+        (
+            (trained, trained, "--out", tmp_path / "a.html"),
+            "a name for each alone, got first, first",
+        ),
+        ((trained / "metrics.csv", "--out", tmp_path / "a.html"), "expected the folder of a run"),
+        (
+            (trained, "--out", tmp_path / "a.html", "--figures", tmp_path / "file"),
+            "figures: expected a folder",
+        ),
+    ):
+        code, said = invoke(*words)
+        assert code == 2, said
+        assert says in said.replace("--", ""), said
+    assert not (tmp_path / "a.html").exists()
+    assert (tmp_path / "mine.html").read_text().endswith("my own page")
+
+
+# ---- fresh cells ---------------------------------------------------------------------------------
+
+
+@pytest.mark.medium
+def test_fresh_cells_are_compared_without_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    out = tmp_path / "cells.html"
+    words = ("--compare", "rnn,gru", "--steps", 12, "--hidden-size", 5, "--out", out)
+    code, said = invoke(*words)
+    assert code == 0, said
+    page = out.read_text("utf-8")
+    for name in ("gradient_by_lag", "gradient_flow", "lyapunov", "vanishing"):
+        assert f'<section id="{name}"' in page
+    assert "<h1>rnn, gru, before any training</h1>" in page
+    for more, says in (
+        ((*words[:-2], tmp_path / "run"), "compare: expected cells and no run"),
+        (words[:-2], "out: expected a file for the report of cells"),
+        ((*words, "--compare", "rnn,nothing"), "compare: expected"),
+        ((), "run: expected the folder of a run, or compare with cells"),
+    ):
+        code, said = invoke(*more)
+        assert code == 2, said
+        assert says in said.replace("--", ""), said

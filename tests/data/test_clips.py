@@ -181,6 +181,14 @@ def test_numbers_at_each_frame(tmp_path: Path) -> None:
     assert (alone.target_names, one(alone).targets.shape) == (("pitch",), (2, 1))
 
 
+def test_a_single_column_of_numbers_has_a_header(tmp_path: Path) -> None:
+    frames_folder(tmp_path / "eye", (0, 10))
+    table(tmp_path / "eye.targets.csv", "yaw", "1.5", "-2")
+    found = read_clips(tmp_path, draw=False)
+    np.testing.assert_array_equal(one(found).targets, np.float32([[1.5], [-2]]))
+    assert found.target_names == ("yaw",)
+
+
 @pytest.mark.medium
 def test_one_table_of_many_clips_is_read_once(tmp_path: Path) -> None:
     for number in range(1000):

@@ -84,6 +84,34 @@ def test_labels_stand_in_a_file_beside(name: str, tmp_path: Path) -> None:
     assert sorted(names) == [str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]
 
 
+@pytest.mark.parametrize(
+    ("lines", "how"),
+    [
+        (["rest", "walk", "rest"], {}),
+        (["Activity", "rest", "walk", "rest"], {}),
+        (["doing", "rest", "walk", "rest"], {"label": "doing"}),
+    ],
+)
+def test_a_column_of_words_has_no_header_but_a_known_one(
+    lines: list[str], how: dict[str, str], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    (tmp_path / "a.labels.txt").write_text("\n".join(lines))
+    [only] = recordings(tmp_path / "a.npy", FrameColumns(**how))
+    assert only.targets == ("rest", "walk", "rest")
+
+
+def test_a_column_of_numbers_has_any_header(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 2)))
+    (tmp_path / "a.targets.csv").write_text("speed\n1.5\n2")
+    np.save(tmp_path / "b.npy", np.zeros((2, 2)))
+    (tmp_path / "b.labels.csv").write_text("kind\n0\n1")
+    [a], [b] = (list(recordings(tmp_path / n, FrameColumns())) for n in ("a.npy", "b.npy"))
+    assert isinstance(a.targets, np.ndarray)
+    assert a.targets.tolist() == [[1.5], [2.0]]
+    assert b.targets == ("0", "1")
+
+
 def test_numbers_to_learn_stand_in_a_file_beside(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(3.0)[:, None])
     np.save(tmp_path / "a.targets.npy", np.ones((3, 2), dtype=np.float32))

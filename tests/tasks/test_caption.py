@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 import recurra as rc
 from recurra.data import worlds
-from recurra.data.caption_store import CaptionExamples, open_images, write_images
+from recurra.data.caption_store import CaptionExamples, SingleCaptions, open_images, write_images
 from recurra.errors import CheckpointError, DataError
 from recurra.tasks import CaptionTask
-from recurra.tasks.caption import pixels
+from recurra.tasks.caption_encoders import pixels
 from recurra.tasks.caption_floors import nearest, recalls
 from recurra.tasks.caption_rewards import self_critical, written
 from recurra.tasks.caption_scores import Consensus
@@ -77,6 +77,7 @@ SMALL: dict[str, Any] = {
     "batch_size": 6,
     "dropout": 0.0,
     "input_dropout": 0.0,
+    "word_dropout": 0.0,
     "lr": 4e-3,
     "average": 0.0,
     "view": None,
@@ -228,6 +229,103 @@ def test_an_encoder_that_stays_as_it_is_reads_a_picture_once(table: Path, tmp_pa
         rc.train("caption", **asked)
     with pytest.raises(DataError, match=r"none.pth: expected a file of weights, got no such file"):
         rc.train("caption", encoder_weights="none.pth", **asked)
+
+
+def test_a_step_reads_all_captions_of_an_image_or_one(table: Path, tmp_path: Path) -> None:
+    task = prepared(table, tmp_path)
+    examples = task.parts["train"]
+    alone = SingleCaptions(examples)
+    captions = [(n, ids.tolist()) for n, each in enumerate(examples.captions) for ids in each]
+    assert (len(examples), len(alone)) == (108, 216)
+    assert alone.lengths.tolist() == [len(ids) for _, ids in captions]
+    batch = alone.gather(np.array([7, 2, 6, 3]))
+    assert batch.numbers.tolist() == [1, 3]  # each image once
+    for m, chosen in enumerate([7, 2, 6, 3]):
+        image, ids = captions[chosen]
+        assert batch.captions[: len(ids), m].tolist() == ids
+        assert batch.numbers[batch.which[m]] == image
+    torch.testing.assert_close(batch.images, torch.from_numpy(examples.images[[1, 3]]))
+    for how, count in (("all", 18), ("one", 36)):
+        training = CaptionTraining(captions_per_image=how, batch_size=6)
+        assert len(task.source("train", training)) == count
+
+
+def test_words_that_are_dropped_are_told_from_the_image(table: Path, tmp_path: Path) -> None:
+    """What is read has gaps, what is to be said has none; the mark before the first word stays."""
+    task = prepared(table, tmp_path)
+    model = task.build(CaptionerSettings(encoder_width=4, encoder_stages=2, dropout=0.0))
+    read: list[torch.Tensor] = []
+    model.embedding.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    batch = task.parts["train"].gather(np.arange(40))
+    for rate in (0.0, 0.25, 0.9):
+        task.training = CaptionTraining(word_dropout=rate)
+        loss = task.loss(model.train(), batch, None, Moment())
+        assert loss.count == int(batch.lengths.sum()) + len(batch.lengths)
+        words = read[-1][1:][batch.captions > 0]
+        assert (words == model.mark).float().mean() == pytest.approx(rate, abs=0.1)
+        assert (read[-1][0] == model.mark).all()
+    task.loss(model.eval(), batch, None, Moment())
+    assert not (read[-1][1:][batch.captions > 0] == model.mark).any()
+
+
+def features_of(table: Path, folder: Path, kind: str) -> Path:
+    """What another program would make of the pictures: the means of their quarters' colours."""
+    for file in table.parent.glob("*.png"):
+        pixels = np.asarray(Image.open(file), dtype=np.float32) / 255
+        means = pixels.reshape(2, 8, 2, 8, 3).mean(axis=(1, 3)).reshape(4, 3)
+        folder.mkdir(exist_ok=True)
+        np.save(folder / f"{file.stem}.npy", means if kind == "grid" else means.ravel())
+    return folder
+
+
+@pytest.mark.parametrize("inject", ["attend", "every"])
+def test_features_made_elsewhere_are_read_in_place_of_pictures(
+    table: Path, tmp_path: Path, inject: str
+) -> None:
+    kind = "grid" if inject == "attend" else "vector"
+    features = features_of(table, tmp_path / "features", kind)
+    text = shutil.copy(table, tmp_path / "captions.tsv")  # no picture is beside it
+    run = trained(
+        Path(text), tmp_path / "run", features=features, inject=inject, epochs=25, average=0.9
+    )
+    figures = run.evaluate("test")
+    assert figures["exact"] == 1.0
+    assert figures["floors"]["nearest"]["exact"] < 1.0 or inject == "every"
+    assert run.model.encoder is None
+    green = np.load(features / "1.npy")[None]
+    said = run.model.predict(torch.from_numpy(green))
+    assert "green" in said[0].text
+
+
+def test_features_that_do_not_go_are_told(table: Path, tmp_path: Path) -> None:
+    features = features_of(table, tmp_path / "features", "vector")
+    asked: dict[str, Any] = {"data": table, "out": tmp_path / "run", "view": None}
+    with pytest.raises(DataError, match="expected a grid of each picture, which inject=attend"):
+        rc.train("caption", features=features, **asked)
+    with pytest.raises(ValueError, match="feature_kind: expected vector, which inject=first reads"):
+        rc.train("caption", features=features, feature_kind="grid", inject="first", **asked)
+    with pytest.raises(ValueError, match="encoder_weights: expected none beside features="):
+        rc.train("caption", features=features, encoder_weights="a.pth", inject="first", **asked)
+    with pytest.raises(DataError, match=r"no features.*: expected a file or a folder, got no such"):
+        rc.train("caption", features=tmp_path / "no features", inject="first", **asked)
+    for n in (4, 9):
+        (features / f"{n}.npy").unlink()
+    some = {"min_count": 1, "features": str(features), "feature_kind": "vector"}
+    task = CaptionTask.prepare(tmp_path / "data", CaptionSettings(data=str(table), **some))
+    assert sum(map(len, task.parts.values())) == 118
+    assert any("2 pictures that have no features" in note for note in task.description["notes"])
+    with pytest.raises(DataError, match=r"expected features of the picture '4\.png'"):
+        CaptionTask.prepare(
+            tmp_path / "strict", CaptionSettings(data=str(table), strict=True, **some)
+        )
+    other = tmp_path / "other"
+    other.mkdir()
+    np.save(other / "a.npy", np.zeros(3))
+    some["features"] = str(other)
+    with pytest.raises(
+        DataError, match=r"expected features of the pictures for .*got those of 'a'"
+    ):
+        CaptionTask.prepare(tmp_path / "none", CaptionSettings(data=str(table), **some))
 
 
 def test_what_is_drawn_is_rewarded_beside_what_is_most_probable(

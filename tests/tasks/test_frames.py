@@ -82,6 +82,18 @@ def test_the_world_of_gestures_is_trained_on_by_its_name(tmp_path: Path) -> None
     assert resumed.result.steps == 2
 
 
+def test_clips_of_a_world_are_drawn_anew_for_every_pass(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    small = {"widths": "4,4,4", "vector_size": 8, "hidden_size": 8, "fresh": True}
+    rc.train("frames", data=f"gestures:{FEW}", out=out, max_steps=1, view=None, **small)
+    task = rc.Run.open(out).task
+    passes = [task.source("train", task.training_settings(seed=0)).batch(n, 0).x for n in (0, 1)]
+    assert not torch.equal(*passes)
+    assert "drawn anew" in str(task.describe().lines)
+    kept = task.source("val", task.training_settings(batch_size=2)).batch(1, 0)
+    assert len(kept.examples) == 2
+
+
 @pytest.mark.medium
 @torch.no_grad()
 def test_movement_is_learned_by_recurrence_and_not_without() -> None:
@@ -90,12 +102,12 @@ def test_movement_is_learned_by_recurrence_and_not_without() -> None:
     found = {}
     for recurrence in (True, False):
         settings = task.model_settings(
-            **{"widths": "16", "vector_size": 32, "hidden_size": 32},
-            **{"dropout": 0.0, "input_dropout": 0.0},
+            **{"widths": "16", "vector_size": 32, "hidden_size": 32, "cell": "gru"},
+            **{"downsample": "pool", "dropout": 0.0, "input_dropout": 0.0},
         )
         torch.manual_seed(0)
         model = task.build(settings if recurrence else replace(settings, cell=framewise))
-        training = task.training_settings(max_steps=200, eval_every=200, threads=1, seed=0)
+        training = task.training_settings(max_steps=200, eval_every=200, lr=4e-3, threads=1, seed=0)
         with torch.enable_grad():
             Trainer(task, model, training).fit()
         found[recurrence] = task.evaluate(model.eval(), "test")
@@ -120,6 +132,7 @@ def test_no_recurrence_is_a_cell_that_sees_one_frame(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({}, "got none"),
+        ({"data": ".", "fresh": True}, "fresh: expected a world of clips"),
         ({"data": "nowhere"}, "nowhere: expected a file or a folder"),
         ({"data": "gestures", "test_data": "."}, "a world, which has parts"),
         ({"data": "gestures:trains=4"}, "expected gestures to be given train"),
@@ -191,4 +204,4 @@ def test_clips_in_the_middle_of_equal_shares_are_shown() -> None:
     right = [np.mean(np.array(each.true) == np.array(each.said)) for each in found]
     assert right == sorted(right, reverse=True)
     assert found[0].quiet == "background"
-    assert set(task.pictures(model)) == {"confusion", "timelines"}
+    assert [each.name for each in task.insights(model)] == ["timelines", "confusion"]

@@ -1,6 +1,5 @@
 """Pictures of a run in TensorBoard: read back as TensorBoard reads them."""
 
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from recurra.data import read_labelled
 from recurra.insight import confusion_png
 from recurra.models import Confusion
-from recurra.runs import load_checkpoint
+from recurra.runs import load_checkpoint, logbook
 from recurra.tasks import ClassifyTask, classify, train
 
 pytestmark = pytest.mark.medium
@@ -56,7 +55,7 @@ def test_that_of_a_tagger_is_too(tmp_path: Path) -> None:
 def test_where_nothing_can_draw_a_run_ends_without_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classify, "find_spec", lambda name: None)
+    monkeypatch.setattr(logbook, "find_spec", lambda name: None)
     task = ClassifyTask.of(read_labelled((TEXTS, LABELS)))
     train(task, out=tmp_path / "run", max_steps=1, **SETTINGS)
     assert pictures(tmp_path / "run") == []
@@ -66,37 +65,23 @@ def test_where_nothing_can_draw_a_run_ends_without_pictures(
 def test_a_picture_that_fails_costs_a_run_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any, error: Exception
 ) -> None:
-    def fail(*arguments: Any, **named: Any) -> bytes:
+    def fail(*arguments: Any, **named: Any) -> None:
         # the run is whole already
         assert load_checkpoint(tmp_path / "run").record["progress"]["step"] == 3
         raise error
 
-    monkeypatch.setattr(classify, "find_spec", lambda name: True)
-    monkeypatch.setattr(classify, "confusion_png", fail)
+    monkeypatch.setattr(logbook, "find_spec", lambda name: True)
+    monkeypatch.setattr(classify, "figure_of_confusion", fail)
     task = ClassifyTask.of(read_labelled((TEXTS, LABELS)))
     with caplog.at_level("WARNING", logger="recurra"):
         run = train(task, out=tmp_path / "run", max_steps=3, **SETTINGS)
     said = " ".join(str(error).split())
-    assert f"no picture was drawn: {type(error).__name__}: {said}" in caplog.messages
+    assert f"no figure was drawn: {type(error).__name__}: {said}" in caplog.messages
     assert run.result is not None
     assert run.result.steps == 3
     assert pictures(tmp_path / "run") == []
     monkeypatch.undo()
     assert run.fit(max_steps=4).steps == 4
-
-
-def test_a_picture_says_of_which_weights_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    titles: list[str] = []
-    png = b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", 200, 200)
-    monkeypatch.setattr(classify, "find_spec", lambda name: True)
-    monkeypatch.setattr(
-        classify, "confusion_png", lambda confusion, *, title: titles.append(title) or png
-    )
-    task = ClassifyTask.of(read_labelled((TEXTS, LABELS)))
-    train(task, out=tmp_path / "run", max_steps=1, **SETTINGS)
-    assert titles == ["validation, last step"]
 
 
 def test_a_picture_is_that_of_its_counts() -> None:

@@ -14,6 +14,7 @@ from recurra.tasks.made_up import (
     Arithmetic,
     Batch,
     Copying,
+    FlipFlop,
     Nesting,
     TemporalOrder,
 )
@@ -75,6 +76,17 @@ def test_adding() -> None:
     assert marks[15:].sum(0).eq(1).all()
     torch.testing.assert_close(batch.target[:, 0], (numbers * marks).sum(0))
     assert task.score(torch.ones(3000, 1), batch) == pytest.approx(task.baseline, rel=0.05)
+
+
+def test_flip_flop() -> None:
+    task = FlipFlop(bits=3, steps=50, every=10)
+    batch = drawn(task, 400)
+    held = torch.zeros(400, 3)
+    for x, target in zip(batch.x, batch.target, strict=True):
+        held = torch.where(x != 0, x, held)
+        assert torch.equal(target, held)
+    assert (batch.x[1:] != 0).float().mean().item() == pytest.approx(0.1, rel=0.05)
+    assert task.score(batch.x, batch) == pytest.approx(task.baseline, rel=0.05)
 
 
 def test_copying() -> None:

@@ -255,14 +255,18 @@ def test_scores_are_sacrebleus() -> None:
     assert [(each["words"], each["pairs"]) for each in groups] == [("1 to 5", 2), ("6 to 10", 1)]
 
 
-def test_pictures_of_attention_and_of_lengths(tmp_path: Path) -> None:
+def test_figures_of_attention_and_of_lengths(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from recurra.insight.report import png
+
     path = tmp_path / "pairs.tsv"
     texts = [f"the number {n} is read here\tthe words of {spelled(n)} are here" for n in range(60)]
     path.write_text("\n".join(texts))
     run = trained(path, tmp_path / "run", max_steps=2, source_level="word")
-    drawn = run.task.pictures(run.model)
-    assert set(drawn) == {"attention", "bleu_by_length"}
-    assert all(png.startswith(b"\x89PNG") for png in drawn.values())
+    drawn = run.task.insights(run.model)
+    assert [each.name for each in drawn] == ["attention", "bleu_by_length"]
+    assert all(png(each.draw).startswith(b"\x89PNG") for each in drawn)
+    assert "in the mean" in drawn[0].found
     (said,) = run.model.predict(["the number 7"], attention=True)
     from recurra.insight.translation import draw_attention, draw_by_length
 

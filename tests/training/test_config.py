@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from recurra.tasks.options import LanguageTraining
-from recurra.training.settings import DEFAULT_EPOCHS, resolve_clipping
+from recurra.training.settings import CLIPPING, DEFAULT_EPOCHS, resolve_clipping
 
 TrainingConfig = LanguageTraining
 
@@ -28,6 +28,10 @@ TrainingConfig = LanguageTraining
         ("max_minutes", 0.0),
         ("clip_norm", -1.0),
         ("clip_value", 0.0),
+        ("clip_group_norm", -1.0),
+        ("clip_percentile", 0.0),
+        ("clip_percentile", 100.5),
+        ("clip_window", 0),
         ("weight_decay", -0.1),
         ("weight_decay", 1.0),
         ("momentum", 1.5),
@@ -47,15 +51,19 @@ def test_a_bad_value_names_the_option_and_the_value(setting: str, value: Any) ->
 def test_two_kinds_of_clipping_are_refused() -> None:
     with pytest.raises(ValueError, match="clip_value: expected one kind of clipping"):
         TrainingConfig(clip_norm=1.0, clip_value=5.0)
+    with pytest.raises(ValueError, match="clip_percentile: expected one kind of clipping"):
+        TrainingConfig(clip_percentile=10)  # beside the default, a norm of 1
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
         ({}, {}),
-        ({"no_clip": True}, {"clip_norm": None, "clip_value": None}),
+        ({"no_clip": True}, dict.fromkeys(CLIPPING)),
         ({"no_clip": False}, {}),
         ({"clip_value": 5.0}, {"clip_value": 5.0, "clip_norm": None}),
+        ({"clip_group_norm": 5.0}, {"clip_group_norm": 5.0, "clip_norm": None}),
+        ({"clip_percentile": 10}, {"clip_percentile": 10, "clip_norm": None}),
         ({"clip_norm": 2.0}, {"clip_norm": 2.0}),
         ({"clip_norm": 2.0, "clip_value": 5.0}, {"clip_norm": 2.0, "clip_value": 5.0}),
     ],
@@ -69,6 +77,8 @@ def test_asking_for_one_kind_of_clipping_turns_the_other_off(
 def test_no_clip_beside_a_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="no_clip: expected no limit beside it"):
         resolve_clipping({"no_clip": True, "clip_norm": 1.0})
+    with pytest.raises(ValueError, match="got clip_percentile="):
+        resolve_clipping({"no_clip": True, "clip_percentile": 10})
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ def test_metrics_have_the_named_columns(lab: Lab) -> None:
     lab.fit("run", max_steps=25)
     rows = lab.rows("run")
     columns = {"step", "nll", "bpc", "val_nll", "val_bpc", "lr", "grad_norm", "tokens_per_s"}
+    columns |= {"grad_norm_max", "clipped"}
     assert columns | {"epoch", "skipped", "elapsed_s"} == set(rows[0])
     assert [int(row["step"]) for row in rows][-1] == 25
     assert all(float(row["grad_norm"]) > 0 for row in rows)

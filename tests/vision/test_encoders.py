@@ -1,20 +1,25 @@
 """Rules of every encoder, run over the registry, and what each has of its own."""
 
+import math
+
 import pytest
 import torch
 
 from recurra import vision
 from recurra.vision import ConvNet, Encoder
+from recurra.vision.convnet import Points
 
 SMALL = {
-    "convnet": {"channels": 4, "widths": (4, 8), "size": 6},
-    "resnet": {"channels": 4, "widths": (4, 8), "size": 6, "depth": 2},
+    "convnet": {"name": "convnet"},
+    "convnet of strides": {"name": "convnet", "downsample": "stride", "depth": 2},
+    "convnet of points": {"name": "convnet", "vector": "points"},
+    "resnet": {"name": "resnet", "depth": 2},
 }
 
 
 @pytest.fixture(params=sorted(SMALL))
 def small(request: pytest.FixtureRequest) -> Encoder:
-    network = vision.encoder(request.param, **SMALL[request.param]).eval()
+    network = vision.encoder(**SMALL[request.param], channels=4, widths=(4, 8), size=6).eval()
     torch.manual_seed(0)
     network.reset_parameters()
     return network
@@ -123,7 +128,9 @@ def test_wrong_rates_are_told(small: Encoder, wrong: dict[str, float]) -> None:
 
 
 def test_names() -> None:
-    assert {*SMALL, "vgg16"} == set(vision.names())  # which has a file of its own
+    assert {*(each["name"] for each in SMALL.values()), "vgg16"} == set(
+        vision.names()
+    )  # which has a file of its own
     with pytest.raises(ValueError, match="Did you mean 'convnet'"):
         vision.encoder("convnets")
 
@@ -134,7 +141,9 @@ def test_names() -> None:
         ({"channels": 0}, "channels of 1 or more"),
         ({"widths": ()}, "widths to be the maps of each stage"),
         ({"size": 0}, "size of 1 or more"),
-        ({"norm": "layer"}, "one of group, batch, none"),
+        ({"norm": "layer"}, "norm to be one of group, batch, none"),
+        ({"vector": "lines"}, "vector to be one of places, points"),
+        ({"downsample": "drop"}, "downsample to be one of pool, stride"),
     ],
 )
 def test_wrong_arguments_are_told(changed: dict[str, object], says: str) -> None:
@@ -155,3 +164,29 @@ def test_a_convnets_vector_says_where_something_is() -> None:
     left, right = torch.zeros(2, 1, 1, 32, 32)
     left[:, :, 12:20, 4:12], right[:, :, 12:20, 20:28] = 1, 1
     assert (network(left) - network(right)).abs().max() > 0.1
+
+
+def test_strides_halve_as_often_as_pooling() -> None:
+    for rows, columns in ((20, 32), (5, 11)):
+        for downsample in ("pool", "stride"):
+            network = ConvNet(1, (4, 4), 5, depth=2, downsample=downsample)
+            maps = network.maps(torch.randn(1, 1, rows, columns))
+            assert maps.shape[2:] == network.grid_shape(rows, columns) == (rows // 4, columns // 4)
+
+
+def test_points_are_where_maps_are_bright() -> None:
+    """A spot's point is its place, between -1 and 1, finer than the grid of places."""
+    points = Points(2, 6)
+    with torch.no_grad():
+        points.maps.weight.copy_(50 * torch.eye(2)[:, :, None, None])
+        points.maps.bias.zero_()
+        points.linear.weight.copy_(torch.eye(6))
+        points.linear.bias.fill_(1.0)  # which lifts all above 0, where ReLU would cut
+    maps = torch.zeros(1, 2, 4, 8)
+    maps[0, 0, 3, 0] = 1.0
+    maps[0, 1, 1, 5:7] = 1.0
+    across, down, bright = (points(maps) - 1).view(3, 2)
+    torch.testing.assert_close(across, torch.tensor([-7 / 8, 4 / 8]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(down, torch.tensor([3 / 4, -1 / 4]), atol=1e-5, rtol=0)
+    wanted = torch.tensor([50.0, 50 + math.log(2)]) - math.log(32)
+    torch.testing.assert_close(bright, wanted, atol=1e-3, rtol=0)

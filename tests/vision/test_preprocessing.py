@@ -109,3 +109,29 @@ def test_a_config_that_was_changed_is_refused() -> None:
     for wrong in ({}, {"digest": "x", "sizes": 3}, [1]):
         with pytest.raises(DataError, match="preprocessing: expected"):
             Preprocessing.from_config(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Preprocessing(size=40),
+        Preprocessing(size=40, crop=False),
+        Preprocessing(size=(30, 40), shorter=60),
+        Preprocessing(size=None),
+    ],
+)
+def test_a_box_is_placed_where_its_picture_goes(made: Preprocessing) -> None:
+    """What is painted into a box is seen there; a box that is cut away is gone."""
+    box, away = (60, 20, 112, 70), (0, 0, 1, 100)
+    picture = np.zeros((100, 160, 3), dtype=np.uint8)
+    picture[box[1] : box[3], box[0] : box[2]] = 255
+    seen = made(picture)[0].numpy()
+    placed = made.placed(np.array([box, away]), 100, 160)
+    assert placed.dtype == np.float32
+    assert len(placed) == 1 + (made.size is None or not made.crop)
+    Y, X = seen.shape
+    across, down = ((np.arange(n) + 0.5) / n for n in (X, Y))
+    left, top, right, bottom = placed[0]
+    inside = ((across > left) & (across < right)) * ((down > top) & (down < bottom))[:, None]
+    white = seen > (seen.min() + seen.max()) / 2
+    assert (white != inside).sum() <= 2 * (X + Y) * 0.1  # at its edge, by less than a pixel

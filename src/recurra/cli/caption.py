@@ -1,7 +1,7 @@
 """`recurra caption`: what a run's best model says of pictures, and sheets of them."""
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ import typer
 from recurra.cli.options import (
     DEVICES,
     RUN,
-    check_installed,
-    check_replaceable,
     checked_run,
     given,
     of_setting,
@@ -19,6 +17,7 @@ from recurra.cli.options import (
     path,
     with_parameters,
 )
+from recurra.cli.pictures import check_sheets, pictures
 from recurra.settings import declared
 from recurra.tasks.options import CaptionWritingSettings
 from recurra.terminal import printable
@@ -40,13 +39,11 @@ def caption(context: typer.Context, **_: Any) -> None:
     from recurra.tasks import Run
 
     found = dict(context.params)
-    for name, suffixes in (("grid", (".png", ".pdf", ".svg")), ("html", (".html",))):
-        if found[name] is not None:
-            _check_sheet(name, found[name], suffixes)
+    check_sheets("recurra caption", found["grid"], found["html"])
     names = {each.name for each in declared(CaptionWritingSettings)}
     asked = {name: value for name, value in given(context).items() if name in names}
     writing = CaptionWritingSettings.pick(asked).arguments()
-    files = list(_pictures(found["images"]))
+    files = list(pictures(found["images"]))
     model = Run.open(checked_run(found["run"]), "caption").load(device=found["device"])
     if model.encoder is None:
         raise ValueError(
@@ -85,22 +82,6 @@ def caption(context: typer.Context, **_: Any) -> None:
         raise typer.Exit(2)
 
 
-def _pictures(given: Iterable[str]) -> Iterator[Path]:
-    """The files that are named, and those in folders that are."""
-    from recurra.errors import DataError
-    from recurra.vision import SUFFIXES
-
-    for name in given:
-        place = Path(name)
-        if not place.is_dir():
-            yield place
-            continue
-        inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not inside:
-            raise DataError(f"{place}: expected pictures in this folder, got none. Name others.")
-        yield from inside
-
-
 def _said(model: Any, files: list[Path], writing: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
     """What the model says of each file; the error of one that cannot be read."""
     from recurra.errors import DataError
@@ -119,23 +100,6 @@ def _said(model: Any, files: list[Path], writing: dict[str, Any]) -> Iterator[tu
         said = iter(model.predict(torch.cat(whole), **writing))
     for file, pixels in read:
         yield file, pixels if isinstance(pixels, DataError) else next(said)
-
-
-def _check_sheet(name: str, file: Path, suffixes: tuple[str, ...]) -> None:
-    """Raise ValueError where a sheet could not be written into a file."""
-    if file.suffix not in suffixes:
-        raise ValueError(
-            f"{name}: expected a file that ends in {' or '.join(suffixes)}, got {str(file)!r}. "
-            f"Rename it."
-        )
-    if name == "grid":
-        check_replaceable(name, file)
-    elif file.exists() and not file.read_bytes()[:15].lower().startswith(b"<!doctype html>"):
-        raise ValueError(
-            f"{name}: expected a new file, or an older page to replace, got {str(file)!r}. "
-            f"Choose another name."
-        )
-    check_installed("recurra caption", "compare", "matplotlib")
 
 
 with_parameters(

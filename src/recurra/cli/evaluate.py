@@ -86,7 +86,7 @@ def evaluate(
     in nats an example, and what was taken for what; of a tagger accuracy, F1 of spans, the accuracy
     of each word's most frequent label, and the commonest confusions with an example each, or of
     numbers their mean squared and absolute errors; of frames also how many events were found, and
-    how soon.
+    how soon; of an aligner how often a sentence finds its picture, and a picture a sentence.
 
     Examples: recurra evaluate runs/first; recurra evaluate runs/first --data other.txt --json
     """

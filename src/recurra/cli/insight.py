@@ -1,45 +1,230 @@
-"""`recurra insight`: what the encoder of a run looks for in pictures, as one sheet."""
+"""`recurra insight`: the report of a run, or of runs side by side; or the sheet of an encoder."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, check_installed, check_replaceable, option, path
+from recurra.cli.options import DEVICES, check_installed, check_replaceable, option, path
+from recurra.errors import RunError
 from recurra.terminal import printable
 
-_KIND = ".png"
+_REPORT, _SHEET = ".html", ".png"
+_OURS = re.compile(rb'<meta name="generator" content="recurra">')
+
+_OF_SHEETS, _OF_CELLS = "The sheet of an encoder", "Fresh cells"
+_NAMES = typer.Argument(
+    help="Folders of runs; behind the first of them, for a sheet, pictures and folders of them.",
+    metavar="RUN [RUN...|IMAGE...]",
+)
 
 
 def insight(
-    run: Annotated[Path, RUN],
-    images: Annotated[
-        list[str], typer.Argument(help="Pictures, and folders of them.", metavar="IMAGE...")
-    ],
-    out: Annotated[Path, option(None, "File of the sheet, a .png.", parser=path)],
+    names: Annotated[list[str] | None, _NAMES] = None,
+    out: Annotated[
+        Path | None,
+        option(
+            None,
+            "File of the report, a .html; or of the sheet, a .png.",
+            default="report.html in the folder of the run",
+            parser=path,
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        option(
+            None,
+            "Folder for each figure by itself, as SVG and PNG, with its numbers as CSV.",
+            default="none",
+            parser=path,
+        ),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        option(
+            _OF_CELLS,
+            "Cells to show beside one another before any training, without a run: rnn,lstm,gru.",
+            default="none",
+        ),
+    ] = None,
+    steps: Annotated[int, option(_OF_CELLS, "Steps of noise that they read.")] = 100,
+    hidden_size: Annotated[int, option(_OF_CELLS, "Hidden units of each.")] = 64,
+    seed: Annotated[int, option(_OF_CELLS, "Of the noise and of the weights.")] = 1,
     layer: Annotated[
         str | None,
-        option(None, "Layer of the encoder, by its name.", default="the last one"),
+        option(_OF_SHEETS, "Layer of the encoder, by its name.", default="the last one"),
     ] = None,
-    maps: Annotated[int, option(None, "Maps of the layer: those that are excited most.")] = 9,
-    patches: Annotated[int, option(None, "Patches of each map, each of another picture.")] = 9,
-    device: Annotated[str, option(None, "Where the encoder runs.", choices=DEVICES)] = "cpu",
+    maps: Annotated[int, option(_OF_SHEETS, "Maps of the layer: those that are excited most.")] = 9,
+    patches: Annotated[
+        int, option(_OF_SHEETS, "Patches of each map, each of another picture.")
+    ] = 9,
+    device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
-    """Draw what excites the maps of a run's encoder most, in these pictures.
+    """Write what there is to see of a run as one page, which needs no other file and no network.
 
-    Of each map, at the left what of its strongest patches excited it, back in pixels by a
-    deconvnet, at the right the patches.
+    Several runs stand side by side in one report. A run's folder is its best model; its file
+    training.safetensors is the weights that training goes on from.
 
-    Example: recurra insight runs/captioner holiday/ --out sheet.png
+    With pictures behind the run, and --out sheet.png, draw what excites the maps of its encoder
+    most in them: of each map, at the left what of its strongest patches excited it, back in pixels
+    by a deconvnet, at the right the patches.
+
+    With --compare and no run, show what becomes of gradients in fresh cells, on the same noise.
+
+    Examples: recurra insight runs/first; recurra insight runs/first runs/second --out both.html;
+    recurra insight --compare rnn,lstm,gru --out cells.html; recurra insight runs/captioner holiday/
+    --out sheet.png
     """
+    least = {"maps": (maps, 1), "patches": (patches, 1), "hidden_size": (hidden_size, 1)}
+    for name, (count, fewest) in {**least, "steps": (steps, 3), "seed": (seed, 0)}.items():
+        if count < fewest:
+            raise ValueError(f"{name}: expected {fewest} or more, got {count}. Raise it.")
+    names = names or []
+    if compare is not None:
+        _compare_cells(compare, names, out, figures, steps, hidden_size, seed)
+        return
+    if not names:
+        raise ValueError(
+            "run: expected the folder of a run, or --compare with cells, got neither. Name one, as "
+            "in recurra insight runs/first."
+        )
+    if out is not None and out.suffix == _SHEET:
+        _draw_sheet(names, out, layer, maps, patches, device)
+        return
+    _write_report(names, out, figures, device)
+
+
+# ---- the report ----------------------------------------------------------------------------------
+
+
+def _write_report(names: list[str], out: Path | None, figures: Path | None, device: str) -> None:
+    from recurra.runs.folder import REPORT_NAME
+    from recurra.runs.reporting import report_of, report_of_several
+
+    check_installed("recurra insight", "compare", "matplotlib")
+    chosen = [_chosen(name) for name in names]
+    if out is None and len(chosen) > 1:
+        raise ValueError(
+            "out: expected a file for the report of several runs, got none. Name one, as in "
+            "--out both.html."
+        )
+    out = chosen[0][0] / REPORT_NAME if out is None else out
+    _check_places(out, figures)
+    runs = [_opened(folder, checkpoint, device) for folder, checkpoint in chosen]
+    _write(report_of(runs[0]) if len(runs) == 1 else report_of_several(runs), out, figures)
+
+
+def _compare_cells(
+    spelled: str,
+    names: list[str],
+    out: Path | None,
+    figures: Path | None,
+    steps: int,
+    hidden_size: int,
+    seed: int,
+) -> None:
+    from recurra.compose.spelling import resolved, split_spellings
+    from recurra.insight.through_time import report_of_cells
+
+    check_installed("recurra insight", "compare", "matplotlib")
+    if names:
+        raise ValueError(
+            f"compare: expected cells and no run, got {names[0]!r} beside them. Leave one of them "
+            "out."
+        )
+    if out is None:
+        raise ValueError(
+            "out: expected a file for the report of cells, got none. Name one, as in --out "
+            "cells.html."
+        )
+    _check_places(out, figures)
+    cells = [resolved("compare", each) for each in split_spellings(spelled)]
+    report = report_of_cells(cells, steps=steps, hidden_size=hidden_size, seed=seed)
+    _write(report, out, figures)
+
+
+def _write(report: Any, out: Path, figures: Path | None) -> None:
+    """Write a report, and say what was found."""
+    report.write(out, figures)
+    for each in report.figures:
+        typer.echo(printable(f"{each.title}: {each.found}"))
+    for note in report.notes:
+        typer.echo(printable(note), err=True)
+    beside = "" if figures is None else f"; each by itself is in {figures}"
+    typer.echo(printable(f"{len(report.figures)} figures are in {out}{beside}"), err=True)
+
+
+def _check_places(out: Path, figures: Path | None) -> None:
+    """Raise ValueError where a report, or its figures, would take the place of something else."""
+    _check_report(out)
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise ValueError(
+            f"figures: expected a folder, or the name of a new one, got {str(figures)!r}, a file. "
+            "Choose another name."
+        )
+
+
+def _chosen(name: str) -> tuple[Path, str]:
+    """The folder of a run, and which of its checkpoints is meant."""
+    from recurra.models.files import WEIGHTS_NAME
+    from recurra.runs.checkpoints import TENSORS_NAME
+
+    file = path(name)
+    kinds = {WEIGHTS_NAME: "best", TENSORS_NAME: "last"}
+    if file.name in kinds and not file.is_dir():
+        return file.parent, kinds[file.name]
+    if file.is_file():
+        raise RunError(
+            f"{file}: expected the folder of a run, or its {TENSORS_NAME}, got another file. Name "
+            f"a folder; pictures go with --out sheet{_SHEET}."
+        )
+    return file, "best"
+
+
+def _opened(folder: Path, checkpoint: str, device: str) -> Any:
+    from recurra.tasks import Run
+
+    return Run.open(folder).reported(checkpoint, device=device)
+
+
+def _check_report(out: Path) -> None:
+    """Raise ValueError where a report would take the place of something that is none."""
+    if out.suffix != _REPORT:
+        raise ValueError(
+            f"out: expected a file that ends in {_REPORT}, or in {_SHEET} for the sheet of an "
+            f"encoder, got {str(out)!r}. Rename it."
+        )
+    if not out.exists() and not out.is_symlink():
+        return
+    got = "a symbolic link" if out.is_symlink() else None if out.is_file() else "no file"
+    if got is None:
+        with out.open("rb") as file:
+            head = file.read(4096)
+        if not head or _OURS.search(head):
+            return
+        got = "a page that is none"
+    raise ValueError(
+        f"out: expected a new file, or an older report to replace, got {str(out)!r}, {got}. "
+        "Choose another name."
+    )
+
+
+# ---- the sheet -----------------------------------------------------------------------------------
+
+
+def _draw_sheet(
+    names: list[str], out: Path, layer: str | None, maps: int, patches: int, device: str
+) -> None:
     from recurra.insight import draw_deconvnet
     from recurra.models import load
 
-    for name, count in (("maps", maps), ("patches", patches)):
-        if count < 1:
-            raise ValueError(f"{name}: expected 1 or more, got {count}. Raise it.")
-    if out.suffix != _KIND:
-        raise ValueError(f"out: expected a file that ends in {_KIND}, got {str(out)!r}. Rename it.")
+    run, images = path(names[0]), names[1:]
+    if not images:
+        raise ValueError(
+            f"out: expected pictures behind the run for a sheet, got none beside {str(out)!r}. "
+            f"Name some, or a file that ends in {_REPORT} for the report of the run."
+        )
     check_replaceable("out", out)
     check_installed("recurra insight", "vision", "PIL")
     model = load(run, device=device)

@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from recurra.cli import (
+    align,
     caption,
     cells,
     compare,
@@ -173,6 +174,7 @@ for _options in OPTIONS.values():
         app.command(_options.task)(predict.command(_options))
 app.command("forecast", cls=SettingsCommand)(forecast.forecast)
 app.command("caption", cls=SettingsCommand)(caption.caption)
+app.command("align", cls=SettingsCommand)(align.align)
 app.command("translate", cls=SettingsCommand)(translate.translate)
 app.command("insight")(insight.insight)
 app.command("cells")(cells.show_cells)

@@ -67,8 +67,8 @@ app = typer.Typer(
 RUN = "Run"
 _AFTERWORD = (
     "The run's folder gets config.json, model.safetensors (the best on validation), the checkpoint "
-    "training.safetensors, metrics.csv, TensorBoard events and samples.txt. Ctrl-C and SIGTERM "
-    "stop it after a checkpoint."
+    "training.safetensors, metrics.csv, TensorBoard events, samples.txt and, at its end, a page, "
+    "report.html. Ctrl-C and SIGTERM stop it after a checkpoint."
 )
 
 
@@ -187,6 +187,8 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
         )
     assert run.result is not None
     _print_result(console, run.result)
+    with contextlib.suppress(ValueError):  # a run so short that it has no row
+        _say(console, run.clipping().line)
 
 
 def _say_default(console: "Console", options: Options) -> None:
@@ -295,6 +297,7 @@ def _print_result(console: "Console", result: "TrainingResult") -> None:
         f"validation {_spelled(result)} at step {result.best_step}",
         f"the run is in {result.folder}; next:",
         f"  recurra evaluate {quoted}",
+        f"  recurra insight {quoted}",
         *(f"  {line.format(run=quoted)}" for line in OPTIONS[result.task].next_lines),
         f"  tensorboard --logdir {quoted}",
     ]

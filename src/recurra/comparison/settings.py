@@ -19,7 +19,8 @@ MAX_SEEDS, MAX_JOBS = 10_000, 1024
 OF_TRIALS = frozenset(
     (
         *("cell", "hidden_size", "sizes", "init"),
-        *("lr", "batch_size", "clip_norm", "clip_value", "seed"),
+        *("lr", "batch_size", "clip_norm", "clip_value", "clip_group_norm", "clip_percentile"),
+        *("clip_window", "seed"),
         *("epochs", "max_steps", "max_minutes", "patience", "threads", "devices", "backend"),
         *("eval_every", "log_every", "checkpoint_every"),
         *("sample_length", "sample_temperature", "prime"),

@@ -61,6 +61,8 @@ class Captioned:
         captions: one or more, in the order of the file.
         part: "train", "val" or "test".
         place: where the first caption stands, for messages.
+        boxes: [K, 4], regions of the picture, left, top, right and bottom of each in pixels; None
+            where nobody says.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Captioned:
     captions: tuple[str, ...]
     part: str
     place: str = ""
+    boxes: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ Letters: T frames, O numbers to learn.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from recurra.data.clip_files import ClipReading
 from recurra.data.panel_columns import read_columns
 from recurra.data.records import named
-from recurra.data.sequences import TextTable, column_of_numbers, read_text_table
+from recurra.data.sequences import TextTable, column_of_numbers, read_text_table, with_first_row
 from recurra.data.tables import suffix_of
 from recurra.errors import DataError, argument
 
@@ -182,7 +182,10 @@ class _Table:
             names, unit = columns.names, columns.unit
             places = [f"{unit} {place}" for place in columns.places]
         else:
-            columns = _with_first_row(read_text_table(path, encoding=how.encoding))
+            columns = read_text_table(path, encoding=how.encoding)
+            if not _has_numbers(path, how):
+                known = {*_LABEL_NAMES, (how.label or "").lower()}
+                columns = with_first_row(columns, known)
             width = len(columns.rows[0][1])
             names = tuple(columns.header or map(str, range(1, width + 1)))
             places = [f"line {line}" for line, _ in columns.rows]
@@ -221,7 +224,7 @@ class _Table:
         places = [self.places[row] for row in rows]
         self._check_order(rows)
         rest = [n for n in self.names if n.strip().lower() not in (*_FRAME_NAMES, *_CLOCKS)]
-        if self.how.targets or (_stem(self.path) or "").lower().endswith(TARGETS):
+        if _has_numbers(self.path, self.how):
             chosen = [self._named(each, "target=") for each in self.how.targets] or rest
             values = np.stack([self.numbers(name)[rows] for name in chosen], axis=1)
             return FrameTruth(
@@ -278,9 +281,6 @@ class _Table:
             )
 
 
-def _with_first_row(table: TextTable) -> TextTable:
-    """A single column of words has no header, unless that is a known one."""
-    header = table.header
-    if header is None or len(header) != 1 or header[0].strip().lower() in _LABEL_NAMES:
-        return table
-    return replace(table, header=None, rows=[(table.first_line, header), *table.rows])
+def _has_numbers(path: Path, how: ClipReading) -> bool:
+    """Whether numbers are learned of a table, in place of labels."""
+    return bool(how.targets) or (_stem(path) or "").lower().endswith(TARGETS)

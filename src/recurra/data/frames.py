@@ -213,9 +213,11 @@ def _of_file(path: Path, how: FrameColumns, number: str) -> tuple[str, ...] | np
         if values.dtype.kind in "fc" or values.ndim > 1:
             return as_series(values, str(path))
         return tuple(map(str, values.tolist()))
-    [(_, columns)] = read_columns(path, encoding=how.encoding)
+    has_numbers = how.targets or _stem(path).lower().endswith(_NUMBERS)
+    known = None if has_numbers else {*_LABELS, (how.label or "").lower()}
+    [(_, columns)] = read_columns(path, encoding=how.encoding, above_words=known)
     rest = [name for name in columns.names if name.strip().lower() not in _CLOCKS]
-    if how.targets or _stem(path).lower().endswith(_NUMBERS):
+    if has_numbers:
         names = [columns.named(each, "target=") for each in how.targets] or rest
         return _stacked(columns, names, str(path))
     if how.label is not None:

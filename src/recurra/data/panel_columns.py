@@ -6,7 +6,7 @@ Letters: T rows, C columns, N series.
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from recurra.data.sequences import (
     column_of_numbers,
     read_sequence,
     read_text_table,
+    with_first_row,
 )
 from recurra.data.tables import suffix_of
 from recurra.errors import DataError, argument
@@ -189,9 +190,16 @@ class _ArrayColumns(Columns):
         return None
 
 
-def read_columns(path: Path, *, encoding: str | None = None) -> list[tuple[str, Columns]]:
+def read_columns(
+    path: Path, *, encoding: str | None = None, above_words: Collection[str] | None = None
+) -> list[tuple[str, Columns]]:
     """The table of a file; of an array [N, T, C] that of each of its N series, with its number.
 
+    Args:
+        path: of the file.
+        encoding: of text.
+        above_words: of a table of labels the names that a column of words may have; one column with
+            another first row has no name, see `with_first_row`.
     Raises:
         DataError: when the file is not there, or of no format that is read.
     """
@@ -200,6 +208,8 @@ def read_columns(path: Path, *, encoding: str | None = None) -> list[tuple[str, 
     suffix = suffix_of(path)
     if suffix in _TEXT:
         table = read_text_table(path, encoding=encoding)
+        if above_words is not None:
+            table = with_first_row(table, above_words)
         return [("", _TextColumns(path, table))]
     if suffix in _PARQUET:
         return [("", _ParquetColumns(path))]

@@ -8,8 +8,8 @@ anything else is an error that names the file and the line.
 import csv
 import re
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +146,17 @@ def read_text_table(path: Path, *, encoding: str | None = None) -> TextTable:
                 f"{len(cells)}. Write every step with the same columns."
             )
     return TextTable(header=header, rows=rows, separator=separator, first_line=lines[0][0])
+
+
+def with_first_row(table: TextTable, names: Collection[str]) -> TextTable:
+    """A table of words: where it is a single column, its first row is a word as the others are,
+    unless it is one of these names of columns, or what is below it are numbers."""
+    header = table.header
+    if header is None or len(header) != 1 or header[0].strip().lower() in names:
+        return table
+    if all(_is_number(cells[0]) for _, cells in table.rows):
+        return table
+    return replace(table, header=None, rows=[(table.first_line, header), *table.rows])
 
 
 def column_of_numbers(path: Path, table: TextTable, column: int) -> np.ndarray:

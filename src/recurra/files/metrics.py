@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # Generated classes, which a type checker cannot see.
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
@@ -31,13 +32,19 @@ Row = Mapping[str, float | int | None]
 
 
 class MetricsTable(AppendLog):
-    """metrics.csv: a row for every few steps and every validation; unknown values are empty."""
+    """metrics.csv: a row for every few steps and every validation; unknown values are empty.
+
+    A file that has rows keeps the columns that it began with.
+    """
 
     def __init__(self, path: Path, columns: Sequence[str], *, keep: int | None = None) -> None:
         super().__init__(path, keep=keep)
         self._columns = columns
         if self.size == 0:
             self._write(columns)
+        else:
+            with path.open(newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file), columns)
 
     def add(self, row: Row) -> None:
         """Add one row; its keys are columns."""
@@ -47,6 +54,21 @@ class MetricsTable(AppendLog):
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(values)
         self.append(line.getvalue().encode())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv, numbers by column, None where there is none; no rows where there
+    is no file. A row that was cut short lacks what it has not."""
+    try:
+        with path.open(newline="") as file:
+            rows = [
+                {k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return []
+    for row in rows:
+        row |= {k: int(v) for k, v in row.items() if k in ("step", "skipped") and v is not None}
+    return rows
 
 
 class EventLog(AppendLog):

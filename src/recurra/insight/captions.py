@@ -1,6 +1,5 @@
 """Pictures with their captions: a sheet, a page, and where each word of a caption looks."""
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -12,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from recurra.files import write_atomically
+from recurra.insight.looking import Maps, as_seen, maps_on, without_formulas
+from recurra.insight.pages import SIDE, html_figure, write_figures
+from recurra.insight.report.figure import Figure
 from recurra.models import Caption
-from recurra.vision import Preprocessing, open_picture
+from recurra.vision import Preprocessing
 
 _COLUMNS = 4
 _LINE = 34  # characters of a caption's line under a picture
-_SIDE = 320  # pixels of a picture on a page
-_MOST_MAPS = 12  # pictures whose maps are drawn
 
 Pictured = tuple[Any, Caption]  # a path, an image of Pillow or an array, and what is said of it
 
@@ -53,6 +53,46 @@ def captions_png(shown: Sequence[Pictured], preprocessing: Preprocessing | None 
     return file.getvalue()
 
 
+def figure_of_captions(
+    shown: Sequence[Pictured],
+    wanted: Sequence[str] = (),
+    preprocessing: Preprocessing | None = None,
+) -> Figure:
+    """The figure of a report that shows what is said of pictures, and where each word looks.
+
+    Args:
+        shown: pictures and their captions, one at least.
+        wanted: of each picture a caption that is true of it; without, none is shown.
+        preprocessing: cuts the pictures as the model saw them; None draws them whole.
+    """
+    said = [caption.text for _, caption in shown]
+    has_maps = any(caption.attention is not None for _, caption in shown)
+    per_token = [c.log_probability / max(1, len(c.tokens) + 1) for _, c in shown]
+    found = f"Of {len(shown)} pictures {len(set(said))} different captions are said"
+    if wanted:
+        same = np.mean([_overlap(a, b) for a, b in zip(said, wanted, strict=True)])
+        found += f"; in the mean {same:.0%} of their words are in the caption that was wanted"
+    found += f"; a token has a probability of {np.exp(np.mean(per_token)):.2f} in the mean"
+    look = "Look whether what is named is there"
+    return Figure(
+        name="captions",
+        title="What is said of pictures",
+        lede=f"{look}, and whether a word looks at what it names." if has_maps else f"{look}.",
+        found=f"{found}.",
+        draw=lambda figure: (_maps_on if has_maps else _sheet_on)(figure, shown, preprocessing),
+        table={
+            "said": said,
+            **({"wanted": list(wanted)} if wanted else {}),
+            "log-probability": [caption.log_probability for _, caption in shown],
+        },
+    )
+
+
+def _overlap(said: str, wanted: str) -> float:
+    words = said.lower().split()
+    return sum(word in wanted.lower().split() for word in words) / max(1, len(words))
+
+
 def write_page(
     shown: Sequence[Pictured], path: Path, preprocessing: Preprocessing | None = None
 ) -> Path:
@@ -63,100 +103,66 @@ def write_page(
         path: of the page.
         preprocessing: cuts the pictures as the model saw them; None shows them whole.
     """
-    each = "\n".join(_figure(picture, said, preprocessing) for picture, said in shown)
-    page = (
-        "<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>Captions</title>\n"
-        "<style>body{font-family:sans-serif;display:flex;flex-wrap:wrap;gap:1.2em;margin:1.5em}"
-        f"figure{{margin:0;width:{_SIDE}px}}img{{width:100%;image-rendering:auto}}"
-        "figcaption{line-height:1.35}small{color:#666}</style>\n"
-        f"{each}\n</html>\n"
-    )
-    write_atomically(path, lambda part: part.write_text(page, "utf-8", "xmlcharrefreplace"))
-    return path
+    each = [_figure(picture, said, preprocessing) for picture, said in shown]
+    return write_figures(each, path, "Captions")
 
 
 def _figure(picture: Any, said: Caption, preprocessing: Preprocessing | None) -> str:
     from PIL import Image
 
-    image = Image.fromarray(_pixels(picture, preprocessing))
-    if max(image.size) > 2 * _SIDE:
-        image.thumbnail((2 * _SIDE, 2 * _SIDE))
+    image = Image.fromarray(as_seen(picture, preprocessing))
+    if max(image.size) > 2 * SIDE:
+        image.thumbnail((2 * SIDE, 2 * SIDE))
     file = io.BytesIO()
     image.save(file, format="PNG")
     if said.attention is not None:
         file = io.BytesIO(captions_png([(picture, said)], preprocessing))
-    data = base64.b64encode(file.getvalue()).decode("ascii")
     name = escape(str(picture)) if isinstance(picture, str | Path) else ""
     lines = [f"{escape(said.text)} <small>{said.log_probability:.2f}</small>"]
     lines += [f"<small>{escape(text)} {log_p:.2f}</small>" for text, log_p in said.others]
     lines += [f"<small>{name}</small>"] if name else []
-    wide = " style='width:100%'" if said.attention is not None else ""
-    return (
-        f"<figure{wide}><img alt='{escape(said.text, quote=True)}' "
-        f"src='data:image/png;base64,{data}'><figcaption>{'<br>'.join(lines)}</figcaption></figure>"
-    )
-
-
-def _pixels(picture: Any, preprocessing: Preprocessing | None) -> np.ndarray:
-    """[Y, X, 3] uint8, as the model saw it."""
-    opened = open_picture(picture) if isinstance(picture, str | Path) else picture
-    if preprocessing is None:
-        return np.asarray(opened)
-    values = preprocessing.undone(preprocessing(opened)).clamp(0, 1)
-    pixels = (values * 255).round().byte().permute(1, 2, 0).numpy()
-    return pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
+    return html_figure(file.getvalue(), said.text, lines, wide=said.attention is not None)
 
 
 def _sheet(shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> Any:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
+    figure = Drawn(layout="constrained")
+    _sheet_on(figure, shown, preprocessing)
+    return figure
+
+
+def _sheet_on(figure: Any, shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> None:
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     lines = [wrap(said.text, _LINE) for _, said in shown]
     tallest = max(map(len, lines), default=1)
-    figure = Figure(figsize=(2.6 * columns, (2.6 + 0.17 * tallest) * rows), layout="constrained")
+    figure.set_size_inches(2.6 * columns, (2.6 + 0.17 * tallest) * rows)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for ax in axes:
         ax.set_axis_off()
     for ax, (picture, _), text in zip(axes, shown, lines, strict=False):
-        ax.imshow(_pixels(picture, preprocessing))
-        ax.set_title("\n".join(map(_plain, text)), fontsize=8, y=-0.02, va="top")
-    return figure
+        ax.imshow(as_seen(picture, preprocessing))
+        text = "\n".join(map(without_formulas, text))
+        ax.set_title(text, fontsize=8, y=-0.02, va="top", loc="center")
 
 
 def _maps(shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> Any:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
-    shown = [each for each in shown if each[1].attention is not None][:_MOST_MAPS]
-    words = [[*said.tokens, "(end)"] for _, said in shown]
-    columns = min(12, max(map(len, words)) + 1)
-    heights = [math.ceil((len(each) + 1) / columns) for each in words]
-    figure = Figure(figsize=(1.15 * columns, 1.35 * sum(heights)), layout="constrained")
-    axes = figure.subplots(sum(heights), columns, squeeze=False)
-    for ax in axes.flatten():
-        ax.set_axis_off()
-    first = 0
-    for (picture, said), each, height in zip(shown, words, heights, strict=True):
-        pixels = _pixels(picture, preprocessing)
-        own = axes[first : first + height].flatten()
-        own[0].imshow(pixels)
-        assert said.attention is not None
-        for ax, word, weights in zip(own[1:], each, said.attention.numpy(), strict=False):
-            grey = pixels.mean(axis=2) * 0.45 + 0.4 * 255
-            ax.imshow(grey, cmap="gray", vmin=0, vmax=255)
-            extent = (-0.5, pixels.shape[1] - 0.5, pixels.shape[0] - 0.5, -0.5)
-            alpha = weights / max(float(weights.max()), 1e-9)
-            ax.imshow(
-                weights,
-                extent=extent,
-                alpha=0.75 * alpha,
-                cmap="autumn_r",
-                interpolation="bilinear",
-            )
-            ax.set_title(_plain(word), fontsize=8, pad=2)
-        first += height
+    figure = Drawn(layout="constrained")
+    _maps_on(figure, shown, preprocessing)
     return figure
 
 
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")
+def _maps_on(figure: Any, shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> None:
+    maps = [
+        Maps(
+            pixels=as_seen(picture, preprocessing),
+            words=[*said.tokens, "(end)"],
+            weights=[each.numpy() for each in said.attention],
+        )
+        for picture, said in shown
+        if said.attention is not None
+    ]
+    maps_on(figure, maps)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from recurra.files import write_atomically
+from recurra.insight import style
+from recurra.insight.report.figure import Figure
 from recurra.models.confusion import Confusion
 
 _MAX_WRITTEN = 20  # classes up to which a cell has its numbers
@@ -39,18 +41,63 @@ def confusion_png(confusion: Confusion, *, title: str = "") -> bytes:
     return file.getvalue()
 
 
-def _drawn(confusion: Confusion, title: str) -> Any:
-    from matplotlib.figure import Figure
+def figure_of_confusion(confusion: Confusion, of: str) -> Figure:
+    """The figure of a report that shows what is taken for what.
 
+    Args:
+        confusion: of at least two classes.
+        of: what was read, for people: "the validation part".
+    """
+    counts, labels = confusion.counts, confusion.labels
+    wrong = counts - np.diag(counts.diagonal())
+    found = f"Of {confusion.num_examples:,} examples of {of} {confusion.accuracy:.1%} are right"
+    found += f" (macro F1 {confusion.macro_f1:.3f})"
+    if wrong.any():
+        true, said = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        found += (
+            f"; the commonest mistake is “{labels[true]}” taken for “{labels[said]}”, "
+            f"{wrong[true, said]:,} of {counts[true].sum():,}"
+        )
+        worst = int(np.where(counts.sum(axis=1) > 0, confusion.recall, np.inf).argmin())
+        if worst != true:
+            found += f", and “{labels[worst]}” is found least, {confusion.recall[worst]:.0%} of it"
+    rows, columns = np.nonzero(counts)
+    return Figure(
+        name="confusion",
+        title="What is taken for what",
+        lede=(
+            "Look off the diagonal: a dark cell there is a class (its row) that is often taken for "
+            "another (its column)."
+        ),
+        found=f"{found}.",
+        draw=lambda figure: _draw_on(figure, confusion, ""),
+        table={
+            "true": [labels[row] for row in rows],
+            "predicted": [labels[column] for column in columns],
+            "count": counts[rows, columns],
+        },
+    )
+
+
+def _drawn(confusion: Confusion, title: str) -> Any:
+    from matplotlib.figure import Figure as Drawn
+
+    figure = Drawn(layout="constrained")
+    _draw_on(figure, confusion, title)
+    return figure
+
+
+def _draw_on(figure: Any, confusion: Confusion, title: str) -> None:
     size = len(confusion.labels)
     side = min(max(0.62 * size, 2.4), 12.4) if size <= _MAX_WRITTEN else min(0.2 * size + 2, 12.4)
     labels = [_shortened(label) for label in confusion.labels]
     longest = max(map(len, labels))
-    figure = Figure(figsize=(side + 1.7 + 0.07 * longest, side + 1.5), layout="constrained")
+    figure.set_size_inches(side + 1.7 + 0.07 * longest, side + 1.5)
     ax = figure.subplots()
     totals = confusion.counts.sum(axis=1, keepdims=True)
     shares = confusion.counts / np.maximum(totals, 1)
-    image = ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    image = ax.imshow(shares, cmap=style.sequential(), vmin=0.0, vmax=1.0)
+    ax.grid(visible=False)
     named = range(size) if size <= _MAX_NAMED else range(0, size, -(-size // _MAX_NAMED))
     turned = longest > 4 and size * longest > 24
     ax.set_xticks(list(named), [labels[i] for i in named], rotation=45 if turned else 0)
@@ -61,7 +108,7 @@ def _drawn(confusion: Confusion, title: str) -> Any:
     ax.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(size + 1) - 0.5, minor=True)
     if size <= _MAX_NAMED:
-        ax.grid(which="minor", color="white", linewidth=1.5 if size <= _MAX_WRITTEN else 0.5)
+        ax.grid(which="minor", color=style.GROUND, linewidth=1.5 if size <= _MAX_WRITTEN else 0.5)
     ax.tick_params(which="both", length=0, labelsize=9 if size <= _MAX_WRITTEN else 7)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -79,16 +126,15 @@ def _drawn(confusion: Confusion, title: str) -> Any:
     )
     heading = f"{_shortened(title, 60)}\n{said}" if title else said
     figure.suptitle(heading, fontsize=10)
-    return figure
 
 
 def _write_cells(ax: Any, counts: np.ndarray, shares: np.ndarray) -> None:
     """The share of its row and the count in each cell; nothing where nothing is."""
     for row, column in zip(*np.nonzero(counts), strict=True):
         share, count = shares[row, column], counts[row, column]
-        style = {"ha": "center", "color": "white" if share > 0.5 else "0.15"}
-        ax.text(column, row - 0.04, f"{100 * share:.0f} %", va="bottom", fontsize=9, **style)
-        ax.text(column, row + 0.06, f"{count:,}", va="top", fontsize=7, alpha=0.8, **style)
+        look = {"ha": "center", "color": "white" if share > 0.6 else style.INK}
+        ax.text(column, row - 0.04, f"{100 * share:.0f} %", va="bottom", fontsize=9, **look)
+        ax.text(column, row + 0.06, f"{count:,}", va="top", fontsize=7, alpha=0.8, **look)
 
 
 def _shortened(text: str, most: int = _MAX_LABEL) -> str:

@@ -11,10 +11,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from recurra.files import write_atomically
+from recurra.insight import style
+from recurra.insight.report.figure import Figure
 
 _MAX_CHANNELS = 6  # that are drawn, each by itself
 _PAST = 3  # horizons of the past that are drawn, at most
-_WAS, _SAID, _CAME = "#5b6475", "#c2573f", "#3b78b8"
+_SHOWN = 2  # channels of each window in a report
+_WAS, _SAID, _CAME = style.FAINT, style.RED, style.BLUE
 
 
 @runtime_checkable
@@ -86,14 +89,98 @@ def forecasts_png(
     return file.getvalue()
 
 
+def figure_of_forecasts(
+    windows: Sequence[Shown], *, channels: Sequence[str] = (), interval: float | None = None
+) -> Figure:
+    """The figure of a report that shows what was said of some windows, and what came.
+
+    Args:
+        windows: one at least, each with what came.
+        channels: their names; without, they are numbered.
+        interval: the probability of the interval.
+    """
+    count = windows[0].values.shape[1]
+    names = [channels[c] if c < len(channels) else f"channel {c + 1}" for c in range(count)]
+    rows = [
+        (number + 1, names[c], step + 1, None if each.true is None else each.true[step, c], value,
+         *(() if each.quantiles is None else each.quantiles[[0, -1], step, c]))
+        for number, each in enumerate(windows)
+        for c in range(count)
+        for step, value in enumerate(each.values[:, c])
+    ]  # fmt: skip
+    heads = ("window", "channel", "step", "came", "said", "low", "high")[: len(rows[0])]
+    return Figure(
+        name="forecasts",
+        title="What was said, and what came",
+        lede=(
+            "Look at how soon the red line, what was said, leaves the blue one, what came, and "
+            "whether the blue one stays within the band."
+        ),
+        found=_found(windows, interval),
+        draw=lambda figure: _draw_panels(figure, windows, names, interval),
+        table=dict(zip(heads, zip(*rows, strict=True), strict=True)),
+    )
+
+
+def _found(windows: Sequence[Shown], interval: float | None) -> str:
+    known = [(each, each.true) for each in windows if each.true is not None]
+    if not known:
+        return f"{len(windows)} windows are drawn of which nobody knows yet what came."
+    off = np.concatenate([np.abs(each.values - true).ravel() for each, true in known])
+    same = np.concatenate(
+        [np.abs(_last(each.past) - true).ravel() for each, true in known if len(each.past)]
+        or [np.array([np.nan])]
+    )
+    mean, naive = float(np.nanmean(off)), float(np.nanmean(same))
+    found = f"In these {len(known)} windows what was said is off by {mean:.3g} in the mean"
+    if np.isfinite(naive) and naive > 0:
+        found += f", {mean / naive:.2f} times as far as repeating the last value ({naive:.3g})"
+    within = [
+        (each.quantiles[0] <= true) & (true <= each.quantiles[-1])
+        for each, true in known
+        if each.quantiles is not None
+    ]
+    if within:
+        promised = "" if interval is None else f", of which {interval:.0%} should"
+        share = np.concatenate([each.ravel() for each in within]).mean()
+        found += f"; {share:.0%} of what came lies within the interval{promised}"
+    return f"{found}."
+
+
+def _last(past: np.ndarray) -> np.ndarray:
+    """[C], the last value of each channel that is there; nan where none is."""
+    values = np.full(past.shape[1], np.nan)
+    for channel, own in enumerate(past.T):
+        there = own[np.isfinite(own)]
+        if len(there):
+            values[channel] = there[-1]
+    return values
+
+
+def _draw_panels(
+    figure: Any, windows: Sequence[Shown], names: Sequence[str], interval: float | None
+) -> None:
+    """Each window and channel by itself, in as many columns as there is room for."""
+    shown = min(len(names), _SHOWN)
+    axes = style.panels(figure, shown * len(windows), height=2.1)
+    for place, ax in enumerate(axes):
+        window, channel = divmod(place, shown)
+        _draw_channel(ax, windows[window], channel, interval)
+        ax.set_title(f"window {window + 1}, {_shortened(names[channel])}")
+        ax.set_xlabel("steps ahead")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.set_figheight(figure.get_figheight() + 0.5)
+
+
 def _drawn(
     windows: Sequence[Shown], channels: Sequence[str], interval: float | None, title: str
 ) -> Any:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
     rows = min(windows[0].values.shape[1], _MAX_CHANNELS)
     size = (min(max(4.2 * len(windows), 6), 16), 1.7 * rows + 1.1)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Drawn(figsize=size, layout="constrained")
     axes = figure.subplots(rows, len(windows), squeeze=False, sharex="col")
     for column, window in enumerate(windows):
         for row in range(rows):
@@ -132,7 +219,7 @@ def _draw_channel(ax: Any, window: Shown, channel: int, interval: float | None) 
         low, high = window.quantiles[[0, -1], :, channel]
         name = "interval" if interval is None else f"{interval:.0%} interval"
         ax.fill_between(ahead, low, high, color=_SAID, alpha=0.18, linewidth=0, label=name)
-    ax.axvline(0.5, color="0.6", linewidth=0.8, linestyle=":")
+    ax.axvline(0.5, color=style.FAINT, linewidth=0.8, linestyle=":")
 
 
 def _shortened(text: str, most: int = 24) -> str:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from recurra.files import write_atomically
+from recurra.insight import style
+from recurra.insight.report.figure import Figure
 
 _WIDTH = 11.0  # inches
 _SHOWN = 14  # frames of a clip
 _MOST_NUMBERS = 4  # that have a curve of their own
-_QUIET = "0.9"  # the colour of the background's label
+_QUIET = style.RULE  # the colour of the background's label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,49 @@ def timelines_png(clips: Sequence[Timeline], *, title: str = "") -> bytes:
     return file.getvalue()
 
 
+def figure_of_timelines(clips: Sequence[Timeline]) -> Figure:
+    """The figure of a report that shows clips along time; of one clip at least."""
+    rows = [
+        (clip.name, frame, *(np.atleast_1d(clip.true[frame])), *(np.atleast_1d(clip.said[frame])))
+        for clip in clips
+        for frame in range(len(clip.true))
+    ]
+    heads = ["clip", "frame"]
+    for word in ("true", "said"):
+        if isinstance(clips[0].true, np.ndarray):
+            names = [*clips[0].numbers, *map(str, range(len(clips[0].numbers), 999))]
+            heads += [f"{word} {name}" for name in names[: clips[0].true.shape[1]]]
+        else:
+            heads.append(word)
+    return Figure(
+        name="timelines",
+        title="Clips along time",
+        lede=(
+            "Look whether what is said begins and ends where the truth does: a late beginning is "
+            "a model that waits for evidence, a torn bar one that wavers."
+        ),
+        found=_found(clips),
+        draw=lambda figure: _draw_on(figure, clips, ""),
+        table=dict(zip(heads, zip(*rows, strict=True), strict=True)),
+    )
+
+
+def _found(clips: Sequence[Timeline]) -> str:
+    if isinstance(clips[0].true, np.ndarray):
+        off = [np.abs(np.subtract(clip.true, clip.said)).ravel() for clip in clips]
+        return f"In these {len(clips)} clips numbers are off by {np.nanmean(np.hstack(off)):.3g}."
+    right, known, found, events = 0, 0, 0, 0
+    for clip in clips:
+        pairs = [(t, s) for t, s in zip(clip.true, clip.said, strict=True) if t]
+        right, known = right + sum(t == s for t, s in pairs), known + len(pairs)
+        for label, start, stop in runs_of(list(clip.true)):
+            if label not in ("", clip.quiet):
+                events += 1
+                found += label in list(clip.said)[start:stop]
+    said = f"In these {len(clips)} clips {right / max(1, known):.0%} of the frames are right"
+    return f"{said}, and of {events:,} events {found:,} are said while they last."
+
+
 def runs_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
     """Runs of one label: it, its first frame and the frame behind its last."""
     changes = [t for t in range(1, len(labels)) if labels[t] != labels[t - 1]]
@@ -82,12 +127,18 @@ def runs_of(labels: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def _drawn(clips: Sequence[Timeline], title: str) -> Any:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawn
 
+    figure = Drawn(layout="constrained")
+    _draw_on(figure, clips, title)
+    return figure
+
+
+def _draw_on(figure: Any, clips: Sequence[Timeline], title: str) -> None:
     heights: list[float] = []
     for clip in clips:
         heights += [_frame_height(clip), *_heights_below(clip)]
-    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.4 + 0.28 * len(clips)), layout="constrained")
+    figure.set_size_inches(_WIDTH, sum(heights) + 0.4 + 0.28 * len(clips))
     axes = figure.subplots(
         len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
     ).ravel()
@@ -109,7 +160,6 @@ def _drawn(clips: Sequence[Timeline], title: str) -> Any:
     axes[-1].set_xlabel("frame", fontsize=8)
     if title:
         figure.suptitle(title.replace("$", r"\$"), fontsize=10)
-    return figure
 
 
 def _heights_below(clip: Timeline) -> list[float]:
@@ -137,7 +187,7 @@ def _draw_frames(ax: Any, clip: Timeline) -> None:
         ax.imshow(pictures[at], extent=extent, aspect="auto", cmap=colours, vmin=0, vmax=1)
         if clip.are_points:
             _draw_points(ax, clip, at, extent)
-        ax.plot([at + 0.5], [0], marker=2, color="0.3", clip_on=False, markersize=4)
+        ax.plot([at + 0.5], [0], marker=2, color=style.FAINT, clip_on=False, markersize=4)
     ax.set(xlim=(0, T), ylim=(0, 1), xticks=[], yticks=[])
     ax.set_title(clip.name.replace("$", r"\$"), fontsize=8, loc="left")
     for spine in ax.spines.values():
@@ -193,8 +243,8 @@ def _draw_distance(ax: Any, clip: Timeline) -> None:
     off = np.asarray(clip.true, dtype=np.float64) - np.asarray(clip.said, dtype=np.float64)
     far = 100 * np.linalg.norm(off.reshape(len(off), -1, 2), axis=-1)
     at = np.arange(len(far)) + 0.5
-    ax.plot(at, far.max(axis=1), color="0.65", linewidth=1.0, label="the farthest point")
-    ax.plot(at, far.mean(axis=1), color="tab:red", linewidth=1.3, label="mean of the points")
+    ax.plot(at, far.max(axis=1), color=style.GREY, linewidth=1.0, label="the farthest point")
+    ax.plot(at, far.mean(axis=1), color=style.RED, linewidth=1.3, label="mean of the points")
     ax.set(xlim=(0, len(far)), ylim=(0, None))
     ax.set_ylabel("% of height", fontsize=7)
     ax.legend(fontsize=7, ncols=2, loc="upper right", frameon=False)
@@ -205,8 +255,8 @@ def _draw_curve(ax: Any, clip: Timeline, number: int, *, has_legend: bool) -> No
     assert isinstance(clip.true, np.ndarray)
     assert isinstance(clip.said, np.ndarray)
     at = np.arange(len(clip.true)) + 0.5
-    ax.plot(at, clip.true[:, number], color="0.55", linewidth=2.5, label="true")
-    ax.plot(at, clip.said[:, number], color="tab:red", linewidth=1.1, label="said")
+    ax.plot(at, clip.true[:, number], color=style.GREY, linewidth=2.5, label="true")
+    ax.plot(at, clip.said[:, number], color=style.RED, linewidth=1.1, label="said")
     ax.set_xlim(0, len(clip.true))
     if number < len(clip.numbers):
         ax.set_ylabel(clip.numbers[number].replace("_", " "), fontsize=7)
@@ -217,6 +267,6 @@ def _draw_curve(ax: Any, clip: Timeline, number: int, *, has_legend: bool) -> No
 
 def _lighten(ax: Any) -> None:
     ax.tick_params(length=2, labelsize=7)
-    ax.grid(color="0.92")
+    ax.grid(color=style.RULE)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)

@@ -1,5 +1,7 @@
 """Models: one file for each shape of sequence problem, and how all of them are saved and loaded."""
 
+from recurra.models.aligned import Alignment
+from recurra.models.alignment import Aligner
 from recurra.models.captioner import Captioner
 from recurra.models.captions import Caption
 from recurra.models.classifier import Classifier
@@ -18,6 +20,8 @@ from recurra.models.translation import Translation
 from recurra.models.translator import Translator
 
 __all__ = [
+    "Aligner",
+    "Alignment",
     "Caption",
     "Captioner",
     "Classifier",

@@ -1,5 +1,6 @@
-"""How captions are written, and what comes of it."""
+"""How captions are read and written, and what comes of it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,16 @@ BAD_ENDINGS = (
     *("a", "an", "the", "in", "on", "at", "of", "with", "before", "after", "upon", "near", "to"),
     *("is", "are", "am", "and", "or", "by", "from", "for", "into", "between", "above", "below"),
 )
+
+_MARKS = re.compile(r"(?:[^\w\s'’-]|_)+")
+
+
+def plain(text: str, *, lower: bool = True, punctuation: bool = False) -> str:
+    """A caption as it is learned and scored: in lower case, and without marks unless asked for."""
+    if not punctuation:
+        text = _MARKS.sub(" ", text)
+    text = " ".join(text.split())
+    return text.lower() if lower else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -308,14 +308,15 @@ class LanguageModel(Model):
         """What the decoder reads at each step, [T, B, H] or [B, T, H], and the state after the
         last."""
         turned = self.batch_first and ids.dim() > 1
-        ids = ids.T if turned else ids
         # a layer of the user's is handed an index only where it counts
         options: dict[str, Any] = {"start": start} if self.reads_index else {}
         if is_table(self.embedding):
             table = self._dropped(self.embedding.weight)  # [V, E]
-            y, final = self.recurrent(ids, state, embedding=table, **options)
+            y, final = self.recurrent(ids.T if turned else ids, state, embedding=table, **options)
         else:
-            y, final = self.recurrent(self._embedded(ids), state, **options)
+            x = self._embedded(ids)  # in the caller's form, as hooks of the embedding expect it
+            x = x.transpose(0, 1) if turned else x
+            y, final = self.recurrent(x, state, **options)
         y = y.transpose(0, 1) if turned else y
         return (dropout(y, self.dropout) if self.training else y), final
 

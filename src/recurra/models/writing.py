@@ -264,7 +264,7 @@ def _translation(
     read, said = model.source_vocabulary, model.target_vocabulary
     assert read is not None
     assert said is not None
-    source = _source_tokens(read, text, ids, model.lower)
+    source = source_tokens(read, text, ids, model.lower)
     if not hypotheses:
         return Translation(text="", score=0.0, source=source)
     best = hypotheses[0]
@@ -292,7 +292,7 @@ def text_of(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
     return " ".join(vocabulary.decode(list(tokens)).split())
 
 
-def _source_tokens(vocabulary: Vocabulary, text: str, ids: Tensor, lower: bool) -> tuple[str, ...]:
+def source_tokens(vocabulary: Vocabulary, text: str, ids: Tensor, lower: bool) -> tuple[str, ...]:
     """What was read, token by token; words as they are written, known or not."""
     if isinstance(vocabulary, WordVocabulary):
         words = vocabulary.split(text)

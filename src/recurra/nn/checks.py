@@ -30,6 +30,8 @@ _LENGTHS = {  # the least of each, and why
     "source_lengths": (1, "The sources have {T} steps; of nothing there is no translation."),
     "target_lengths": (0, "The targets have {T} steps; an empty one is the mark alone."),
     "lengths of captions": (0, "The captions have {T} steps; an empty one is the mark alone."),
+    "lengths of sentences": (0, "The sentences have {T} words."),
+    "box_counts": (0, "There are {T} boxes of each image."),
     "lengths of series": (1, "The series have {T} steps; of nothing there is no forecast."),
 }
 _IF_FEATURES = "; or, if these are features, make them floating-point numbers"

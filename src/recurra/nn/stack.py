@@ -23,6 +23,7 @@ from recurra.nn import sizes as sizing
 from recurra.nn.checks import Home
 from recurra.nn.dropout import chosen, dropout
 from recurra.nn.ragged import LongestFirst
+from recurra.nn.watched import watcher_of
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -391,8 +392,8 @@ class CellStack(nn.Module):
             start: what the step index, for cells that read it, is at the first step.
         """
         T, B = x.shape[:2]
-        home = self.home
-        if T == 0 or B == 0:
+        home, watcher = self.home, watcher_of(self)
+        if (T == 0 or B == 0) and watcher is None:
             nothing = self._nothing((x, *states, *inputs, *context, *memory, embedding))
             over = self.cell.output_size == POSITIONS
             size = self.num_directions * memory[0].shape[1] if over else self.output_size
@@ -410,7 +411,7 @@ class CellStack(nn.Module):
         backend = None  # where Python is traced, operators run
         if not torch.compiler.is_compiling():
             backend = backends.load(cell, self.backend, x.device, memory=self.memory)
-        whole = self._in_one_call(backend, x, states, embedding)
+        whole = None if watcher else self._in_one_call(backend, x, states, embedding)
         if whole is not None:
             return whole.run_layers(
                 x,
@@ -422,13 +423,9 @@ class CellStack(nn.Module):
                 reverse=self.reverse,
                 dropout=dropout if self.num_layers > 1 else 0.0,
             )
-        run = self._traced_run(cell) if backend is None else backend.run
+        usual = self._traced_run(cell) if backend is None else backend.run
         positions = memory[0].shape[1] if memory else 0
-        if memory:
-            run = partial(
-                backends.within_memory(cell, run), memory=memory, memory_lengths=memory_lengths
-            )
-        order = None if lengths is None else self._longest_first(x, lengths)
+        order = None if lengths is None or watcher else self._longest_first(x, lengths)
         in_order = lengths
         if order is not None and lengths is not None:
             x, in_order = order.arranged(x, 1), lengths[order.order]
@@ -439,6 +436,10 @@ class CellStack(nn.Module):
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self.num_directions):
+                run = watcher.run_of(self, layer, direction, cell) if watcher else usual
+                if memory:
+                    given = {"memory": memory, "memory_lengths": memory_lengths}
+                    run = partial(backends.within_memory(cell, run), **given)
                 y, final = run(
                     x,
                     tuple(state[len(finals)] for state in states),

@@ -1,5 +1,6 @@
 """A trainer in a run's folder: begun there or put where the last checkpoint has it, and trained."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,19 @@ import torch
 
 from recurra.errors import CheckpointError
 from recurra.files import FolderLock, remove_parts
+from recurra.insight.report import Figure as ReportFigure
 from recurra.models.files import WEIGHTS_NAME
 from recurra.models.saving import check_shapes, read_note
 from recurra.parallel import ALONE
 from recurra.runs.checkpoints import TENSORS_NAME, load_checkpoint, reported_as_run_error
-from recurra.runs.folder import WHOLE
+from recurra.runs.folder import REPORT_NAME, WHOLE
 from recurra.runs.logbook import LOGS, FolderLogbook, marks_of, write_checkpoint
+from recurra.runs.reporting import write_brief
 from recurra.training.task import is_better
 from recurra.training.trainer import Trainer
 from recurra.views import Figure, Sample
+
+logger = logging.getLogger("recurra")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +135,21 @@ def fit_in(
     steps_before = trainer.progress.step
     with reported_as_run_error(folder):
         remove_parts(folder, WHOLE)
-        with FolderLogbook(folder, trainer, lock, marks) as trainer.logbook:
+        with FolderLogbook(folder, trainer, lock, marks) as book:
+            trainer.logbook = book
             trainer.fit()
+        if book.draws:
+            _report(folder, trainer, book.figures)
     return result_of(folder, trainer, steps_before)
+
+
+def _report(folder: Path, trainer: Trainer[Any, Any], figures: Sequence[ReportFigure]) -> None:
+    """Write the run's own report; an error in that costs the report alone."""
+    try:
+        write_brief(folder, trainer, figures)
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        logger.warning(f"{folder / REPORT_NAME}: no report was written: {said:.300}")
 
 
 def result_of(folder: Path, trainer: Trainer[Any, Any], steps_before: int) -> TrainingResult:

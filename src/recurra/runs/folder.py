@@ -19,9 +19,10 @@ from recurra.training.task import Task
 
 METRICS_NAME = "metrics.csv"
 SAMPLES_NAME = "samples.txt"
+REPORT_NAME = "report.html"
 DATA_FOLDERS = ("tokens", "data")  # what tasks read their data into
 # Of whole files, written beside their place: what a killed process may have left parts of.
-WHOLE = (CONFIG_NAME, WEIGHTS_NAME, TENSORS_NAME, RECORD_NAME)
+WHOLE = (CONFIG_NAME, WEIGHTS_NAME, TENSORS_NAME, RECORD_NAME, REPORT_NAME)
 
 
 def is_run(folder: Path) -> bool:

@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from recurra.files import AppendLog, FolderLock
 from recurra.files.metrics import EventLog, MetricsTable
+from recurra.insight.report import Figure, png
 from recurra.models import save
 from recurra.runs.checkpoints import save_checkpoint
 from recurra.runs.folder import METRICS_NAME, SAMPLES_NAME
@@ -26,6 +28,9 @@ LOGS: tuple[str, ...] = ("metrics", "events", "samples")
 class FolderLogbook(Logbook):
     """Keeps a run in its folder; metrics.csv, TensorBoard events and samples.txt are open in it.
 
+    Attributes:
+        figures: those of the task that it was told, for the report at the end.
+
     Args:
         folder: of the run.
         trainer: whose run it is.
@@ -37,6 +42,7 @@ class FolderLogbook(Logbook):
         self, folder: Path, trainer: Trainer[Any, Any], lock: FolderLock, marks: Mapping[str, int]
     ) -> None:
         self._folder, self._model, self._lock = folder, trainer.model, lock
+        self.figures: list[Figure] = []
         columns = columns_of(trainer.task)
         with contextlib.ExitStack() as opened:  # all three or none
             self._metrics = MetricsTable(folder / METRICS_NAME, columns, keep=marks["metrics"])
@@ -76,6 +82,8 @@ class FolderLogbook(Logbook):
             **({f"val_{name}": value for name, value in status.val.items()} if validated else {}),
             "lr": status.lr,
             "grad_norm": status.grad_norm,
+            "grad_norm_max": status.largest_grad_norm,
+            "clipped": status.clipped,
             f"{status.counted}_per_s": status.per_s,
             "skipped": status.skipped,
             "elapsed_s": status.elapsed_s,
@@ -88,9 +96,16 @@ class FolderLogbook(Logbook):
         self._samples.append(f"=== {sample.heading} ===\n{sample.text}\n\n".encode())
         self._events.add_text("sample", printable(sample.text), sample.step)
 
-    def picture(self, name: str, png: bytes, step: int) -> None:
-        """Write a picture into the events."""
-        self._events.add_image(name, png, step)
+    @property
+    def draws(self) -> bool:
+        """Whether matplotlib is there, which the extra `compare` brings."""
+        return find_spec("matplotlib") is not None
+
+    def figure(self, figure: Figure, step: int) -> None:
+        """Write a figure into the events, and keep it for the report."""
+        if figure.draw is not None:
+            self._events.add_image(figure.name, png(figure.draw), step)
+        self.figures.append(figure)
 
     def keep_model(self, note: Mapping[str, str]) -> None:
         """Write the model."""
@@ -121,5 +136,13 @@ def columns_of(task: Task[Any, Any]) -> tuple[str, ...]:
     return (
         *("step", "epoch", *task.training_figures(1.0)),
         *(f"val_{figure.name}" for figure in task.figures),
-        *("lr", "grad_norm", f"{task.counted}_per_s", "skipped", "elapsed_s"),
+        *(
+            "lr",
+            "grad_norm",
+            "grad_norm_max",
+            "clipped",
+            f"{task.counted}_per_s",
+            "skipped",
+            "elapsed_s",
+        ),
     )

@@ -1,7 +1,6 @@
 """A run: a folder whose config.json says all that is needed to use it, or go on with it."""
 
 import contextlib
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from recurra.errors import CheckpointError, RunError, argument
+from recurra.files.metrics import read_metrics
+from recurra.insight.clipping import ClippingReport, clipping_report
+from recurra.insight.report import Report
 from recurra.models import load
 from recurra.models.files import WEIGHTS_NAME
+from recurra.runs.checkpoints import load_checkpoint
 from recurra.runs.fitting import TrainingResult
 from recurra.runs.folder import METRICS_NAME, is_run, read_run, settings_of
+from recurra.runs.reporting import Reported, report_of
 from recurra.runs.starting import ViewMaker, go_on
 from recurra.settings import check_known, one_or_several
 from recurra.training.hooks import Hook
@@ -131,22 +135,17 @@ class Run:
     def history(self) -> Any:
         """The rows of metrics.csv: a pandas frame where pandas is installed, else a list of
         dictionaries; what was not measured at a step is nan or None."""
-        path = self.folder / METRICS_NAME
-        try:
-            with path.open(newline="") as file:
-                rows = [
-                    {k: float(v) if v else None for k, v in row.items()}
-                    for row in csv.DictReader(file)
-                ]
-        except FileNotFoundError:
-            rows = []
-        for row in rows:
-            row |= {k: int(v) for k, v in row.items() if k in ("step", "skipped") and v is not None}
+        rows = read_metrics(self.folder / METRICS_NAME)
         try:
             import pandas  # pyright: ignore[reportMissingImports]
         except ImportError:
             return rows
         return pandas.DataFrame(rows)
+
+    def clipping(self) -> ClippingReport:
+        """How long the run's gradients were, how often clipping bit, and the threshold that its
+        history recommends; ValueError where it has no row yet."""
+        return clipping_report(self.history())
 
     def evaluate(
         self,
@@ -179,6 +178,34 @@ class Run:
     def predict(self, inputs: Any, **settings: Any) -> list[Any]:
         """What the best model makes of inputs, one prediction for each."""
         return self.model.predict(inputs, **settings)
+
+    def report(self) -> Report:
+        """What there is to see of the run and its best model: `report().write(path)` writes a page.
+
+        Raises:
+            CheckpointError: when the run has no model yet.
+            DataError: when the data in the folder are damaged or gone.
+        """
+        return report_of(self.reported())
+
+    def reported(self, checkpoint: str = "best", *, device: str | None = None) -> Reported:
+        """What a report of the run is made of.
+
+        Args:
+            checkpoint: "best", or "last", the weights that training goes on from.
+            device: where the model is.
+        """
+        model, name = self.load(device=device), self.folder.resolve().name
+        if checkpoint == "last":
+            model.load_state_dict(load_checkpoint(self.folder).group("model"), strict=False)
+            name = f"{name}, last"
+        return Reported(
+            folder=self.folder,
+            task=self.task,
+            settings=self._own_settings,
+            model=model,
+            name=name,
+        )
 
     def fit(
         self,

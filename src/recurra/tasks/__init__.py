@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recurra.tasks.align import AlignTask
     from recurra.tasks.caption import CaptionTask
     from recurra.tasks.classify import ClassifyTask
     from recurra.tasks.forecast import ForecastTask
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from recurra.tasks.translate import TranslateTask
 
 __all__ = [
+    "AlignTask",
     "CaptionTask",
     "ClassifyTask",
     "ForecastTask",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "AlignTask": "align",
     "CaptionTask": "caption",
     "ClassifyTask": "classify",
     "ForecastTask": "forecast",

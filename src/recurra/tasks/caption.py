@@ -6,7 +6,6 @@ Letters: N images, M captions, T tokens of a caption, D features of an image.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,43 +13,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recurra.data import Buckets, Source, worlds
 from recurra.data.caption_store import CaptionBatch, CaptionExamples
-from recurra.data.opening import warn_of_one_held_out
-from recurra.errors import DataError, argument
+from recurra.insight.captions import figure_of_captions
 from recurra.models import Caption, Captioner
+from recurra.nn.dropout import chosen
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks import caption_data
 from recurra.tasks.caption_floors import blind_model, nearest, recalls
 from recurra.tasks.caption_rewards import self_critical
 from recurra.tasks.caption_scores import Consensus, check_scorers, scene_of, scored, warnings
-from recurra.tasks.cells import with_cell
+from recurra.tasks.captioned import CaptionedTask
 from recurra.tasks.options import CaptionerSettings, CaptionSettings, CaptionTraining
 from recurra.text import Vocabulary
 from recurra.training.settings import RunSettings, TrainingSettings
-from recurra.training.task import Carried, Description, Figure, Loss, Moment, Task
-from recurra.vision import Preprocessing, encoder, names
-from recurra.vision.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from recurra.training.task import Carried, Figure, Loss, Moment
 
 VALIDATED = 500  # images of the validation part that are captioned each time
 RANKED = 100  # images among which sentences find theirs
 NUM_SHOWN = 4  # captions of a preview
+NUM_DRAWN = 8  # pictures of a report
 _BATCH = 64  # images that are read side by side where nothing is learned
-_SCALED = ("convnet", "resnet")  # encoders whose sizes settings say
 _COLUMNS = ("bleu1", "bleu4", "rouge_l", "meteor", "spice", "cider", "exact", "facts", "ppl")
 
 
-class CaptionTask(Task[Captioner, CaptionBatch]):
-    """Images with captions, encoded.
-
-    Args:
-        parts: by split.
-        texts: by split, the captions of each image as they are learned.
-        vocabulary: of the captions.
-        size: rows and columns of the pictures; None where images are vectors.
-        description: of the data as they were read, as JSON has it.
-    """
+class CaptionTask(CaptionedTask[Captioner]):
+    """Images with captions, encoded, for a captioner; see `CaptionedTask`."""
 
     name: ClassVar[str] = "caption"
     title: ClassVar[str] = "captioner"
@@ -69,84 +57,17 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
         size: tuple[int, int] | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
-        self.parts, self.texts, self.vocabulary = parts, texts, vocabulary
-        self.size = size
-        self.description = dict(description or {})
+        super().__init__(parts, texts, vocabulary, size=size, description=description)
         self.is_of_scenes = all(scene_of(each) is not None for each in texts["val"][:20])
         self._reward: Consensus | None = None
         self._said: list[Caption] = []  # of the last validation
-        self._features: dict[str, Tensor] = {}  # of an encoder that stays as it is, by part
         self._blind: Captioner | None = None
-
-    # ---- data ------------------------------------------------------------------------------------
 
     @classmethod
     def check(cls, settings: RunSettings) -> RunSettings:
-        """The settings with the cell that they name; what scores captions is there."""
+        """As of all such tasks; what scores captions is there."""
         check_scorers()
-        _check_files(settings.data)
-        warn_of_one_held_out(settings.data.val_data, settings.data.test_data)
-        _check_encoder(settings.model, settings.training)
-        return with_cell(settings)
-
-    @classmethod
-    def prepare(cls, folder: Path, data: CaptionSettings) -> "CaptionTask":
-        """Read pictures and captions, and write them into the folder as they are learned."""
-        found = caption_data.kept(caption_data.read(data), data)
-        notes = [*found.notes, *caption_data.write_parts(folder, found, data)]
-        vocabulary = caption_data.vocabulary_of([e.captions for e in found.parts["train"]], data)
-        described = {"notes": notes, "max_tokens": data.max_tokens}
-        return cls._opened(folder, vocabulary, described)
-
-    @classmethod
-    def open(cls, folder: Path, config: Mapping[str, Any]) -> "CaptionTask":
-        """The pictures and captions in a run's folder."""
-        described = config.get("data", {}).get("described", {})
-        return cls._opened(folder, Vocabulary.from_config(config["vocabulary"]), described)
-
-    @classmethod
-    def _opened(
-        cls, folder: Path, vocabulary: Vocabulary, described: Mapping[str, Any]
-    ) -> "CaptionTask":
-        parts, texts = caption_data.open_parts(
-            folder, vocabulary, max_tokens=int(described.get("max_tokens", 1000))
-        )
-        shape = parts["train"].images.shape
-        size = shape[1:3] if len(shape) == 4 else None
-        return cls(parts, texts, vocabulary, size=size, description=described)
-
-    @classmethod
-    def has_entries(cls, config: Mapping[str, Any]) -> bool:
-        """Whether there is a vocabulary."""
-        return "vocabulary" in config
-
-    def entries(self) -> dict[str, Any]:
-        """The vocabulary, and what was read."""
-        return {
-            "vocabulary": self.vocabulary.to_config(),
-            "data": {"described": self.description},
-        }
-
-    def describe(self) -> Description:
-        """How many images and captions, how long, and of which vocabulary."""
-        lines = [("read", note) for note in self.description.get("notes", ())]
-        for name, part in self.parts.items():
-            lengths = [len(ids) for each in part.captions for ids in each]
-            lines.append(
-                (
-                    name,
-                    f"{len(part):,} images, {len(lengths):,} captions, {sum(lengths):,} tokens "
-                    f"({min(lengths)} to {max(lengths)} each)",
-                )
-            )
-        said = f"{len(self.vocabulary):,} {self.vocabulary.level} tokens"
-        if (unknown := self.vocabulary.unknown_id) is not None:
-            ids = np.concatenate([ids for each in self.parts["val"].captions for ids in each])
-            said += f"; of val {np.mean(ids == unknown):.1%} are others"
-        lines.append(("captions", said))
-        if self.size is not None:
-            lines.append(("pictures", f"{self.size[0]} x {self.size[1]}"))
-        return Description(lines=lines, facts={name: len(p) for name, p in self.parts.items()})
+        return super().check(settings)
 
     # ---- model -----------------------------------------------------------------------------------
 
@@ -163,25 +84,7 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
         """A captioner for the data, with an encoder where they are pictures."""
         own = model.arguments()
         options = {name: own[name] for name in own if not name.startswith("encoder")}
-        if self.size is None:
-            options["image_size"] = int(self.parts["train"].images.shape[-1])
-            return Captioner(vocabulary=self.vocabulary, **options, backend=backend)
-        sees = encoder(**_encoder_options(model))
-        if model.encoder_weights is not None:
-            sees.load_weights(model.encoder_weights)
-        return Captioner(
-            vocabulary=self.vocabulary,
-            encoder=sees,
-            preprocessing=self._preprocessing(model.encoder),
-            **options,
-            backend=backend,
-        )
-
-    def _preprocessing(self, name: str) -> Preprocessing:
-        assert self.size is not None
-        if name in _SCALED:
-            return Preprocessing(size=self.size)
-        return Preprocessing(size=self.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return Captioner(**self.seeing(model), **options, backend=backend)
 
     def titled(self, model: Captioner) -> str:
         """What a view calls the run."""
@@ -193,52 +96,13 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
 
     # ---- training --------------------------------------------------------------------------------
 
-    def tune(self, model: Captioner) -> None:
-        """The encoder learns at a rate of its own, or from a share of the run on, or not at all."""
-        if model.encoder is not None and isinstance(self.training, CaptionTraining):
-            model.encoder.tune(self.training.encoder_rate, after=self.training.encoder_after)
+    def is_blind(self, model: Captioner) -> bool:
+        """Whether it is the language model."""
+        return model.inject == "none"
 
-    def source(self, split: str, training: CaptionTraining) -> Source[CaptionBatch]:
-        """Batches of images whose captions are of like length."""
-        return Buckets(self.part(split), training.batch_size, seed=training.seed)
-
-    def part(self, name: str) -> CaptionExamples:
-        """The images of a part.
-
-        Raises:
-            ValueError: when there is no such part.
-        """
-        if name not in self.parts:
-            raise ValueError(
-                f"split: expected one of {', '.join(self.parts)}, got {name!r}. Choose one."
-            )
-        return self.parts[name]
-
-    def batches(self, training: CaptionTraining) -> Sequence[tuple[str, str]]:
-        """How many, and of how many images."""
-        source = self.source("train", training)
-        return [("batches", f"{len(source):,} a pass, of {training.batch_size} images")]
-
-    def images(self, model: Captioner, split: str, batch: CaptionBatch) -> Tensor:
-        """The images of a batch as the model is called with them: pixels, or what an encoder made
-        of them, which is kept where it stays as it is."""
-        like = model.output.weight
-        if model.encoder is None or batch.images.dim() != 4:
-            return batch.images.to(like)
-        if model.encoder.learning_rate_scale > 0 or model.inject == "none":
-            return pixels(model, batch.images)
-        kept = self._features.get(split)
-        if kept is None:
-            with torch.no_grad():
-                like = model.features(pixels(model, batch.images[:1]))
-            shape = (len(self.parts[split]), *like.shape[1:])
-            kept = torch.full(shape, math.nan, dtype=like.dtype, device="cpu")
-            self._features[split] = kept
-        new = kept[batch.numbers].flatten(1).isnan().any(1)
-        if new.any():
-            with torch.no_grad():
-                kept[batch.numbers[new]] = model.features(pixels(model, batch.images[new])).cpu()
-        return kept[batch.numbers].to(like)
+    def features(self, model: Captioner, images: Tensor) -> Tensor:
+        """Vectors, or grids for attention."""
+        return model.features(images)
 
     def loss(self, model: nn.Module, batch: CaptionBatch, state: Carried, moment: Moment) -> Loss:
         """The mean over tokens and the marks behind captions, in nats; with a memory, what it says
@@ -266,15 +130,16 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
         )
         wanted = of.wanted(captions, lengths)
         smoothing = training.label_smoothing if of.training else 0.0
+        read = _with_gaps(captions, of.mark, training.word_dropout if of.training else 0.0)
         extra: Any = 0.0
         if of.inject == "memory" and of.training and training.reconstruction:
             logits, said, true = model(
-                images, captions, lengths, which=which, packed=True, imagined=True
+                images, captions, lengths, which=which, read=read, packed=True, imagined=True
             )
             lost = of.reconstruction_loss(said, true, captions, lengths)
             extra = training.reconstruction * lost.mean()
         else:
-            logits = model(images, captions, lengths, which=which, packed=True)
+            logits = model(images, captions, lengths, which=which, read=read, packed=True)
         mean = functional.cross_entropy(logits.float(), wanted, label_smoothing=smoothing) + extra
         return Loss(mean=mean if counts else mean * 0, count=len(wanted) if counts else 0)
 
@@ -298,17 +163,12 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
 
     def validate(self, model: Captioner, device: torch.device) -> dict[str, float]:
         """The figures on the validation part, by the most probable token each time."""
-        chosen = self._sample("val", VALIDATED)
+        chosen = self.sample("val", VALIDATED)
         self._said = self.captioned(model, "val", chosen, beam_size=1)
         references = self._references("val")
         scores = scored(self._words(self._said), [references[n] for n in chosen])
         found = {**scores, "nll": self.nll(model, "val", chosen)}
         return {figure.name: found[figure.name] for figure in self.figures}
-
-    def _sample(self, split: str, most: int) -> list[int]:
-        """Some images of a part, evenly."""
-        count = len(self.parts[split])
-        return sorted({int(n) for n in np.linspace(0, count - 1, min(most, count))})
 
     def validation_cost(self, training: CaptionTraining) -> tuple[float, float]:
         """In images; to caption one costs about as much as to learn from it."""
@@ -386,7 +246,7 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
         """How sentences find images, and images sentences, among `RANKED` images of a part."""
         if model.inject == "none":
             return {}
-        chosen = self._sample(split, RANKED)
+        chosen = self.sample(split, RANKED)
         batch = self.parts[split].gather(np.array(chosen))
         with torch.no_grad(), evaluating(model):
             images = self.images(model, split, batch)
@@ -496,58 +356,32 @@ class CaptionTask(Task[Captioner, CaptionBatch]):
             ]
         return "\n".join(lines), "of the validation part, the most probable token each time"
 
+    def insights(self, model: Captioner, *, brief: bool = False) -> list[Any]:
+        """What is said of some pictures, where they are pictures, and where each word looks."""
+        part = self.part("val")
+        if self.size is None or brief:
+            return []
+        numbers = self.sample("val", NUM_DRAWN)
+        looks = model.attention_cell() is not None
+        said = (
+            self.captioned(model, "val", numbers, attention=True)
+            if looks
+            else self.captioned(model, "val", numbers)
+        )
+        shown = [(np.asarray(part.images[n]), each) for n, each in zip(numbers, said, strict=True)]
+        return [figure_of_captions(shown, [self.texts["val"][n][0] for n in numbers])]
 
-def pixels(model: Captioner, pictures: Tensor) -> Tensor:
-    """[N, C, Y, X], what the model's preprocessing makes of pictures of its size.
 
-    Args:
-        pictures: [N, Y, X, 3] uint8.
+def _with_gaps(captions: Tensor, mark: int, rate: float) -> Tensor | None:
+    """[T + 1, M], the mark and the captions to be read, some words of which are the mark instead;
+    None where all are read.
+
+    Source: Bowman et al. (2016), "Generating Sentences from a Continuous Space", CoNLL,
+    arXiv:1511.06349, section 3.1.
     """
-    make = model.preprocessing
-    assert make is not None
-    like = model.output.weight
-    values = pictures.permute(0, 3, 1, 2).float() / 255
-    mean, std = (
-        torch.tensor(each, dtype=torch.float32, device="cpu").view(-1, 1, 1)
-        for each in (make.mean, make.std)
+    if rate == 0:
+        return None
+    gaps = chosen(captions.shape, rate, torch.empty(0, device=captions.device)).bool()
+    return torch.cat(
+        [captions.new_full((1, captions.shape[1]), mark), captions.masked_fill(gaps, mark)]
     )
-    return ((values - mean) / std).to(like)
-
-
-def _encoder_options(model: CaptionerSettings) -> dict[str, Any]:
-    """What `vision.encoder` is called with."""
-    if model.encoder not in _SCALED:
-        return {"name": model.encoder}
-    widths = [model.encoder_width * 2**stage for stage in range(model.encoder_stages)]
-    return {"name": model.encoder, "widths": widths, "size": model.encoder_size}
-
-
-def _check_encoder(model: CaptionerSettings, training: CaptionTraining) -> None:
-    """Raise ValueError where there is no such encoder, or DataError where its weights are not
-    there; weights that are drawn anew do not stay as they are."""
-    if model.encoder not in names():
-        encoder(model.encoder)  # says which there are
-    if model.encoder_weights is not None and not Path(model.encoder_weights).is_file():
-        raise DataError(
-            f"{model.encoder_weights}: expected a file of weights, got no such file. Check "
-            f"{argument('encoder_weights=')}."
-        )
-    if training.encoder_rate == 0 and model.encoder_weights is None and model.inject != "none":
-        raise ValueError(
-            f"encoder_rate: expected more than 0 for an encoder whose weights are drawn anew, got "
-            f"0. Give it {argument('encoder_weights=')}, or let it learn."
-        )
-
-
-def _check_files(data: CaptionSettings) -> None:
-    """Raise DataError where a file or folder that settings name is not there."""
-    for name in data.paths():
-        given = getattr(data, name)
-        for path in (given,) if isinstance(given, str) else given or ():
-            if name == "data" and worlds.is_world(path, worlds.PICTURE_WORLDS):
-                continue
-            if not Path(path).exists():
-                raise DataError(
-                    f"{path}: expected a file or a folder, got no such file. Check the path, or "
-                    f"give {argument('data=')} a world: {', '.join(worlds.PICTURE_WORLDS)}."
-                )

@@ -7,17 +7,18 @@ Letters: N images, D features of each.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from recurra.data import Buckets
-from recurra.data.caption_store import CaptionExamples
+from recurra.data.caption_store import CaptionExamples, SingleCaptions
 from recurra.models import Captioner
 from recurra.text import Vocabulary
 
 _STEPS, _PASSES = 400, 20  # of the language model, at most; captions are short and alike
-_BATCH = 32  # images, with all their captions
+_BATCH = 64  # captions
 _UNITS = 128
 _RATE = 5e-3
 _BLOCK = 256  # images that are compared at a time
@@ -59,13 +60,14 @@ def blind_model(train: CaptionExamples, vocabulary: Vocabulary, *, seed: int = 0
             embedding_size=_UNITS // 2,
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE)
-        source = Buckets(CaptionExamples(train.images[:, :0], train.captions), _BATCH, seed=seed)
+        nothing = np.zeros((len(train), 1), dtype=np.float32)
+        captions = SingleCaptions(CaptionExamples(nothing, train.captions))
+        source = Buckets(captions, _BATCH, seed=seed)
         steps = min(_STEPS, _PASSES * len(source))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(steps):
             batch = source.batch(step // len(source), step % len(source))
-            nothing = torch.zeros((len(batch.images), 1), dtype=torch.float32, device="cpu")
-            loss = model.loss(nothing, batch.captions, batch.lengths, which=batch.which)
+            loss = model.loss(batch.images, batch.captions, batch.lengths, which=batch.which)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -6,7 +6,6 @@ Letters: N examples, T time, B batch, C pieces of a word, K classes.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +26,7 @@ from recurra.data import (
 )
 from recurra.data.records import named
 from recurra.errors import DataError, argument
-from recurra.insight import confusion_png
+from recurra.insight.confusion import figure_of_confusion
 from recurra.models import Classifier, Confusion, Names, Scaling
 from recurra.models.prediction import Prediction
 from recurra.nn.plain import evaluating
@@ -302,12 +301,10 @@ class ClassifyTask(EncodedTask[Classifier, LabelledBatch]):
             "confusion": confusion.to_config(),
         }
 
-    def pictures(self, model: Classifier) -> dict[str, bytes]:
-        """The confusion matrix of the validation part, where matplotlib can draw it."""
-        if find_spec("matplotlib") is None:
-            return {}
+    def insights(self, model: Classifier, *, brief: bool = False) -> list[Any]:
+        """What is taken for what."""
         _, confusion = self._read(model, "val", VALIDATION_EXAMPLES)
-        return {"confusion": confusion_png(confusion, title="validation, last step")}
+        return [figure_of_confusion(confusion, "the validation part")]
 
     def _read(
         self, model: Classifier, split: str, most: int | None = None

@@ -18,6 +18,7 @@ from recurra.data.records import Records, named
 from recurra.data.seasons import found_season
 from recurra.data.windows import PARTS, Stored, WindowBatch
 from recurra.errors import DataError, argument
+from recurra.insight.forecasts import figure_of_forecasts
 from recurra.models import Forecast, Forecaster, Names, SeriesScaling
 from recurra.models.series import measured
 from recurra.tasks.cells import with_cell
@@ -412,20 +413,12 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
                 lines.append(f"{channel} {what}: {numbers}{more}")
         return "\n".join(lines), "a window of the validation part"
 
-    def pictures(self, model: Forecaster) -> dict[str, bytes]:
+    def insights(self, model: Forecaster, *, brief: bool = False) -> list[Any]:
         """What the model says of a few windows of the validation part, beside what came."""
-        from recurra.insight import forecasts_png
-
         seed = self.training.seed if self.training is not None else 0
         shown = self.rolling.shown(model, _NUM_DRAWN, seed)
         low, high = interval_of(model) or (0.0, 0.0)
-        drawn = forecasts_png(
-            shown,
-            channels=self.channels,
-            interval=high - low or None,
-            title="windows of the validation part",
-        )
-        return {"forecasts": drawn}
+        return [figure_of_forecasts(shown, channels=self.channels, interval=high - low or None)]
 
 
 def several(given: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -8,20 +8,21 @@ O numbers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from recurra.data import measure_scaling
+from recurra.data import Source, measure_scaling
 from recurra.data.clip_store import open_clips, write_clips
 from recurra.data.records import Records
 from recurra.data.tagged_store import TaggedBatch, TaggedExamples
 from recurra.data.worlds.catalogue import CLIP_WORLDS, is_world
+from recurra.data.worlds.fresh import FreshClips
 from recurra.errors import DataError, argument
-from recurra.insight import Timeline, timelines_png
+from recurra.insight import Timeline
+from recurra.insight.timelines import figure_of_timelines
 from recurra.models import FrameTagger, Names, Scaling, Tagger, Tags
 from recurra.models.frames import framewise
 from recurra.settings import Settings, one_or_several
@@ -50,6 +51,8 @@ class FramesTask(TagTask):
         background: the label of frames in which nothing happens; None: "background", if there is
             one.
         measure: what errors of numbers are measured in; "auto" goes by their names.
+        fresh: the world, as `--data` names it, of which clips are drawn anew for every pass; None:
+            those of the part "train" are trained on.
         others: the arguments of `TagTask` besides those of words.
     """
 
@@ -70,9 +73,11 @@ class FramesTask(TagTask):
         target_names: Sequence[str] = (),
         background: str | None = None,
         measure: str = "auto",
+        fresh: str | None = None,
         **others: Any,
     ) -> None:
         super().__init__(parts, labels, **others)
+        self.fresh = fresh
         self.target_names = Names(list(target_names))
         self.background = self._number_of(background)
         self.measure = _measure_of(self.target_names) if measure == "auto" else measure
@@ -96,6 +101,12 @@ class FramesTask(TagTask):
         """The settings with the cell that they name; DataError when there are no such data."""
         data = settings.data
         is_made = is_world(data.data, CLIP_WORLDS)
+        if data.fresh and not is_made:
+            raise DataError(
+                f"{argument('fresh=')}: expected a world of clips ({', '.join(CLIP_WORLDS)}), of "
+                f"which new ones can be drawn, got {argument('data=')}{data.data!r:.60}. Leave it "
+                f"out."
+            )
         check_files(replace(data, data=None) if is_made else data)
         found = with_cell(settings)
         if settings.model.recurrence:
@@ -145,9 +156,8 @@ class FramesTask(TagTask):
             parts,
             found.labels,
             target_names=found.target_names,
-            background=data.background,
-            measure=data.measure,
             description={"notes": [*found.notes, *found.defects.notes]},
+            **cls.options_of(data.arguments()),
             **options,
         )
 
@@ -158,8 +168,9 @@ class FramesTask(TagTask):
 
     @classmethod
     def options_of(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        """How figures are measured."""
-        return {name: data[name] for name in ("background", "measure") if data.get(name)}
+        """How figures are measured, and whether clips are drawn anew."""
+        found = {name: data[name] for name in ("background", "measure") if data.get(name)}
+        return {**found, "fresh": str(data["data"])} if data.get("fresh") else found
 
     def describe(self) -> Description:
         """How many clips and frames there are, of which size, with which labels or numbers."""
@@ -170,6 +181,8 @@ class FramesTask(TagTask):
         lines.append(("a frame", f"{size}, {frame.dtype}"))
         if self.target_names:
             lines.append(("numbers", ", ".join(self.target_names)))
+        if self.fresh:
+            lines.append(("trained on", "as many clips, drawn anew for every pass"))
         return Description(lines=lines, facts=found.facts)
 
     @property
@@ -183,16 +196,25 @@ class FramesTask(TagTask):
         """A model for the data, with its encoder."""
         options = model.arguments()
         del options["recurrence"]  # the cell says it
+        name, downsample = options.pop("encoder"), options.pop("downsample")
         made = encoder(
-            options.pop("encoder"),
+            name,
             channels=self.parts["train"].values.shape[1],
             widths=[int(width) for width in options.pop("widths").split(",")],
             size=options.pop("vector_size"),
             depth=options.pop("depth"),
             pool=options.pop("pool"),
             norm=options.pop("norm"),
+            vector=options.pop("vector"),
+            **({"downsample": downsample} if name == "convnet" else {}),
         )
         return FrameTagger(made, **self.owned, **options, backend=backend)
+
+    def source(self, split: str, training: Any) -> Source[TaggedBatch]:
+        """Batches of clips: those of the part, or new ones for every pass."""
+        if split == "train" and self.fresh:
+            return FreshClips(self.fresh, training.batch_size, seed=training.seed)
+        return super().source(split, training)
 
     # ---- figures ---------------------------------------------------------------------------------
 
@@ -275,14 +297,10 @@ class FramesTask(TagTask):
             quiet="" if self.background is None else self.labels[self.background],
         )
 
-    def pictures(self, model: Any) -> dict[str, bytes]:
-        """The confusion matrix and timelines of the validation part, where matplotlib can draw
-        them."""
-        found = super().pictures(model)
-        if find_spec("matplotlib") is not None:
-            title = "validation, last step"
-            found["timelines"] = timelines_png(self.timelines(model, "val"), title=title)
-        return found
+    def insights(self, model: Any, *, brief: bool = False) -> list[Any]:
+        """Clips along time, and what is taken for what."""
+        clips = figure_of_timelines(self.timelines(model, "val"))
+        return [clips, *super().insights(model, brief=brief)]
 
     @classmethod
     def evaluate_file(cls, model: Any, data: Any, split: str | None, how: Any) -> dict[str, Any]:

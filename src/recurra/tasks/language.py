@@ -30,6 +30,7 @@ from recurra.data.parts import (
 )
 from recurra.decoding import Sampler, generate_text
 from recurra.errors import DataError, argument
+from recurra.insight.surprise import figure_of_surprise, surprise
 from recurra.models import LanguageModel, Model
 from recurra.models.language_model import token_losses
 from recurra.settings import Settings
@@ -303,6 +304,12 @@ class LanguageTask(Task[Model, Window | LineBatch]):
             f"nll {figures['nll']:.4f} nats a token, {ppl}bpc {figures['bpc']:.4f}, "
             f"{figures['tokens']:,} tokens{unk}, {figures['seconds']:.1f} s"
         )
+
+    def insights(self, model: Model, *, brief: bool = False) -> list[Any]:
+        """What the model does not expect, in a text of the validation part."""
+        if brief or self.by_line:
+            return []
+        return [figure_of_surprise(surprise(model, self.vocabulary, self.text.split("val")))]
 
     def preview(self, model: Model, moment: Moment, training: Any) -> tuple[str, str] | None:
         """A sample, drawn from a generator that training does not draw from."""

@@ -20,6 +20,7 @@ from recurra.tasks.problem_options import (
     AddingSettings,
     ArithmeticSettings,
     CopyingSettings,
+    FlipFlopSettings,
     NestingSettings,
     ProblemSettings,
     TemporalOrderSettings,
@@ -37,7 +38,8 @@ class Batch:
 
     Attributes:
         x: [T, B, I] features, or [T, B] int64 tokens.
-        target: [B, O] numbers or [B] classes, wanted at the end; [T, B] tokens, at each step.
+        target: [B, O] numbers or [B] classes, wanted at the end; [T, B] tokens, or [T, B, O]
+            numbers, at each step.
         weight: [T, B], how much each step counts; None where the end is what counts.
         lengths: [B], steps of each sequence; None means all T.
     """
@@ -382,6 +384,62 @@ class Nesting(NestingSettings, _Written):
         return text[: self.length], 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlipFlop(FlipFlopSettings, Problem):
+    """Hold bits of -1 or 1, each until a pulse sets it anew.
+
+    Source: Sussillo, Barak (2013), "Opening the Black Box: Low-Dimensional Dynamics in
+    High-Dimensional Recurrent Neural Networks", Neural Computation 25(3), section 4.1. Difference:
+    the first step sets every bit, so that what is wanted is known from there on.
+    """
+
+    reads_tokens = False
+    measure = loss_name = "mse"
+    solved = 1e-2
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """A pulse, or 0, of each bit."""
+        return self.bits
+
+    @property
+    def output_size(self) -> int:  # type: ignore[override]
+        """The bits."""
+        return self.bits
+
+    @property
+    def at_each_step(self) -> bool:
+        """The bits are wanted at each step."""
+        return True
+
+    @property
+    def baseline(self) -> float:  # type: ignore[override]
+        """A bit is known where a pulse sets it, and 0 is said of the others, which errs by 1."""
+        return (1 - 1 / self.every) * (self.steps - 1) / self.steps
+
+    def batch(self, size: int, generator: Generator) -> Batch:
+        """x [steps, B, bits]: pulses of -1 and 1, and 0."""
+        shape = (self.steps, size, self.bits)
+        signs = torch.randint(2, shape, generator=generator, dtype=torch.int64, device="cpu")
+        is_set = (
+            torch.randint(self.every, shape, generator=generator, dtype=torch.int64, device="cpu")
+            == 0
+        )
+        is_set[0] = True
+        steps = torch.arange(self.steps, dtype=torch.int64, device="cpu")[:, None, None]
+        last = torch.where(is_set, steps, 0).cummax(0).values
+        pulses = 2.0 * signs.float() - 1.0
+        return Batch(
+            x=torch.where(is_set, pulses, 0.0),
+            target=pulses.gather(0, last),
+            weight=torch.ones(shape[:2], dtype=torch.float32, device="cpu"),
+        )
+
+    def loss(self, y: Tensor, batch: Batch) -> Tensor:
+        """The mean squared error of a bit."""
+        return functional.mse_loss(y, batch.target)
+
+
 PROBLEMS: dict[str, type[Problem]] = {
-    each.problem: each for each in (Adding, Arithmetic, Copying, Nesting, TemporalOrder)
+    each.problem: each for each in (Adding, Arithmetic, Copying, FlipFlop, Nesting, TemporalOrder)
 }

@@ -89,11 +89,22 @@ class NestingSettings(ProblemSettings):
     name: int = _size(5, "Most letters of a tag's name.", least=2)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlipFlopSettings(ProblemSettings):
+    """Of `FlipFlop`."""
+
+    problem = "flip-flop"
+    about = "Hold bits, each until a pulse sets it anew."
+    bits: int = _size(3, "Bits to hold.", least=1, most=1000)
+    steps: int = _size(100, "Steps of a sequence.", least=2)
+    every: int = _size(20, "Steps from a pulse of a bit to its next, on average.", least=1)
+
+
 PROBLEM_SETTINGS: dict[str, type[ProblemSettings]] = {
     each.problem: each
     for each in (
-        *(AddingSettings, ArithmeticSettings, CopyingSettings, NestingSettings),
-        TemporalOrderSettings,
+        *(AddingSettings, ArithmeticSettings, CopyingSettings, FlipFlopSettings),
+        *(NestingSettings, TemporalOrderSettings),
     )
 }
 

@@ -1,4 +1,4 @@
-"""The made-up problems as tasks: adding, copying, temporal-order, arithmetic, nesting.
+"""The made-up problems as tasks: adding, copying, temporal-order, arithmetic, nesting, flip-flop.
 
 There are no data to read: a problem's settings say what is drawn, and the seed draws it.
 """
@@ -20,6 +20,7 @@ from recurra.tasks.made_up import (
     Arithmetic,
     Batch,
     Copying,
+    FlipFlop,
     Nesting,
     Part,
     Problem,
@@ -218,6 +219,12 @@ class CopyingTask(ProblemTask):
     """`recurra compare copying`."""
 
     name, data_settings = Copying.problem, Copying
+
+
+class FlipFlopTask(ProblemTask):
+    """`recurra compare flip-flop`."""
+
+    name, data_settings = FlipFlop.problem, FlipFlop
 
 
 class NestingTask(ProblemTask):

@@ -13,6 +13,7 @@ from recurra.errors import RunError, argument
 from recurra.runs import Run, TrainingResult, ViewMaker, go_on, start
 from recurra.settings import declared, default_of, kind_of, nearest
 from recurra.tasks import (  # noqa: F401  (known once defined)
+    align,
     caption,
     classify,
     forecast,

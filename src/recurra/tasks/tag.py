@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +30,7 @@ from recurra.data.tagged_files import (
 )
 from recurra.data.tagged_store import TaggedBatch, TaggedExamples, open_tagged, write_tagged
 from recurra.errors import DataError, argument
-from recurra.insight import confusion_png
+from recurra.insight.confusion import figure_of_confusion
 from recurra.models import Confusion, Names, Scaling, Tagger, Tags
 from recurra.models.parts import declared_parts
 from recurra.models.scaling import Missing
@@ -285,12 +284,12 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
             "seconds": time.perf_counter() - started,
         }
 
-    def pictures(self, model: Tagger) -> dict[str, bytes]:
-        """The confusion matrix of the validation part, where matplotlib can draw it."""
-        if not self.labels or find_spec("matplotlib") is None:
-            return {}
+    def insights(self, model: Tagger, *, brief: bool = False) -> list[Any]:
+        """What is taken for what; of numbers nothing."""
+        if not self.labels:
+            return []
         confusion = Confusion.from_config(self._read(model, "val")["confusion"])
-        return {"confusion": confusion_png(confusion, title="validation, last step")}
+        return [figure_of_confusion(confusion, "the validation part")]
 
     def _read(self, model: Tagger, split: str) -> dict[str, Any]:
         """The figures of a part, and what `evaluate` says beside them."""

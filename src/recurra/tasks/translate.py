@@ -8,7 +8,6 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +34,7 @@ from recurra.data.records import Records
 from recurra.data.tables import lines_of, suffix_of
 from recurra.errors import DataError, argument
 from recurra.files import read_json, write_atomically
+from recurra.insight.translation import figure_of_attention, figure_of_lengths
 from recurra.models import Translation, Translator
 from recurra.models.translator import encoded
 from recurra.nn.plain import evaluating
@@ -456,24 +456,21 @@ class TranslateTask(Task[Translator, PairBatch]):
             lines += [f"{source}", f"    says  {each.text}", f"    true  {target}"]
         return "\n".join(lines), "of the validation part, the most probable token each time"
 
-    def pictures(self, model: Translator) -> dict[str, bytes]:
-        """BLEU by the length of the source, and where the decoder looks, of the validation part."""
-        if find_spec("matplotlib") is None:
-            return {}
-        from recurra.insight.translation import attention_png, by_length_png
-
+    def insights(self, model: Translator, *, brief: bool = False) -> list[Any]:
+        """Where the decoder looks, and BLEU by the length of the source."""
         texts = self.texts["val"]
         with torch.no_grad(), evaluating(model):
             said = [each.text for each in model.predict([s for s, _ in texts], beam_size=1)]
-            drawn = {}
+            drawn = []
             wanted = [target for _, target in texts]
             groups = bleu_by_length([s for s, _ in texts], said, wanted, lower=self.lower)
-            if not self.is_short:
-                drawn["bleu_by_length"] = by_length_png({"": groups})
+            if groups and not self.is_short:
+                drawn.append(figure_of_lengths({"": groups}))
             if model.attention_cell() is not None:
                 fit = [s for s, _ in texts if 4 <= len(s.split()) <= 14][:NUM_DRAWN]
                 looked = model.predict(fit or [texts[0][0]], attention=True)
-                drawn["attention"] = attention_png(looked)
+                if any(len(each.source) for each in looked):
+                    drawn.insert(0, figure_of_attention(looked))
         return drawn
 
 

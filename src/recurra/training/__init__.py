@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recurra.runs import Run, TrainingResult, load_checkpoint, save_checkpoint
     from recurra.terminal import printable
+    from recurra.training.clipping import clip_gradients
     from recurra.training.hooks import Hook, Logbook
     from recurra.training.optimization import Schedule, build_optimizer
     from recurra.training.progress import Checkpoint, Progress
     from recurra.training.settings import RunSettings, TrainingSettings
-    from recurra.training.step import StepOutcome, clip_gradients
+    from recurra.training.step import StepOutcome
     from recurra.training.task import Description, Loss, Moment, Task
     from recurra.training.trainer import Trainer
     from recurra.views import (
@@ -64,7 +65,8 @@ _HOMES = {
     "recurra.training.optimization": ("Schedule", "build_optimizer"),
     "recurra.training.progress": ("Checkpoint", "Progress"),
     "recurra.training.settings": ("RunSettings", "TrainingSettings"),
-    "recurra.training.step": ("StepOutcome", "clip_gradients"),
+    "recurra.training.clipping": ("clip_gradients",),
+    "recurra.training.step": ("StepOutcome",),
     "recurra.training.task": ("Description", "Loss", "Moment", "Task"),
     "recurra.training.hooks": ("Hook", "Logbook"),
     "recurra.training.trainer": ("Trainer",),

@@ -23,8 +23,13 @@ class Logbook:
     def sample(self, sample: Sample) -> None:
         """Called with each sample."""
 
-    def picture(self, name: str, png: bytes, step: int) -> None:
-        """Called with each picture, at the end."""
+    @property
+    def draws(self) -> bool:
+        """Whether it keeps figures."""
+        return False
+
+    def figure(self, figure: Any, step: int) -> None:
+        """Called at the end with each figure of the task, see `Task.insights`."""
 
     def keep_model(self, note: Mapping[str, str]) -> None:
         """Called when the model is the best so far."""

@@ -21,6 +21,8 @@ class Interval:
         steps: steps whose loss counts, those not skipped; a short batch is a part of one.
         loss: sum of their losses, each by its part.
         grad_norm: sum of their norms before clipping, likewise.
+        largest_norm: the largest of these norms.
+        clipped: sum over the steps that clipping changed a gradient in, likewise.
         counted: tokens or sequences of all steps, skipped ones too.
         seconds: spent in steps, without validation and samples.
     """
@@ -28,6 +30,8 @@ class Interval:
     steps: float = 0.0
     loss: float = 0.0
     grad_norm: float = 0.0
+    largest_norm: float = 0.0
+    clipped: float = 0.0
     counted: int = 0
     seconds: float = 0.0
 
@@ -39,6 +43,8 @@ class Interval:
             self.steps += outcome.part
             self.loss += outcome.part * outcome.loss
             self.grad_norm += outcome.part * outcome.grad_norm
+            self.largest_norm = max(self.largest_norm, outcome.grad_norm)
+            self.clipped += outcome.part * outcome.clipped
 
     @property
     def mean_loss(self) -> float | None:
@@ -49,6 +55,11 @@ class Interval:
     def mean_grad_norm(self) -> float | None:
         """Mean norm before clipping; None when there was no step."""
         return self.grad_norm / self.steps if self.steps else None
+
+    @property
+    def clipped_share(self) -> float | None:
+        """Share of the steps that clipping changed; None when there was no step."""
+        return self.clipped / self.steps if self.steps else None
 
     @property
     def per_s(self) -> float | None:

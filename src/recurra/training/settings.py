@@ -7,10 +7,12 @@ from typing import Any
 from recurra.errors import argument
 from recurra.settings import (
     MAX_SEED,
+    MAX_SIZE,
     MAX_THREADS,
     Settings,
     check_known,
     fraction,
+    percentage,
     positive,
     positive_float32,
     setting,
@@ -24,6 +26,7 @@ DEVICES = ("auto", "cpu", "cuda")
 BACKENDS = ("auto", "cpu", "native", "reference")
 DEFAULT_EPOCHS = 20
 MAX_DEVICES = 1024
+CLIPPING = ("clip_norm", "clip_value", "clip_group_norm", "clip_percentile")  # one of them, or none
 
 BUDGET, LEARNING = "How long", "Optimization"
 REPORTS, MACHINE = "Validation, checkpoints, samples", "Machine"
@@ -102,6 +105,43 @@ class TrainingSettings(Settings):
         check=positive_float32,
         unset="no limit",
     )
+    clip_group_norm: float | None = setting(
+        None,
+        "Largest norm of the gradients of each part of the model (embedding, recurrent layers, "
+        "read-out) by itself, instead.",
+        LEARNING,
+        check=positive_float32,
+        unset="no limit",
+    )
+    clip_percentile: float | None = setting(
+        None,
+        "Clip at this percentile of the norms of recent steps, instead: 10 is what AutoClip takes.",
+        LEARNING,
+        check=percentage,
+        unset="no limit",
+    )
+    clip_window: int = setting(1000, "Steps that are recent to --clip-percentile.", LEARNING)
+    floss: int = setting(
+        0,
+        "First Lyapunov exponents of each recurrent layer that are pushed to zero, so that "
+        "gradients neither vanish nor explode along as many directions (gradient flossing); 0: "
+        "none.",
+        LEARNING,
+        least=0,
+        most=MAX_SIZE,
+    )
+    floss_before: int = setting(
+        100, "Steps of flossing alone, before the first of training.", LEARNING, least=0
+    )
+    floss_every: int = setting(
+        0, "Steps between those of training that are flossed too; 0: none is.", LEARNING, least=0
+    )
+    floss_weight: float = setting(
+        1.0,
+        "Of the sum of the squared exponents in the loss of such a step.",
+        LEARNING,
+        check=positive_float32,
+    )
     average: float = setting(
         0.0,
         "Decay of a moving average of the weights, which is validated and kept in their place: "
@@ -165,10 +205,15 @@ class TrainingSettings(Settings):
                 f"batch_size: expected a multiple of {argument('devices')}, {self.devices}, which "
                 f"share each batch, got {self.batch_size}. Give such a number."
             )
-        if self.clip_norm is not None and self.clip_value is not None:
+        given = {name: getattr(self, name) for name in CLIPPING}
+        kinds = [
+            argument(f"{name}={value:g}") for name, value in given.items() if value is not None
+        ]
+        if len(kinds) > 1:
+            last = [name for name, value in given.items() if value is not None][-1]
             raise ValueError(
-                f"clip_value: expected one kind of clipping, got a norm of "
-                f"{self.clip_norm:g} and a value of {self.clip_value:g}. Give one of them."
+                f"{last}: expected one kind of clipping, got {' and '.join(kinds)}. "
+                "Give one of them."
             )
 
     def total_steps(self, batches: int) -> int | None:
@@ -219,14 +264,14 @@ class RunSettings:
 def resolve_clipping(given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with `no_clip` spelled out: asking for one kind of clipping turns the other off."""
     settings = dict(given)
+    asked = [name for name in CLIPPING if settings.get(name)]
     if settings.pop("no_clip", False):
-        if settings.get("clip_norm") or settings.get("clip_value"):
+        if asked:
             raise ValueError(
-                f"no_clip: expected no limit beside it, got {argument('clip_norm=')} or "
-                f"{argument('clip_value=')}. "
-                "Give one of the three."
+                f"no_clip: expected no limit beside it, got {argument(f'{asked[0]}=')}. "
+                "Give one of the two."
             )
-        settings.update(clip_norm=None, clip_value=None)
-    elif settings.get("clip_value") is not None:
+        settings.update(dict.fromkeys(CLIPPING))
+    elif any(settings.get(name) is not None for name in CLIPPING[1:]):
         settings.setdefault("clip_norm", None)
     return settings

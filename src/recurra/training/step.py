@@ -1,7 +1,7 @@
 """One step of training: forward, loss, backward, clip, update; skipped when not finite."""
 
 import math
-from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from recurra.errors import RunError, argument
 from recurra.nn.plain import evaluating
 from recurra.parallel import ALONE, Ranks
+from recurra.training.clipping import Clipper
+from recurra.training.flossing import Flosser
 from recurra.training.optimization import build_optimizer, set_learning_rate
 from recurra.training.settings import TrainingSettings
 from recurra.training.task import Carried, Loss, Moment, Task
@@ -29,6 +31,7 @@ class StepOutcome:
         skipped: whether the weights were left alone because one of the two was not finite.
         count: of what counts.
         part: the share of a whole batch that this one was.
+        clipped: whether clipping changed a gradient.
     """
 
     loss: float
@@ -36,6 +39,7 @@ class StepOutcome:
     skipped: bool
     count: int
     part: float
+    clipped: bool = False
 
 
 class Stepper:
@@ -59,6 +63,8 @@ class Stepper:
         self._fabric, self._ranks = fabric, ranks
         model.to(fabric.device)
         self.optimizer = build_optimizer(model, settings)
+        self.clipper = Clipper(model, settings)
+        self.flosser = Flosser(model, settings, ranks) if settings.floss else None
         self._parameters = list(model.parameters())
         # A wrapper does nothing at the model's own precision, and costs time.
         self._is_plain = settings.precision == "32-true"
@@ -81,7 +87,10 @@ class Stepper:
         self._wrapped_optimizer.zero_grad(set_to_none=True)
         if self.state is None:
             self.index = 0
-        found: Loss = self.task.loss(self.wrapped_model, batch, self.state, moment)
+        flosser = self.flosser
+        is_flossed = flosser is not None and flosser.due(moment.step)
+        with flosser.watching() if flosser is not None and is_flossed else nullcontext():
+            found: Loss = self.task.loss(self.wrapped_model, batch, self.state, moment)
         self._batch = batch
         whole = self._whole or ranks.sum(found.count)[0]
         share = found.count / whole if whole else 1.0
@@ -90,13 +99,12 @@ class Stepper:
             loss.backward()
         else:
             self._fabric.backward(loss)
+        if flosser is not None and is_flossed:
+            flosser.add_gradients(moment.seed)
         ranks.sum_gradients(self._parameters)
-        norm = clip_gradients(
-            self._parameters,
-            max_norm=self._settings.clip_norm,
-            max_value=self._settings.clip_value,
-        )
-        own, grad_norm = torch.stack([found.mean.detach(), norm.to(found.mean)]).tolist()
+        clipping = self.clipper()
+        met = [found.mean.detach(), clipping.norm.to(found.mean), clipping.bit.to(found.mean)]
+        own, grad_norm, bit = torch.stack(met).tolist()
         mean, count = ranks.mean(own, found.count)
         self.state = detach(found.state)
         self.index += found.steps
@@ -106,7 +114,21 @@ class Stepper:
         elif ranks.sum(not is_finite(self.state))[0]:
             self.state = None
         part = 1.0 if self._whole is None else count / self._whole
-        return StepOutcome(loss=mean, grad_norm=grad_norm, skipped=skipped, count=count, part=part)
+        return StepOutcome(
+            loss=mean,
+            grad_norm=grad_norm,
+            skipped=skipped,
+            count=count,
+            part=part,
+            clipped=bool(bit),
+        )
+
+    def floss(self, batch: Any, moment: Moment) -> Tensor:
+        """Take a step of flossing alone; the exponents before it, [layers and directions, k]."""
+        assert self.flosser is not None
+        with evaluating(self.model), self.flosser.watching(), torch.no_grad():
+            self.task.loss(self.model, batch, None, moment)
+        return self.flosser.step(moment.seed)
 
     @property
     @torch.no_grad()
@@ -134,38 +156,6 @@ def stopped_learning(count: int, saved_step: int, lr: float) -> RunError:
         f"{argument('warmup_steps=')}, a smaller "
         f"{argument('clip_norm=')}, or {argument('precision=32-true')}."
     )
-
-
-# ---- gradients -----------------------------------------------------------------------------------
-
-
-def clip_gradients(
-    parameters: Iterable[nn.Parameter],
-    *,
-    max_norm: float | None = None,
-    max_value: float | None = None,
-) -> Tensor:
-    """Clip the gradients in place and return their global norm as it was before.
-
-    By norm, all gradients are scaled together by min(1, max_norm / norm), which keeps their
-    direction; by value, each entry is limited to [-max_value, max_value]. Where the norm is not
-    finite the gradients are left alone: the step is to be skipped.
-
-    Returns:
-        A scalar: sqrt of the sum of squares over all gradients; inf or nan when one of them is.
-
-    Source: Pascanu, Mikolov, Bengio (2013), "On the difficulty of training recurrent neural
-    networks", arXiv:1211.5063, algorithm 1.
-    """
-    own = [p for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in own if p.grad is not None])
-    if not torch.isfinite(norm):
-        return norm
-    if max_norm is not None:
-        nn.utils.clip_grads_with_norm_(own, max_norm, norm)
-    elif max_value is not None:
-        nn.utils.clip_grad_value_(own, max_value)
-    return norm
 
 
 # ---- the carried state ---------------------------------------------------------------------------

@@ -344,10 +344,16 @@ class Task(ABC, Generic[ModelT, BatchT]):
         nothing."""
         return None
 
-    def pictures(self, model: ModelT) -> Mapping[str, bytes]:
-        """Pictures of what a model does on the validation part, PNG files by name; drawn at the end
-        of a run, of its last weights, for TensorBoard."""
-        return {}
+    def insights(self, model: ModelT, *, brief: bool = False) -> Sequence[Any]:
+        """What a model does on the validation part, as `Figure`s of `recurra.insight.report`, the
+        one to look at first before the others.
+
+        Args:
+            model: in evaluation mode.
+            brief: whether to leave out what costs more than a validation, as at the end of a run,
+                where they are those of its last weights, for TensorBoard and its own report.
+        """
+        return ()
 
     def validation_cost(self, training: Any) -> tuple[float, float]:
         """How much a validation reads and how much a step does, in the same unit."""

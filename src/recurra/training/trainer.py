@@ -22,6 +22,7 @@ from recurra.parallel import ALONE, Ranks
 from recurra.training import step as stepping
 from recurra.training.averaging import WeightAverage
 from recurra.training.budget import Budget, EvaluationPlan, due_milestone
+from recurra.training.flossing import spelled
 from recurra.training.hooks import Hook, Logbook
 from recurra.training.machine import (
     build_fabric,
@@ -193,6 +194,8 @@ class Trainer(Generic[ModelT, BatchT]):
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self._stepper.optimizer, self.model),
         }
+        if clipping := self._stepper.clipper.tensors():
+            groups["clipping"] = clipping
         if self._average is not None:
             groups["average"] = self._average.tensors()
         for each in (ranks or self.ranks).gather(own):
@@ -221,6 +224,7 @@ class Trainer(Generic[ModelT, BatchT]):
             self._average.load(checkpoint.group("average"))
         memory = checkpoint.group("optimizer")
         load_optimizer_tensors(self._stepper.optimizer, self.model, memory)
+        self._stepper.clipper.load(checkpoint.group("clipping"))
         self._stepper.state = stepping.from_tensors(
             checkpoint.group(self._own("carried")), self.device, self._expected_state()
         )
@@ -251,6 +255,7 @@ class Trainer(Generic[ModelT, BatchT]):
         self._say_where()
         with held_interrupts() as interrupted:
             if self.progress.step == 0:
+                self._floss(interrupted)
                 if self._plan.at_start:
                     self._validate()
                 self._sample_if_due()
@@ -281,6 +286,19 @@ class Trainer(Generic[ModelT, BatchT]):
         else:
             epoch = progress.passes(len(self.source))
             self._note(f"resumed at step {progress.step}, epoch {epoch:.2f}; the run ends {ends}")
+
+    def _floss(self, interrupted: Callable[[], int | None]) -> None:
+        """Floss alone, before the first step; a run that is stopped meanwhile starts over."""
+        exponents: list[Tensor] = []
+        for number in range(self.settings.floss_before if self._stepper.flosser else 0):
+            moment = Moment(seed=derived_seed(self.settings.seed, f"floss {number}"))
+            batch = self.source.batch(0, number % len(self.source))
+            exponents.append(self._stepper.floss(batch, moment))
+            if signum := int(self._decided(interrupted() or 0)[0]):
+                raise stopped_by(signum)
+        if exponents:
+            first, last = spelled(exponents[0]), spelled(exponents[-1])
+            self._note(f"flossed: exponents from {first} to {last} nats a step")
 
     def _decided(self, *numbers: float | int) -> list[float]:
         """The numbers that rank 0 has: what clock, hooks and signals say is its to say, for all."""
@@ -367,7 +385,7 @@ class Trainer(Generic[ModelT, BatchT]):
         if improved or self._fraction >= 1.0 or self._save_due:
             self._save()
         if self._fraction >= 1.0:
-            self._keep_pictures()
+            self._keep_figures()
 
     def _report_skip(self, outcome: StepOutcome) -> None:
         progress = self.progress
@@ -478,6 +496,8 @@ class Trainer(Generic[ModelT, BatchT]):
             per_s=progress.interval.per_s,
             lr=self._lr,
             grad_norm=progress.interval.mean_grad_norm,
+            largest_grad_norm=progress.interval.largest_norm if progress.interval.steps else None,
+            clipped=progress.interval.clipped_share,
             skipped=progress.skipped,
             elapsed_s=progress.elapsed_s,
             seconds_left=self.budget.seconds_left(progress.step, progress.elapsed_s),
@@ -509,25 +529,25 @@ class Trainer(Generic[ModelT, BatchT]):
             self.logbook.sample(sample)
         self.view.sampled(sample)
 
-    def _keep_pictures(self) -> None:
+    def _keep_figures(self) -> None:
         """Draw what there is to see of the last weights, once they are saved: an error in that, as
-        of a library that does not work here, costs the pictures alone."""
+        of a library that does not work here, costs the figures alone."""
         if self.logbook is None:
             return
-        drawn: Mapping[str, bytes] = {}
-        if self.ranks.is_first:
+        drawn: Sequence[Any] = ()
+        if self.ranks.is_first and self.logbook.draws:
             try:
                 with self._kept():
-                    drawn = self.task.pictures(self.model)
-                for name, png in drawn.items():
-                    self.logbook.picture(name, png, self.progress.step)
+                    drawn = self.task.insights(self.model, brief=True)
+                for figure in drawn:
+                    self.logbook.figure(figure, self.progress.step)
             except Exception as error:
-                drawn = {}
+                drawn = ()
                 said = " ".join(f"{type(error).__name__}: {error}".split())
-                self._note(f"no picture was drawn: {said:.300}", logging.WARNING)
+                self._note(f"no figure was drawn: {said:.300}", logging.WARNING)
         (is_drawn,) = self._decided(bool(drawn))
         if is_drawn and self._saved_step == self.progress.step:
-            self._keep_checkpoint()  # one that knows how long the logs are with the pictures
+            self._keep_checkpoint()  # one that knows how long the logs are with the figures
 
     # ---- checkpoints -----------------------------------------------------------------------------
 

@@ -44,6 +44,8 @@ class Status:
         skipped: steps left out because a gradient was not finite.
         elapsed_s: seconds of training so far, resumed time included.
         seconds_left: an estimate; None when there is none yet.
+        largest_grad_norm: the largest of these norms since the last row.
+        clipped: share of the steps since the last row in which clipping changed a gradient.
     """
 
     step: int
@@ -60,6 +62,8 @@ class Status:
     skipped: int
     elapsed_s: float
     seconds_left: float | None
+    largest_grad_norm: float | None = None
+    clipped: float | None = None
 
     def spelled(self, values: Mapping[str, float], prefix: str = "") -> str:
         """The figures in words: the first, and the others in brackets behind it."""

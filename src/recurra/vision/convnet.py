@@ -1,4 +1,7 @@
-"""A small convolutional network, to train from scratch."""
+"""A small convolutional network, to train from scratch.
+
+Letters: N pictures, K maps, Y rows and X columns.
+"""
 
 import math
 from abc import abstractmethod
@@ -11,13 +14,15 @@ from torch import Tensor, nn
 from recurra.vision.base import Encoder
 
 NORMS = ("group", "batch", "none")
+VECTORS = ("places", "points")
+DOWNSAMPLING = ("pool", "stride")
 _GROUPS = 8
 
 
 class FromScratch(Encoder):
     """What encoders have in common that are small enough to be trained from nothing.
 
-    Their vector is made of pool x pool places of the last maps.
+    Their vector is made of the last maps: of pool x pool places, or of a point for each map.
     """
 
     def __init__(
@@ -29,6 +34,7 @@ class FromScratch(Encoder):
         depth: int = 1,
         pool: int = 4,
         norm: str = "group",
+        vector: str = "places",
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -36,12 +42,16 @@ class FromScratch(Encoder):
         where = type(self).__name__
         check_sizes(where, channels=channels, size=size, depth=depth, pool=pool)
         check_widths(where, widths)
-        check_norm(where, norm)
+        check_choice(where, NORMS, norm=norm)
+        check_choice(where, VECTORS, vector=vector)
         self.channels, self.widths, self.size = channels, tuple(widths), size
-        self.depth, self.pool, self.norm = depth, pool, norm
+        self.depth, self.pool, self.norm, self.vector = depth, pool, norm, vector
         self.grid_size = self.widths[-1]
         self._make_layers(dtype=dtype, device=device)
-        self.project = Places(self.grid_size, pool, size, dtype=dtype, device=device)
+        if vector == "points":
+            self.project = Points(self.grid_size, size, dtype=dtype, device=device)
+        else:
+            self.project = Places(self.grid_size, pool, size, dtype=dtype, device=device)
         self.reset_parameters()
 
     @abstractmethod
@@ -51,7 +61,7 @@ class FromScratch(Encoder):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that make it again."""
-        own = ("name", "channels", "size", "depth", "pool", "norm")
+        own = ("name", "channels", "size", "depth", "pool", "norm", "vector")
         return {**{each: getattr(self, each) for each in own}, "widths": [*self.widths]}
 
     def pooled(self, maps: Tensor) -> Tensor:
@@ -64,13 +74,14 @@ class FromScratch(Encoder):
 
 
 class ConvNet(FromScratch):
-    """Stages of convolutions and max pooling, and a linear layer over a coarse grid of the result.
+    """Stages of convolutions that halve rows and columns, and a vector made of what they give.
 
         stage: [conv 3 x 3 -> norm -> ReLU] x depth -> max pooling 2 x 2
-        vector: average pooling to pool x pool -> linear -> ReLU
+        places: average pooling to pool x pool -> linear -> ReLU
+        points: conv 1 x 1 -> where each map is bright, and how bright -> linear -> ReLU
 
-    The vector is made of pool x pool places, so that it can say where something is; with pool=1 it
-    says only that it is there.
+    A vector of pool x pool places can say where something is; with pool=1 it says only that it is
+    there. Points say it more finely than the grid is.
 
     Args:
         channels: C of the pictures.
@@ -80,23 +91,49 @@ class ConvNet(FromScratch):
         pool: rows and columns of the grid that the vector is made of.
         norm: "group" (Wu & He), the same in training and in use and of each picture by itself;
             "batch" (Ioffe & Szegedy); or "none".
+        vector: what it is made of, "places" or "points".
+        downsample: how a stage halves rows and columns: "pool", by max pooling at its end, or
+            "stride", by its first convolution, 4 x 4 at every second place (Springenberg et al.
+            (2015), arXiv:1412.6806), which computes less than half as much.
         dtype, device: of the parameters.
     Raises:
-        ValueError: when a size is below 1, or the norm is none of these.
+        ValueError: when a size is below 1, or another argument is none of these.
     """
 
     name: ClassVar[str] = "convnet"
 
+    def __init__(
+        self,
+        channels: int = 3,
+        widths: Sequence[int] = (32, 64, 128),
+        size: int = 128,
+        *,
+        downsample: str = "pool",
+        **more: Any,
+    ) -> None:
+        check_choice(type(self).__name__, DOWNSAMPLING, downsample=downsample)
+        self.downsample = downsample  # the layers are made by it
+        super().__init__(channels, widths, size, **more)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make it again."""
+        return {**super().config, "downsample": self.downsample}
+
     def _make_layers(self, **where: Any) -> None:
         layers: list[nn.Module] = []
         before = self.channels
+        strides = self.downsample == "stride"
         for width in self.widths:
-            for _ in range(self.depth):
+            for number in range(self.depth):
                 bias = self.norm == "none"
-                layers.append(nn.Conv2d(before, width, 3, padding=1, bias=bias, **where))
+                # 4 x 4 at every second place sees each as often as any other, as 3 x 3 would not
+                size, stride = (4, 2) if strides and not number else (3, 1)
+                layers.append(nn.Conv2d(before, width, size, stride, padding=1, bias=bias, **where))
                 layers += [*normalisation(self.norm, width, **where), nn.ReLU()]
                 before = width
-            layers.append(nn.MaxPool2d(2))
+            if not strides:
+                layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
 
     def grid_shape(self, rows: int, columns: int) -> tuple[int, int]:
@@ -117,6 +154,38 @@ class Places(nn.Sequential):
             width * pool * pool, size, dtype=where.get("dtype"), device=where.get("device")
         )
         super().__init__(nn.AdaptiveAvgPool2d(pool), nn.Flatten(), linear, nn.ReLU())
+
+
+class Points(nn.Module):
+    """A vector made of maps: where each of as many others is bright, and how bright -> linear ->
+    ReLU.
+
+    A map's point is the mean of its places, each weighed by a softmax over the map.
+    Source: Levine, Finn, Darrell, Abbeel (2016), "End-to-End Training of Deep Visuomotor Policies",
+    arXiv:1504.00702, section 5.2. Difference: how bright a map is stands beside its point.
+    """
+
+    def __init__(self, width: int, size: int, **where: Any) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(width, width, 1, **where)
+        self.linear = nn.Linear(3 * width, size, **where)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[N, size] of maps [N, K, Y, X]."""
+        scores = self.maps(maps)
+        Y, X = scores.shape[2:]
+        bright = scores.flatten(2).logsumexp(2)  # [N, K]
+        share = scores.flatten(2).softmax(2).view_as(scores)
+        across = (share.sum(2) * _ticks(X, share)).sum(2)
+        down = (share.sum(3) * _ticks(Y, share)).sum(2)
+        bright = bright - math.log(Y * X)
+        return torch.relu(self.linear(torch.cat([across, down, bright], dim=1)))
+
+
+def _ticks(count: int, like: Tensor) -> Tensor:
+    """Where the middles of so many places are, between -1 and 1."""
+    places = torch.arange(count, dtype=like.dtype, device=like.device)
+    return (2 * places + 1) / count - 1
 
 
 def normalisation(norm: str, width: int, **where: Any) -> list[nn.Module]:
@@ -155,9 +224,11 @@ def check_widths(where: str, widths: Sequence[int]) -> None:
         )
 
 
-def check_norm(where: str, norm: str) -> None:
-    """Raise ValueError unless there is such a normalisation."""
-    if norm not in NORMS:
-        raise ValueError(
-            f"{where}: expected norm to be one of {', '.join(NORMS)}, got {norm!r:.40}. Choose one."
-        )
+def check_choice(where: str, choices: Sequence[str], **given: str) -> None:
+    """Raise ValueError unless each is one of the choices."""
+    for name, value in given.items():
+        if value not in choices:
+            raise ValueError(
+                f"{where}: expected {name} to be one of {', '.join(choices)}, got {value!r:.40}. "
+                "Choose one."
+            )

@@ -188,22 +188,47 @@ class Preprocessing:
         from PIL.Image import Resampling
 
         sides = self.sides
+        (rows, columns), (top, left) = self._scaled(image.height, image.width)
+        if (columns, rows) != image.size:
+            image = image.resize((columns, rows), Resampling.BILINEAR)
+        if sides is None or sides == (rows, columns):
+            return image
+        return image.crop((left, top, left + sides[1], top + sides[0]))
+
+    def _scaled(self, rows: int, columns: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns that a picture of so many is scaled to, and where of that what is cut
+        out begins: top and left."""
+        sides = self.sides
         if not self.crop and sides is not None:
-            return image.resize((sides[1], sides[0]), Resampling.BILINEAR)
-        rows, columns = image.height, image.width
+            return sides, (0, 0)
         if self.shorter is not None:
             by = self.shorter / min(rows, columns)
         elif sides is not None:
             by = max(sides[0] / rows, sides[1] / columns)
         else:
-            return image
+            return (rows, columns), (0, 0)
         rows, columns = max(1, round(rows * by)), max(1, round(columns * by))
-        if (columns, rows) != image.size:
-            image = image.resize((columns, rows), Resampling.BILINEAR)
         if sides is None:
-            return image
-        top, left = round((rows - sides[0]) / 2), round((columns - sides[1]) / 2)
-        return image.crop((left, top, left + sides[1], top + sides[0]))
+            return (rows, columns), (0, 0)
+        return (rows, columns), (round((rows - sides[0]) / 2), round((columns - sides[1]) / 2))
+
+    def placed(self, boxes: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        """Where boxes of a picture are in what comes out of it.
+
+        Args:
+            boxes: [K, 4], left, top, right and bottom of each, in pixels of the picture.
+            rows, columns: of the picture.
+        Returns:
+            [K, 4] float32 in shares of what comes out, 0 to 1; less than K where boxes lie outside
+            of what is cut out.
+        """
+        scaled, (top, left) = self._scaled(rows, columns)
+        sides = self.sides or scaled
+        by = np.array([scaled[1] / columns, scaled[0] / rows] * 2)
+        values = np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * by - [left, top, left, top]
+        values = (values / [sides[1], sides[0], sides[1], sides[0]]).clip(0, 1)
+        inside = (values[:, 0] < values[:, 2]) & (values[:, 1] < values[:, 3])
+        return values[inside].astype(np.float32)
 
     # ---- a part of a model -----------------------------------------------------------------------
 

@@ -19,20 +19,16 @@ from recurra.backends.runtime.engine import Engine
 from recurra.backends.runtime.execute import Bound, Executor
 from recurra.backends.runtime.fingerprint import fingerprint
 from recurra.backends.runtime.gradients import Adjoint, ComposedAdjoint
+from recurra.backends.runtime.leaves import input_of, others_of
 from recurra.backends.runtime.ops import WAITING
 from recurra.backends.runtime.padding import padded
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.repeated import RepeatedExecutor
 from recurra.backends.runtime.sizes import solve
 from recurra.backends.watching import GRADIENTS, is_watched, outliving, transform
-from recurra.ir import POSITIONS, Node, has_positions
+from recurra.ir import POSITIONS, Node, has_positions, is_inside
 from recurra.lang import Cell
-from recurra.passes import FIXED_KINDS, MASK_KINDS
 
-_KINDS = (
-    *("input", "state", "further", "context", *MASK_KINDS, "memory", "positions"),
-    *FIXED_KINDS,
-)
 _FEW_BITS = (torch.bfloat16, torch.float16)
 _MOST_CALLED = 1024  # shapes of calls; what is forgotten is found again
 _shape, _dtype, _device = attrgetter("shape"), attrgetter("dtype"), attrgetter("device")
@@ -70,12 +66,12 @@ class PlannedBackend:
         self._called: dict[tuple[Any, ...], Executor] = {}
         self._key: str | None = None
         leaves = cell.equations.inputs
-        of_kind = {kind: [n for n in leaves if n.attr("kind") == kind] for kind in _KINDS}
-        self._x = next(iter(of_kind["input"]), None)
-        self._inside = next(iter(of_kind["positions"]), None)
-        self._others = tuple(node for kind in _KINDS[1:] for node in of_kind[kind])
+        self._x, self._others = input_of(cell.equations), others_of(cell.equations)
+        self._inside = next(filter(is_inside, leaves), None)
         self._fixed = (*cell.parameters, *cell.arrays)
-        self._scalars = tuple(node for node in of_kind["parameter"] if not node.shape)
+        self._scalars = tuple(
+            node for node in leaves if node.attr("kind") == "parameter" and not node.shape
+        )
 
     @property
     def name(self) -> str:

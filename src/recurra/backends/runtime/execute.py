@@ -74,6 +74,11 @@ class Executor:
         self._rest = {keep: self._rest_of_sequence(keep) for keep in (False, True)}
         self._made = {keep: self._made_in_loop(keep) for keep in (False, True)}
 
+    @property
+    def programs(self) -> Programs:
+        """What runs graphs of the plan outside its loops."""
+        return self._programs
+
     def _rest_of_sequence(self, keep: bool) -> Graph:
         """What of the sequence section the loops leave over."""
         graph = self.parts.sections[self.plan.sequence, keep]

@@ -1,6 +1,7 @@
 """A graph as a straight list of torch calls."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,13 +18,20 @@ class Program:
     """Runs a graph on tensors: called with the values of `inputs`, returns those of `outputs`."""
 
     def __init__(
-        self, graph: Graph, sizes: Sizes, like: Tensor, identity: Node | None = None
+        self,
+        graph: Graph,
+        sizes: Sizes,
+        like: Tensor,
+        identity: Node | None = None,
+        changes: Mapping[Node, Kernel] | None = None,
     ) -> None:
         """Prepare to run `graph` for these `sizes`, with the dtype and device of `like`.
 
         `identity` is an input known to be the identity matrix (all one-hot vectors, one a row):
         products with it are transposes, and its value is not read unless something else needs it.
+        `changes` gives, of some outputs, what stands in their place from a value as it is computed.
         """
+        self._changes = dict(changes or {})
         self._slots: dict[Node, int] = {node: i for i, node in enumerate(graph.inputs)}
         self._constants: list[Tensor] = []
         self._steps: list[tuple[Kernel, tuple[int, ...]]] = []
@@ -50,6 +58,8 @@ class Program:
             operands, step = node.inputs[:1], torch.t
         else:
             operands, step = node.inputs, kernel(node, sizes)
+        if node in self._changes:
+            step = partial(_changed, step, self._changes[node])
         self._steps.append((step, tuple(self._slots[child] for child in operands)))
         self._slots[node] = len(self._slots)
 
@@ -118,6 +128,10 @@ class Programs:
         chosen = self._restricted[key]
         found = self.run(chosen, values, identity)
         return {wanted[int(name)]: found[node] for name, node in chosen.outputs}
+
+
+def _changed(step: Kernel, change: Kernel, *operands: Tensor) -> Tensor:
+    return change(step(*operands))
 
 
 def _add_product(other: Tensor, vector: Tensor, matrix: Tensor) -> Tensor:

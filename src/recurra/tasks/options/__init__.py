@@ -4,7 +4,18 @@ They stand apart from the tasks, because the command line makes its options of t
 waits for no library.
 """
 
-from recurra.tasks.options import caption, classify, forecast, frames, lm, motion, tag, translate
+from recurra.tasks.options import (
+    align,
+    caption,
+    classify,
+    forecast,
+    frames,
+    lm,
+    motion,
+    tag,
+    translate,
+)
+from recurra.tasks.options.align import AlignerSettings, AlignSettings, AlignTraining
 from recurra.tasks.options.caption import (
     CaptionerSettings,
     CaptionSettings,
@@ -32,6 +43,9 @@ from recurra.tasks.options.translate import (
 
 __all__ = [
     "OPTIONS",
+    "AlignSettings",
+    "AlignTraining",
+    "AlignerSettings",
     "CaptionSettings",
     "CaptionTraining",
     "CaptionWritingSettings",
@@ -70,6 +84,7 @@ OPTIONS = {
     each.task: each
     for each in (
         *(lm.OPTIONS, classify.OPTIONS, tag.OPTIONS, frames.OPTIONS),
-        *(translate.OPTIONS, caption.OPTIONS, forecast.OPTIONS, motion.OPTIONS),
+        *(translate.OPTIONS, caption.OPTIONS, align.OPTIONS),
+        *(forecast.OPTIONS, motion.OPTIONS),
     )
 }

@@ -11,6 +11,8 @@ from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 
 INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
+KINDS = ("auto", "vector", "grid")
+TOGETHER = ("one", "all")
 WORLD = "scenes"
 _WRITING = "Writing"
 _SEEING = "Encoder"
@@ -87,6 +89,21 @@ class CaptionSettings(FileSettings):
         most=4096,
         unset="224 of files, of a world its own",
     )
+    features: str | None = setting(
+        None,
+        "Folder of what another program made of the pictures, .npy or .safetensors, which are read "
+        "in their place.",
+        EXAMPLES,
+        unset="pictures are read, by an encoder",
+        is_path=True,
+    )
+    feature_kind: str = setting(
+        "auto",
+        "What is read of them, a vector of each picture or a grid of vectors; auto: a grid to "
+        "attend to, else a vector.",
+        EXAMPLES,
+        choices=KINDS,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +120,8 @@ class CaptionerSettings(Settings):
         choices=INJECTIONS,
     )
     attention: str = setting("additive", "How a place is scored.", MODEL, choices=SCORES)
-    hidden_size: int = setting(256, "Units of each layer.", MODEL, most=MAX_SIZE)
-    embedding_size: int = setting(128, "Features of a word's vector.", MODEL, most=MAX_SIZE)
+    hidden_size: int = setting(128, "Units of each layer.", MODEL, most=MAX_SIZE)
+    embedding_size: int = setting(64, "Features of a word's vector.", MODEL, most=MAX_SIZE)
     image_features: int | None = setting(
         None,
         "Features that the recurrence is given of an image; 0: those of its vector as it is.",
@@ -116,7 +133,7 @@ class CaptionerSettings(Settings):
     num_layers: int = setting(1, "Recurrent layers.", MODEL, most=MAX_LAYERS)
     memory: str = declared_as(RecurrentSettings, "memory", default="normal")
     dropout: float = setting(
-        0.3, "Share of what words are chosen from, dropped in training.", MODEL, check=fraction
+        0.1, "Share of what words are chosen from, dropped in training.", MODEL, check=fraction
     )
     input_dropout: float = setting(
         0.1, "Share of each word's and image's vector dropped in training.", MODEL, check=fraction
@@ -134,10 +151,20 @@ class CaptionerSettings(Settings):
         is_path=True,
     )
     encoder_width: int = setting(
-        32, "Maps of its first stage, of a convnet or a resnet; each stage has twice as many.",
+        16, "Maps of its first stage, of a convnet or a resnet; each stage has twice as many.",
         _SEEING, most=4096,
     )  # fmt: skip
     encoder_stages: int = setting(3, "Stages, each of which halves the picture.", _SEEING, most=12)
+    encoder_depth: int = setting(1, "Convolutions, or blocks, of each stage.", _SEEING, most=100)
+    encoder_norm: str = setting(
+        "batch",
+        "What normalises its maps; group is the same in training and in use, and learns later.",
+        _SEEING,
+        choices=("group", "batch", "none"),
+    )
+    encoder_pool: int = setting(
+        4, "Rows and columns of the places that a picture's vector is made of.", _SEEING, most=256
+    )
     encoder_size: int = setting(256, "Features of a picture's vector.", _SEEING, most=MAX_SIZE)
 
 
@@ -145,11 +172,27 @@ class CaptionerSettings(Settings):
 class CaptionTraining(TrainingSettings):
     """How a captioner is trained."""
 
-    batch_size: int = setting(32, "Images read side by side, with all their captions.", LEARNING)
-    lr: float = declared_as(TrainingSettings, "lr", default=2e-3)
+    batch_size: int = setting(
+        32, "Images read side by side with all their captions, or captions with one each.", LEARNING
+    )
+    captions_per_image: str = setting(
+        "one",
+        "Of an image in a step: one, which is best while captions cost as much as images do, or "
+        "all, which is best where the encoder is large.",
+        LEARNING,
+        choices=TOGETHER,
+    )
+    lr: float = declared_as(TrainingSettings, "lr", default=3e-3)
     average: float = declared_as(TrainingSettings, "average", default=0.99)
     label_smoothing: float = setting(
         0.0, "Probability that is spread over all tokens.", LEARNING, check=fraction
+    )
+    word_dropout: float = setting(
+        0.1,
+        "Share of words that are not read while the next ones are learned: these are then told "
+        "from the image.",
+        LEARNING,
+        check=fraction,
     )
     reconstruction: float = setting(
         1.0,

@@ -1,7 +1,6 @@
 """The settings of taggers of frames."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from recurra.settings import MAX_SIZE, declared_as, fraction, setting
 from recurra.tasks.options.common import EXAMPLES, MODEL, Options, RecurrentSettings
@@ -72,6 +71,13 @@ class FramesSettings(FileSettings):
         EXAMPLES,
         flags="--strict",
     )
+    fresh: bool = setting(
+        False,
+        "Draw the clips of a world that are trained on anew for every pass, so that none is seen "
+        "twice.",
+        EXAMPLES,
+        flags="--fresh",
+    )
     background: str | None = setting(
         None,
         "The label of frames in which nothing happens; runs of the others are events to be found.",
@@ -108,6 +114,20 @@ class FrameTaggerSettings(RecurrentSettings):
     pool: int = setting(
         4, "Rows and columns of the grid of places that the vector is made of.", ENCODER, most=256
     )
+    downsample: str = setting(
+        "stride",
+        "How a stage of a convnet halves rows and columns: by max pooling, or by the stride of its "
+        "first convolution, which computes less than half as much; a resnet strides.",
+        ENCODER,
+        choices=("pool", "stride"),
+    )
+    vector: str = setting(
+        "places",
+        "What a frame's vector is made of: averages over places of a grid, or points, where and "
+        "how bright each map is.",
+        ENCODER,
+        choices=("places", "points"),
+    )
     vector_size: int = setting(128, "Features of a frame's vector.", ENCODER, most=MAX_SIZE)
     norm: str = setting(
         "batch",
@@ -115,7 +135,6 @@ class FrameTaggerSettings(RecurrentSettings):
         ENCODER,
         choices=("group", "batch", "none"),
     )
-    cell: Any = declared_as(RecurrentSettings, "cell", default="gru")  # noqa: RUF009
     recurrence: bool = setting(
         True,
         "Read frames in their order; without, units as many see one frame alone, to compare with.",
@@ -140,7 +159,7 @@ class FramesTraining(TrainingSettings):
     """How a tagger of frames is trained."""
 
     batch_size: int = setting(4, "Clips read side by side.", LEARNING)
-    lr: float = declared_as(TrainingSettings, "lr", default=4e-3)
+    lr: float = declared_as(TrainingSettings, "lr", default=3e-3)
 
 
 OPTIONS = Options(
@@ -149,8 +168,9 @@ OPTIONS = Options(
     "convolutional network reads each frame and recurrent layers read its vectors; both learn "
     "together.",
     examples=(
-        "recurra train frames --data gestures --out runs/gestures",
+        "recurra train frames --data gestures --fresh --out runs/gestures",
         "recurra train frames --data gestures:train=3000 --no-recurrence",
+        "recurra train frames --data stick-figures --fresh --vector points",
         "recurra train frames --data my_clips --size 64 --target yaw --target pitch",
         "recurra train frames --data soli --splits file_half.json",
     ),

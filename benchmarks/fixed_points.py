@@ -1,0 +1,158 @@
+"""Fixed and slow points of trained networks: the memories of a flip-flop, the line of a classifier.
+
+A GRU that was trained to hold three bits should have a stable fixed point for each of their eight
+values (Sussillo & Barak 2013). A GRU that was trained to tell the sentiment of a sentence from its
+last state should have a line of slow points, and its belief should be the place on that line
+(Maheswaranathan et al. 2019).
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import recurra as rc
+from benchmarks.oracle import check_agreement
+from benchmarks.registry import Benchmark, Row, Settings, Target
+from recurra.data import read_labelled
+from recurra.insight.fixed_points import SlowLine, find_fixed_points, slow_line, states_seen
+from recurra.insight.flossing import watched
+from recurra.insight.step import OneStep
+from recurra.tasks.made_up import FlipFlop
+from recurra.tasks.problem_options import ReadoutSettings
+from recurra.tasks.problems import FlipFlopTask
+from recurra.training import Trainer, TrainingSettings
+
+BITS, UNITS = 3, 64
+SLOW = 1e-5  # speed: a state moves by less than 0.005 a step
+LEADING = 0.95
+
+
+def _check() -> None:
+    """Where a search ends in a fixed point, the layer stands still."""
+    torch.manual_seed(0)
+    layer = rc.Recurrent("gru", 2, 5, dtype=torch.float64)
+    step = OneStep(layer)
+    found = find_fixed_points(step, torch.zeros(1, 5, dtype=torch.float64))
+    points = torch.as_tensor(found.points)
+    _, after = layer(torch.zeros(1, len(points), 2, dtype=torch.float64), points[None])
+    assert isinstance(after, torch.Tensor)
+    check_agreement("fixed-points", {"y": points}, {"layer": {"y": after[0]}})
+
+
+def _flip_flop(settings: Settings) -> Row:
+    torch.set_num_threads(settings.threads)
+    task = FlipFlopTask(FlipFlop(bits=BITS))
+    torch.manual_seed(1)
+    model = task.build(ReadoutSettings(cell=rc.cells.gru, hidden_size=UNITS))
+    own = TrainingSettings(max_steps=20 if settings.quick else 2000, lr=0.003, device="cpu")
+    progress = Trainer(task, model, own).fit()
+    step = OneStep(model.recurrent, dtype=torch.float64)
+    x = task.problem.batch(32, torch.Generator().manual_seed(7)).x.double()
+    found = find_fixed_points(step, states_seen(step, x), searches=512)
+    stable = torch.as_tensor(found.points[found.is_stable & found.is_fixed])
+    bits = model.decoder(stable.float()).detach()
+    near = bits[(bits.abs() - 1).abs().amax(1) < 0.3]
+    values = {tuple(row) for row in near.sign().long().tolist()}
+    return Row(
+        job=f"GRU {UNITS} that holds {BITS} bits: values that are stable fixed points",
+        peer="values",
+        ours=len(values),
+        theirs=2**BITS,
+        unit="points",
+        ratio=len(values) / 2**BITS,
+        target=Target(1.0),
+        threads=settings.threads,
+        note=f"test mse {progress.best:.2g}; {len(stable)} stable of {len(found)} fixed",
+        details={"unstable directions": found.unstable.tolist()},
+    )
+
+
+def _sentiment(settings: Settings) -> Iterator[Row]:
+    folder = Path(os.environ.get("RECURRA_DATA", "."), "sst2")
+    if not (folder / "train.tsv").is_file():
+        raise FileNotFoundError(
+            f"fixed-points: expected train.tsv in {folder}, got none. Set RECURRA_DATA to the "
+            "folder that has sst2."
+        )
+    with tempfile.TemporaryDirectory() as name:
+        given: dict[str, Any] = {"max_steps": 3} if settings.quick else {"epochs": 4}
+        run = rc.train(
+            "classify",
+            data=str(folder),
+            out=Path(name, "run"),
+            level="whitespace",
+            bidirectional=False,
+            pooling="last",
+            hidden_size=UNITS,
+            embedding_size=100,
+            input_dropout=0.5,
+            word_dropout=0.3,
+            threads=settings.threads,
+            view=None,
+            **given,
+        )
+        accuracy = run.evaluate("test")["accuracy"]
+        line, points = line_of(run.model, read_labelled(str(folder)).parts["val"].values())
+    yield Row(
+        job=f"GRU {UNITS} on SST-2: largest eigenvalue, median of the slow points",
+        peer="a point that stays",
+        ours=float(np.median(line.leading)),
+        theirs=1.0,
+        unit="modulus",
+        ratio=float(np.median(line.leading)),
+        target=Target(LEADING),
+        threads=settings.threads,
+        note=f"test accuracy {accuracy:.1%}; {len(line.position)} of {points} points; "
+        f"{line.share:.0%} of their variance on the line",
+    )
+    yield Row(
+        job="the belief along the line: correlation with the place",
+        peer="a straight line",
+        ours=abs(line.correlation),
+        theirs=1.0,
+        unit="correlation",
+        ratio=abs(line.correlation),
+        threads=settings.threads,
+        note=f"belief from {line.belief.min():.1f} to {line.belief.max():.1f} nats",
+    )
+
+
+def line_of(model: Any, texts: Any, *, count: int = 256) -> tuple[SlowLine, int]:
+    """The line of slow points of a classifier of two classes that pools the last state, and how
+    many slow points there are. The input is zero, as where no word is read."""
+    ids, lengths, _ = model.encode(list(texts)[:count])
+    with watched([model.recurrent]) as reads, torch.no_grad():
+        model(ids, lengths)
+    (read,) = reads
+    step = OneStep(model.recurrent, dtype=torch.float64)
+    vectors = read.options["embedding"][read.x].double()
+    states = states_seen(step, vectors)[1:]
+    within = torch.arange(len(states))[:, None] < lengths
+    found = find_fixed_points(step, states[within], tolerance=SLOW, searches=256)
+
+    def belief(points: np.ndarray) -> np.ndarray:
+        logits = model.decoder(torch.as_tensor(points, dtype=torch.float32)).detach()
+        return (logits[:, 1] - logits[:, 0]).numpy()
+
+    return slow_line(found, belief, leading=LEADING), len(found)
+
+
+def _run(settings: Settings) -> Iterator[Row]:
+    yield _flip_flop(settings)
+    yield from _sentiment(settings)
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="fixed-points",
+        doc="fixed points of a flip-flop and slow points of a classifier; ratio: ours over theirs",
+        check=_check,
+        run=_run,
+        by_default=False,
+    ),
+)

@@ -1,0 +1,137 @@
+"""What the instruments of insight cost: seconds, and how far the process grows meanwhile.
+
+Each job runs in a fresh process, which warms up on a small case first.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+import recurra as rc
+from benchmarks.memory import _maximum, _reset_high_water, _status
+from benchmarks.oracle import DisagreementError
+from benchmarks.registry import Benchmark, Row, Settings, Target
+from recurra.insight.gradient_flow import gradient_flow
+from recurra.insight.lyapunov import lyapunov_spectrum
+
+TRIANGLE_S, TRIANGLE_MIB = 5.0, 1024.0  # allowed
+LYAPUNOV_S = {"gru": 10.0, "lstm": 60.0}
+SIZES = {"steps": 200, "batch": 16, "hidden": 256}
+STEPS = 600
+
+
+def _triangle(cell: str, hidden: int, steps: int, batch: int) -> None:
+    layer = rc.Recurrent(cell, hidden, hidden)
+    gradient_flow(layer, torch.randn(steps, batch, hidden))
+
+
+def _lyapunov(cell: str, hidden: int, steps: int, batch: int) -> None:
+    layer = rc.Recurrent(cell, hidden, hidden)
+    lyapunov_spectrum(layer, torch.randn(steps, batch, hidden))
+
+
+_JOBS: dict[str, Callable[[str, int, int, int], None]] = {
+    "triangle": _triangle,
+    "lyapunov": _lyapunov,
+}
+
+
+def _measured(job: str, cell: str, steps: int, batch: int, threads: int) -> dict[str, float]:
+    """Seconds and MiB of a fresh process."""
+    sizes = [str(SIZES["hidden"]), str(steps), str(batch)]
+    command = [sys.executable, "-m", "benchmarks.insight_cost", job, cell, *sizes]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    asked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if asked.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")
+    return json.loads(asked.stdout)
+
+
+def _check() -> None:
+    """The triangle is what autograd gives of each loss alone."""
+    torch.manual_seed(0)
+    layer = rc.Recurrent("gru", 3, 4, dtype=torch.float64, backend="reference")
+    x = torch.randn(5, 1, 3, dtype=torch.float64)
+    d_y = torch.randn(5, 1, 4, dtype=torch.float64)
+    found = gradient_flow(layer, x, d_y).joint[0]
+    for k in range(4):
+        _, h = layer(x[: k + 1])
+        h = h.detach().requires_grad_()
+        y, _ = layer(x[k + 1 :], h)
+        for t in range(k + 1, 5):
+            (d,) = torch.autograd.grad((y[t - k - 1] * d_y[t]).sum(), h, retain_graph=True)
+            if abs(float(d.norm()) - found[t, k]) > 1e-10:
+                raise DisagreementError(f"gradient flow: {found[t, k]} of {t}, {k}, not {d.norm()}")
+
+
+def _run(settings: Settings) -> Iterator[Row]:
+    rounds = 1 if settings.quick else 3
+    for cell in ("gru", "lstm"):
+        taken = [
+            _measured("triangle", cell, SIZES["steps"], SIZES["batch"], settings.threads)
+            for _ in range(rounds)
+        ]
+        job = f"{cell}, all pairs of T200 B16 H256"
+        for unit, allowed in (("s", TRIANGLE_S), ("MiB", TRIANGLE_MIB)):
+            yield _row(job, [each[unit] for each in taken], allowed, unit, settings)
+    for cell, allowed in LYAPUNOV_S.items():
+        taken = [_measured("lyapunov", cell, STEPS, 1, settings.threads) for _ in range(rounds)]
+        job = f"{cell} H256, {STEPS} steps, all Lyapunov exponents"
+        yield _row(job, [each["s"] for each in taken], allowed, "s", settings)
+
+
+def _row(job: str, found: list[float], allowed: float, unit: str, settings: Settings) -> Row:
+    ratios = [value / allowed for value in found]
+    return Row(
+        job=job,
+        peer=f"{allowed:g} {unit} allowed",
+        ours=statistics.median(found),
+        theirs=allowed,
+        unit=unit,
+        ratio=statistics.median(ratios),
+        low=min(ratios),
+        high=max(ratios),
+        target=Target(value=1.0, at_most=True),
+        rounds=len(found),
+        threads=settings.threads,
+    )
+
+
+def _main() -> None:
+    """One measurement, as json on standard output."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.insight_cost", description=__doc__)
+    parser.add_argument("job", choices=list(_JOBS))
+    parser.add_argument("cell")
+    parser.add_argument("sizes", type=int, nargs=3, metavar="N", help="hidden size, steps, batch")
+    arguments = parser.parse_args()
+    run, (hidden, steps, batch) = _JOBS[arguments.job], arguments.sizes
+    torch.manual_seed(0)
+    run(arguments.cell, hidden, 4, batch)
+    resets = _reset_high_water()
+    before = _status("VmRSS") if resets else _maximum()
+    began = time.perf_counter()
+    run(arguments.cell, hidden, steps, batch)
+    seconds = time.perf_counter() - began
+    grown = (_status("VmHWM") if resets else _maximum()) - before
+    print(json.dumps({"s": seconds, "MiB": grown / 2**20}))
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="insight_cost",
+        doc="gradient flow of all pairs of steps, whole Lyapunov spectra; ratio: what was taken "
+        "over what is allowed",
+        check=_check,
+        run=_run,
+    ),
+)
+
+if __name__ == "__main__":
+    _main()

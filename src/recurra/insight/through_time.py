@@ -1,0 +1,166 @@
+"""What goes on through time in recurrent layers that are compared: fresh cells, runs, checkpoints.
+
+All figures of several are on one scale.
+
+Letters: T time, B batch, I input, H hidden, N numbers in all states together.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recurra.insight.calls import LayerCall, captured
+from recurra.insight.dynamics_figures import (
+    figure_of_flow,
+    figure_of_lags,
+    figure_of_lyapunov,
+    figure_of_vanishing,
+)
+from recurra.insight.gradient_flow import compare_flows, gradient_flow_of_loss
+from recurra.insight.lyapunov import LyapunovSpectrum, lyapunov_spectrum, spectrum_of_run
+from recurra.insight.report import Figure, Report
+from recurra.insight.runs import linearized_run
+from recurra.insight.vanishing import vanishing
+from recurra.lang import Cell
+from recurra.nn import Recurrent
+from recurra.nn.stack import CellStack
+
+_MOST_LOSSES = 100  # of a sequence whose gradients are taken back
+_SEQUENCES = 2  # that a Lyapunov spectrum is the mean of
+_EXPONENTS = 48  # of a layer, the first ones
+_BURN_IN = 0.2  # of the steps, which are not counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A layer of a model, and what makes the model read.
+
+    Attributes:
+        layer: that the model calls once, on whole sequences.
+        loss: runs the model on data and gives its loss.
+    """
+
+    layer: CellStack
+    loss: Callable[[], Tensor]
+
+    def check(self) -> None:
+        """Raise ValueError when the loss does not call the layer once."""
+        self.call()
+
+    def call(self) -> LayerCall:
+        """What the layer is called with; ValueError when it is not called once."""
+        with captured(self.layer) as calls, torch.no_grad():
+            self.loss()
+        if len(calls) != 1:
+            raise ValueError(
+                f"a loss that calls {self.layer.where} once is needed, and it is called "
+                f"{len(calls)} times."
+            )
+        return calls[0]
+
+
+def figures_of_layers(watched: Mapping[str, Watched]) -> list[Figure]:
+    """Gradients of each model's own loss through its layer, and the layer's Lyapunov exponents.
+
+    Args:
+        watched: by the names of the models.
+    Raises:
+        ValueError: when a model does not call its layer once.
+    Cost: for each about T^2 / 2 steps back, of at most 100 losses.
+    """
+    flows, spectra = {}, {}
+    for name, each in watched.items():
+        call = each.call()
+        steps, losses = len(call.y), None
+        if steps > _MOST_LOSSES:
+            losses = np.unique(np.linspace(0, steps - 1, _MOST_LOSSES).astype(np.int64)).tolist()
+        flows[name] = gradient_flow_of_loss(each.layer, each.loss, losses=losses)
+        if steps >= 1 / _BURN_IN:
+            spectra[name] = _spectrum(call)
+    figures = [figure_of_lags(flows), figure_of_flow(flows)]
+    return [*figures, figure_of_lyapunov(spectra)] if spectra else figures
+
+
+def _spectrum(call: LayerCall) -> LyapunovSpectrum:
+    """The first exponents of the last layer along what a call read."""
+    run = linearized_run(_narrowed(call, _SEQUENCES), call.layer.places[-1], torch.float64)
+    return spectrum_of_run(
+        run,
+        num_exponents=min(run.size, _EXPONENTS),
+        burn_in=int(_BURN_IN * len(call.y)),
+    )
+
+
+def _narrowed(call: LayerCall, count: int) -> LayerCall:
+    """The call with so many of its sequences, the longest."""
+    batch = call.y.shape[1]
+    order = torch.arange(batch, device=call.y.device)
+    if call.lengths is not None:
+        order = call.lengths.argsort(descending=True, stable=True)
+    kept = order[:count]
+    lengths = None if call.lengths is None else call.lengths[kept]
+    memory_lengths = None if call.memory_lengths is None else call.memory_lengths[kept]
+    return replace(
+        call,
+        x=call.x[:, kept],
+        states=tuple(each[:, kept] for each in call.states),
+        lengths=lengths,
+        inputs=tuple(each[:, kept] for each in call.inputs),
+        context=tuple(each[kept] for each in call.context),
+        memory=tuple(each[kept] for each in call.memory),
+        memory_lengths=memory_lengths,
+        y=call.y[:, kept],
+        finals=tuple(each[:, kept] for each in call.finals),
+    )
+
+
+def report_of_cells(
+    cells: Sequence[Cell],
+    *,
+    steps: int = 100,
+    batch_size: int = 8,
+    input_size: int = 16,
+    hidden_size: int = 64,
+    seed: int = 1,
+) -> Report:
+    """Fresh cells side by side on the same noise: what becomes of gradients before any training.
+
+    Args:
+        cells: at least one.
+        steps: T; the longer, the further gradients are followed.
+        seed: of the noise, and of each cell's parameters.
+    """
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    shape = (steps, batch_size, input_size)
+    x = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+    flows = compare_flows(cells, x, hidden_size, seed=seed)
+    spectra, verdicts, facts = {}, {}, []
+    for cell in cells:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layer = Recurrent(cell, input_size, hidden_size)
+        some = x[:, :_SEQUENCES]
+        spectra[cell.name] = lyapunov_spectrum(layer, some, burn_in=int(_BURN_IN * steps))
+        verdicts[cell.name] = vanishing(layer, some, max_lag=steps - 1, seed=seed)
+        facts.append(f"{sum(p.numel() for p in layer.parameters()):,}")
+    return Report(
+        title=f"{', '.join(cell.name for cell in cells)}, before any training",
+        subtitle=(
+            f"{steps:,} steps of noise, {batch_size:,} sequences, {input_size:,} features, "
+            f"{hidden_size:,} hidden units."
+        ),
+        columns=[cell.name for cell in cells],
+        facts=[("parameters", *facts)],
+        figures=[
+            figure_of_lags(flows),
+            figure_of_flow(flows),
+            figure_of_lyapunov(spectra),
+            figure_of_vanishing(verdicts),
+        ],
+        notes=[f"Computed in {time.perf_counter() - started:.1f} s."],
+    )

@@ -1,0 +1,89 @@
+"""The report of a run: short where training ends, whole when it is asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+
+from recurra.data import read_labelled
+from recurra.runs import fitting, logbook
+from recurra.runs.reporting import report_of_several
+from recurra.tasks import ClassifyTask, Run, train
+
+TEXTS, LABELS = ["a fine film", "so dull", "it rains"] * 30, ["good", "bad", "bad"] * 30
+HOW: dict[str, Any] = {"hidden_size": 4, "batch_size": 8, "view": None, "backend": "reference"}
+
+pytestmark = pytest.mark.medium
+
+
+def trained(folder: Path, **how: Any) -> Run:
+    task = ClassifyTask.of(read_labelled((TEXTS, LABELS)))
+    return train(task, out=folder, **{**HOW, "max_steps": 6, **how})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained(tmp_path_factory.mktemp("runs") / "first")
+
+
+def test_training_ends_with_a_report_in_the_folder(run: Run) -> None:
+    page = (run.folder / "report.html").read_text("utf-8")
+    for words in ("<h1>first: ", "What is taken for what", "short report", "recurra insight"):
+        assert words in page
+    assert page.index('id="training"') < page.index('id="confusion"')
+
+
+def test_the_whole_report_begins_with_the_figure_of_its_task(run: Run, tmp_path: Path) -> None:
+    report = run.report()
+    names = [figure.name for figure in report.figures]
+    assert names[:3] == ["confusion", "gradient_by_lag", "gradient_flow"]
+    assert names[-1] == "training"
+    facts = dict(report.facts)  # type: ignore[arg-type]
+    assert facts["steps"] == "6"
+    assert facts["hidden units"] == "4"
+    report.write(tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size < 1_000_000
+
+
+def test_a_run_that_goes_on_has_a_new_report(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", max_steps=2)
+    before = (run.folder / "report.html").read_text("utf-8")
+    run.fit(max_steps=4)
+    after = (run.folder / "report.html").read_text("utf-8")
+    assert before != after
+    assert "<dt>steps</dt><dd>4</dd>" in after
+
+
+def test_runs_and_checkpoints_stand_side_by_side(run: Run, tmp_path: Path) -> None:
+    other = trained(tmp_path / "second", seed=2)
+    report = report_of_several([run.reported(), other.reported(), other.reported("last")])
+    assert report.columns == ["first", "second", "second, last"]
+    assert all(len(row) == 4 for row in report.facts)
+    [training, lags, *others] = report.figures
+    assert training.found.startswith("Best validation")
+    assert set(lags.table) == {"lag", "first", "second", "second, last"}
+    assert [each.name for each in others[-3:]] == [f"run{n}_confusion" for n in (1, 2, 3)]
+    with pytest.raises(ValueError, match="runs: expected a name for each alone, got first, first"):
+        report_of_several([run.reported(), run.reported()])
+
+
+def test_a_report_that_fails_costs_a_run_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def fail(*given: Any) -> None:
+        raise MemoryError("full")
+
+    monkeypatch.setattr(fitting, "write_brief", fail)
+    with caplog.at_level("WARNING", logger="recurra"):
+        run = trained(tmp_path / "run", max_steps=1)
+    assert run.result is not None
+    assert any("no report was written: MemoryError: full" in each for each in caplog.messages)
+
+
+def test_where_nothing_can_draw_there_is_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logbook, "find_spec", lambda name: None)
+    assert not (trained(tmp_path / "run", max_steps=1).folder / "report.html").exists()
