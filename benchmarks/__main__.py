@@ -29,6 +29,7 @@ threads, and a ratio is the median of the rounds' ratios, its spread the smalles
   python -m benchmarks --quick                    does everything work? its figures are no results
   python -m benchmarks char_rnn --minutes 10      train against a plain PyTorch model, side by side
   python -m benchmarks sst2                       classify sentences, beside scikit-learn
+  python -m benchmarks neurons                    train a character model, and find its neurons
   python -m benchmarks motion                     say motion, beside what learns nothing
 
 The exit status is 0 when every target was met, 2 when one was missed, 1 when a benchmark could

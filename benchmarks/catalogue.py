@@ -24,6 +24,7 @@ from benchmarks import (
     memory,
     motion,
     multi30k,
+    neurons,
     parallel,
     ragged,
     sst2,
@@ -72,6 +73,7 @@ _MODULES = (
     gradients,
     flossing,
     fixed_points,
+    neurons,
     char_rnn,
 )
 

@@ -1,4 +1,4 @@
-"""`recurra insight`: the report of a run, or of runs side by side; or the sheet of an encoder."""
+"""`recurra insight`: the report of a run, or of runs side by side; a neuron; an encoder's sheet."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from recurra.cli.options import DEVICES, check_installed, check_replaceable, option, path
-from recurra.errors import RunError
+from recurra.errors import RunError, argument
 from recurra.terminal import printable
 
 _REPORT, _SHEET = ".html", ".png"
 _OURS = re.compile(rb'<meta name="generator" content="recurra">')
 
 _OF_SHEETS, _OF_CELLS = "The sheet of an encoder", "Fresh cells"
+_OF_NEURONS = "A neuron of a language model"
 _NAMES = typer.Argument(
     help="Folders of runs; behind the first of them, for a sheet, pictures and folders of them.",
     metavar="RUN [RUN...|IMAGE...]",
@@ -51,6 +52,40 @@ def insight(
     steps: Annotated[int, option(_OF_CELLS, "Steps of noise that they read.")] = 100,
     hidden_size: Annotated[int, option(_OF_CELLS, "Hidden units of each.")] = 64,
     seed: Annotated[int, option(_OF_CELLS, "Of the noise and of the weights.")] = 1,
+    find: Annotated[
+        str | None,
+        option(
+            _OF_NEURONS,
+            "Find the unit that tracks a property: inside quotes, indentation, line position, ..., "
+            "or an expression in slashes, /[0-9]+/.",
+            default="none",
+        ),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        option(
+            _OF_NEURONS,
+            "Look at this unit: c[17], in a layer above the first 1.c[17].",
+            default="none",
+        ),
+    ] = None,
+    clamp: Annotated[
+        float | None,
+        option(
+            _OF_NEURONS,
+            "Hold the unit at this value, and show what the model expects and writes then.",
+            default="the means inside and outside of what --find found",
+        ),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        option(
+            _OF_NEURONS,
+            "Look at the unit over this text: it is searched in the first half of it.",
+            default="searched in the run's validation part, shown over its test part",
+            parser=path,
+        ),
+    ] = None,
     layer: Annotated[
         str | None,
         option(_OF_SHEETS, "Layer of the encoder, by its name.", default="the last one"),
@@ -66,6 +101,9 @@ def insight(
     Several runs stand side by side in one report. A run's folder is its best model; its file
     training.safetensors is the weights that training goes on from.
 
+    With --find, or --unit, look at one neuron of a language model: what it does over a text, on the
+    terminal, and with --out as a page.
+
     With pictures behind the run, and --out sheet.png, draw what excites the maps of its encoder
     most in them: of each map, at the left what of its strongest patches excited it, back in pixels
     by a deconvnet, at the right the patches.
@@ -73,6 +111,7 @@ def insight(
     With --compare and no run, show what becomes of gradients in fresh cells, on the same noise.
 
     Examples: recurra insight runs/first; recurra insight runs/first runs/second --out both.html;
+    recurra insight runs/first --find "inside quotes" --out quotes.html;
     recurra insight --compare rnn,lstm,gru --out cells.html; recurra insight runs/captioner holiday/
     --out sheet.png
     """
@@ -89,6 +128,16 @@ def insight(
             "run: expected the folder of a run, or --compare with cells, got neither. Name one, as "
             "in recurra insight runs/first."
         )
+    if find is not None or unit is not None:
+        how: dict[str, Any] = {"find": find, "unit": unit, "clamp": clamp, "text": text}
+        _show_neuron(names, out, figures, {**how, "device": device})
+        return
+    for name, value in (("clamp", clamp), ("text", text)):
+        if value is not None:
+            raise ValueError(
+                f"{name}: expected a unit to be looked at, got none. Give {argument('find=')} or "
+                f"{argument('unit=')}."
+            )
     if out is not None and out.suffix == _SHEET:
         _draw_sheet(names, out, layer, maps, patches, device)
         return
@@ -208,6 +257,29 @@ def _check_report(out: Path) -> None:
         f"out: expected a new file, or an older report to replace, got {str(out)!r}, {got}. "
         "Choose another name."
     )
+
+
+# ---- a neuron ------------------------------------------------------------------------------------
+
+
+def _show_neuron(
+    names: list[str], out: Path | None, figures: Path | None, how: dict[str, Any]
+) -> None:
+    from recurra.cli.neurons import show_neuron
+
+    if len(names) > 1:
+        raise ValueError(
+            f"find: expected one run, got {len(names)}. Name the run whose neuron it is."
+        )
+    if out is not None:
+        check_installed("recurra insight", "compare", "matplotlib")
+        _check_places(out, figures)
+    elif figures is not None:
+        raise ValueError(
+            "out: expected a file for the page beside its figures, got none. Name one, as in --out "
+            "quotes.html."
+        )
+    show_neuron(path(names[0]), **how, out=out, figures=figures)
 
 
 # ---- the sheet -----------------------------------------------------------------------------------

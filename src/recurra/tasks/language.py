@@ -30,6 +30,7 @@ from recurra.data.parts import (
 )
 from recurra.decoding import Sampler, generate_text
 from recurra.errors import DataError, argument
+from recurra.insight.language import memory_of, units_of
 from recurra.insight.surprise import figure_of_surprise, surprise
 from recurra.models import LanguageModel, Model
 from recurra.models.language_model import token_losses
@@ -306,10 +307,15 @@ class LanguageTask(Task[Model, Window | LineBatch]):
         )
 
     def insights(self, model: Model, *, brief: bool = False) -> list[Any]:
-        """What the model does not expect, in a text of the validation part."""
+        """How far back the model looks, in the validation part; what it does not expect there; and
+        what its units and gates do."""
         if brief or self.by_line:
             return []
-        return [figure_of_surprise(surprise(model, self.vocabulary, self.text.split("val")))]
+        val = self.text.split("val")
+        figures = [figure_of_surprise(surprise(model, self.vocabulary, val))]
+        if isinstance(model, LanguageModel):
+            figures = [*memory_of(model, val), *figures, *units_of(model, val)]
+        return figures
 
     def preview(self, model: Model, moment: Moment, training: Any) -> tuple[str, str] | None:
         """A sample, drawn from a generator that training does not draw from."""
