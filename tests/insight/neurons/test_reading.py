@@ -91,6 +91,17 @@ def test_shares_count_units_that_track_anything(texts: list[Read]) -> None:
     assert found.share >= 2 / 12
 
 
+def test_what_changes_before_the_text_alone_is_left_out() -> None:
+    found = Read(
+        ids=np.arange(3),
+        pieces=("a", "b", "c"),
+        before='"x" ',
+        values={(0, "h"): np.eye(3)},
+        log_probabilities=np.zeros((3, 1)),
+    )
+    assert "inside quotes" not in tracking(found, list(PROPERTIES.values())).names
+
+
 def test_holding_a_unit_holds_it_and_nothing_else(model: rc.LanguageModel) -> None:
     ids = ids_of(model, quoted_text(400))
     how = {"streams": 1, "warm_up": 20}

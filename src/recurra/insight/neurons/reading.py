@@ -73,7 +73,11 @@ class Read:
         Raises:
             DataError: when it is the same everywhere.
         """
-        return check_changes(which, which.values(self.before + self.text)[self._ends()])
+        return check_changes(which, self.values_of(which))
+
+    def values_of(self, which: Property) -> np.ndarray:
+        """The same, whether or not it changes."""
+        return which.values(self.before + self.text)[self._ends()]
 
     def closers(self, which: Property) -> Closers:
         """What would end the property after each token; it must have closers."""

@@ -101,9 +101,9 @@ def tracking(text: Read, properties: Sequence[Property]) -> Tracking:
     values = text.matrix
     rows: dict[str, np.ndarray] = {}
     for each in properties:
-        wanted = each.values(text.before + text.text)
-        if len(wanted) and wanted.min() < wanted.max():
-            rows[each.name] = correlations(values, text.property_values(each))
+        wanted = text.values_of(each)
+        if wanted.min() < wanted.max():
+            rows[each.name] = correlations(values, wanted)
     return Tracking(
         names=tuple(rows),
         units=text.units,
