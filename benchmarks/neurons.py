@@ -111,7 +111,7 @@ def _rows(run: Run, settings: Settings) -> Iterator[Row]:
 
 
 def _of_closing(model: LanguageModel, ids: np.ndarray, found: Any, how: dict[str, Any]) -> Row:
-    effect = closing(model, ids, found.unit, found.property, num_controls=CONTROLS)
+    effect = closing(model, ids, found.unit, found.which, num_controls=CONTROLS)
     return Row(
         job=f"probability of the closing quote, {found.unit} held at its mean outside",
         peer="nothing held",

@@ -62,8 +62,8 @@ def units_of(model: LanguageModel, ids: np.ndarray) -> list[Figure]:
         last = model.recurrent.num_layers - 1
         length = len(found.pieces)
         middle = slice(length // 2, length // 2 + 300)
-        both = (found.values[last, name][middle] for name in "ch")
-        figures.append(figure_of_paths(paths(*both)))
+        kept, shown = (found.values[last, name][middle] for name in "ch")
+        figures.append(figure_of_paths(paths(kept, shown)))
     return figures
 
 

@@ -22,7 +22,7 @@ def figure_of_memory(
         ValueError: when neither is.
     """
     found: list[str] = []
-    table: dict[str, Sequence[Any]] = {}
+    table: dict[str, Any] = {}
     if context is not None:
         gain = context.nll[0] - context.nll[-1]
         found.append(

@@ -16,6 +16,7 @@ from recurra.errors import DataError
 from recurra.insight.neurons.properties import Property
 from recurra.insight.neurons.reading import Read, Replaced, read
 from recurra.insight.neurons.units import Unit
+from recurra.insight.replacing import Key, Replacement
 from recurra.insight.tracing import trace
 from recurra.models import LanguageModel
 from recurra.nn.plain import evaluating
@@ -53,7 +54,7 @@ class Closing:
     """The probability of what closes a property, where it holds, with a unit held at a value.
 
     Attributes:
-        property: which; unit: the one that is held.
+        which: the property; unit: the one that is held.
         inside, outside: the unit's mean where the property holds, and where it does not: the two
             values that it is held at.
         free: [P] the probability of the closing symbol at each place, with nothing held.
@@ -61,7 +62,7 @@ class Closing:
         controls: by how much other units change it, each held at its own mean outside, as `fold`.
     """
 
-    property: Property
+    which: Property
     unit: Unit
     inside: float
     outside: float
@@ -96,7 +97,8 @@ def held(*units: tuple[Unit, float]) -> Replaced:
 
         return changed
 
-    return {key: change(of) for key, of in places.items()}
+    found: dict[Key, Replacement] = {key: change(of) for key, of in places.items()}
+    return found
 
 
 def clamped(
@@ -166,7 +168,7 @@ def closing(
     controls = np.random.default_rng(seed).permutation(others)[:num_controls]
     before = probability(free)
     return Closing(
-        property=which,
+        which=which,
         unit=unit,
         inside=float(inside[unit.index]),
         outside=float(outside[unit.index]),
@@ -228,7 +230,7 @@ def write_held(
     piece = torch.tensor(ids)[:, None]
     names = model.recurrent.cell.states[:1]
     for _ in range(length):
-        options = {"start": start} if model.reads_index else {}
+        options: dict[str, Any] = {"start": start} if model.reads_index else {}
         turned = piece.T if model.batch_first else piece
         with evaluating(model), torch.no_grad():
             traced = trace(model, turned, state, keep=names, replace=replace, **options)

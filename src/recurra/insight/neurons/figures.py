@@ -38,7 +38,7 @@ def figure_of_search(found: Found, held_out: Read) -> Figure:
     needed = "more than a few" if probe.num_needed is None else str(probe.num_needed)
     return Figure(
         name="neuron",
-        title=f"{found.property.name}: {unit}",
+        title=f"{found.which.name}: {unit}",
         lede="Look for colours that change where the property does, on text that the search has "
         "not seen.",
         found=(
@@ -54,9 +54,7 @@ def figure_of_search(found: Found, held_out: Read) -> Figure:
             "best units": list(probe.counts),
             "correlation of their reading": probe.held_out_of,
         },
-        passages=[
-            passage_of(held_out, unit, *most_telling(held_out.property_values(found.property)))
-        ],
+        passages=[passage_of(held_out, unit, *most_telling(held_out.property_values(found.which)))],
     )
 
 
@@ -135,7 +133,7 @@ def draw_unit(figure: Any, names: Sequence[str], own: np.ndarray, values: np.nda
     bars, often = style.panels(figure, 2, height=2.9)
     order = np.argsort(np.abs(own), kind="stable")
     bars.barh(range(len(own)), own[order], color=style.BLUE, height=0.65)
-    bars.set_yticks(range(len(own)), [style.plain(names[i]) for i in order])
+    bars.set_yticks(range(len(own)), [style.plain(str(names[i])) for i in order])
     bars.set_xlim(-1, 1)
     bars.grid(visible=False, axis="y")
     bars.set_xlabel("correlation")
@@ -306,7 +304,7 @@ def figure_of_closing(found: Closing, written: Sequence[Passage] = ()) -> Figure
         lede="Look for whether the model stops to expect the end of what it is in: then the unit "
         "is what it knows it by, not a mere witness.",
         found=(
-            f"Where {found.property.name} holds, the closing symbol has a probability of "
+            f"Where {found.which.name} holds, the closing symbol has a probability of "
             f"{found.free.mean():.3f}, with {found.unit} held at its mean outside "
             f"({found.outside:+.2f}) {found.held_outside.mean():.3f}: {found.fold:.1f} times"
             f"{controls}."

@@ -3,7 +3,7 @@
 Letters: N tokens, S streams, U units, V vocabulary.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from recurra.errors import DataError
 from recurra.insight.neurons.properties import Closers, Property, check_changes
 from recurra.insight.neurons.units import Unit
+from recurra.insight.replacing import Key, Replacement
 from recurra.insight.tracing import trace
 from recurra.models import LanguageModel
 from recurra.nn.plain import evaluating
@@ -23,7 +24,7 @@ WARM_UP = 300  # tokens that are read before a stream's own: what a model rememb
 _STEPS_AT_ONCE = 256
 
 # A name of the equations, or it and a layer, with what stands for its value [S, size] at a step.
-Replaced = Mapping[str | tuple[str, int], Callable[[Tensor, int], Tensor]]
+Replaced = Mapping[Key, Replacement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,7 @@ def _values(
     state: Any = None
     start = 0
     for piece in window.to(device).split(_STEPS_AT_ONCE):
-        options = {"start": start} if model.reads_index else {}
+        options: dict[str, Any] = {"start": start} if model.reads_index else {}
         turned = piece.T if model.batch_first else piece
         with evaluating(model), torch.no_grad():
             traced = trace(model, turned, state, keep=names, replace=replace, **options)

@@ -22,7 +22,7 @@ class Found:
     """The unit that tracks a property best.
 
     Attributes:
-        property: which.
+        which: the property.
         unit: the one that was found.
         score: of it, see `Score`.
         probe: a linear reading of all units beside it.
@@ -30,7 +30,7 @@ class Found:
             there and on the held-out text.
     """
 
-    property: Property
+    which: Property
     unit: Unit
     score: Score
     probe: Probe
@@ -88,7 +88,7 @@ def find(
     searched = correlations(*pairs[0])
     best = np.argsort(-np.abs(searched), kind="stable")[:num_ranked]
     return Found(
-        property=which,
+        which=which,
         unit=units[score.unit],
         score=score,
         probe=linear_probe(pairs[0], pairs[1]),
