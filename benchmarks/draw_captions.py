@@ -17,7 +17,6 @@ from recurra.insight.captions import captions_png
 FOLDER = Path(__file__).parent.parent / "docs" / "figures"
 SHOWN = {"test": 8, "unseen": 4}  # pictures of each part, the first ones
 LOOKED = 2  # of the test part, of which it is drawn where each word looks
-COLOURS = 128  # of a figure, that its file is small
 
 
 def main(folder: str | None = None) -> None:
@@ -41,7 +40,7 @@ def main(folder: str | None = None) -> None:
 def _save(name: str, png: bytes) -> None:
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS)
+    picture = Image.open(io.BytesIO(png)).convert("RGB")  # all colours: they are what it is about
     picture.save(FOLDER / name, optimize=True)
     print(f"{FOLDER / name}: {(FOLDER / name).stat().st_size:,} bytes")
 
