@@ -132,7 +132,7 @@ def test_no_recurrence_is_a_cell_that_sees_one_frame(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({}, "got none"),
-        ({"data": ".", "fresh": True}, "fresh: expected a world of clips"),
+        ({"data": ".", "fresh": True}, "fresh=: expected a world of clips"),
         ({"data": "nowhere"}, "nowhere: expected a file or a folder"),
         ({"data": "gestures", "test_data": "."}, "a world, which has parts"),
         ({"data": "gestures:trains=4"}, "expected gestures to be given train"),
