@@ -67,4 +67,4 @@ CELLS = (
     *(additive, located, everything, afterwards, of_the_input, rows_of_rows),
     apart_from_the_state,
 )
-SIZES = {"I": 3, "H": 4, "K": 5, "A": 2, "F": 3, "K_u": 5, "C": 5}
+SIZES = {"I": 3, "H": 4, "K": 5, "A": 6, "F": 3, "K_u": 5, "C": 5}

@@ -64,7 +64,7 @@ def check_partials(cell: Cell, case: Case, message: str = "") -> None:
     expected = (
         torch.autograd.grad((y * d_y).sum(), parameters, allow_unused=True, materialize_grads=True)
         if y.requires_grad and names
-        else []
+        else [torch.zeros_like(parameter) for parameter in parameters]
     )
     sums = {full: torch.zeros_like(getattr(layer, full)) for full in layer.names_of(0)}
 

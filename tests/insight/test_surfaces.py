@@ -111,7 +111,7 @@ def test_the_middle_is_the_model_and_the_weights_come_back_bit_by_bit() -> None:
     before = [p.detach().clone() for p in model.parameters()]
     plane = Plane(model, lambda m: m(x)[0].square().mean())
     surface = plane.surface(span=0.5, points=3)
-    assert surface.loss[1, 1] == pytest.approx(float(model(x)[0].square().mean()), rel=1e-12)
+    assert surface.loss[1, 1] == pytest.approx(model(x)[0].square().mean().item(), rel=1e-12)
     assert len(np.unique(surface.loss)) == 9
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 

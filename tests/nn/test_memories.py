@@ -308,7 +308,7 @@ def test_mistakes(name: str) -> None:
 def test_explained() -> None:
     text = layer_of(additive).explain()
     assert "Recurrent(additive): backend cpu" in text
-    assert "once a sequence: U_a [2, 5] @ each row of m" in text
+    assert "once a sequence: U_a [6, 5] @ each row of m" in text
     assert "the weighted sum of the rows of m [32, 5]" in text
     assert "numbers are those of memories of 32 vectors" in text
 

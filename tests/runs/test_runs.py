@@ -40,6 +40,7 @@ RUN_FILES = {
     "events.out",
     "metrics.csv",
     "model.safetensors",
+    "report.html",
     "samples.txt",
     "tokens",
     "training.json",

@@ -30,7 +30,7 @@ def test_a_state_is_its_new_value_and_another_of_its_name_has_a_number() -> None
 
 
 def test_an_output_without_a_name_is_y() -> None:
-    @cell(state="h", output=True)
+    @cell(state="h", output=True, sizes={"V": ("O", "H")})
     def read_out(x, h, W, U, V):
         new = tanh(W @ x + U @ h)
         return sigmoid(V @ new), new

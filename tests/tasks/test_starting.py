@@ -35,7 +35,8 @@ def test_defaults_that_differ_by_task_name_each() -> None:
         "tag": 256,
         "frames": 128,
         "translate": 256,
-        "caption": 256,
+        "caption": 128,
+        "align": 128,
         "forecast": 128,
         "motion": 256,
     }

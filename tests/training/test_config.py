@@ -52,7 +52,7 @@ def test_two_kinds_of_clipping_are_refused() -> None:
     with pytest.raises(ValueError, match="clip_value: expected one kind of clipping"):
         TrainingConfig(clip_norm=1.0, clip_value=5.0)
     with pytest.raises(ValueError, match="clip_percentile: expected one kind of clipping"):
-        TrainingConfig(clip_percentile=10)  # beside the default, a norm of 1
+        TrainingConfig(clip_percentile=10.0)  # beside the default, a norm of 1
 
 
 @pytest.mark.parametrize(
