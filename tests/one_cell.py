@@ -133,6 +133,9 @@ class ByAutograd:
                 continue
             y, _ = self.run(states, after)
             for i, t in enumerate(range(after.start, after.stop)):
+                if not y.requires_grad:  # no state decides what comes out
+                    found[t, k] = torch.zeros_like(states)
+                    continue
                 (d,) = torch.autograd.grad(
                     (y[i] * d_y[t]).sum(),
                     states,

@@ -173,7 +173,7 @@ def _compare_cells(
     hidden_size: int,
     seed: int,
 ) -> None:
-    from recurra.compose.spelling import resolved, split_spellings
+    from recurra.compose.spelling import cell_of_spelling, split_spellings
     from recurra.insight.through_time import report_of_cells
 
     check_installed("recurra insight", "compare", "matplotlib")
@@ -188,7 +188,10 @@ def _compare_cells(
             "cells.html."
         )
     _check_places(out, figures)
-    cells = [resolved("compare", each) for each in split_spellings(spelled)]
+    try:
+        cells = [cell_of_spelling(each) for each in split_spellings(spelled)]
+    except ValueError as error:  # the option that was given, not the argument that it stands for
+        raise ValueError(f"compare: {str(error).removeprefix('cell: ')}") from None
     report = report_of_cells(cells, steps=steps, hidden_size=hidden_size, seed=seed)
     _write(report, out, figures)
 

@@ -131,11 +131,15 @@ def find_fixed_points(
             "those of states_seen."
         )
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(seen), generator=generator)[:searches]
+    chosen = torch.randperm(len(seen), generator=generator, dtype=torch.int64, device="cpu")[
+        :searches
+    ]
     spread = float((seen - seen.mean(0)).square().sum(1).mean().sqrt()) or 1.0
     begun = seen[chosen]
     if noise:
-        drawn = torch.randn(begun.shape, generator=generator, dtype=torch.float64).to(begun)
+        drawn = torch.randn(begun.shape, generator=generator, dtype=torch.float64, device="cpu").to(
+            begun
+        )
         begun = begun + noise * spread / step.size**0.5 * drawn
     constant = _input(step, x)
     size = max(1, _ROWS // step.size**2)
@@ -204,7 +208,7 @@ def _distinct(points: Tensor, speeds: Tensor, distance: float) -> tuple[Tensor, 
                 continue
         kept.append(index)
         counts.append(1)
-    return torch.tensor(kept, dtype=torch.int64), np.array(counts, dtype=np.int64)
+    return torch.tensor(kept, dtype=torch.int64, device="cpu"), np.array(counts, dtype=np.int64)
 
 
 def _described(

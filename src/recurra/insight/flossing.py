@@ -48,7 +48,7 @@ def first_exponents(
     batch, size, order = run.y.shape[1], run.size, list(run.order)
     k = min(k, size)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(size, k, generator=generator, dtype=torch.float64)
+    drawn = torch.randn(size, k, generator=generator, dtype=torch.float64, device="cpu")
     columns = torch.linalg.qr(drawn)[0].to(run.y).expand(batch, size, k)
     total = run.y.new_zeros(batch, k)
     for step in reversed(order):
@@ -175,7 +175,7 @@ def _part(read: Read, sequences: int, steps: int) -> Read:
     """The longest sequences of a call, and the first steps of these."""
     x, lengths = read.x, read.options.get("lengths")
     count = min(sequences, x.shape[1])
-    chosen = torch.arange(count, device=x.device)
+    chosen = torch.arange(count, dtype=torch.int64, device=x.device)
     if lengths is not None:
         chosen = lengths.argsort(descending=True, stable=True)[:count].to(x.device)
     options = {name: v for name, v in read.options.items() if name in _TAKEN and v is not None}

@@ -11,7 +11,7 @@ from recurra.nn.stack import CellStack
 def drawn_cotangents(y: Tensor, seed: int) -> Tensor:
     """A direction for each step and sequence, of norm 1."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    drawn = torch.randn(y.shape, generator=generator, dtype=torch.float64, device="cpu")
     return F.normalize(drawn, dim=-1).to(y)
 
 

@@ -185,7 +185,9 @@ def flow_of_call(
     steps, batch = d_y.shape[:2]
     at = sorted({range(steps)[t] for t in (range(steps) if losses is None else losses)})
     places, names = call.layer.places, call.layer.cell.states
-    sums = torch.zeros(len(places), len(names) + 1, len(at), steps, dtype=torch.float64)
+    sums = torch.zeros(
+        len(places), len(names) + 1, len(at), steps, dtype=torch.float64, device="cpu"
+    )
     counts = _pairs(call, at, steps, batch)
 
     def visit(place: int, k: int, rows: slice, d_states: tuple[Tensor, ...]) -> None:
@@ -255,7 +257,7 @@ def walk(
     steps, batch = d_y.shape[:2]
     if call.lengths is not None:
         d_y = torch.where(_inside(call, steps, batch)[..., None], d_y, 0.0)
-    reached = torch.zeros(len(layer.places), len(losses), steps, dtype=torch.bool)
+    reached = torch.zeros(len(layer.places), len(losses), steps, dtype=torch.bool, device="cpu")
     widest = max((sizes["I"] for sizes in layer.layer_sizes[1:]), default=0)
     count = max(1, _ROWS // batch)
     if widest:

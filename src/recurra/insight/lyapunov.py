@@ -173,5 +173,5 @@ def _carried(run: Linearized, k: int, frame: Tensor) -> Tensor:
 def _first_frame(size: int, count: int, like: Tensor) -> Tensor:
     """[N, K]: a direction for each exponent, none of which is special."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(size, count, generator=generator, dtype=torch.float64)
+    drawn = torch.randn(size, count, generator=generator, dtype=torch.float64, device="cpu")
     return torch.linalg.qr(drawn)[0].to(like)

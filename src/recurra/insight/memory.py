@@ -158,7 +158,9 @@ def language_context(
     def losses(context: int) -> Tensor:
         found = []
         for some in at.split(max(1, _TOKENS_AT_ONCE // context)):
-            window = ids[some[None, :] + torch.arange(-context, 0)[:, None]]
+            window = ids[
+                some[None, :] + torch.arange(-context, 0, dtype=torch.int64, device="cpu")[:, None]
+            ]
             with evaluating(model), torch.no_grad():
                 y = _last_logits(model, window)
             found.append(token_losses(y, ids[some].to(y.device), "none"))
@@ -187,7 +189,10 @@ def classifier_context(
 
     def losses(context: int) -> Tensor:
         kept = lengths.clamp(max=context)
-        steps = torch.arange(int(kept.max()))[:, None] + (lengths - kept)[None, :]
+        steps = (
+            torch.arange(int(kept.max()), dtype=torch.int64, device="cpu")[:, None]
+            + (lengths - kept)[None, :]
+        )
         steps = steps.clamp(max=len(x) - 1).to(x.device)
         index = steps.reshape(*steps.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
         with evaluating(model), torch.no_grad():
@@ -218,7 +223,7 @@ def tagger_context(
         DataError: when no step has a label.
     """
     lengths = _lengths(x, lengths)
-    steps = torch.arange(len(x))[:, None]
+    steps = torch.arange(len(x), dtype=torch.int64, device="cpu")[:, None]
     has_label = (target >= 0) & (steps < lengths[None, :]).to(target.device)
     rows = has_label.nonzero()
     if len(rows) == 0:
@@ -251,11 +256,14 @@ def _tag_losses(
     first = (at - context + 1).clamp(min=0)
     stop = torch.minimum(at + after, lengths.to(at.device)[which])
     counts = stop - first
-    steps = first[None, :] + torch.arange(int(counts.max()), device=at.device)[:, None]
+    steps = (
+        first[None, :]
+        + torch.arange(int(counts.max()), dtype=torch.int64, device=at.device)[:, None]
+    )
     window = x[steps.clamp(max=len(x) - 1), which[None, :].expand_as(steps)]
     with evaluating(model), torch.no_grad():
         logits = model(window, counts)
-    chosen = logits[at - first, torch.arange(len(at), device=at.device)]
+    chosen = logits[at - first, torch.arange(len(at), dtype=torch.int64, device=at.device)]
     return functional.cross_entropy(chosen.float(), target[at, which], reduction="none")
 
 
@@ -290,8 +298,10 @@ def saliency_by_lag(
     (gradient,) = torch.autograd.grad(total, kept)
     norms = gradient.detach().double().norm(dim=-1).cpu()  # [T, B]
     T, B = norms.shape
-    counts = torch.full((B,), T) if lengths is None else lengths.cpu()
-    lag = torch.arange(T)[:, None].expand(T, B)
+    counts = (
+        torch.full((B,), T, dtype=torch.int64, device="cpu") if lengths is None else lengths.cpu()
+    )
+    lag = torch.arange(T, dtype=torch.int64, device="cpu")[:, None].expand(T, B)
     step = counts[None, :] - 1 - lag
     found = norms.gather(0, step.clamp(min=0))
     found[step < 0] = torch.nan
@@ -318,7 +328,7 @@ def language_saliency(
     ids = _whole(ids)
     length = min(length, len(ids) // 2)
     at = _places(len(ids), length, places, seed)
-    window = ids[at[None, :] + torch.arange(-length, 0)[:, None]]
+    window = ids[at[None, :] + torch.arange(-length, 0, dtype=torch.int64, device="cpu")[:, None]]
 
     def losses() -> Tensor:
         y = _last_logits(model, window)
@@ -446,5 +456,5 @@ def _last_logits(model: LanguageModel, window: Tensor) -> Tensor:
 
 def _lengths(x: Tensor, lengths: Tensor | Sequence[int] | None) -> Tensor:
     if lengths is None:
-        return torch.full((x.shape[1],), len(x))
-    return torch.as_tensor(lengths).long().cpu()
+        return torch.full((x.shape[1],), len(x), dtype=torch.int64, device="cpu")
+    return torch.as_tensor(lengths, dtype=torch.int64, device="cpu")

@@ -62,7 +62,7 @@ def power_method(
     size = W.shape[0]
     if h_0 is None:
         generator = torch.Generator().manual_seed(seed)
-        h_0 = torch.randn(size, generator=generator, dtype=torch.float64)
+        h_0 = torch.randn(size, generator=generator, dtype=torch.float64, device="cpu")
     values, vectors = (v.cpu().numpy() for v in torch.linalg.eig(W.detach()))
     order = np.argsort(-np.abs(values), kind="stable")
     values, vectors = values[order], vectors[:, order]

@@ -198,7 +198,9 @@ def filter_normalised(
         if theta.ndim < 2:
             direction[name] = torch.zeros_like(theta)
             continue
-        drawn = torch.randn(theta.shape, generator=generator, dtype=torch.float64).to(theta)
+        drawn = torch.randn(theta.shape, generator=generator, dtype=torch.float64, device="cpu").to(
+            theta
+        )
         length = drawn.flatten(1).norm(dim=1).clamp_min(torch.finfo(theta.dtype).tiny)
         scale = theta.flatten(1).norm(dim=1) / length
         direction[name] = drawn * scale.view(-1, *[1] * (theta.ndim - 1))

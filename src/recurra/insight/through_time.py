@@ -98,7 +98,7 @@ def _spectrum(call: LayerCall) -> LyapunovSpectrum:
 def _narrowed(call: LayerCall, count: int) -> LayerCall:
     """The call with so many of its sequences, the longest."""
     batch = call.y.shape[1]
-    order = torch.arange(batch, device=call.y.device)
+    order = torch.arange(batch, dtype=torch.int64, device=call.y.device)
     if call.lengths is not None:
         order = call.lengths.argsort(descending=True, stable=True)
     kept = order[:count]

@@ -235,7 +235,9 @@ def _back(run: Linearized, max_lag: int, seed: int) -> dict[str, Any]:
     """The measured fields of `Vanishing`, [L, B] each."""
     batch, size = run.y.shape[1], run.size
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(batch, 1, size, generator=generator, dtype=torch.float64).to(run.y)
+    drawn = torch.randn(batch, 1, size, generator=generator, dtype=torch.float64, device="cpu").to(
+        run.y
+    )
     d = drawn / drawn.norm(dim=-1, keepdim=True)
     product = torch.eye(size, dtype=run.dtype, device=run.y.device).expand(batch, -1, -1)
     ones = torch.ones(batch, dtype=run.dtype, device=run.y.device)
@@ -285,15 +287,19 @@ def counterexample(
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
 
-    layer = Recurrent("rnn", hidden_size, hidden_size, dtype=torch.float64, backend="reference")
+    layer = Recurrent(
+        "rnn", hidden_size, hidden_size, dtype=torch.float64, device="cpu", backend="reference"
+    )
     with torch.no_grad():
         turn = torch.linalg.qr(drawn(hidden_size, hidden_size))[0]
         layer.get_parameter("W_hh_l0").copy_(gain * turn)
-        layer.get_parameter("W_xh_l0").copy_(torch.eye(hidden_size, dtype=torch.float64))
+        layer.get_parameter("W_xh_l0").copy_(
+            torch.eye(hidden_size, dtype=torch.float64, device="cpu")
+        )
         layer.get_parameter("b_h_l0").zero_()
-    still = torch.zeros(steps, 1, hidden_size, dtype=torch.float64)
+    still = torch.zeros(steps, 1, hidden_size, dtype=torch.float64, device="cpu")
     first = 1e-9 * drawn(1, 1, hidden_size)
     pushed = still + 6.0 * drawn(hidden_size).sign()
     return CounterExample(

@@ -68,7 +68,7 @@ class Clipper:
         """What a checkpoint keeps: the recent norms, where a threshold follows from them."""
         if self._settings.clip_percentile is None:
             return {}
-        return {"norms": torch.tensor(list(self._recent), dtype=torch.float64)}
+        return {"norms": torch.tensor(list(self._recent), dtype=torch.float64, device="cpu")}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` gave.
@@ -105,7 +105,11 @@ def clip_groups(groups: Iterable[Iterable[nn.Parameter]], max_norm: float) -> Cl
     """
     own = [_with_gradients(group) for group in groups]
     own = [group for group in own if group]
-    norms = torch.stack([_norm(group) for group in own]) if own else torch.zeros(0)
+    norms = (
+        torch.stack([_norm(group) for group in own])
+        if own
+        else torch.zeros(0, dtype=torch.float32, device="cpu")
+    )
     norm = torch.linalg.vector_norm(norms)
     if bool(torch.isfinite(norm)):
         for group, length in zip(own, norms, strict=True):

@@ -70,7 +70,7 @@ class Flosser:
 
     def _add(self, weight: float, seed: int) -> Tensor:
         if not self._reads:  # a batch of sequences of one step
-            return torch.empty(0, self._settings.floss)
+            return torch.empty(0, self._settings.floss, dtype=torch.float32, device="cpu")
         loss, exponents = flossing_loss(self._reads, self._settings.floss, seed=seed)
         self._reads = []
         found = torch.autograd.grad(loss, self._parameters, allow_unused=True)

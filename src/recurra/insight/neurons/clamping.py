@@ -227,7 +227,7 @@ def write_held(
     sampler, (generator,) = Sampler(temperature=temperature), seeded_generators(seed)
     ids = vocabulary.encode(prime, where="prime").tolist() or [vocabulary.start_id]
     decoder, written, state, start = vocabulary.decoder(), [], None, 0
-    piece = torch.tensor(ids)[:, None]
+    piece = torch.tensor(ids, dtype=torch.int64, device="cpu")[:, None]
     names = model.recurrent.cell.states[:1]
     for _ in range(length):
         options: dict[str, Any] = {"start": start} if model.reads_index else {}
@@ -239,5 +239,5 @@ def write_held(
         last = logits[0, -1] if model.batch_first else logits[-1, 0]
         drawn = sampler.draw(last[None], generator)
         written.append(decoder.feed(int(drawn)))
-        piece = torch.tensor([[int(drawn)]])
+        piece = torch.tensor([[int(drawn)]], dtype=torch.int64, device="cpu")
     return "".join(written)
