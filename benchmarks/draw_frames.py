@@ -19,7 +19,7 @@ FIGURE = FOLDER / "frames_noise.svg"
 TIMELINES = {"gestures": "gestures", "eyes": "eyes", "stick-figures": "stick_figures"}
 CLIPS = {"gestures": 3, "eyes": 1, "stick-figures": 2}  # that are shown
 
-_PANEL, _APART, _HEIGHT, _TOP = 240, 60, 150, 34
+_PANEL, _APART, _HEIGHT, _TOP = 240, 60, 150, 54
 _GREY, _INK, _LINE = "#858d9b", "#6b7382", "#3d7ab8"  # read on white and black
 
 
@@ -91,8 +91,6 @@ def _panel(curve: Curve, left: float) -> Iterator[str]:
         f'<text x="{left + _PANEL / 2 - 6:g}" y="{bottom + 36}" text-anchor="middle">noise</text>'
     )
     lines = (("with recurrence", curve.ours, _LINE), ("single frames", curve.single, _GREY))
-    # the words stand above the upper line and below the lower one
-    is_higher = curve.ours[0] > curve.single[0]
     for place, (name, values, colour) in enumerate(lines):
         points = " ".join(
             f"{x(noise):.1f},{y(value):.1f}"
@@ -101,9 +99,11 @@ def _panel(curve: Curve, left: float) -> Iterator[str]:
         yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
         for noise, value in zip(curve.noises, values, strict=True):
             yield f'<circle cx="{x(noise):.1f}" cy="{y(value):.1f}" r="3" fill="{colour}"/>'
-        above = is_higher == (place == 0)
-        at = y(values[1]) + (-9 if above else 19)
-        yield f'<text x="{x(curve.noises[1]):.1f}" y="{at:.1f}" fill="{colour}">{name}</text>'
+        at = left + place * _PANEL / 2  # in a row of their own, where no line crosses them
+        yield (
+            f'<path d="M{at:g} 34h14" stroke="{colour}" stroke-width="2"/>'
+            f'<text x="{at + 19:g}" y="38" fill="{colour}">{name}</text>'
+        )
 
 
 def _step(most: float) -> float:
