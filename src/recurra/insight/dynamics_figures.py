@@ -1,6 +1,6 @@
 """Figures of a report: gradients through time, what must become of them, and Lyapunov spectra."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def figure_of_flow(flows: Mapping[str, GradientFlow]) -> Figure:
         title="Where the loss of each step reaches",
         lede="Look how far below the diagonal the colour goes: row t is a loss, column k a step "
         "whose states it reaches.",
-        found=_found_by_lag(flows),
+        found=_found_reach(flows),
         draw=lambda figure: draw_triangles(flows, figure),
         table=table,
     )
@@ -59,19 +59,41 @@ def figure_of_lags(flows: Mapping[str, GradientFlow]) -> Figure:
     )
 
 
+def _of_first_lag(flow: GradientFlow) -> np.ndarray:
+    """[lags] from lag 1: what is left of the mean norm at lag 1, at the highest layer; empty where
+    nothing is known there or nothing comes that far."""
+    lags = flow.by_lag(len(flow.places) - 1)[1:]
+    lags = lags[: 1 + max(np.nonzero(~np.isnan(lags))[0], default=-1)]
+    return lags / lags[0] if len(lags) and lags[0] > 0 else lags[:0]
+
+
 def _found_by_lag(flows: Mapping[str, GradientFlow]) -> str:
     """What is left at the longest lag, of each."""
-    said = []
+    return _of_each(
+        flows, lambda left: f"{left[-1]:.2g} of the gradient at lag 1 is left at lag {len(left)}"
+    )
+
+
+def _found_reach(flows: Mapping[str, GradientFlow]) -> str:
+    """From which lag on less than a hundredth is left, of each."""
+
+    def said(left: np.ndarray) -> str:
+        below = np.nonzero(left < 0.01)[0]
+        if len(below):
+            return f"less than 1 % of the gradient at lag 1 is left from lag {below[0] + 1} on"
+        return f"more than 1 % of the gradient at lag 1 is left at lag {len(left)}"
+
+    return _of_each(flows, said)
+
+
+def _of_each(flows: Mapping[str, GradientFlow], said: Callable[[np.ndarray], str]) -> str:
+    """A sentence of what is left in each, by its name."""
+    sentences = []
     for name, flow in flows.items():
-        lags = flow.by_lag(len(flow.places) - 1)
-        known = np.nonzero(~np.isnan(lags))[0]
-        last = int(known[-1]) if len(known) else 0
-        if last < 1 or not lags[1] > 0:
-            said.append(f"nothing reaches earlier steps of {name}")
-            continue
-        said.append(f"{lags[last] / lags[1]:.2g} is left at lag {last} of {name}")
-    sentence = "; ".join(said)
-    return f"Of the gradient at lag 1 {sentence}." if sentence else "There was no loss."
+        left = _of_first_lag(flow)
+        what = said(left) if len(left) else "nothing reaches earlier steps"
+        sentences.append(f"{name}: {what}")
+    return f"{'; '.join(sentences)}." if sentences else "There was no loss."
 
 
 def figure_of_vanishing(cases: Mapping[str, Vanishing]) -> Figure:

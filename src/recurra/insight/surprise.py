@@ -83,8 +83,8 @@ def _found(found: Surprise) -> str:
     first, later = _of_words(found.tokens, found.nll)
     if len(first) >= _LEAST and len(later) >= _LEAST:
         return (
-            f"{said}: the first character of a word {first.mean():.2f}, those behind it "
-            f"{later.mean():.2f}, {first.mean() / max(later.mean(), 1e-9):.1f} times less."
+            f"{said}: the first character of a word {first.mean():.2f}, "
+            f"{first.mean() / max(later.mean(), 1e-9):.1f} times the {later.mean():.2f} of others."
         )
     most = int(found.nll.argmax())
     share = float((found.nll > found.chance).mean())
