@@ -51,11 +51,14 @@ LEVELS = {"source_level": "char", "target_level": "word", "min_count": 1}
 @pytest.mark.parametrize(
     "model",
     [
-        {},
-        {"decoder": "conditional_gru"},
-        {"attention": "dot", "cell": "lstm", "input_feeding": True},
+        pytest.param({}, id="additive"),
+        pytest.param({"decoder": "conditional_gru"}, id="of its own", marks=pytest.mark.slow),
+        pytest.param(
+            {"attention": "dot", "cell": "lstm", "input_feeding": True},
+            id="input feeding",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["additive", "of its own", "input feeding"],
 )
 def test_it_learns_to_write_what_it_reads(
     pairs: Path, tmp_path: Path, model: dict[str, Any]
