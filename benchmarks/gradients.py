@@ -2,17 +2,20 @@
 
 Each reads the adding problem, whose loss is at the end, and is looked at when it is fresh and when
 it has learned for the same number of steps. The gradient is that of the problem's own loss by all
-states of a step, relative to lag 1, mean over sequences that were not trained on.
+states of a step, relative to lag 1, mean over sequences that were not trained on. Figures are
+medians over seeds.
 
-python -m benchmarks.gradients trains all five, prints a table, and draws
+python -m benchmarks.gradients trains all five, prints a table, and draws those of the first seed in
 docs/figures/gradient_flow.svg; with --fresh it trains none, and prints what is left of fresh ones.
 """
 
 import argparse
 import math
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +36,8 @@ CELLS = {
     "lstm_1997": "lstm without forget gate",
     "naive_memory": "naive memory",
 }
-LENGTH, HIDDEN, BATCH, STEPS, LAG, SEED = 110, 32, 32, 3000, 100, 1
+LENGTH, HIDDEN, BATCH, STEPS, LAG = 110, 32, 32, 3000, 100
+SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +51,9 @@ class Lesson:
 
 
 def left(flow: GradientFlow) -> float:
-    """What is left at lag 100 of the gradient at lag 1."""
+    """What is left at lag 100 of the gradient at lag 1; 0 where nothing reaches that either."""
     lags = flow.by_lag()
-    return float(lags[LAG] / lags[1])
+    return float(lags[LAG] / lags[1]) if lags[1] > 0 else 0.0
 
 
 def flow_of(model: Readout, problem: Problem, batch: Batch) -> GradientFlow:
@@ -61,10 +65,12 @@ def flow_of(model: Readout, problem: Problem, batch: Batch) -> GradientFlow:
     return gradient_flow_of_loss(model.recurrent, loss, dtype=torch.float64)
 
 
-def fresh_flow(cell: str, *, backend: str = "auto") -> tuple[ProblemTask, Readout, GradientFlow]:
+def fresh_flow(
+    cell: str, seed: int, *, backend: str = "auto"
+) -> tuple[ProblemTask, Readout, GradientFlow]:
     """One cell before it has learned anything."""
     task = ProblemTask(Adding(steps=LENGTH))
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = task.build(ReadoutSettings(cell=cell, hidden_size=HIDDEN), backend=backend)
     return task, model, flow_of(model.eval(), task.problem, _held_out(task.problem))
 
@@ -73,12 +79,12 @@ def _held_out(problem: Problem) -> Batch:
     return next(iter(problem.held_out("test", BATCH)))
 
 
-def lesson(cell: str, *, steps: int = STEPS) -> Lesson:
+def lesson(cell: str, seed: int, *, steps: int = STEPS) -> Lesson:
     """Train one cell, and look at it before and after."""
-    task, model, fresh = fresh_flow(cell)
+    task, model, fresh = fresh_flow(cell, seed)
     settings = TrainingSettings(
         optimizer="adam", lr=2e-3, schedule="constant", warmup_steps=0, batch_size=BATCH,
-        seed=SEED, max_steps=steps, eval_every=steps, clip_norm=1.0, device="cpu",
+        seed=seed, max_steps=steps, eval_every=steps, clip_norm=1.0, device="cpu",
     )  # fmt: skip
     Trainer(task, model, settings).fit()
     trained = flow_of(model.eval(), task.problem, _held_out(task.problem))
@@ -86,16 +92,25 @@ def lesson(cell: str, *, steps: int = STEPS) -> Lesson:
     return Lesson(cell=cell, fresh=fresh, trained=trained, error=error)
 
 
-def table(lessons: list[Lesson]) -> str:
-    """The table of the page, in Markdown."""
+def table(found: Sequence[Sequence[Lesson]]) -> str:
+    """The table of the page, in Markdown, from the lessons of each cell."""
     lines = [
         "| cell | fresh | trained | its mean squared error |",
         "|---|---|---|---|",
     ]
-    for each in lessons:
-        fresh, trained = (_power(left(flow)) for flow in (each.fresh, each.trained))
-        lines.append(f"| {CELLS[each.cell]} | {fresh} | {trained} | {each.error:.4f} |")
+    for lessons in found:
+        fresh, trained = (_power(middle) for middle in _left(lessons))
+        error = statistics.median(each.error for each in lessons)
+        lines.append(f"| {CELLS[lessons[0].cell]} | {fresh} | {trained} | {error:.4f} |")
     return "\n".join(lines)
+
+
+def _left(lessons: Sequence[Lesson]) -> tuple[float, float]:
+    """Medians over the seeds of what is left of fresh cells and of trained ones."""
+    return (
+        statistics.median(left(each.fresh) for each in lessons),
+        statistics.median(left(each.trained) for each in lessons),
+    )
 
 
 def _power(value: float) -> str:
@@ -106,23 +121,22 @@ def _power(value: float) -> str:
     return f"{value / 10**power:.1f}e{power}"
 
 
-def draw(lessons: list[Lesson]) -> None:
-    """Norms by lag, fresh and trained, side by side."""
-    from matplotlib.figure import Figure
-
+def draw(lessons: Sequence[Lesson]) -> None:
+    """Norms by lag, fresh and trained, side by side; light or dark as the reader's system is."""
     from recurra.insight import style
     from recurra.insight.flow_figures import draw_by_lag
+    from recurra.insight.report.rendering import svg_file
 
-    with style.styled():
-        figure = Figure(figsize=(style.WIDE, 3.2))
+    def both(figure: Any) -> None:
         panels = style.panels(figure, 2, height=3.2, sharey=True)
         for ax, title in zip(panels, ("fresh", "trained"), strict=True):
             flows = {CELLS[each.cell]: getattr(each, title) for each in lessons}
             draw_by_lag(flows, ax, least=1e-30)
             ax.set_title(title)
             ax.label_outer()
-        panels[0].get_legend().remove()
-        figure.savefig(FIGURE)
+        panels[1].get_legend().remove()
+
+    FIGURE.write_text(svg_file(both, "gradient_flow"), encoding="utf-8")
 
 
 def _check() -> None:
@@ -135,9 +149,11 @@ def _check() -> None:
 
 
 def _run(settings: Settings) -> Iterator[Row]:
+    seeds, steps = (SEEDS[:1], 20) if settings.quick else (SEEDS, STEPS)
     for cell, name in CELLS.items():
-        found = lesson(cell, steps=20 if settings.quick else STEPS)
-        fresh, trained = left(found.fresh), left(found.trained)
+        lessons = [lesson(cell, seed, steps=steps) for seed in seeds]
+        fresh, trained = _left(lessons)
+        error = statistics.median(each.error for each in lessons)
         yield Row(
             job=f"{name}, adding {LENGTH}, {HIDDEN} units",
             peer="fresh",
@@ -145,8 +161,14 @@ def _run(settings: Settings) -> Iterator[Row]:
             theirs=fresh,
             unit="left",
             ratio=trained / fresh if fresh > 0 else math.inf,
+            rounds=len(lessons),
             threads=settings.threads,
-            note=f"mean squared error {found.error:.4f}",
+            note=f"mean squared error {error:.4f}",
+            details={
+                "fresh": [left(each.fresh) for each in lessons],
+                "trained": [left(each.trained) for each in lessons],
+                "error": [each.error for each in lessons],
+            },
         )
 
 
@@ -167,12 +189,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     found = []
     for cell, name in CELLS.items():
-        if only_fresh:
-            _, _, flow = fresh_flow(cell, backend="reference")  # nothing is built for one run
-            print(f"| {name} | {_power(left(flow))} |", flush=True)
+        if only_fresh:  # nothing is built for one run
+            flows = [fresh_flow(cell, seed, backend="reference")[2] for seed in SEEDS]
+            print(f"| {name} | {_power(statistics.median(map(left, flows)))} |", flush=True)
         else:
-            found.append(lesson(cell))
+            found.append([lesson(cell, seed) for seed in SEEDS])
             print(table(found[-1:]).splitlines()[-1], flush=True)
     if found:
-        print(table(found))
-        draw(found)
+        draw([lessons[0] for lessons in found])

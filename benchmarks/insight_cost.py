@@ -1,6 +1,8 @@
 """What the instruments of insight cost: seconds, and how far the process grows meanwhile.
 
-Each job runs in a fresh process, which warms up on a small case first.
+Each job runs in a fresh process, which warms up on a small case first. The report is that of the
+run of `make demo`, a minute of training on the standard library, and its time that of the whole
+command.
 """
 
 import argparse
@@ -9,8 +11,10 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 
@@ -23,6 +27,7 @@ from recurra.insight.lyapunov import lyapunov_spectrum
 
 TRIANGLE_S, TRIANGLE_MIB = 5.0, 1024.0  # allowed
 LYAPUNOV_S = {"gru": 10.0, "lstm": 60.0}
+REPORT_S, REPORT_MB = 60.0, 3.0
 SIZES = {"steps": 200, "batch": 16, "hidden": 256}
 STEPS = 600
 
@@ -47,11 +52,32 @@ def _measured(job: str, cell: str, steps: int, batch: int, threads: int) -> dict
     """Seconds and MiB of a fresh process."""
     sizes = [str(SIZES["hidden"]), str(steps), str(batch)]
     command = [sys.executable, "-m", "benchmarks.insight_cost", job, cell, *sizes]
+    return json.loads(_output(command, threads))
+
+
+def _output(command: list[str], threads: int) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     asked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if asked.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{asked.stderr}")
-    return json.loads(asked.stdout)
+    return asked.stdout
+
+
+def _reports(settings: Settings, rounds: int) -> list[dict[str, float]]:
+    """Seconds and MB of the report of one run, written several times."""
+    recurra = [sys.executable, "-m", "recurra.cli"]
+    budget = "--max-steps=20" if settings.quick else "--max-minutes=1"
+    taken = []
+    with tempfile.TemporaryDirectory() as folder:
+        run, file = str(Path(folder, "run")), Path(folder, "report.html")
+        threads = settings.threads
+        _output([*recurra, "train", "lm", f"--out={run}", budget, f"--threads={threads}"], threads)
+        for _ in range(rounds):
+            began = time.perf_counter()
+            _output([*recurra, "insight", run, f"--out={file}"], threads)
+            taken.append({"s": time.perf_counter() - began, "MB": file.stat().st_size / 1e6})
+            file.unlink()
+    return taken
 
 
 def _check() -> None:
@@ -85,6 +111,11 @@ def _run(settings: Settings) -> Iterator[Row]:
         taken = [_measured("lyapunov", cell, STEPS, 1, settings.threads) for _ in range(rounds)]
         job = f"{cell} H256, {STEPS} steps, all Lyapunov exponents"
         yield _row(job, [each["s"] for each in taken], allowed, "s", settings)
+    taken = _reports(settings, rounds)
+    for unit, allowed in (("s", REPORT_S), ("MB", REPORT_MB)):
+        yield _row(
+            "the report of a demo's run", [each[unit] for each in taken], allowed, unit, settings
+        )
 
 
 def _row(job: str, found: list[float], allowed: float, unit: str, settings: Settings) -> Row:
@@ -126,10 +157,11 @@ def _main() -> None:
 BENCHMARKS = (
     Benchmark(
         name="insight_cost",
-        doc="gradient flow of all pairs of steps, whole Lyapunov spectra; ratio: what was taken "
-        "over what is allowed",
+        doc="gradient flow of all pairs of steps, whole Lyapunov spectra, a report; ratio: what "
+        "was taken over what is allowed",
         check=_check,
         run=_run,
+        needs=("matplotlib",),
     ),
 )
 

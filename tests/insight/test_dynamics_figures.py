@@ -1,7 +1,9 @@
 """Gradient flow and spectra are drawn without a warning, on one scale where they are compared."""
 
 import io
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +57,20 @@ def test_lines_by_lag_begin_at_one() -> None:
     (line,) = ax.get_lines()
     assert line.get_ydata()[0] == pytest.approx(1.0)
     assert line.get_xdata()[0] == 1
+
+
+def test_panels_that_share_an_axis_hold_the_lines_of_both() -> None:
+    layer, x = layer_and_input()
+    flow = gradient_flow(layer, x)
+    less = replace(flow, joint=flow.joint * 1e-6 ** np.arange(12))  # of late steps
+    with style.styled():
+        axes = Figure(figsize=(style.WIDE, 3)).subplots(1, 2, sharey=True)
+        for ax, own in zip(axes, (flow, less), strict=True):
+            flow_figures.draw_by_lag({"lstm": own}, ax, relative=False, least=1e-200)
+    low, high = axes[0].get_ylim()
+    for ax in axes:
+        drawn = ax.get_lines()[0].get_ydata()
+        assert low <= np.nanmin(drawn) <= np.nanmax(drawn) <= high
 
 
 def test_a_gradient_that_is_nothing_is_drawn_as_nothing() -> None:

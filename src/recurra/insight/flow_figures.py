@@ -140,6 +140,7 @@ def draw_by_lag(
         drawn = np.where(values > 0, values, np.nan)
         axes.plot(lags[1:], drawn[1:], color=style.colour(number), label=style.plain(name))
     axes.set_yscale("log")
+    axes.autoscale(axis="y")  # to what panels hold that share the axis, drawn before or now
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, least), high)
     axes.set_xlabel("lag t - k, steps")
