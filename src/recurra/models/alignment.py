@@ -394,7 +394,9 @@ class Aligner(Seeing):
             )
         how = {"lower": self.lower, "punctuation": self.punctuation}
         texts = [plain(each, **how) for each in sentences]
-        ids = [torch.as_tensor(encoded(vocabulary, text, lower=False)) for text in texts]
+        ids = [
+            torch.as_tensor(encoded(vocabulary, text, lower=False), device="cpu") for text in texts
+        ]
         words = [
             source_tokens(vocabulary, text, each, False)
             for text, each in zip(texts, ids, strict=True)

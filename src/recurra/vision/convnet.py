@@ -168,7 +168,9 @@ class Points(nn.Module):
     def __init__(self, width: int, size: int, **where: Any) -> None:
         super().__init__()
         self.maps = nn.Conv2d(width, width, 1, **where)
-        self.linear = nn.Linear(3 * width, size, **where)
+        self.linear = nn.Linear(
+            3 * width, size, dtype=where.get("dtype"), device=where.get("device")
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         """[N, size] of maps [N, K, Y, X]."""
