@@ -15,6 +15,7 @@ from recurra.decoding.beam import length_norm
 from recurra.models.captioner import INJECTIONS
 from recurra.models.captioning import CaptionRows, attention_of, searched
 from recurra.models.captions import CaptionWriting
+from recurra.models.seeing import COORDINATES, coordinates
 from recurra.text import WordVocabulary
 from recurra.vision import Preprocessing, open_picture
 
@@ -218,6 +219,18 @@ def test_where_it_looks_is_what_its_attention_weighs() -> None:
 
 
 SMALL = {"name": "convnet", "widths": [4, 8], "size": 6, "pool": 2}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 6, 7])
+def test_weights_of_a_row_tell_it_from_all_others(rows: int) -> None:
+    """What is 1 in one row of a grid and 0 in others is linear in its coordinates."""
+    like = torch.zeros(0, dtype=torch.float64)
+    where = coordinates(rows, 2, like)
+    assert where.shape == (2 * rows, COORDINATES)
+    with_bias = torch.cat([where, torch.ones(len(where), 1, dtype=like.dtype)], dim=1)
+    wanted = torch.eye(rows, dtype=like.dtype).repeat_interleave(2, dim=0)
+    weights = torch.linalg.pinv(with_bias) @ wanted
+    torch.testing.assert_close(with_bias @ weights, wanted)
 
 
 @pytest.mark.parametrize("inject", ["first", "memory", "attend", "none"])

@@ -18,8 +18,9 @@ import recurra as rc
 from recurra.data import worlds
 from recurra.data.caption_store import CaptionExamples, SingleCaptions, open_images, write_images
 from recurra.errors import CheckpointError, DataError
+from recurra.nn.plain import evaluating
 from recurra.tasks import CaptionTask
-from recurra.tasks.caption_encoders import pixels
+from recurra.tasks.caption_encoders import encoder_for, pixels
 from recurra.tasks.caption_floors import nearest, recalls
 from recurra.tasks.caption_rewards import self_critical, written
 from recurra.tasks.caption_scores import Consensus
@@ -210,6 +211,23 @@ def test_a_world_is_named_and_its_pictures_stay_as_they_are(tmp_path: Path) -> N
         assert sized.size == shape
 
 
+def test_a_convnet_halves_pictures_as_settings_say() -> None:
+    """By strides, unless pooling is asked for; a resnet has no such choice."""
+    asked = (("convnet", {}), ("convnet", {"encoder_downsample": "pool"}), ("resnet", {}))
+    made = [encoder_for(CaptionerSettings(encoder=name, **more)) for name, more in asked]
+    assert [each.config.get("downsample") for each in made] == ["stride", "pool", None]
+    with pytest.raises(ValueError, match="encoder_downsample: expected one of pool, stride"):
+        CaptionerSettings(encoder_downsample="half")
+
+
+def test_the_other_pictures_of_a_step_tell_nothing(table: Path, tmp_path: Path) -> None:
+    """Their captions are as long: what normalised by them would tell how much there is to say."""
+    task = prepared(table, tmp_path)
+    model = task.build(CaptionerSettings(encoder_width=4)).train()
+    images = pixels(model, task.parts["train"].gather(np.arange(6)).images)
+    torch.testing.assert_close(model.features(images)[:1], model.features(images[:1]))
+
+
 def test_an_encoder_that_stays_as_it_is_reads_a_picture_once(table: Path, tmp_path: Path) -> None:
     task = prepared(table, tmp_path)
     model = task.build(CaptionerSettings(encoder_width=4, encoder_stages=2))
@@ -290,6 +308,8 @@ def test_features_made_elsewhere_are_read_in_place_of_pictures(
     )
     figures = run.evaluate("test")
     assert figures["exact"] == 1.0
+    progress = json.loads((run.folder / "training.json").read_text())["progress"]
+    assert progress["best_step"] == progress["step"]  # of equally good ones the last is kept
     assert figures["floors"]["nearest"]["exact"] < 1.0 or inject == "every"
     assert run.model.encoder is None
     green = np.load(features / "1.npy")[None]
@@ -340,11 +360,12 @@ def test_what_is_drawn_is_rewarded_beside_what_is_most_probable(
     batch = task.parts["train"].gather(np.arange(6))
     images = pixels(model, batch.images)
     reward = Consensus(task.texts["train"])
-    loss, count = self_critical(model, images, range(6), reward, max_length=5, seed=9)
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):  # in use, not by the averages of this batch
         features = model.features(images)
+        said = model.predict(images, beam_size=1, max_length=5)
     drawn, lengths = written(model, features, 5, torch.Generator().manual_seed(9))
     plain, ends = written(model, features, 5, None)
+    loss, count = self_critical(model, images, range(6), reward, max_length=5, seed=9)
     texts = [
         [
             " ".join(task.vocabulary.decode([i]) for i in ids[:n].tolist())
@@ -357,7 +378,6 @@ def test_what_is_drawn_is_rewarded_beside_what_is_most_probable(
     log_p = model.log_probabilities(images, drawn, lengths).double()
     torch.testing.assert_close(loss.double(), -(gained * log_p).sum() / count)
     assert {*ends.tolist()} <= {*range(6)}
-    said = model.eval().predict(images, beam_size=1, max_length=5)
     assert [len(each.tokens) for each in said] == ends.tolist()
 
 

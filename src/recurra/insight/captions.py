@@ -144,7 +144,7 @@ def _sheet_on(figure: Any, shown: Sequence[Pictured], preprocessing: Preprocessi
     for ax, (picture, _), text in zip(axes, shown, lines, strict=False):
         ax.imshow(as_seen(picture, preprocessing))
         text = "\n".join(map(without_formulas, text))
-        ax.set_title(text, fontsize=8, y=-0.02, va="top", loc="center")
+        ax.set_title(text, fontsize=8, y=-0.04, va="top", loc="center")
 
 
 def _maps(shown: Sequence[Pictured], preprocessing: Preprocessing | None) -> Any:

@@ -33,7 +33,7 @@ from recurra.models.checks import counts_of
 from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.parts import Part
 from recurra.models.saving import layer_options
-from recurra.models.seeing import Seeing, coordinates, made, size_of_images
+from recurra.models.seeing import COORDINATES, Seeing, coordinates, made, size_of_images
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_reads_x_alone, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
@@ -43,7 +43,6 @@ from recurra.vision import Encoder, Preprocessing
 
 INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
-_COORDINATES = 2  # of a position of a grid
 _SCALE = 0.1  # of vectors of tokens that start from nothing
 
 Lengths = Tensor | Sequence[int] | None
@@ -79,8 +78,8 @@ class Captioner(Seeing):
         num_layers: of the recurrence.
         embedding_size: E.
         image_features: F, of a linear layer over v; None: E, with "attend" H. 0: no layer, F is D.
-            With "attend" the layer reads the row and the column of a position too, -1 to 1, as Liu
-            et al. (2018), arXiv:1807.03247: a convolution by itself does not know where it is.
+            With "attend" the layer reads where a position is too (`seeing.coordinates`), as that of
+            Liu et al. (2018), arXiv:1807.03247: a convolution by itself does not know it.
         dropout: probability of dropping a feature of what logits are made of, in training.
         input_dropout: likewise of a word's vector and of what the image becomes.
         memory, backend: of the recurrent layers; see `Recurrent`.
@@ -144,7 +143,7 @@ class Captioner(Seeing):
         self.embedding = nn.Embedding(vocab_size + 1, E, dtype=dtype, device=device)
         self.image = None
         if image_features != 0 and inject != "none":
-            read = image_size + (_COORDINATES if inject == "attend" else 0)
+            read = image_size + (COORDINATES if inject == "attend" else 0)
             self.image = nn.Linear(read, F, dtype=dtype, device=device)
         self.visual = self.imagine = None
         if inject == "memory":

@@ -101,10 +101,23 @@ def size_of_images(where: str, encoder: Encoder | None, given: int | None, *, gr
     return size
 
 
+WAVES = 3  # of each coordinate of a position
+COORDINATES = 2 * (1 + 2 * WAVES)  # numbers that say where a position is
+
+
 def coordinates(rows: int, columns: int, like: Tensor) -> Tensor:
-    """[P, 2], the row and the column of each position, -1 to 1, of the dtype of `like`."""
+    """[P, COORDINATES], where each position is: its row and column, u in -1 to 1, and of each
+    sin(k pi u) and cos(k pi u), k = 1 to WAVES; of the dtype of `like`.
+
+    The waves tell neighbours apart from the first step on, as weights of u alone would have to
+    learn. Source: Tancik et al. (2020), "Fourier Features Let Networks Learn High Frequency
+    Functions in Low Dimensional Domains", arXiv:2006.10739, eq. (5), with frequencies that are not
+    drawn.
+    """
     along = [
         torch.arange(n, dtype=like.dtype, device=like.device) * (2 / max(1, n - 1)) - float(n > 1)
         for n in (rows, columns)
     ]
-    return torch.stack(torch.meshgrid(*along, indexing="ij"), dim=2).flatten(0, 1)
+    where = torch.stack(torch.meshgrid(*along, indexing="ij"), dim=2).flatten(0, 1)
+    waves = [of(k * math.pi * where) for k in range(1, WAVES + 1) for of in (torch.sin, torch.cos)]
+    return torch.cat([where, *waves], dim=1)

@@ -73,10 +73,14 @@ class CaptionTask(CaptionedTask[Captioner]):
 
     @property
     def figures(self) -> Sequence[Figure]:
-        """CIDEr first; of scenes the share of captions that are true in every fact."""
+        """CIDEr first; of scenes the share of captions that are true in every fact.
+
+        Each stays the same while the same captions are written: of those that come out equal the
+        later model is surer of them.
+        """
         facts = Figure(name="facts", higher_is_better=True, is_discrete=True)
-        cider = Figure(name="cider", higher_is_better=True)
-        bleu = Figure(name="bleu4", higher_is_better=True)
+        cider = Figure(name="cider", higher_is_better=True, is_discrete=True)
+        bleu = Figure(name="bleu4", higher_is_better=True, is_discrete=True)
         nll = Figure(name="nll", unit="nats a token")
         return (facts, cider, nll) if self.is_of_scenes else (cider, bleu, nll)
 
@@ -381,7 +385,8 @@ def _with_gaps(captions: Tensor, mark: int, rate: float) -> Tensor | None:
     """
     if rate == 0:
         return None
-    gaps = chosen(captions.shape, rate, torch.empty(0, device=captions.device)).bool()
+    like = torch.empty(0, dtype=torch.float32, device=captions.device)
+    gaps = chosen(captions.shape, rate, like).bool()
     return torch.cat(
         [captions.new_full((1, captions.shape[1]), mark), captions.masked_fill(gaps, mark)]
     )

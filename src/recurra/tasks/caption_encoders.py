@@ -24,6 +24,7 @@ def encoder_for(model: Any) -> Encoder:
     if model.encoder not in SCALED:
         made = encoder(model.encoder)
     else:
+        strides = {"downsample": model.encoder_downsample} if model.encoder == "convnet" else {}
         made = encoder(
             model.encoder,
             widths=[model.encoder_width * 2**stage for stage in range(model.encoder_stages)],
@@ -31,6 +32,7 @@ def encoder_for(model: Any) -> Encoder:
             depth=model.encoder_depth,
             pool=getattr(model, "encoder_pool", 1),
             norm=model.encoder_norm,
+            **strides,
         )
     if model.encoder_weights is not None:
         made.load_weights(model.encoder_weights)

@@ -70,6 +70,7 @@ class AlignerSettings(Settings):
     encoder_stages: int = declared_as(CaptionerSettings, "encoder_stages", default=3)
     encoder_depth: int = declared_as(CaptionerSettings, "encoder_depth", default=1)
     encoder_norm: str = declared_as(CaptionerSettings, "encoder_norm", default="batch")
+    encoder_downsample: str = declared_as(CaptionerSettings, "encoder_downsample", default="pool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
 KINDS = ("auto", "vector", "grid")
 TOGETHER = ("one", "all")
+DOWNSAMPLING = ("pool", "stride")
 WORLD = "scenes"
 _WRITING = "Writing"
 _SEEING = "Encoder"
@@ -157,10 +158,18 @@ class CaptionerSettings(Settings):
     encoder_stages: int = setting(3, "Stages, each of which halves the picture.", _SEEING, most=12)
     encoder_depth: int = setting(1, "Convolutions, or blocks, of each stage.", _SEEING, most=100)
     encoder_norm: str = setting(
-        "batch",
-        "What normalises its maps; group is the same in training and in use, and learns later.",
+        "group",
+        "What normalises its maps; batch does it by the other images of a step, whose captions are "
+        "as long: it tells in training how much there is to say, and in use no more.",
         _SEEING,
         choices=("group", "batch", "none"),
+    )
+    encoder_downsample: str = setting(
+        "stride",
+        "How a stage of a convnet halves rows and columns: by max pooling, or by the stride of its "
+        "convolution, which computes less than half as much; a resnet strides.",
+        _SEEING,
+        choices=DOWNSAMPLING,
     )
     encoder_pool: int = setting(
         4, "Rows and columns of the places that a picture's vector is made of.", _SEEING, most=256
