@@ -2,22 +2,24 @@
 
 A caption of a scene counts where every fact in it is true and no shape is left out, parsed and not
 compared with strings; of a number, where it is that number. Each model learns from nothing, its
-convolutional network too, for the same time.
+convolutional network too. So short a run learns nothing by heart, and nothing is dropped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from benchmarks.digits import digit_accuracy, exact_of_digits
 from benchmarks.oracle import DisagreementError
 from benchmarks.registry import Benchmark, Row, Settings, Target
-from benchmarks.runs import train_and_test
+from benchmarks.runs import train_and_evaluate
 from recurra.data.worlds import judge, scenes
 from recurra.tasks.caption_scores import facts_right
 from recurra.tasks.options.caption import INJECTIONS
 
 SEED = 1
 BEST = "attend"  # the variant that is held to what is asked for
-BEST_MINUTES, MINUTES, NUMBERS_MINUTES = 4, 1.5, 8
+BEST_MINUTES, MINUTES, NUMBERS_MINUTES = 13, 1.1, 8
+LEARNING = {"dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0, "lr": 4e-3}
 SCENES, NUMBERS = "scenes", "numbers"
 FACTS, UNSEEN, EXACT = 0.95, 0.60, 0.93  # asked for
 
@@ -31,15 +33,18 @@ def _check() -> None:
         raise DisagreementError(f"captions: {true} are right by the scenes, not by their captions")
 
 
-def _of_scenes(inject: str, settings: Settings) -> Iterator[Row]:
+def _of_scenes(inject: str, minutes: float, settings: Settings) -> Iterator[Row]:
     """A captioner of scenes on the test part, and on pairs that it has not seen."""
-    minutes = BEST_MINUTES if inject == BEST else MINUTES
-    figures, progress = train_and_test(
-        *("caption", [f"--data={SCENES}"], f"--max-minutes {minutes} --inject {inject}", SEED),
+    (figures, unseen), progress = train_and_evaluate(
+        "caption",
+        [f"--data={SCENES}"],
+        _flags(inject, minutes),
+        SEED,
         settings,
-        also=("unseen",),
+        evaluations=[["--split=test"], ["--split=unseen"]],
+        name=f"{SCENES}-{inject}-{minutes:g}",
     )
-    for part, found, asked in (("test", figures, FACTS), ("unseen", figures["unseen"], UNSEEN)):
+    for part, found, asked in (("test", figures, FACTS), ("unseen", unseen, UNSEEN)):
         floors = ", ".join(f"{n} {f['facts']:.1%}" for n, f in found["floors"].items())
         yield Row(
             job=f"scenes, {inject}, {part}",
@@ -48,18 +53,24 @@ def _of_scenes(inject: str, settings: Settings) -> Iterator[Row]:
             theirs=100 * asked,
             unit="% right",
             ratio=found["facts"] / asked,
-            target=Target(value=1.0) if inject == BEST else None,
+            target=Target(value=1.0) if minutes == BEST_MINUTES else None,
             threads=settings.threads,
             note=f"floors: {floors}; CIDEr {found['cider']:.2f}, ppl {found['ppl']:.2f}; "
-            f"{progress['elapsed_s'] / 60:.1f} minutes",
+            f"{_of_training(progress)}",
             details={k: v for k, v in found.items() if isinstance(v, int | float)},
         )
 
 
 def _of_numbers(settings: Settings) -> Iterator[Row]:
     """A captioner of numbers on those that it has not seen, and its network on single digits."""
-    figures, progress = train_and_test(
-        *("caption", [f"--data={NUMBERS}"], f"--max-minutes {NUMBERS_MINUTES}", SEED, settings)
+    (figures,), progress = train_and_evaluate(
+        "caption",
+        [f"--data={NUMBERS}"],
+        _flags(BEST, NUMBERS_MINUTES),
+        SEED,
+        settings,
+        evaluations=[["--split=test"]],
+        name=f"{NUMBERS}-{BEST}-{NUMBERS_MINUTES:g}",
     )
     accuracy = digit_accuracy(settings)
     floors = ", ".join(f"{n} {f['exact']:.1%}" for n, f in figures["floors"].items())
@@ -72,7 +83,7 @@ def _of_numbers(settings: Settings) -> Iterator[Row]:
         ratio=figures["exact"] / EXACT,
         target=Target(value=1.0),
         threads=settings.threads,
-        note=f"floors: {floors}; {progress['elapsed_s'] / 60:.1f} minutes",
+        note=f"floors: {floors}; {_of_training(progress)}",
         details={k: v for k, v in figures.items() if isinstance(v, int | float)},
     )
     alone = exact_of_digits(accuracy)
@@ -90,19 +101,38 @@ def _of_numbers(settings: Settings) -> Iterator[Row]:
     )
 
 
-def _run(settings: Settings) -> Iterator[Row]:
-    for inject in (BEST, *(each for each in INJECTIONS if each != BEST)):
-        yield from _of_scenes(inject, settings)
+def _flags(inject: str, minutes: float) -> str:
+    learning = [f"--{name.replace('_', '-')} {value:g}" for name, value in LEARNING.items()]
+    return " ".join([f"--max-minutes {minutes:g} --inject {inject}", *learning])
+
+
+def _of_training(progress: Mapping[str, Any]) -> str:
+    return f"{progress['step']:,} steps in {progress['elapsed_s'] / 60:.1f} minutes"
+
+
+def _best(settings: Settings) -> Iterator[Row]:
+    yield from _of_scenes(BEST, BEST_MINUTES, settings)
     yield from _of_numbers(settings)
+
+
+def _injections(settings: Settings) -> Iterator[Row]:
+    for inject in INJECTIONS:
+        yield from _of_scenes(inject, MINUTES, settings)
 
 
 BENCHMARKS = (
     Benchmark(
         name="captions",
-        doc="Scenes in seven ways and numbers, captions that are right; ratio: over what was asked "
-        "for",
+        doc="Scenes and numbers, captions that are right; ratio: over what was asked for",
         check=_check,
-        run=_run,
+        run=_best,
+        by_default=False,
+    ),
+    Benchmark(
+        name="injections",
+        doc="Scenes in seven ways, each for the same short time; ratio: over what was asked for",
+        check=_check,
+        run=_injections,
         by_default=False,
     ),
 )

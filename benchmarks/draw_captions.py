@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import recurra as rc
-from benchmarks.captions import BEST, BEST_MINUTES, SCENES, SEED
+from benchmarks.captions import BEST, BEST_MINUTES, LEARNING, SCENES, SEED
 from recurra.data.worlds import scenes
 from recurra.insight.captions import captions_png
 
@@ -24,8 +24,8 @@ def main(folder: str | None = None) -> None:
     with tempfile.TemporaryDirectory() as made:
         if folder is None:
             folder = str(Path(made, "run"))
-            how = {"inject": BEST, "max_minutes": BEST_MINUTES, "seed": SEED, "view": None}
-            rc.train("caption", data=SCENES, out=folder, **how)
+            how = {**LEARNING, "inject": BEST, "max_minutes": BEST_MINUTES, "seed": SEED}
+            rc.train("caption", data=SCENES, out=folder, view=None, **how)
         model = rc.Run.open(folder).model
     assert isinstance(model, rc.Captioner)
     world = scenes(train=1, val=1)
