@@ -213,8 +213,12 @@ def test_a_world_is_named_and_its_pictures_stay_as_they_are(tmp_path: Path) -> N
 
 def test_a_convnet_halves_pictures_as_settings_say() -> None:
     """By strides, unless pooling is asked for; a resnet has no such choice."""
-    asked = (("convnet", {}), ("convnet", {"encoder_downsample": "pool"}), ("resnet", {}))
-    made = [encoder_for(CaptionerSettings(encoder=name, **more)) for name, more in asked]
+    asked = (
+        CaptionerSettings(),
+        CaptionerSettings(encoder_downsample="pool"),
+        CaptionerSettings(encoder="resnet"),
+    )
+    made = [encoder_for(settings) for settings in asked]
     assert [each.config.get("downsample") for each in made] == ["stride", "pool", None]
     with pytest.raises(ValueError, match="encoder_downsample: expected one of pool, stride"):
         CaptionerSettings(encoder_downsample="half")
