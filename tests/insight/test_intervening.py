@@ -1,5 +1,6 @@
 """`rc.intervene`: named values replaced at every step, and what follows from it."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -224,6 +225,11 @@ def test_numbers_of_steps_go_on_where_a_layer_is_called_again() -> None:
         ({"f": lambda v, s: v.float()}, TypeError, r"f of torch\.float64 on cpu, like the layer"),
         ({"f": steps(2, B, H)}, ValueError, r"one for each of 5 steps, got \(2, 3, 4\)"),
         ({"f": steps(9, B, H)}, ValueError, r"one for each of 5 steps, got \(9, 3, 4\)"),
+        (
+            {"f": torch.tensor(1.0)},
+            ValueError,
+            r"one for each of 5 steps, got \(\)",
+        ),
         ({"f": steps(B, H)}, ValueError, r"f as \[T, B, size\]"),
         ({"f": steps(T, H, B)}, ValueError, r"f of shape \(3, 4\) at each step, got \(4, 3\)"),
     ],
@@ -232,3 +238,43 @@ def test_mistakes_are_told_in_a_line(given: dict[str, object], kind: type, messa
     with pytest.raises(kind, match=message) as caught:
         rc.intervene(layer_of("lstm"), steps(), **given)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value) or message == "."
+
+
+def test_a_tensor_without_steps_is_refused_of_no_steps_too() -> None:
+    with pytest.raises(ValueError, match=r"one for each of 0 steps, got \(\)\. Time comes first"):
+        rc.intervene(layer_of("lstm"), steps(0, B, I), f=torch.tensor(1.0))
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    layer, x = layer_of("lstm"), steps()
+    expected = rc.intervene(layer, x, f=0.5)
+    torch.testing.assert_close(rc.intervene(layer, x, f=np.float32(0.5)), expected, **EXACT)
+
+
+def test_what_is_compiled_takes_its_own_arguments() -> None:
+    class Compiled(nn.Module):  # as torch.compile wraps a module
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self._orig_mod = module
+
+        def forward(self, *args: object, **kwargs: object) -> object:
+            raise AssertionError("what is looked into runs as Python")
+
+    layer, x, lengths = layer_of("gru"), steps(), torch.tensor([2, 5, 3])
+    expected = rc.intervene(layer, x, lengths=lengths, z=0.5)
+    found = rc.intervene(Compiled(layer), x, lengths=lengths, z=0.5)
+    torch.testing.assert_close(found, expected, **EXACT)
+
+
+def test_states_of_a_run_in_few_bits_fit_another_whose_cell_reads_the_step() -> None:
+    @cell(state="h")
+    def clocked(x, h, t, W, U):
+        return tanh(W @ x + U @ h + 0.1 * t)
+
+    layer = rc.Recurrent(clocked, I, H, dtype=torch.bfloat16, backend="reference")
+    x = steps().bfloat16()
+    seen = []
+    y, _ = rc.intervene(layer, x, h=rc.trace(layer, x).h)
+    rc.intervene(layer, x, h=lambda v, s: seen.append(v.dtype) or v)
+    assert torch.equal(y, layer(x)[0])
+    assert set(seen) == {torch.bfloat16}

@@ -130,6 +130,25 @@ def test_packed_sequences_are_in_the_callers_order(batch_first: bool) -> None:
     torch.testing.assert_close(t.result[1], state, **EXACT)
 
 
+def test_what_a_module_packs_itself_is_in_the_order_before_it() -> None:
+    class Packs(nn.Module):
+        def __init__(self, rnn: nn.Module) -> None:
+            super().__init__()
+            self.rnn = rnn
+
+        def forward(self, x: Tensor, lengths: Tensor) -> object:
+            return self.rnn(pack_padded_sequence(x, lengths, enforce_sorted=False))
+
+    x, lengths = steps(), torch.tensor([2, 5, 3])
+    drop_in = rc.LSTM(I, H, dtype=FLOAT64, backend="reference")
+    both = rc.Bidirectional(layer_of("lstm"), layer_of("lstm", reverse=True))
+    for rnn in (drop_in, both):
+        module = Packs(rnn)
+        t, plain = rc.trace(module, x, lengths), rc.trace(rnn, x, lengths=lengths)
+        torch.testing.assert_close(t.layer(0).f, plain.layer(0).f, **EXACT)
+        torch.testing.assert_close(t.result, module(x, lengths), **EXACT)
+
+
 def test_states_learned_states_and_token_ids() -> None:
     layer = layer_of("gru", learned_state=True)
     nn.init.normal_(layer.get_parameter("first_h_l0"))
@@ -296,6 +315,25 @@ def test_it_shows_itself_and_offers_its_names() -> None:
         kept = rc.trace(layer_of("gru").requires_grad_(False), steps(), keep="z")
     assert kept.names() == ("z",)
     assert torch.equal(pickle.loads(pickle.dumps(kept)).z, kept.z)
+
+
+@pytest.mark.parametrize("within", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize("name", ["gru", "qrnn_fo"])  # a state of the latter is x as it is
+def test_what_is_handed_out_has_memory_of_its_own(name: str, within: type) -> None:
+    layer = layer_of(name)
+    for T, lengths in ((T_, n) for T_ in (0, 1, 3) for n in (None, torch.tensor([T_, T_, 0]))):
+        with within():
+            x, state = steps(T, B, I), [steps(1, B, *each) for each in layer.own_shapes()]
+            given = state[0] if len(state) == 1 else tuple(state)
+            t = rc.trace(layer, x, given, lengths)
+            y, ends = t.result
+            ends = [ends] if isinstance(ends, Tensor) else list(ends)
+            passage = t.passage
+            out = [y, *ends, *(t[each] for each in t.names()), passage.y, *passage.states]
+            held = [x, *state]
+        assert [each.shape for each in passage.states] == [each.shape[1:] for each in state]
+        places = [each.untyped_storage().data_ptr() for each in (*held, *out) if each.numel()]
+        assert len(set(places)) == len(places)
 
 
 def test_other_calls_run_as_ever_and_so_do_calls_after_one_that_failed() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from recurra.insight.replacing import Key, Replacement, Replacements
-from recurra.insight.running import run_watched
+from recurra.insight.running import run_watched, uncompiled
 from recurra.nn.stack import CellStack
 
 
@@ -55,7 +55,7 @@ def intervene(
         TypeError: when it is no module, or what stands for a value has another dtype.
         ValueError: when no equations have a name, or a shape is another.
     """
-    arguments = _argument_names(module)
+    arguments = _argument_names(uncompiled(module))
     options = {name: value for name, value in given.items() if name in arguments}
     changes = {name: value for name, value in given.items() if name not in arguments}
     replacements = Replacements("intervene", {**changes, **(replace or {})}, layer, reverse)

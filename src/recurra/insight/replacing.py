@@ -5,6 +5,7 @@ Letters: T time, B batch.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class Replacements:
     def check_lengths(self) -> None:
         """Raise ValueError unless tensors have as many steps as were run."""
         for (entry, _), steps in self._steps.items():
-            if isinstance(entry.by, Tensor) and len(entry.by) != steps:
+            if isinstance(entry.by, Tensor) and entry.by.shape[:1] != (steps,):
                 raise ValueError(_wrong_length(self._who, entry, entry.by, steps))
 
 
@@ -94,12 +95,13 @@ def _entry(who: str, key: object, by: object, layer: int | None, reverse: bool |
             f"{who}: expected a name, (name, layer) or (name, layer, reverse), got {key!r}. Use "
             f"one of these forms."
         )
-    if not isinstance(by, Tensor | int | float) and not callable(by):
+    if not isinstance(by, Tensor | Real) and not callable(by):
         raise TypeError(
             f"{who}: expected a function of (v, s), a tensor or a number for {name}, got "
             f"{type(by).__name__}. Pass lambda v, s: ..."
         )
     layer, reverse, *_ = (*where, None, None) if where else (layer, reverse)
+    by = float(by) if isinstance(by, Real) else by
     return _Entry(name=name, by=by, layer=layer, reverse=reverse)  # type: ignore[arg-type]
 
 
@@ -134,7 +136,7 @@ class _Checked:
                 raise ValueError(_wrong_length(self.who, self.entry, by, self.steps))
             return by[number]
         new = by(v, number) if callable(by) else by
-        return torch.full_like(v, new) if isinstance(new, int | float) else new
+        return torch.full_like(v, float(new)) if isinstance(new, Real) else new
 
 
 def _wrong_length(who: str, entry: _Entry, by: Tensor, steps: int) -> str:

@@ -7,16 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from recurra.backends.reference.stepped import run_stepped
 from recurra.insight.passages import Given, Passage, Place
 from recurra.insight.replacing import Replacements, check_names
 from recurra.lang import Cell
-from recurra.nn import Bidirectional
 from recurra.nn.stack import CellStack
 from recurra.nn.watched import Run, watched_by
 
@@ -72,7 +69,8 @@ class _Watcher:
         passages.append(
             Passage(cell=cell, given=given, y=done.y, states=done.finals, values=done.values)
         )
-        return done.y, done.finals
+        # copies, which the layer and what follows it may change in place
+        return done.y.clone(), tuple(final.clone() for final in done.finals)
 
 
 def run_watched(
@@ -106,7 +104,7 @@ def run_watched(
             f"{who}: expected a layer or a model, got {type(module).__name__}. Pass "
             f"rc.Recurrent(...), or what rc.load gives."
         )
-    module = getattr(module, "_orig_mod", module)  # what torch.compile has wrapped
+    module = uncompiled(module)
     layers = watched_layers(who, module, part)
     cells = {
         _place(name, layer, *place): layer.cell
@@ -117,7 +115,7 @@ def run_watched(
     replacements.check(cells)
     watcher = _Watcher(layers, replacements, keep)
     with watched_by(watcher):
-        result = _called(module, inputs, options)
+        result = module(*inputs, **options)
     if not watcher.found:
         raise ValueError(
             f"{who}: expected a call that runs a recurrent layer, got one of "
@@ -126,6 +124,11 @@ def run_watched(
         )
     replacements.check_lengths()
     return result, watcher.found
+
+
+def uncompiled(module: Any) -> Any:
+    """What `torch.compile` has wrapped; anything else as it is."""
+    return getattr(module, "_orig_mod", module)
 
 
 def watched_layers(who: str, module: nn.Module, part: str | None) -> dict[CellStack, str]:
@@ -152,25 +155,3 @@ def is_within(name: str, part: str) -> bool:
 
 def _place(name: str, layer: CellStack, number: int, direction: int) -> Place:
     return Place(part=name, layer=number, reverse=layer.reverse or direction == 1)
-
-
-def _called(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """What a call gives. A packed batch is run padded: its sequences keep their order so."""
-    x = inputs[0] if inputs else None
-    if not isinstance(x, PackedSequence) or not isinstance(module, CellStack | Bidirectional):
-        return module(*inputs, **options)
-    batch_first = module.batch_first  # type: ignore[union-attr] - a stack that is called has one
-    padded, lengths = pad_packed_sequence(x, batch_first=bool(batch_first))
-    given = {
-        name: pad_packed_sequence(each, batch_first=bool(batch_first))[0]
-        if isinstance(each, PackedSequence) and name != "memory"
-        else each
-        for name, each in options.items()
-    }
-    y, state = module(padded, *inputs[1:], lengths=lengths, **given)
-    y = y.transpose(0, 1) if batch_first else y
-    if x.sorted_indices is not None:
-        y = y.index_select(1, x.sorted_indices)
-    counts = lengths if x.sorted_indices is None else lengths[x.sorted_indices.cpu()]
-    data = torch.nn.utils.rnn.pack_padded_sequence(y, counts).data
-    return x._replace(data=data), state

@@ -17,13 +17,20 @@ from recurra.nn.checks import checked_lengths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchForm:
-    """A batch in the form that backends take, and the way back to the caller's form."""
+    """A batch in the form that backends take, and the way back to the caller's form.
+
+    Attributes:
+        packed: what came as a PackedSequence.
+        is_sorted: whether its sequences are in the order in which they were packed, the longest
+            first, rather than in the caller's.
+    """
 
     x: Tensor
     lengths: Tensor | None
     batch_first: bool = False
     unbatched: bool = False
     packed: PackedSequence | None = None
+    is_sorted: bool = True
 
     @property
     def batch_size(self) -> int:
@@ -42,9 +49,13 @@ class BatchForm:
 
     def in_order(self, tensor: Tensor, batch_dim: int = 0) -> Tensor:
         """What has a batch dimension already, in the order of `x`."""
-        if self.packed is not None and self.packed.sorted_indices is not None:
-            return tensor.index_select(batch_dim, self.packed.sorted_indices)
-        return tensor
+        order = self._order
+        return tensor if order is None else tensor.index_select(batch_dim, order)
+
+    @property
+    def _order(self) -> Tensor | None:
+        """Which of the caller's sequences each is; None where they are in the caller's order."""
+        return None if self.packed is None or not self.is_sorted else self.packed.sorted_indices
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -76,7 +87,7 @@ class BatchForm:
                 f"{where}: expected {name} packed by the lengths of x, got other lengths. Pack "
                 f"both with the same lengths."
             )
-        return pad_packed_sequence(PackedSequence(theirs.data, theirs.batch_sizes))[0]
+        return _unpacked(theirs, self.is_sorted)[0]
 
     def to_steps(self, tensor: Tensor) -> Tensor:
         """What the caller gives at each step, in the form that `lead` says, as [T, B, size]."""
@@ -88,17 +99,20 @@ class BatchForm:
         """A final state [L*D, B, ...], in the caller's order and with the caller's dimensions."""
         if self.unbatched:
             return state.squeeze(1)
-        if self.packed is not None and self.packed.unsorted_indices is not None:
-            return state.index_select(1, self.packed.unsorted_indices)
-        return state
+        if self.packed is None or self._order is None:
+            return state
+        assert self.packed.unsorted_indices is not None, "it was sorted"
+        return state.index_select(1, self.packed.unsorted_indices)
 
     def output(self, y: Tensor) -> Tensor | PackedSequence:
         """The output y [T, B, D*O] in the form in which the input came."""
         if self.packed is not None:
             lengths = None if self.lengths is None else self.lengths.cpu()
             assert lengths is not None, "a packed batch always has lengths"
-            data = pack_padded_sequence(y, lengths).data
             _, batch_sizes, sorted_indices, unsorted_indices = self.packed
+            if not self.is_sorted and sorted_indices is not None:
+                y, lengths = y.index_select(1, sorted_indices), lengths[sorted_indices.cpu()]
+            data = pack_padded_sequence(y, lengths).data
             return PackedSequence(data, batch_sizes, sorted_indices, unsorted_indices)
         if self.unbatched:
             return y.squeeze(1)
@@ -110,9 +124,14 @@ def batch_form(
     x: Tensor | PackedSequence,
     lengths: Tensor | Sequence[int] | None,
     batch_first: bool,
+    *,
+    sort: bool = True,
 ) -> BatchForm:
     """The form of a checked `x`.
 
+    Args:
+        sort: leave a PackedSequence in the order in which it is packed; else it is taken apart in
+            the caller's.
     Raises:
         ValueError: when `lengths` comes with a PackedSequence or a single sequence.
     """
@@ -122,9 +141,8 @@ def batch_form(
                 f"{where}: expected no lengths with a PackedSequence, got {lengths}. "
                 f"The packed sequence has its own."
             )
-        # Without its indices the sequence unpacks in its own, sorted order.
-        padded, own = pad_packed_sequence(PackedSequence(x.data, x.batch_sizes))
-        return BatchForm(x=padded, lengths=own.to(padded.device), packed=x)
+        padded, own = _unpacked(x, sort)
+        return BatchForm(x=padded, lengths=own.to(padded.device), packed=x, is_sorted=sort)
     unbatched = x.dim() == (1 if x.dtype == torch.int64 else 2)
     if unbatched:
         if lengths is not None:
@@ -138,3 +156,10 @@ def batch_form(
         T, B = x.shape[:2]
         lengths = checked_lengths(where, lengths, T, B, x.device)
     return BatchForm(x=x, lengths=lengths, batch_first=batch_first)
+
+
+def _unpacked(packed: PackedSequence, as_sorted: bool) -> tuple[Tensor, Tensor]:
+    """[T, B, ...] and lengths; without its indices a sequence unpacks in its own, sorted order."""
+    return pad_packed_sequence(
+        PackedSequence(packed.data, packed.batch_sizes) if as_sorted else packed
+    )

@@ -22,6 +22,7 @@ from recurra.nn.memories import Memory, checked_memories
 from recurra.nn.said import say_once
 from recurra.nn.stack import CellStack, State, one_or_all
 from recurra.nn.stream import Stream
+from recurra.nn.watched import watcher_of
 
 _MEASURED = (100, 32)  # steps, sequences
 
@@ -162,7 +163,9 @@ class Recurrent(CellStack):
         backends.settle_after_fork()
         home = self.home
         checks.check_input(home, x, self.input_size)
-        form = batch_form(home.where, x, lengths, self.batch_first)
+        # who looks into a layer sees sequences in the caller's order
+        sort = watcher_of(self) is None
+        form = batch_form(home.where, x, lengths, self.batch_first, sort=sort)
         if start:
             checks.check_start(home.where, self.cell, home.dtype, start, len(form.x))
         checks.check_ids(home, form.x, embedding, self.cell, self.input_size, form.lengths)

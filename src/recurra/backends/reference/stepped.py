@@ -85,10 +85,12 @@ def run_stepped(
     scalars = {n: v.reshape(1) for n, v in leaves.items() if v.dim() == 0}
     with torch.autocast(x.device.type, enabled=False):
         step = named_step(cell.equations, keep, changes or (), one_hot=ids is not None)
-        run = _Run(cell, step, leaves | scalars, x.shape[0], start, ids)
+        run = _Run(cell, step, leaves | scalars, x.shape[0], start, ids, dtype)
         y, finals, values = run(changes or {}, active, reverse=reverse)
     values = {name: value.to(dtype) for name, value in values.items()}
-    return Stepped(y=y.to(dtype), finals=tuple(v.to(dtype) for v in finals), values=values)
+    # of no step a final state is the first one, which is the caller's
+    ends = tuple(v.to(dtype, copy=True) for v in finals)
+    return Stepped(y=y.to(dtype), finals=ends, values=values)
 
 
 class _Run:
@@ -102,7 +104,9 @@ class _Run:
         steps: int,
         start: int,
         ids: Tensor | None,
+        dtype: torch.dtype,
     ) -> None:
+        self._dtype = dtype  # in which changes are given values, and give them
         self._step, self._equations, self._values = step, cell.equations, dict(leaves)
         self._states = [n for n in cell.equations.inputs if n.attr("kind") == "state"]
         self._like = leaves[self._states[0]]
@@ -201,7 +205,8 @@ class _Run:
 
     def _changed(self, node: Node, change: Change, before: Kernel, value: Tensor) -> Tensor:
         # a copy: who changes it in place shall change nothing else
-        return change(self._full(node, before(value)).clone(), self._now)
+        shown = self._full(node, before(value)).to(self._dtype, copy=True)
+        return change(shown, self._now).to(value.dtype)
 
     def _rows(self, node: Node) -> Sequence[Tensor]:
         """A value at each step that was there before the loop."""
@@ -222,7 +227,8 @@ class _Run:
         own = shape_of(node, self._sizes, self._positions)
         shape = (self._steps, *(() if is_matrix(node.shape) else (self._batch,)), *own)
         if node not in steps_of:
-            value = self._values[node].expand(shape)
+            value = self._values[node].expand(shape)  # a copy: it may be one for all steps, or x
+            value = value.clone(memory_format=torch.contiguous_format)
         elif self._steps:
             value = torch.stack(list(steps_of[node]))
         else:
