@@ -13,6 +13,8 @@ from one_cell import ByAutograd, layer_and_call
 from oracle import Case, beyond_the_core, in_part_slow
 from random_cells import random_case, random_cell, random_composition, source_of
 from recurra import cells
+from recurra.insight.calls import captured, checked_layer
+from recurra.insight.flossing import watched
 from recurra.insight.gradient_flow import (
     compare_flows,
     gradient_flow,
@@ -20,7 +22,9 @@ from recurra.insight.gradient_flow import (
     walk,
 )
 from recurra.insight.linearized import flat
+from recurra.insight.lyapunov import lyapunov_spectrum
 from recurra.insight.partials import immediate_partials, partials_of_call, terms
+from recurra.insight.vanishing import vanishing
 from recurra.lang import Cell
 
 TOLERANCE = {"rtol": 1e-8, "atol": 1e-10}
@@ -267,3 +271,76 @@ def test_a_loss_at_one_step_has_no_terms_after_it() -> None:
     found = immediate_partials(layer, torch.randn(6, 2, 3, dtype=torch.float64), at=3)
     assert (found.norms[:, 4:] == 0).all()
     assert (found.norms[:, :4] > 0).any(0).all()
+
+
+# ---- what is not there ---------------------------------------------------------------------------
+
+
+def test_a_sequence_counts_where_it_has_a_loss() -> None:
+    layer = rc.Recurrent("gru", 3, 4, dtype=torch.float64, backend="reference")
+    x, lengths = torch.randn(6, 2, 3, dtype=torch.float64), [6, 3]
+    d_y = torch.zeros(6, 2, 4, dtype=torch.float64)
+    for b, length in enumerate(lengths):  # as a classifier's, of the last step of each
+        d_y[length - 1, b] = torch.randn(4, dtype=torch.float64)
+    flow = gradient_flow(layer, x, d_y, lengths=lengths)
+    for b, length in enumerate(lengths):
+        own = slice(b, b + 1)
+        alone = gradient_flow(layer, x[:length, own], d_y[:length, own])
+        expected = alone.joint[:, length - 1]
+        np.testing.assert_allclose(flow.joint[:, length - 1, :length], expected, rtol=1e-10)
+    assert np.isnan(flow.joint[:, [0, 1, 3, 4]]).all()
+
+
+def test_of_many_losses_some_are_looked_at() -> None:
+    layer = rc.GRU(3, 4).double()
+    x = torch.randn(9, 2, 3).double()
+    weights = torch.tensor([0, 1, 1, 0, 1, 1, 1, 0, 1])[:, None, None]
+    flow = gradient_flow_of_loss(layer, lambda: (layer(x)[0] * weights).sum(), most=3)
+    assert flow.losses.tolist() == [1, 4, 8]
+    last = gradient_flow_of_loss(layer, lambda: layer(x)[0][-1].sum(), most=3)
+    assert last.losses.tolist() == [8]
+
+
+@pytest.mark.parametrize(
+    ("loss", "got"),
+    [
+        (lambda y: y.detach().sum(), r"\[\] without gradients"),
+        (lambda y: float(y.detach().sum()), "float"),
+        (lambda y: y.sum(-1), r"\[5, 2\]"),
+    ],
+)
+def test_what_is_no_loss_is_refused(loss: object, got: str) -> None:
+    layer, x = rc.GRU(3, 4), torch.randn(5, 2, 3)
+    with pytest.raises(ValueError, match=f"expected a loss of one number .* got {got}"):
+        gradient_flow_of_loss(layer, lambda: loss(layer(x)[0]))  # type: ignore[operator]
+
+
+def test_steps_and_sequences_that_there_are_not_are_refused() -> None:
+    layer, x = rc.GRU(3, 4), torch.randn(5, 2, 3)
+    with pytest.raises(ValueError, match=r"losses: expected steps in 0..4, .* got 5"):
+        gradient_flow(layer, x, losses=[1, 5])
+    with pytest.raises(ValueError, match=r"immediate_partials, at: expected steps in 0..4"):
+        immediate_partials(layer, x, at=5)
+    for steps, batch in ((0, 2), (5, 0)):
+        for looks in (gradient_flow, immediate_partials, vanishing, lyapunov_spectrum):
+            with pytest.raises(ValueError, match=f"got {steps} steps of {batch} sequences"):
+                looks(layer, x[:steps, :batch])
+
+
+def test_what_is_no_layer_is_refused() -> None:
+    for module in (nn.GRU(3, 4), rc.Classifier(2, input_size=3, hidden_size=4)):
+        with pytest.raises(TypeError, match=f"layer: expected .* got {type(module).__name__}"):
+            checked_layer(module)
+
+
+def test_who_looks_inside_another_leaves_it_in_place() -> None:
+    layer, x = rc.GRU(3, 4), torch.randn(5, 2, 3)
+    with captured(layer) as outer:
+        with captured(layer) as inner:
+            layer(x)
+        layer(x)
+        with watched([layer, layer]) as reads:
+            layer(x)
+    layer(x)
+    assert (len(outer), len(inner), len(reads)) == (3, 1, 1)
+    assert "run_layers" not in vars(layer)

@@ -71,3 +71,32 @@ def test_lags_beyond_the_steps_are_refused() -> None:
     layer, x = layer_and_input()
     with pytest.raises(ValueError, match=r"expected lags in 1..8, for 8 steps, got 9"):
         jacobian_products(layer, x, lags=[9])
+
+
+def test_past_the_end_of_a_sequence_there_is_no_jacobian() -> None:
+    layer, x = layer_and_input()
+    lengths = [5, 3]
+    spectra = jacobian_spectra(layer, x, lengths=lengths)
+    products = jacobian_products(layer, x, lengths=lengths, lags=[1, 2, 4])
+    assert spectra.steps.tolist() == list(range(5))
+    for b, length in enumerate(lengths):
+        own = x[:length, b : b + 1]
+        alone = jacobian_spectra(layer, own)
+        np.testing.assert_allclose(spectra.singular_values[:length, b], alone.singular_values[:, 0])
+        np.testing.assert_allclose(spectra.radius[:length, b], alone.radius[:, 0])
+        assert np.isnan(spectra.singular_values[length:, b]).all()
+        lags = [lag for lag in (1, 2, 4) if lag <= length]
+        alone = jacobian_products(layer, own, lags=lags)
+        of_lags = products.log_singular_values[: len(lags), b]
+        np.testing.assert_allclose(of_lags, alone.log_singular_values[:, 0], atol=1e-8)
+        np.testing.assert_allclose(products.log_bound[: len(lags), b], alone.log_bound[:, 0])
+        assert np.isnan(products.log_bound[len(lags) :, b]).all()
+    with pytest.raises(ValueError, match=r"expected lags in 1..5, for 5 steps, got 6"):
+        jacobian_products(layer, x, lengths=lengths, lags=[6])
+
+
+def test_steps_that_there_are_not_are_refused() -> None:
+    layer, x = layer_and_input()
+    for steps, got in (([8], "8"), ([-9], "-9"), ([], "none")):
+        with pytest.raises(ValueError, match=rf"steps in 0..7, or from -8 on .*, got {got}\."):
+            jacobian_spectra(layer, x, steps=steps)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import recurra as rc
 from recurra.insight.calls import call_of
+from recurra.insight.dynamics_figures import figure_of_lyapunov
 from recurra.insight.lyapunov import lyapunov_spectrum, spectrum_of_run
 from recurra.insight.runs import linearized_run
 from recurra.lang import cell
@@ -139,3 +140,23 @@ def test_what_cannot_be_counted_is_said() -> None:
         lyapunov_spectrum(layer, still(4), num_exponents=3)
     with pytest.raises(ValueError, match=r"burn_in in 0..3, for 4 steps, got 4"):
         lyapunov_spectrum(layer, still(4), burn_in=4)
+
+
+def test_what_keeps_changes_has_no_horizon() -> None:
+    @cell(state="h")
+    def sum_of_all(x, h, W):
+        return h + W @ x
+
+    spectrum = lyapunov_spectrum(layer_of(sum_of_all, 1, W=drawn(1, 1)), drawn(6, 1, 1))
+    assert spectrum.exponents.tolist() == [0.0]
+    assert spectrum.horizon == math.inf
+    assert figure_of_lyapunov({"sum": spectrum}).found == "sum keeps changes as they are."
+
+
+def test_the_first_steps_of_each_sequence_are_left_out_from_the_end_too() -> None:
+    layer = rc.Recurrent("gru", 2, 3, dtype=torch.float64, backend="reference", reverse=True)
+    x = drawn(7, 2, 2)
+    found = lyapunov_spectrum(layer, x, lengths=[7, 4], burn_in=2)
+    alone = [lyapunov_spectrum(layer, x[:n, b : b + 1], burn_in=2) for b, n in ((0, 7), (1, 4))]
+    for each, own in zip(found.each, alone, strict=True):
+        np.testing.assert_allclose(each, own.each[0], rtol=1e-9)

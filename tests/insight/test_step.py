@@ -224,6 +224,11 @@ def test_wrong_shapes_are_said() -> None:
         step(torch.zeros(2, 8), torch.zeros(2, 5))
     with pytest.raises(ValueError, match="zeros are one"):
         step(torch.zeros(2, 8))
+    with pytest.raises(ValueError, match=r"expected token ids in 0..2, got 3"):
+        step(torch.zeros(2, 8), torch.tensor([0, 3]))
+    upper = OneStep(layer_of(num_layers=2), index=1)
+    with pytest.raises(ValueError, match=r"Only the first layer reads ids"):
+        upper(torch.zeros(2, 8), torch.tensor([0, 1]))
 
 
 def test_calls_are_what_the_layer_is_given_after_its_checks() -> None:

@@ -1,10 +1,11 @@
 """Layers through time, of models that were trained and of fresh cells, side by side."""
 
+import numpy as np
 import pytest
 import torch
 
 from recurra import Recurrent, cells
-from recurra.insight.gradient_flow import compare_flows
+from recurra.insight.gradient_flow import compare_flows, gradient_flow_of_loss
 from recurra.insight.through_time import Watched, figures_of_layers, report_of_cells
 from recurra.lang import Cell
 from recurra.nn.stack import CellStack
@@ -30,8 +31,8 @@ def test_models_stand_side_by_side(ragged: bool) -> None:
     assert set(lags.table) == {"lag", "a", "b"}
     assert len(lags.table["a"]) == 12
     assert set(lyapunov.table) == {"a", "b"}
-    assert "of a" in lags.found
-    assert "of b" in lags.found
+    assert "a: " in lags.found
+    assert "b: " in lags.found
 
 
 def test_short_sequences_have_no_exponents() -> None:
@@ -68,3 +69,18 @@ def test_a_stack_has_its_last_layer_drawn() -> None:
         {"two": Watched(layer=layer, loss=lambda: layer(x)[0].square().sum())}
     )
     assert len(figures) == 3
+
+
+def test_of_long_sequences_the_losses_that_there_are_count() -> None:
+    torch.manual_seed(0)
+    layer = Recurrent(cells.rnn, 3, 4, backend="reference")
+    x, lengths = torch.randn(110, 2, 3), torch.tensor([110, 104])
+
+    def loss() -> torch.Tensor:
+        y, _ = layer(x, lengths=lengths)
+        return y[lengths - 1, torch.arange(2)].sum()
+
+    lags, *_ = figures_of_layers({"a": Watched(layer=layer, loss=loss)})
+    flow = gradient_flow_of_loss(layer, loss)
+    assert flow.losses.tolist() == [103, 109]
+    np.testing.assert_array_equal(lags.table["a"], flow.by_lag(0))

@@ -172,3 +172,42 @@ def test_a_complex_pair_turns_in_its_plane() -> None:
 def test_powers_out_of_range_keep_their_logarithm() -> None:
     found = power_method(0.01 * torch.eye(3, dtype=torch.float64), 400)
     assert found.log_norms[-1] == pytest.approx(400 * math.log(0.01))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_sequence_counts_from_its_own_last_step(reverse: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = rc.Recurrent("rnn", 2, 4, dtype=torch.float64, backend="reference", reverse=reverse)
+    with torch.no_grad():
+        layer.get_parameter("W_hh_l0").copy_(scaled(0.9, 4, generator))
+    x = torch.randn(6, 2, 2, generator=generator, dtype=torch.float64)
+    for max_lag in (2, 9):
+        found = vanishing(layer, x, lengths=[3, 5], max_lag=max_lag)
+        assert len(found.lags) == min(max_lag, 5) + 1
+        for b, length in enumerate((3, 5)):
+            alone = vanishing(layer, x[:length, b : b + 1], max_lag=max_lag)
+            count = len(alone.lags)
+            for name in ("product_norm", "product_of_norms", "largest"):
+                ours, theirs = (getattr(each, name) for each in (found, alone))
+                np.testing.assert_allclose(ours[: len(theirs), b], theirs[:, 0], rtol=1e-10)
+                assert np.isnan(ours[len(theirs) :, b]).all()
+            assert (found.gradient[:count, b] <= found.bound[:count] * (1 + 1e-12)).all()
+        assert found.kind == alone.kind
+        assert "must vanish" in found.verdict()
+
+
+def test_steps_that_a_sequence_has_not_are_no_identity() -> None:
+    layer = rc.Recurrent("gru", 2, 4, dtype=torch.float64, backend="reference")
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(0.1)
+    assert vanishing(layer, torch.zeros(6, 2, 2, dtype=torch.float64), lengths=[3, 5]).eta < 0.9
+
+
+def test_no_lag_to_look_at_is_refused() -> None:
+    layer = layer_with(torch.eye(2, dtype=torch.float64))
+    x = torch.zeros(4, 1, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="expected max_lag of 1 or more, got 0"):
+        vanishing(layer, x, max_lag=0)
+    with pytest.raises(ValueError, match="expected a sequence that has steps, got none"):
+        vanishing(layer, x, lengths=[0])

@@ -3,7 +3,7 @@
 Letters: T time, B batch, O output, S size of a state, L layers, D directions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recurra.nn.stack import CellStack
+from recurra.nn.watched import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,7 +59,7 @@ def captured(layer: CellStack) -> Iterator[list[LayerCall]]:
     Its outputs are leaves: gradients of what is computed from them end there.
     """
     calls: list[LayerCall] = []
-    run = layer.run_layers
+    run = checked_layer(layer).run_layers
 
     def recording(
         x: Tensor, states: tuple[Tensor, ...], **options: Any
@@ -71,11 +72,33 @@ def captured(layer: CellStack) -> Iterator[list[LayerCall]]:
         # copies, of which the layer may change the form in place
         return y.clone(), tuple(final.clone() for final in finals)
 
-    vars(layer)["run_layers"] = recording  # hides that of the class
-    try:
+    with run_by(layer, recording):
         yield calls
+
+
+@contextmanager
+def run_by(layer: CellStack, run: Run) -> Iterator[None]:
+    """`run` stands for the layer's `run_layers` within the block, and what stood there before it
+    again behind it."""
+    before = vars(layer).get("run_layers")
+    vars(layer)["run_layers"] = run  # hides that of the class
+    try:
+        yield
     finally:
         del vars(layer)["run_layers"]
+        if before is not None:
+            vars(layer)["run_layers"] = before
+
+
+def checked_layer(layer: object) -> CellStack:
+    """The layer, where it is one; else TypeError."""
+    if not isinstance(layer, CellStack):
+        raise TypeError(
+            f"layer: expected rc.Recurrent, rc.RNN, rc.LSTM or rc.GRU, got "
+            f"{type(layer).__name__}. Of a model give the layer in it, such as model.recurrent; of "
+            f"rc.Bidirectional its `forwards` or `backwards`."
+        )
+    return layer
 
 
 def _layer_call(
@@ -108,4 +131,26 @@ def call_of(layer: CellStack, x: Any, *given: Any, **options: Any) -> LayerCall:
     with captured(layer) as calls:
         layer(x, *given, **options)
     (call,) = calls
+    return checked_call(call)
+
+
+def checked_call(call: LayerCall) -> LayerCall:
+    """The call, where it is of a step and a sequence at least; else ValueError."""
+    steps, batch = call.x.shape[:2]
+    if not steps or not batch:
+        raise ValueError(
+            f"{call.layer.where}: expected a step and a sequence at least, got {steps} steps of "
+            f"{batch} sequences. Nothing goes through time there."
+        )
     return call
+
+
+def chosen_steps(what: str, chosen: Sequence[int], count: int) -> list[int]:
+    """Steps of `count` by their numbers, which from the end are -1 and less; else ValueError."""
+    wrong = [k for k in chosen if not -count <= k < count]
+    if wrong or not len(chosen):
+        raise ValueError(
+            f"{what}: expected steps in 0..{count - 1}, or from -{count} on counted from the end, "
+            f"got {wrong[0] if wrong else 'none'}. Leave it out for all."
+        )
+    return [range(count)[k] for k in chosen]

@@ -114,9 +114,9 @@ def figure_of_vanishing(cases: Mapping[str, Vanishing]) -> Figure:
     for name, case in cases.items():
         table |= {
             f"{name} lag": case.lags,
-            f"{name} gradient": case.gradient.mean(1),
-            f"{name} norm of product": case.product_norm.mean(1),
-            f"{name} product of norms": case.product_of_norms.mean(1),
+            f"{name} gradient": np.nanmean(case.gradient, 1),
+            f"{name} norm of product": np.nanmean(case.product_norm, 1),
+            f"{name} product of norms": np.nanmean(case.product_of_norms, 1),
             f"{name} bound": case.bound,
         }
     return Figure(
@@ -140,6 +140,9 @@ def figure_of_lyapunov(spectra: Mapping[str, LyapunovSpectrum]) -> Figure:
     said = []
     for name, spectrum in spectra.items():
         first = spectrum.exponents[0]
+        if first == 0:
+            said.append(f"{name} keeps changes as they are")
+            continue
         what = "chaotic" if first > 0 else "stable"
         ways = "grows" if first > 0 else "shrinks"
         said.append(

@@ -8,13 +8,14 @@ Letters: T time, B batch, N numbers in all states of a layer together, k exponen
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recurra.insight.calls import run_by
 from recurra.insight.linearized import Linearized, flat
 from recurra.nn.stack import CellStack
 
@@ -83,7 +84,6 @@ def watched(layers: Iterable[CellStack]) -> Iterator[list[Read]]:
     """The first call of each layer within the block that is of more than one step; the layers
     compute what they always do."""
     reads: list[Read] = []
-    layers = list(layers)
 
     def watching(layer: CellStack) -> Any:
         run = layer.run_layers
@@ -98,13 +98,10 @@ def watched(layers: Iterable[CellStack]) -> Iterator[list[Read]]:
 
         return recording
 
-    for layer in layers:
-        vars(layer)["run_layers"] = watching(layer)  # hides that of the class
-    try:
+    with ExitStack() as stack:
+        for layer in dict.fromkeys(layers):
+            stack.enter_context(run_by(layer, watching(layer)))
         yield reads
-    finally:
-        for layer in layers:
-            del vars(layer)["run_layers"]
 
 
 def _detached(value: Any) -> Any:
@@ -134,9 +131,7 @@ def exponents_of(
         outputs = []
         for direction in range(layer.num_directions):
             place = (index, direction)
-            options = {**own.options, "embedding": own.options.get("embedding")}
-            if index > 0:
-                options["embedding"] = None
+            options = {**own.options, **({"embedding": None} if index else {})}
             states = [state[layer.places.index(place)] for state in own.states]
             run = Linearized(layer, place, x, states, **options)
             found.append(first_exponents(run, k, lengths=options.get("lengths"), seed=seed))

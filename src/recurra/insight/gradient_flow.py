@@ -20,7 +20,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from recurra.insight.calls import LayerCall, call_of, captured
+from recurra.insight.calls import LayerCall, call_of, captured, checked_call, chosen_steps
 from recurra.insight.forms import drawn_cotangents, in_form
 from recurra.insight.linearized import Linearized, computing_dtype
 from recurra.insight.runs import linearized_runs
@@ -44,7 +44,8 @@ class GradientFlow:
         states: names of the cell's states.
         losses: [R], the steps t whose losses they are.
         norms: [P, S, R, T]: the norm of dL_t/ds_k, s the states of a step, mean over the sequences
-            that have both steps. NaN where L_t does not come after k in any way.
+            that have step k and a loss at t. NaN where none has, or where L_t does not come after
+            k in any way.
         joint: [P, R, T]: the same of all states of a step as one vector.
     """
 
@@ -95,10 +96,13 @@ def gradient_flow(
         x: what the layer is called with.
         d_y: dL_t/dy_t, in the form of the layer's output; None draws a direction for each step and
             sequence, of norm 1, so that norms are what is left of 1.
-        losses: the steps that have one; None for all.
+        losses: the steps t to look at; None for all.
         seed: of what is drawn.
         dtype: to compute in; None for the layer's.
         options: the layer's other arguments: state, lengths, context, memory, ...
+
+    Raises:
+        ValueError: when there is no such step, or d_y has another shape.
 
     Cost: about T^2 / 2 steps back for B sequences; memory as for T steps of B and one of 1024 rows.
     """
@@ -112,6 +116,7 @@ def gradient_flow_of_loss(
     loss: Callable[[], Tensor],
     *,
     losses: Sequence[int] | None = None,
+    most: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> GradientFlow:
     """The gradient flow of a model's own loss.
@@ -120,9 +125,10 @@ def gradient_flow_of_loss(
         layer: a layer of the model, which calls it once.
         loss: runs the model on data and gives its loss, a sum over steps of what each output makes.
         losses: the steps to look at; None for all that have one.
+        most: of these steps, evenly spread from the first to the last; None for all.
 
     Raises:
-        ValueError: when the model does not call the layer once.
+        ValueError: when the model does not call the layer once, or what it gives is no loss.
     """
     with captured(layer) as calls, torch.enable_grad():
         total = loss()
@@ -131,7 +137,15 @@ def gradient_flow_of_loss(
             f"gradient_flow_of_loss: expected a loss that calls {layer.where} once, got "
             f"{len(calls)} calls. Give the layer that reads whole sequences."
         )
-    call = calls[0]
+    call = checked_call(calls[0])
+    if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad:
+        got = type(total).__name__
+        if isinstance(total, Tensor):
+            got = f"{list(total.shape)}" + ("" if total.requires_grad else " without gradients")
+        raise ValueError(
+            f"gradient_flow_of_loss: expected a loss of one number that follows from the layer's "
+            f"output, got {got}. Give the loss itself, before detach() or item()."
+        )
     d_y, *d_finals = torch.autograd.grad(
         total, (call.y, *call.finals), allow_unused=True, materialize_grads=True
     )
@@ -139,6 +153,9 @@ def gradient_flow_of_loss(
         has = d_y.abs().amax((1, 2)) > 0
         has[-1] |= any(bool(d.any()) for d in d_finals)
         losses = [int(t) for t in has.nonzero()]
+    if most is not None and len(losses) > most:
+        places = np.linspace(0, len(losses) - 1, most).round().astype(np.int64)
+        losses = [losses[place] for place in dict.fromkeys(places.tolist())]
     return flow_of_call(call, d_y, d_finals, losses=losses, dtype=dtype)
 
 
@@ -182,19 +199,23 @@ def flow_of_call(
         d_y: [T, B, D*O].
         d_finals: [L*D, B, S] each, of the final states, which count as of the last step.
     """
-    steps, batch = d_y.shape[:2]
-    at = sorted({range(steps)[t] for t in (range(steps) if losses is None else losses)})
+    steps = len(d_y)
+    at = list(range(steps))
+    if losses is not None and len(losses):
+        at = sorted(set(chosen_steps("losses", losses, steps)))
+    elif losses is not None:
+        at = []
     places, names = call.layer.places, call.layer.cell.states
     sums = torch.zeros(
         len(places), len(names) + 1, len(at), steps, dtype=torch.float64, device="cpu"
     )
-    counts = _pairs(call, at, steps, batch)
+    counts = _pairs(call, at, d_y, d_finals)
 
     def visit(place: int, k: int, rows: slice, d_states: tuple[Tensor, ...]) -> None:
         # squares of small numbers are out of the range of float32
         each = [vector_norm(d.flatten(2), dim=-1, dtype=torch.float64) for d in d_states]
         norms = torch.stack([*each, vector_norm(torch.stack(each), dim=0)])  # [S + 1, R, B]
-        inside = counts.inside[k][None] & counts.inside[at[rows]]
+        inside = counts.inside[k][None] & counts.losses[at[rows]]
         sums[place, :, rows, k] = torch.where(inside, norms, 0.0).sum(-1).cpu()
 
     reached = walk(call, d_y, d_finals, at, visit, dtype=dtype)
@@ -212,16 +233,26 @@ def flow_of_call(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pairs:
-    """Which steps each sequence has, [T, B], and how many sequences have both of a pair, [R, T]."""
+    """Which steps each sequence has, [T, B], at which it has a loss, [T, B], and how many sequences
+    have both of a pair, [R, T]."""
 
     inside: Tensor
+    losses: Tensor
     pairs: Tensor
 
 
-def _pairs(call: LayerCall, losses: Sequence[int], steps: int, batch: int) -> _Pairs:
+def _pairs(
+    call: LayerCall, at: Sequence[int], d_y: Tensor, d_finals: Sequence[Tensor] | None
+) -> _Pairs:
+    steps, batch = d_y.shape[:2]
     inside = _inside(call, steps, batch)
-    numbers = inside.double().cpu()
-    return _Pairs(inside=inside, pairs=numbers[list(losses)] @ numbers.T)
+    losses = (d_y != 0).any(-1)
+    if d_finals is not None:  # which count as of the last step
+        ends = [(d != 0).transpose(0, 1).flatten(1).any(1) for d in d_finals]
+        losses[-1] |= torch.stack(ends).any(0)
+    losses &= inside
+    pairs = losses[list(at)].double().cpu() @ inside.double().cpu().T
+    return _Pairs(inside=inside, losses=losses, pairs=pairs)
 
 
 def _inside(call: LayerCall, steps: int, batch: int) -> Tensor:

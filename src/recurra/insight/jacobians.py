@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Complex128, Float64, Int64
 from torch import Tensor
 
-from recurra.insight.calls import call_of
+from recurra.insight.calls import call_of, chosen_steps
 from recurra.insight.linearized import Linearized
-from recurra.insight.runs import linearized_run
+from recurra.insight.runs import FromEnds, linearized_run
 from recurra.insight.step import place_of
 from recurra.nn.stack import CellStack
 
@@ -27,7 +27,7 @@ LAGS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JacobianSpectra:
-    """Of dh_t/dh_{t-1} at each step looked at.
+    """Of dh_t/dh_{t-1} at each step looked at; NaN past the end of a sequence, where none is.
 
     Attributes:
         steps: [n], which.
@@ -47,13 +47,14 @@ class JacobianSpectra:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JacobianProducts:
-    """Of dh_T/dh_{T-l}, the product of the last l Jacobians.
+    """Of dh_T/dh_{T-l}, the product of the last l Jacobians of each sequence.
 
     Attributes:
         lags: [n], the numbers l of Jacobians.
         log_singular_values: [n, B, N], natural logarithms, falling. NaN where a value is less than
-            rounding has left of it beside the largest.
-        log_bound: [n, B]: the sum of log |J| over the steps, which the first cannot exceed.
+            rounding has left of it beside the largest, and of a sequence of fewer steps.
+        log_bound: [n, B]: the sum of log |J| over the steps, which the first cannot exceed; NaN of
+            a sequence of fewer steps.
     """
 
     lags: Int64[np.ndarray, " lags"]
@@ -78,18 +79,25 @@ def jacobian_spectra(
         x: what the layer is called with.
         index: which of its layers.
         reverse: the direction that reads from the end.
-        steps: which to look at; None for all.
+        steps: which to look at; None for all that a sequence has.
         dtype: to compute in.
         options: the layer's other arguments: state, lengths, context, memory, ...
+
+    Raises:
+        ValueError: when there is no such step.
     """
     run = _run(layer, x, index, reverse, dtype, options)
-    chosen = [range(len(run.order))[k] for k in (run.order if steps is None else steps)]
+    inside = run.inside
+    has = inside.any(1).tolist()
+    asked = [k for k in run.order if has[k]] if steps is None else steps
+    chosen = chosen_steps("jacobian_spectra, steps", asked, len(run.order))
     singular, eigen = [], []
     with torch.no_grad():
         for k in chosen:
             J = run.jacobian(k)
-            singular.append(torch.linalg.svdvals(J))
-            eigen.append(torch.linalg.eigvals(J))
+            own = inside[k, :, None]
+            singular.append(torch.where(own, torch.linalg.svdvals(J), torch.nan))
+            eigen.append(torch.where(own, torch.linalg.eigvals(J), torch.nan))
     values = torch.stack(eigen).cpu().numpy().astype(np.complex128)
     falling = np.argsort(-np.abs(values), axis=-1, kind="stable")
     return JacobianSpectra(
@@ -109,7 +117,8 @@ def jacobian_products(
     dtype: torch.dtype = torch.float64,
     **options: Any,
 ) -> JacobianProducts:
-    """Singular values of products of Jacobians that end at the last step of `layer(x, ...)`.
+    """Singular values of products of Jacobians of `layer(x, ...)` that end at the last step of each
+    sequence.
 
     Args:
         lags: how many Jacobians to multiply; None for 1, 2, 5, 10, ... up to T.
@@ -120,27 +129,28 @@ def jacobian_products(
         ValueError: when a lag is not in 1..T.
     """
     run = _run(layer, x, index, reverse, dtype, options)
-    order = list(run.order)
-    chosen = _lags(lags, len(order))
+    order, ends = list(run.order), FromEnds(run)
+    chosen = _lags(lags, ends.longest)
+    places = ends.places(chosen)
     batch = run.y.shape[1]
     with torch.no_grad():
         product = torch.eye(run.size, dtype=dtype, device=run.y.device).expand(batch, -1, -1)
         log_scale = torch.zeros(batch, dtype=torch.float64, device=run.y.device)
         bound = torch.zeros_like(log_scale)
-        values, bounds = [], []
-        for lag, k in enumerate(order[: -max(chosen) - 1 : -1], 1):
+        values, bounds = {}, {}
+        for place, k in enumerate(order[: -places[-1] - 1 : -1], 1):
             J = run.jacobian(k)
             bound = bound + torch.linalg.matrix_norm(J, 2).double().log()
             product = product @ J
             size = torch.linalg.matrix_norm(product).clamp(min=torch.finfo(dtype).tiny)
             product, log_scale = product / size[:, None, None], log_scale + size.double().log()
-            if lag in chosen:
-                values.append(_log_singular_values(product) + log_scale[:, None])
-                bounds.append(bound)
+            if place in places:
+                values[place] = _log_singular_values(product) + log_scale[:, None]
+                bounds[place] = bound
     return JacobianProducts(
         lags=np.array(chosen, dtype=np.int64),
-        log_singular_values=torch.stack(values).cpu().numpy(),
-        log_bound=torch.stack(bounds).cpu().numpy(),
+        log_singular_values=ends.at(chosen, values).cpu().numpy(),
+        log_bound=ends.at(chosen, bounds).cpu().numpy(),
     )
 
 

@@ -69,8 +69,10 @@ class LyapunovSpectrum:
 
     @property
     def horizon(self) -> float:
-        """1 / |e_1|: steps in which a change has grown by a factor of e, or shrunk to 1 / e."""
-        return 1.0 / abs(float(self.exponents[0]))
+        """1 / |e_1|: steps in which a change has grown by a factor of e, or shrunk to 1 / e; inf
+        where it stays."""
+        first = abs(float(self.exponents[0]))
+        return 1.0 / first if first else float("inf")
 
 
 def lyapunov_spectrum(
@@ -133,8 +135,12 @@ def spectrum_of_run(
             frame, stretched = orthonormal(_carried(run, k, frame))
             logs.append(stretched)
         grown = torch.stack(logs[burn_in:]).double().cpu().numpy()  # [T', B, K]
-        # past the end of a sequence states are held, which is no step of its own
-        inside = run.inside[steps[burn_in:]].double().cpu().numpy()
+        # past the end of a sequence states are held, which is no step of its own; the direction
+        # from the end comes to a sequence's own first steps later
+        own = run.inside[steps]
+        counts = own & (own.cumsum(0) > burn_in)
+        inside = counts[burn_in:].double().cpu().numpy()
+        grown = np.where(inside[..., None] > 0, grown, 0.0)
     counted = inside.sum(0)
     if not counted.any():
         raise ValueError(

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from recurra.insight.calls import LayerCall, call_of
+from recurra.insight.calls import LayerCall, call_of, chosen_steps
 from recurra.insight.forms import drawn_cotangents, in_form
 from recurra.insight.linearized import Linearized, computing_dtype
 from recurra.insight.runs import linearized_runs
@@ -80,6 +80,7 @@ def immediate_partials(
     given = drawn_cotangents(call.y, seed) if d_y is None else in_form(layer, call, d_y)
     if at is not None:
         only = torch.zeros_like(given)
+        (at,) = chosen_steps("immediate_partials, at", [at], len(given))
         only[at] = given[at]
         given = only
     return partials_of_call(call, given, dtype=dtype)

@@ -1,6 +1,10 @@
-"""Every layer and direction of a call, linearised, each layer on the outputs of the one below."""
+"""Every layer and direction of a call, linearised, each layer on the outputs of the one below, and
+how lags are counted in it."""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from recurra.insight.calls import LayerCall
 from recurra.insight.linearized import Linearized
@@ -44,3 +48,45 @@ def _below(call: LayerCall, num_layers: int, dtype: torch.dtype | None) -> list[
             )
             runs.append(run)
     return runs
+
+
+class FromEnds:
+    """Lags counted back from each sequence's own last step, of a walk back over all steps.
+
+    Where sequences end early the walk passes steps that they do not have before it comes to their
+    last one.
+
+    Args:
+        run: with T steps in `order`, which the walk takes from the last to the first.
+
+    Attributes:
+        longest: steps of the longest sequence.
+    """
+
+    def __init__(self, run: Linearized) -> None:
+        steps = len(run.order)
+        self._counts = run.inside.sum(0)  # [B]
+        # a direction from the end comes last to the first step, which each has
+        before = steps - self._counts if run.order.step > 0 else torch.zeros_like(self._counts)
+        self._before, self.longest = before, int(self._counts.max())
+
+    def places(self, lags: Iterable[int]) -> list[int]:
+        """The numbers of steps walked at which some sequence is at one of the lags."""
+        pairs = zip(self._before.tolist(), self._counts.tolist(), strict=True)
+        each = list(dict.fromkeys(pairs))
+        return sorted({before + lag for lag in lags for before, count in each if lag <= count})
+
+    def at(self, lags: Sequence[int], rows: Mapping[int, Tensor]) -> Tensor:
+        """[n, B, ...] of rows [B, ...] by the number of steps walked; NaN where a sequence is
+        shorter than a lag."""
+        known = sorted(rows)
+        stacked = torch.stack([rows[place] for place in known])
+        device = stacked.device
+        lag = torch.tensor(lags, dtype=torch.int64, device=device)[:, None]
+        place = torch.searchsorted(
+            torch.tensor(known, dtype=torch.int64, device=device), lag + self._before
+        )
+        batch = torch.arange(stacked.shape[1], dtype=torch.int64, device=device)
+        found = stacked[place.clamp_max(len(known) - 1), batch]
+        inside = (lag <= self._counts).reshape(*place.shape, *(1 for _ in found.shape[2:]))
+        return torch.where(inside, found, torch.nan)

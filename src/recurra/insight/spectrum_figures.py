@@ -21,7 +21,7 @@ def draw_singular_values(spectra: JacobianSpectra, axes: Any) -> None:
     Args:
         axes: of matplotlib.
     """
-    values = spectra.singular_values.mean(1)  # [n, N]
+    values = np.nanmean(spectra.singular_values, 1)  # [n, N], of the sequences that have the step
     for low, high, opaque in _SHARES:
         between = np.quantile(values, [low, high], axis=1)
         axes.fill_between(spectra.steps, *between, color=style.BLUE, alpha=opaque, linewidth=0)
@@ -57,11 +57,13 @@ def draw_products(products: JacobianProducts, axes: Any) -> None:
     Args:
         axes: of matplotlib.
     """
-    values = np.exp(products.log_singular_values.mean(1))  # [n, N]
+    has = ~np.isnan(products.log_bound)  # [n, B]: the sequences of so many steps
+    logs = np.where(has[..., None], products.log_singular_values, 0.0).sum(1)
+    values = np.exp(logs / has.sum(1, keepdims=True))  # [n, N]
     for row in range(values.shape[1]):
         axes.plot(products.lags, values[:, row], color=style.BLUE, alpha=0.25, linewidth=0.7)
     axes.plot(products.lags, values[:, 0], color=style.RED, label="largest")
-    bound = np.exp(np.minimum(products.log_bound.mean(1), 700.0))
+    bound = np.exp(np.minimum(np.nanmean(products.log_bound, 1), 700.0))
     axes.plot(products.lags, bound, color=style.FAINT, linestyle="--", label="product of norms")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -96,8 +98,8 @@ def draw_vanishing(found: Vanishing, axes: Any) -> None:
     lags = found.lags
     bounds = {
         "eta^lag": (found.bound, style.FAINT, "--"),
-        "product of the norms": (found.product_of_norms.max(1), style.GOLD, "-"),
-        "norm of the product": (found.product_norm.max(1), style.RED, "-"),
+        "product of the norms": (np.nanmax(found.product_of_norms, 1), style.GOLD, "-"),
+        "norm of the product": (np.nanmax(found.product_norm, 1), style.RED, "-"),
     }
     for label, (values, colour, dashes) in bounds.items():
         axes.plot(lags, _positive(values), color=colour, linestyle=dashes, label=label)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from recurra.insight.calls import checked_layer
 from recurra.insight.linearized import Linearized, computing_dtype, flat, split
 from recurra.nn.stack import CellStack
 
@@ -58,7 +59,8 @@ class OneStep:
         embedding: Tensor | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.layer, self.place = layer, place_of(layer, index, reverse)
+        self.layer = checked_layer(layer)
+        self.place = place_of(layer, index, reverse)
         self.dtype = dtype or computing_dtype(layer)
         self.names = layer.cell.states
         self._context, self._memory = _tensors(context), _tensors(memory)
@@ -164,6 +166,13 @@ class OneStep:
                 )
             return torch.empty(1, batch, 0, dtype=self.dtype, device=self.layer.home.device)
         ids = x_t.dtype == torch.int64
+        if ids and self.place[0] > 0:
+            raise ValueError(
+                f"{where}: expected x_t [{batch}, {self.input_size}], what layer {self.place[0]} "
+                f"reads of the layer below, got token ids. Only the first layer reads ids."
+            )
+        if ids:
+            self._check_ids(where, x_t)
         rank = 0 if ids else 1
         x_t = x_t if x_t.dim() > rank else x_t[None]
         expected = (*(() if ids else (self.input_size,)),)
@@ -174,6 +183,15 @@ class OneStep:
                 f"a state."
             )
         return _rows(x_t, batch)[None]
+
+    def _check_ids(self, where: str, ids: Tensor) -> None:
+        size = self.input_size if self._embedding is None else len(self._embedding)
+        wrong = ids[(ids < 0) | (ids >= size)]
+        if len(wrong):
+            raise ValueError(
+                f"{where}: expected token ids in 0..{size - 1}, got {int(wrong[0])}. Look up what "
+                f"the vocabulary has."
+            )
 
     def _further(self, inputs: Mapping[str, Tensor], batch: int) -> list[Tensor]:
         """[1, B, size] each, in the order of the cell."""
@@ -193,7 +211,7 @@ class OneStep:
 def place_of(layer: CellStack, index: int, reverse: bool) -> tuple[int, int]:
     """One of a layer's `places`."""
     place = (index, int(reverse))
-    if place not in layer.places:
+    if place not in checked_layer(layer).places:
         ways = "both directions" if layer.bidirectional else "one direction"
         raise ValueError(
             f"{layer.where}: expected one of its layers 0..{layer.num_layers - 1}, in {ways}, got "

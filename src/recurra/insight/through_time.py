@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,11 +74,8 @@ def figures_of_layers(watched: Mapping[str, Watched]) -> list[Figure]:
     flows, spectra = {}, {}
     for name, each in watched.items():
         call = each.call()
-        steps, losses = len(call.y), None
-        if steps > _MOST_LOSSES:
-            losses = np.unique(np.linspace(0, steps - 1, _MOST_LOSSES).astype(np.int64)).tolist()
-        flows[name] = gradient_flow_of_loss(each.layer, each.loss, losses=losses)
-        if steps >= 1 / _BURN_IN:
+        flows[name] = gradient_flow_of_loss(each.layer, each.loss, most=_MOST_LOSSES)
+        if len(call.y) >= 1 / _BURN_IN:
             spectra[name] = _spectrum(call)
     figures = [figure_of_lags(flows), figure_of_flow(flows)]
     return [*figures, figure_of_lyapunov(spectra)] if spectra else figures

@@ -12,6 +12,7 @@ Letters: B batch, N numbers in all states together, L lags.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from recurra.insight.calls import call_of
 from recurra.insight.linearized import Linearized
-from recurra.insight.runs import linearized_run
+from recurra.insight.runs import FromEnds, linearized_run
 from recurra.insight.step import place_of
 from recurra.ir import Node, topological
 from recurra.lang import Cell
@@ -65,6 +66,9 @@ class SimpleRecurrence:
 class Vanishing:
     """What reaches earlier steps of a loss at the last one, and bounds of it.
 
+    Of sequences of several lengths each counts from its own last step, and is NaN at lags beyond
+    its first.
+
     Attributes:
         lags: [L], 0, 1, ...: how many steps before the last.
         gradient: [L, B]: the norm of a loss's gradient, of norm 1 at the last step.
@@ -97,20 +101,20 @@ class Vanishing:
     def factor(self) -> float:
         """By what a gradient was multiplied in a step, in the geometric mean; 0 where none is
         left."""
-        last = float(self.product_norm[-1].mean())
+        last = float(np.nanmean(self.product_norm[-1]))
         return last ** (1 / int(self.lags[-1]))
 
     @property
     def kind(self) -> str:
         """ "vanishes", "explodes", or "holds": to a hundredth or a hundredfold at the last lag."""
-        last = float(self.product_norm[-1].mean())
+        last = float(np.nanmean(self.product_norm[-1]))
         if last < 1 / _FACTOR:
             return "vanishes"
         return "explodes" if last > _FACTOR else "holds"
 
     def verdict(self) -> str:
         """What was found and what the theorem says, in two or three sentences."""
-        lag, last = int(self.lags[-1]), float(self.product_norm[-1].mean())
+        lag, last = int(self.lags[-1]), float(np.nanmean(self.product_norm[-1]))
         found = {
             "vanishes": f"The gradient vanishes: at most {last:.2g} of it is left {lag} steps back",
             "explodes": f"The gradient explodes: it grows up to {last:.2g} times in {lag} steps",
@@ -139,7 +143,7 @@ class Vanishing:
         )
         if self.kind == "explodes":
             return f"{above}; here it does."
-        used = float(self.largest.mean()) / self.sigma
+        used = float(np.nanmean(self.largest)) / self.sigma
         return (
             f"{above}. A step uses {used:.0%} of it on average: {self.simple.activation} is flat "
             f"where the units are, or directions turn away from where {name} stretches."
@@ -198,26 +202,34 @@ def vanishing(
     dtype: torch.dtype = torch.float64,
     **options: Any,
 ) -> Vanishing:
-    """What reaches earlier steps of a loss at the last step of `layer(x, ...)`, with its bounds.
+    """What reaches earlier steps of a loss at the last step of each sequence, with its bounds.
 
     Args:
         layer: `rc.Recurrent` or a drop-in, of any cell.
-        x: what the layer is called with.
+        x: what the layer is called with, in `layer(x, ...)`.
         index: which of its layers.
         reverse: the direction that reads from the end.
-        max_lag: how far back to look, at most to the first step.
+        max_lag: how far back to look, a step at least, and at most to the first.
         seed: of the direction of the loss's gradient.
         dtype: to compute in.
         options: the layer's other arguments: state, lengths, context, memory, ...
 
+    Raises:
+        ValueError: when no lag is left to look at.
+
     Cost: for each step back a pass over N rows, a product and two singular values of [N, N].
     """
+    if max_lag < 1:
+        raise ValueError(
+            f"vanishing: expected max_lag of 1 or more, got {max_lag}. At lag 0 nothing has become "
+            f"of a gradient yet."
+        )
     place = place_of(layer, index, reverse)
     run = linearized_run(call_of(layer, x, **options), place, dtype=dtype)
     with torch.no_grad():
         found = _back(run, max_lag, seed)
     simple = simple_recurrence(layer.cell)
-    sigma, eta = None, float(found["largest"].max())
+    sigma, eta = None, float(np.nanmax(found["largest"]))
     if simple is not None:
         W = layer.parameters_of(*place)[simple.parameter].detach().to(dtype)
         sigma = float(torch.linalg.matrix_norm(W, 2))
@@ -241,21 +253,28 @@ def _back(run: Linearized, max_lag: int, seed: int) -> dict[str, Any]:
     d = drawn / drawn.norm(dim=-1, keepdim=True)
     product = torch.eye(size, dtype=run.dtype, device=run.y.device).expand(batch, -1, -1)
     ones = torch.ones(batch, dtype=run.dtype, device=run.y.device)
-    gradient, norms, largest = [ones], [ones], []
-    for k in list(run.order)[: -max_lag - 1 : -1]:
+    ends = FromEnds(run)
+    if not ends.longest:
+        raise ValueError("vanishing: expected a sequence that has steps, got none. Give others.")
+    lags = range(min(max_lag, ends.longest) + 1)
+    places = ends.places(lags)
+    gradient, norms, largest = [ones], [ones], [ones]
+    for k in list(run.order)[::-1][: places[-1]]:
         J = run.jacobian(k)
         d, product = d @ J, product @ J
         gradient.append(d.norm(dim=-1)[:, 0])
         norms.append(torch.linalg.matrix_norm(product, 2))
         largest.append(torch.linalg.matrix_norm(J, 2))
-    stretches = torch.stack(largest)
-    fields: dict[str, Tensor] = {
-        "gradient": torch.stack(gradient),
-        "product_norm": torch.stack(norms),
-        "product_of_norms": torch.cat([ones[None], stretches.cumprod(0)]),
-        "largest": stretches,
+    # a held step, past a sequence's end, is the identity and leaves all of them as they are
+    walked: dict[str, Sequence[Tensor]] = {
+        "gradient": gradient,
+        "product_norm": norms,
+        "product_of_norms": list(torch.stack(largest).cumprod(0)),
+        "largest": largest,
     }
-    return {name: value.double().cpu().numpy() for name, value in fields.items()}
+    found = {name: ends.at(lags, dict(enumerate(rows))) for name, rows in walked.items()}
+    found["largest"] = found["largest"][1:]
+    return {name: value.double().cpu().numpy() for name, value in found.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
