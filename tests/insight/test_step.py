@@ -237,3 +237,11 @@ def test_calls_are_what_the_layer_is_given_after_its_checks() -> None:
     assert call.x.shape == (5, 2, 3)
     assert call.y.is_leaf
     assert "run_layers" not in vars(layer)
+
+
+def test_states_of_no_sequence_are_states() -> None:
+    for cell in ("rnn", "lstm", "mlstm"):
+        step = OneStep(rc.Recurrent(cell, 3, 8))
+        first = step.first(0)
+        assert first.shape == (0, step.size)
+        assert step(first, torch.zeros(0, 3)).shape == (0, step.size)

@@ -270,7 +270,9 @@ def computing_dtype(layer: CellStack) -> torch.dtype:
 def flat(states: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Tensor:
     """States [..., S] or [..., P, Q] as one vector each, [..., N]."""
     pairs = zip(states, shapes, strict=True)
-    return torch.cat([s.reshape(*s.shape[: s.dim() - len(shape)], -1) for s, shape in pairs], -1)
+    # sizes in full: of no states at all, -1 could be any
+    parts = [s.reshape(*s.shape[: s.dim() - len(shape)], prod(shape)) for s, shape in pairs]
+    return torch.cat(parts, -1)
 
 
 def split(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
