@@ -15,6 +15,7 @@ from recurra.insight.alignment import (
     lines_of,
     write_alignments,
 )
+from recurra.insight.looking import as_seen
 from recurra.insight.style import SERIES as COLOURS
 from recurra.models import Alignment
 from recurra.models.regions import cells
@@ -64,6 +65,11 @@ def test_a_map_is_where_something_is_alike() -> None:
 
 
 @pytest.mark.medium
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
+def test_pictures_that_are_drawn_whole_have_three_colours(shape: tuple[int, ...]) -> None:
+    assert as_seen(np.zeros(shape, dtype=np.uint8), None).shape == (4, 5, 3)
+
+
 def test_sheets_pages_and_maps_are_written(tmp_path: Path) -> None:
     shown = [(PICTURE, said()), (PICTURE.swapaxes(0, 1), said(grid=False))]
     assert draw_alignments(shown, tmp_path / "a.svg").read_text().rstrip().endswith("</svg>")

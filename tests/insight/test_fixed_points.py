@@ -175,3 +175,31 @@ def test_three_bits_have_a_stable_point_for_each_of_their_eight_values() -> None
     stable = found.points[found.is_stable & found.is_fixed]
     assert {tuple(np.sign(point)) for point in stable} == set(product((-1.0, 1.0), repeat=3))
     assert len(stable) == 8
+
+
+def test_what_rounding_makes_singular_is_searched_on() -> None:
+    @rc.cell(state="h")
+    def sums(x, h, W, U):  # pyright: ignore
+        return h + W @ h + U @ x
+
+    layer = rc.Recurrent(sums, 1, 2)
+    with torch.no_grad():
+        layer.W_l0.fill_(1000.0)  # of which W^T W + mu I is singular in float32
+        layer.U_l0.zero_()
+    starts = torch.tensor([[1.0, 2.0], [-3.0, 5.0]])
+    found = find_fixed_points(OneStep(layer), starts, tolerance=1e-6, distance=0.0)
+    assert len(found) == 2
+    np.testing.assert_allclose(found.points.sum(1), 0.0, atol=1e-5)
+
+
+def test_a_single_unit_is_drawn_along_a_line() -> None:
+    figure_of = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
+    layer = rc.Recurrent(drive, 1, 1, dtype=torch.float64)
+    with torch.no_grad():
+        layer.w_l0.fill_(2.0)
+    step = OneStep(layer)
+    seen = states_seen(step, torch.randn(6, 3, 1, dtype=torch.float64))
+    points = find_fixed_points(step, torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None])
+    on = draw_fixed_points(points, seen.numpy(), figure_of.Figure().subplots())
+    assert on(points.points).shape == (len(points), 2)
+    assert (on(points.points)[:, 1] == 0).all()

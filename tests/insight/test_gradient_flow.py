@@ -236,11 +236,14 @@ def test_a_loss_that_calls_the_layer_twice_is_refused() -> None:
         gradient_flow_of_loss(layer, lambda: layer(x)[0].sum() + layer(x)[0].sum())
 
 
-def test_fresh_cells_are_compared_on_the_same_data() -> None:
+def test_fresh_cells_are_compared_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(6, 2, 3)
     flows = compare_flows(["rnn", "lstm"], x, 4)
     assert list(flows) == ["rnn", "lstm"]
+    before = torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs are seeded"))
     again = compare_flows(["lstm"], x, 4)
+    assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(flows["lstm"].norms, again["lstm"].norms)
 
 

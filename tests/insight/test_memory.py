@@ -141,6 +141,15 @@ class TestSaliency:
             )
             assert np.isnan(found.norms[length:, b]).all()
 
+    def test_ends_at_the_longest_sequence(self) -> None:
+        layer = rc.Recurrent("gru", 3, 4, backend="reference")
+        x, lengths = torch.randn(6, 2, 3), torch.tensor([4, 3])
+        found = memory.saliency_by_lag(
+            layer, lambda: layer(x, lengths=lengths)[1][0].sum(-1), lengths=lengths
+        )
+        assert found.norms.shape == (4, 2)
+        assert np.isfinite(found.by_lag).all()
+
     def test_of_a_classifier(self) -> None:
         torch.manual_seed(0)
         model = rc.Classifier(2, vocab_size=5, hidden_size=4, pooling="last").eval()

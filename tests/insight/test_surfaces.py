@@ -11,6 +11,7 @@ from recurra.insight.surfaces import (
     CLIFF_MAX_NORM,
     CLIFF_START,
     Plane,
+    Surface,
     cliff_descents,
     cliff_loss,
     cliff_slope,
@@ -156,3 +157,14 @@ def test_surfaces_and_paths_are_drawn() -> None:
     draw_descents(paths, right)
     assert left.get_xlim() == (surface.x[0], surface.x[-1])
     assert [text.get_text() for text in left.get_legend().get_texts()] == list(paths)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-6, 1e-3), (3.0, 30.0)])
+def test_colours_reach_from_the_least_loss_to_the_largest(low: float, high: float) -> None:
+    figure_of = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
+    along = np.linspace(-1, 1, 4)
+    loss = np.geomspace(low, high, 16).reshape(4, 4)
+    drawn = draw_surface(
+        Surface(x=along, y=along, loss=loss, names=("a", "b")), figure_of.Figure().subplots()
+    )
+    np.testing.assert_allclose(drawn.levels[[0, -1]], np.log10([low, high]))

@@ -211,3 +211,11 @@ def test_no_lag_to_look_at_is_refused() -> None:
         vanishing(layer, x, max_lag=0)
     with pytest.raises(ValueError, match="expected a sequence that has steps, got none"):
         vanishing(layer, x, lengths=[0])
+
+
+def test_what_has_no_powers_is_refused() -> None:
+    W = torch.eye(3, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"h_0: expected \[3\] numbers .* got zeros"):
+        power_method(W, 5, torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"h_0: expected \[3\] numbers .* got \[4\]"):
+        power_method(W, 5, torch.ones(4, dtype=torch.float64))

@@ -41,11 +41,7 @@ class ClippingReport:
     @property
     def clipped_share(self) -> float | None:
         """Share of all steps that clipping changed; None where the history does not say."""
-        weights = np.diff(self.steps, prepend=0)
-        known = np.isfinite(self.clipped) & (weights > 0)
-        if not known.any():
-            return None
-        return float(np.average(self.clipped[known], weights=weights[known]))
+        return share_of_steps(self.steps, self.clipped)
 
     @property
     def line(self) -> str:
@@ -58,6 +54,24 @@ class ClippingReport:
             said += f"; {self.clipped_share:.0%} of the steps were clipped"
         threshold = argument(f"clip_norm={self.recommended:g}")
         return f"{said}; to try: {threshold} (anything from {low:.2g} to {high:.2g})"
+
+
+def share_of_steps(steps: np.ndarray, share: np.ndarray) -> float | None:
+    """The share of all steps, from those of the steps of each row; None where no row has one.
+
+    Args:
+        steps: [N], at the end of each row.
+        share: [N], nan where a row has none.
+    """
+    weights = np.diff(steps, prepend=0)
+    known = np.isfinite(share) & (weights > 0)
+    return float(np.average(share[known], weights=weights[known])) if known.any() else None
+
+
+def column_of(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """[N] float64: a column of a history, nan where a row lacks it."""
+    values = [row.get(name) for row in rows]
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def clipping_report(history: Any) -> ClippingReport:
@@ -77,7 +91,7 @@ def clipping_report(history: Any) -> ClippingReport:
     networks", arXiv:1211.5063, section 3.2.
     """
     rows = history.to_dict("records") if hasattr(history, "to_dict") else list(history)
-    columns = (_column(rows, name) for name in ("step", "grad_norm", "grad_norm_max", "clipped"))
+    columns = (column_of(rows, name) for name in ("step", "grad_norm", "grad_norm_max", "clipped"))
     steps, norms, largest, clipped = columns
     known = np.isfinite(norms) & np.isfinite(steps)
     if not known.any():
@@ -96,11 +110,6 @@ def clipping_report(history: Any) -> ClippingReport:
         usual=usual,
         recommended=float(f"{usual:.2g}"),
     )
-
-
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    values = [row.get(name) for row in rows]
-    return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
 def draw_clipping(report: ClippingReport, axes: Any) -> None:

@@ -182,7 +182,8 @@ def _search(
             A = step.jacobian(h[rows], x) - eye
             normal = A.transpose(1, 2) @ A + damping[rows, None, None] * eye
             gradient = (A.transpose(1, 2) @ off[rows, :, None])[..., 0]
-            ahead = h[rows] - torch.linalg.solve(normal, gradient)
+            # what rounding makes singular gives no finite step, which does not help
+            ahead = h[rows] - torch.linalg.solve_ex(normal, gradient).result
             off_ahead = step(ahead, x) - ahead
             speed_ahead = 0.5 * off_ahead.square().sum(1)
             helped = speed_ahead < speed[rows]
@@ -363,7 +364,7 @@ def draw_fixed_points(
         What was projected on.
     """
     count = 3 if hasattr(axes, "get_zlim") else 2
-    on = principal_components(trajectories, count)
+    on = _padded(principal_components(trajectories, count), count)
     paths = on(trajectories)
     for b in range(min(most, paths.shape[1])):
         axes.plot(*paths[:, b].T, color=_PATH, linewidth=0.6, alpha=0.6, zorder=1)
@@ -390,6 +391,16 @@ def draw_fixed_points(
     if len(points):
         axes.legend()
     return on
+
+
+def _padded(on: Projection, count: int) -> Projection:
+    """With components of zeros where states have fewer numbers than axes."""
+    missing = max(0, count - len(on.components))
+    return Projection(
+        mean=on.mean,
+        components=np.pad(on.components, ((0, missing), (0, 0))),
+        shares=np.pad(on.shares, (0, missing)),
+    )
 
 
 def draw_eigenvalues(points: FixedPoints, axes: Any) -> None:

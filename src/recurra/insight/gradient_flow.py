@@ -174,15 +174,31 @@ def compare_flows(
         x: [T, B, I].
         hidden_size: H.
         seed: of the parameters, drawn anew for each cell, and of the losses' directions.
-        options: of `rc.Recurrent`.
+        options: of `rc.Recurrent`; the layers are on the device of x unless they say another.
     """
     found = {}
+    options = {"device": x.device, "dtype": x.dtype, **options}
     for cell in cells:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            layer = Recurrent(cell, x.shape[-1], hidden_size, dtype=x.dtype, **options)
+        layer = fresh_layer(cell, x.shape[-1], hidden_size, seed=seed, **options)
         found[layer.cell.name] = gradient_flow(layer, x, seed=seed, dtype=dtype)
     return found
+
+
+def fresh_layer(
+    cell: Cell | str,
+    input_size: int,
+    hidden_size: int,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> Recurrent:
+    """A layer whose parameters are those of the seed, the same on all devices; torch's own random
+    state, of the CPU and of others, is left as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed sets GPUs too
+        layer = Recurrent(cell, input_size, hidden_size, device="cpu", **options)
+    return layer.to(device)
 
 
 def flow_of_call(

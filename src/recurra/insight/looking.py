@@ -41,7 +41,9 @@ def as_seen(picture: Any, preprocessing: Preprocessing | None) -> np.ndarray:
     """
     opened = open_picture(picture) if isinstance(picture, str | Path) else picture
     if preprocessing is None:
-        return np.asarray(opened)
+        pixels = np.asarray(opened)
+        pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+        return pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
     values = preprocessing.undone(preprocessing(opened)).clamp(0, 1)
     pixels = (values * 255).round().byte().permute(1, 2, 0).numpy()
     return pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels

@@ -286,7 +286,7 @@ def saliency_by_lag(
         lengths: [B] true steps of each; None: all T.
         unit: what a step is.
     Returns:
-        norms [T, B], by lag.
+        norms [T, B], by lag, T the steps of the longest sequence.
     """
     with _inputs_kept(layer) as kept:
         total = losses().sum()
@@ -301,7 +301,8 @@ def saliency_by_lag(
     counts = (
         torch.full((B,), T, dtype=torch.int64, device="cpu") if lengths is None else lengths.cpu()
     )
-    lag = torch.arange(T, dtype=torch.int64, device="cpu")[:, None].expand(T, B)
+    lags = torch.arange(int(counts.max()), dtype=torch.int64, device="cpu")
+    lag = lags[:, None].expand(-1, B)
     step = counts[None, :] - 1 - lag
     found = norms.gather(0, step.clamp(min=0))
     found[step < 0] = torch.nan

@@ -120,7 +120,9 @@ def partials_of_call(
     return Partials(
         parameters=tuple(names),
         norms=norms,
-        totals=np.array([float(sums[name].double().norm()) for name in names]),
+        totals=np.array(
+            [float(sums[name].double().norm()) if name in sums else 0.0 for name in names]
+        ),
         error=error,
     )
 

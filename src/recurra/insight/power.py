@@ -58,8 +58,17 @@ def power_method(
         steps: T.
         h_0: [H], of any norm but 0; None draws it.
         seed: of what is drawn.
+
+    Raises:
+        ValueError: when h_0 is zero or of another size.
     """
     size = W.shape[0]
+    if h_0 is not None and (h_0.shape != (size,) or not bool(h_0.any())):
+        got = "zeros" if h_0.shape == (size,) else f"{list(h_0.shape)}"
+        raise ValueError(
+            f"h_0: expected [{size}] numbers that are not all zero, got {got}. Leave it out to "
+            f"have it drawn."
+        )
     if h_0 is None:
         generator = torch.Generator().manual_seed(seed)
         h_0 = torch.randn(size, generator=generator, dtype=torch.float64, device="cpu")

@@ -304,8 +304,9 @@ def draw_surface(surface: Surface, axes: Any, paths: Mapping[str, Descent] | Non
     """
     shown = np.where(np.isfinite(surface.loss), surface.loss, np.nan)
     positive = shown[np.isfinite(shown) & (shown > 0)]
-    floor = max(float(positive.min(initial=1.0)), 1e-4 * float(positive.max(initial=1.0)))
-    levels = np.linspace(np.log10(floor), np.log10(max(positive.max(initial=1.0), 2 * floor)), 25)
+    least, most = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
+    floor = max(float(least), 1e-4 * float(most))
+    levels = np.linspace(np.log10(floor), np.log10(max(float(most), 2 * floor)), 25)
     contours = axes.contourf(
         surface.x,
         surface.y,

@@ -19,13 +19,12 @@ from recurra.insight.dynamics_figures import (
     figure_of_lyapunov,
     figure_of_vanishing,
 )
-from recurra.insight.gradient_flow import compare_flows, gradient_flow_of_loss
+from recurra.insight.gradient_flow import compare_flows, fresh_layer, gradient_flow_of_loss
 from recurra.insight.lyapunov import LyapunovSpectrum, lyapunov_spectrum, spectrum_of_run
 from recurra.insight.report import Figure, Report
 from recurra.insight.runs import linearized_run
 from recurra.insight.vanishing import vanishing
 from recurra.lang import Cell
-from recurra.nn import Recurrent
 from recurra.nn.stack import CellStack
 
 _MOST_LOSSES = 100  # of a sequence whose gradients are taken back
@@ -137,9 +136,7 @@ def report_of_cells(
     flows = compare_flows(cells, x, hidden_size, seed=seed)
     spectra, verdicts, facts = {}, {}, []
     for cell in cells:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            layer = Recurrent(cell, input_size, hidden_size)
+        layer = fresh_layer(cell, input_size, hidden_size, seed=seed, dtype=x.dtype)
         some = x[:, :_SEQUENCES]
         spectra[cell.name] = lyapunov_spectrum(layer, some, burn_in=int(_BURN_IN * steps))
         verdicts[cell.name] = vanishing(layer, some, max_lag=steps - 1, seed=seed)

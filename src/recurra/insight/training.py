@@ -3,14 +3,15 @@
 Letters: N rows of a run's metrics.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from recurra.insight import style
+from recurra.insight.clipping import column_of, share_of_steps
 from recurra.insight.report.figure import Figure
 
 _MOST_POINTS = 240  # of a line: means of stretches of a longer run
@@ -63,9 +64,7 @@ class TrainingCurves:
     @property
     def clipped_share(self) -> float:
         """Share of all steps that clipping changed; 0 where it was not kept."""
-        steps = np.diff(self.step, prepend=0.0)
-        known = np.isfinite(self.clipped) & (steps > 0)
-        return float(np.average(self.clipped[known], weights=steps[known])) if known.any() else 0.0
+        return share_of_steps(self.step, self.clipped) or 0.0
 
     @classmethod
     def of_rows(
@@ -79,10 +78,7 @@ class TrainingCurves:
     ) -> "TrainingCurves":
         """Of the rows of a run's metrics.csv; a column that it lacks is nan."""
 
-        def column(name: str) -> np.ndarray:
-            values = [row.get(name) for row in rows]
-            return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
-
+        column = partial(column_of, rows)
         skipped = column("skipped")
         return cls(
             step=column("step"),
