@@ -24,7 +24,8 @@ class Trace:
     [T, B, S] or [T, B, S, K], a matrix state [T, B, P, Q]; a matrix that is made of parameters
     alone has no batch: [T, R, C]. A state is what it becomes in the step: `t.c[-1]` is the final
     one, of the direction from the end `t.c[0]`. Steps past the end of a sequence are zero, and so
-    are positions past the end of a memory.
+    are positions past the end of a memory. The sequences of a PackedSequence have the order that
+    they had before; `rc.Recurrent` draws random masks in that order too, as it does for `lengths`.
 
     Of several layers or directions `t.layer(1).f` and `t.layer(1, reverse=True).f` say which; of
     several recurrent layers of a model, `t.part("encoder").h`; of a layer that was called more
