@@ -18,7 +18,7 @@ from recurra.tasks.options.caption import INJECTIONS
 
 SEED = 1
 BEST = "attend"  # the variant that is held to what is asked for
-BEST_MINUTES, MINUTES, NUMBERS_MINUTES = 13, 1.1, 8
+BEST_MINUTES, MINUTES, NUMBERS_MINUTES = 13, 5, 8
 LEARNING = {"dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0, "lr": 4e-3}
 SCENES, NUMBERS = "scenes", "numbers"
 FACTS, UNSEEN, EXACT = 0.95, 0.60, 0.93  # asked for

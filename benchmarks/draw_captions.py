@@ -16,7 +16,7 @@ from recurra.insight.captions import captions_png
 
 FOLDER = Path(__file__).parent.parent / "docs" / "figures"
 SHOWN = {"test": 8, "unseen": 4}  # pictures of each part, the first ones
-LOOKED = 2  # of the test part, of which it is drawn where each word looks
+LOOKED = 1  # of the test part, of which it is drawn where each word looks
 
 
 def main(folder: str | None = None) -> None:

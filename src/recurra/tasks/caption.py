@@ -260,18 +260,16 @@ class CaptionTask(CaptionedTask[Captioner]):
                 alike = functional.normalize(said, dim=1) @ functional.normalize(features, dim=1).T
                 return recalls(alike.T, batch.which.tolist())
             captions = batch.captions.to(features.device)
-            M = captions.shape[1]
-            scores = torch.stack(
-                [
-                    model.log_probabilities(
-                        each[None],
-                        captions,
-                        batch.lengths,
-                        which=torch.zeros(M, dtype=torch.int64, device=features.device),
+            scores = features.new_empty((len(features), len(batch.lengths)))
+            # captions of like length side by side: there is less padding to read
+            for block in batch.lengths.argsort().split(RANKED):
+                lengths = batch.lengths[block]
+                some = captions[: int(lengths.max()), block]
+                which = torch.zeros_like(block).to(features.device)
+                for n, each in enumerate(features):
+                    scores[n, block] = model.log_probabilities(
+                        each[None], some, lengths, which=which
                     )
-                    for each in features
-                ]
-            )
         # an image finds what it makes more probable than others do; a sentence as it is
         own = scores - scores.logsumexp(0)
         found = recalls(own, batch.which.tolist())
