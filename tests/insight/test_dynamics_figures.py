@@ -19,7 +19,7 @@ from recurra.insight.jacobians import jacobian_products, jacobian_spectra
 from recurra.insight.lyapunov import lyapunov_spectrum
 from recurra.insight.partials import immediate_partials
 from recurra.insight.power import power_method
-from recurra.insight.vanishing import counterexample
+from recurra.insight.vanishing import counterexample, vanishing
 
 
 def layer_and_input() -> tuple[rc.Recurrent, torch.Tensor]:
@@ -155,3 +155,18 @@ def test_what_was_found_is_said_in_numbers() -> None:
     none = gradient_flow(layer, x, torch.zeros(12, 2, 4, dtype=torch.float64))
     found = dynamics_figures.figure_of_flow({"lstm": none}).found
     assert found == "lstm: nothing reaches earlier steps."
+
+
+def test_sequences_of_several_lengths_are_drawn() -> None:
+    layer = rc.Recurrent("rnn", 3, 4, dtype=torch.float64, backend="reference")
+    x, lengths = torch.randn(7, 2, 3, dtype=torch.float64), [6, 3]
+    found = vanishing(layer, x, lengths=lengths)
+    figure = dynamics_figures.figure_of_vanishing({"rnn": found})
+    assert all(np.isfinite(each).all() for each in figure.table.values())
+    axes = Figure().subplots(4)
+    spectrum_figures.draw_vanishing(found, axes[0])
+    spectrum_figures.draw_singular_values(jacobian_spectra(layer, x, lengths=lengths), axes[1])
+    spectrum_figures.draw_eigenvalues(jacobian_spectra(layer, x, lengths=lengths), axes[2])
+    spectrum_figures.draw_products(jacobian_products(layer, x, lengths=lengths), axes[3])
+    (largest,) = (line for line in axes[3].get_lines() if line.get_label() == "largest")
+    assert np.isfinite(largest.get_ydata()).all()
