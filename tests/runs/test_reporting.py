@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 from recurra.data import read_labelled
+from recurra.errors import RunError
 from recurra.runs import fitting, logbook
 from recurra.runs.reporting import report_of_several
 from recurra.tasks import ClassifyTask, Run, train
@@ -69,21 +70,61 @@ def test_runs_and_checkpoints_stand_side_by_side(run: Run, tmp_path: Path) -> No
         report_of_several([run.reported(), run.reported()])
 
 
-def test_a_report_that_fails_costs_a_run_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(MemoryError("full"), "MemoryError: full"), (KeyboardInterrupt(), "stopped while it was")],
+)
+def test_a_report_that_fails_or_is_stopped_costs_a_run_nothing_else(
+    error: BaseException,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
 ) -> None:
     def fail(*given: Any) -> None:
-        raise MemoryError("full")
+        raise error
 
     monkeypatch.setattr(fitting, "write_brief", fail)
     with caplog.at_level("WARNING", logger="recurra"):
         run = trained(tmp_path / "run", max_steps=1)
     assert run.result is not None
-    assert any("no report was written: MemoryError: full" in each for each in caplog.messages)
+    assert any(f"no report was written: {says}" in each for each in caplog.messages)
 
 
-def test_where_nothing_can_draw_there_is_no_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_nothing_can_draw_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr(logbook, "find_spec", lambda name: None)
-    assert not (trained(tmp_path / "run", max_steps=1).folder / "report.html").exists()
+    with caplog.at_level("WARNING", logger="recurra"):
+        run = trained(tmp_path / "run", max_steps=1)
+    assert not (run.folder / "report.html").exists()
+    assert any("no report was written: matplotlib is not" in each for each in caplog.messages)
+
+
+def test_a_page_that_is_no_report_is_left_as_it_is(tmp_path: Path, caplog: Any) -> None:
+    run = trained(tmp_path / "run", max_steps=1)
+    page = run.folder / "report.html"
+    page.write_text("<p>mine</p>")
+    with caplog.at_level("WARNING", logger="recurra"):
+        run.fit(max_steps=2)
+    assert page.read_text() == "<p>mine</p>"
+    assert any("no report was written: there is a page" in each for each in caplog.messages)
+
+
+def test_figures_that_cannot_be_kept_cost_a_run_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    keep = logbook.FolderLogbook.keep_checkpoint
+
+    def full(book: logbook.FolderLogbook, checkpoint: Any) -> None:
+        if book.figures:
+            raise RunError("no room")
+        keep(book, checkpoint)
+
+    monkeypatch.setattr(logbook.FolderLogbook, "keep_checkpoint", full)
+    with caplog.at_level("WARNING", logger="recurra"):
+        run = trained(tmp_path / "run", max_steps=1)
+    assert any("the figures are not kept: no room" in each for each in caplog.messages)
+    run.fit(max_steps=2)
+    assert run.result is not None
+    assert run.result.steps == 2

@@ -215,3 +215,18 @@ def test_a_run_that_goes_on_clips_as_one_that_was_never_stopped() -> None:
     a, b = ends
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a if not name.startswith("random"))
+
+
+def test_by_percentile_a_gradient_no_longer_than_the_threshold_stays_to_the_bit() -> None:
+    """Also one so short that what torch adds to norms, 1e-6, would halve it."""
+    model = nn.Linear(1, 1, bias=False)
+    clipper = Clipper(model, TrainingSettings(clip_norm=None, clip_percentile=100.0))
+    for length in (1e-6, 1e-7, 1e-6):
+        model.weight.grad = torch.tensor([[length]])
+        assert not clipper().bit
+        assert model.weight.grad.item() == torch.tensor(length).item()
+
+
+def test_a_window_without_a_percentile_is_refused() -> None:
+    with pytest.raises(ValueError, match="clip_window: expected clip_percentile= beside it"):
+        TrainingSettings(clip_window=10)

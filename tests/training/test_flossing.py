@@ -1,5 +1,6 @@
 """Flossing beside training: what it adds to gradients, what it does before the first step."""
 
+import contextlib
 import copy
 from typing import Any
 
@@ -69,9 +70,44 @@ def test_before_training_the_exponents_go_to_zero_and_the_run_says_so() -> None:
 
 def test_nothing_is_flossed_unless_it_is_asked_for() -> None:
     plain, view = trained(floss=0)
-    none, _ = trained(floss_before=0)
-    assert same(weights(plain.model), weights(none.model))
-    assert not any("flossed" in note for note in view.notes)
+    far, _ = trained(floss_before=0, floss_every=100, max_steps=1, eval_every=1)
+    none, _ = trained(floss=0, max_steps=1, eval_every=1)
+    assert not any("floss" in note for note in view.notes)
+    assert not same(weights(far.model), weights(none.model))  # step 0 is one of every hundred
+    assert plain.model.training is none.model.training
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"floss": 0, "floss_before": 5}, "floss_before: expected floss= beside it"),
+        ({"floss": 0, "floss_every": 5}, "floss_every: expected floss= beside it"),
+        ({"floss_weight": 2.0}, "floss_weight: expected floss_every= beside it"),
+        ({"floss_before": 0}, "floss: expected steps that are flossed"),
+    ],
+)
+def test_settings_without_effect_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings_of(**given)
+
+
+def test_the_average_of_weights_begins_behind_flossing() -> None:
+    class Noted(Hook):
+        averages: Any = None
+        own: Any = None
+
+        def stepped(self, trainer: Trainer[Any, Any], outcome: Any) -> None:
+            self.own = weights(trainer.model)
+
+        def validated(self, trainer: Trainer[Any, Any], figures: Any) -> None:
+            self.averages = weights(trainer.model)  # what is validated
+
+    task, model = task_and_model()
+    hook = Noted()
+    settings = settings_of(max_steps=1, eval_every=1, lr=1e-9, floss_before=20, average=0.99)
+    Trainer(task, model, settings, hooks=[hook]).fit()
+    for average, own in zip(hook.averages, hook.own, strict=True):
+        torch.testing.assert_close(average, own, rtol=0, atol=1e-6)
 
 
 def gradients_of(**given: Any) -> tuple[list[Tensor], Stepper, Any]:
@@ -133,6 +169,18 @@ def test_a_gradient_that_is_not_finite_is_left_out() -> None:
     before = weights(model)
     flosser.step(0)
     assert same(weights(model), before)
+    assert flosser.remark == "of 1 steps of flossing in 1 the gradient was not finite"
+
+
+def test_a_run_says_where_it_could_not_floss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "recurra.training.flossing.watched", lambda layers: contextlib.nullcontext([])
+    )
+    _, view = trained(floss_before=3)
+    assert not any(note.startswith("flossed") for note in view.notes)
+    assert view.notes[-1] == (
+        "of 3 steps of flossing in 3 no layer read more than one step at once"
+    )
 
 
 def test_a_model_without_recurrent_layers_is_refused() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from recurra.errors import CheckpointError
 from recurra.files import FolderLock, remove_parts
-from recurra.insight.report import Figure as ReportFigure
+from recurra.insight.report import other_than_report
 from recurra.models.files import WEIGHTS_NAME
 from recurra.models.saving import check_shapes, read_note
 from recurra.parallel import ALONE
@@ -138,18 +138,28 @@ def fit_in(
         with FolderLogbook(folder, trainer, lock, marks) as book:
             trainer.logbook = book
             trainer.fit()
-        if book.draws:
-            _report(folder, trainer, book.figures)
+        _report(folder, trainer, book)
     return result_of(folder, trainer, steps_before)
 
 
-def _report(folder: Path, trainer: Trainer[Any, Any], figures: Sequence[ReportFigure]) -> None:
-    """Write the run's own report; an error in that costs the report alone."""
+def _report(folder: Path, trainer: Trainer[Any, Any], book: FolderLogbook) -> None:
+    """Write the run's own report. The run is over and whole: an error in that, or Ctrl-C, costs the
+    report alone, and is said."""
+    path = folder / REPORT_NAME
     try:
-        write_brief(folder, trainer, figures)
+        there = other_than_report(path)
+        if not book.draws:
+            said = "matplotlib is not installed: pip install -e '.[compare]' in the clone of recurra"
+        elif there is not None:
+            said = f"there is {there}, which is left as it is"
+        else:
+            write_brief(folder, trainer, book.figures)
+            return
+    except KeyboardInterrupt:
+        said = "stopped while it was drawn; the run is complete"
     except Exception as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        logger.warning(f"{folder / REPORT_NAME}: no report was written: {said:.300}")
+    logger.warning(f"{path}: no report was written: {said:.300}")
 
 
 def result_of(folder: Path, trainer: Trainer[Any, Any], steps_before: int) -> TrainingResult:

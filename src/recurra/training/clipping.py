@@ -61,8 +61,9 @@ class Clipper:
             return Clipping(norm=norm, bit=torch.zeros_like(norm, dtype=torch.bool))
         self._recent.append(length)
         largest = float(np.percentile(self._recent, settings.clip_percentile))
-        nn.utils.clip_grads_with_norm_(own, largest, norm)
-        return Clipping(norm=norm, bit=norm > largest)
+        if length > largest:  # torch would scale by norm / (norm + 1e-6) where they are the same
+            nn.utils.clip_grads_with_norm_(own, largest, norm)
+        return Clipping(norm=norm, bit=torch.full_like(norm, length > largest, dtype=torch.bool))
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: the recent norms, where a threshold follows from them."""

@@ -20,7 +20,7 @@ class Flosser:
 
     Beside a step of training, `floss_weight` times the sum of their squares is added to the loss;
     before training it is the loss, and Adam takes the steps. A gradient of it that is not finite,
-    as where a layer forgets all at once, is left out.
+    as where a layer forgets all at once, is left out; `remark` says how often.
 
     Args:
         model: whose layers.
@@ -42,6 +42,7 @@ class Flosser:
         layers = nn.ModuleList(self._layers)
         self._parameters = [p for p in layers.parameters() if p.requires_grad]
         self._reads: list[Read] = []
+        self._tried = self._unread = self._left_out = 0
         self._optimizer = Adam(self._parameters, lr=LR)
 
     def due(self, step: int) -> bool:
@@ -68,14 +69,27 @@ class Flosser:
         self._optimizer.zero_grad(set_to_none=True)
         return exponents
 
+    @property
+    def remark(self) -> str | None:
+        """What there is to say of steps that were to be flossed and were not; None: there is none."""
+        reasons = {
+            "no layer read more than one step at once": self._unread,
+            "the gradient was not finite": self._left_out,
+        }
+        said = [f"in {count:,} {reason}" for reason, count in reasons.items() if count]
+        return f"of {self._tried:,} steps of flossing {', '.join(said)}" if said else None
+
     def _add(self, weight: float, seed: int) -> Tensor:
+        self._tried += 1
         if not self._reads:  # a batch of sequences of one step
+            self._unread += 1
             return torch.empty(0, self._settings.floss, dtype=torch.float32, device="cpu")
         loss, exponents = flossing_loss(self._reads, self._settings.floss, seed=seed)
         self._reads = []
         found = torch.autograd.grad(loss, self._parameters, allow_unused=True)
         known = [g for g in found if g is not None]
         if not all(bool(torch.isfinite(g).all()) for g in known):
+            self._left_out += 1
             return exponents
         for parameter, gradient in zip(self._parameters, found, strict=True):
             if gradient is None:

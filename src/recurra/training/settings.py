@@ -1,7 +1,7 @@
 """How a model is trained, whatever it learns; defaults are a good first run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from recurra.errors import argument
@@ -214,6 +214,28 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"{last}: expected one kind of clipping, got {' and '.join(kinds)}. "
                 "Give one of them."
+            )
+        self._check_effects()
+
+    def _check_effects(self) -> None:
+        """Raise ValueError where a setting is given that has no effect among the others."""
+        is_given = {each.name: getattr(self, each.name) != each.default for each in fields(self)}
+        needed = {
+            "clip_window": ("clip_percentile", self.clip_percentile is not None),
+            "floss_before": ("floss", self.floss > 0),
+            "floss_every": ("floss", self.floss > 0),
+            "floss_weight": ("floss_every", self.floss > 0 and self.floss_every > 0),
+        }
+        for name, (other, is_there) in needed.items():
+            if is_given[name] and not is_there:
+                raise ValueError(
+                    f"{name}: expected {argument(f'{other}=')} beside it, without which it has no "
+                    f"effect, got {getattr(self, name):g} alone. Give both, or leave it out."
+                )
+        if self.floss and not self.floss_before and not self.floss_every:
+            raise ValueError(
+                f"floss: expected steps that are flossed, got {argument('floss_before=0')} and "
+                f"{argument('floss_every=0')}. Give one of them, or leave {argument('floss=')} out."
             )
 
     def total_steps(self, batches: int) -> int | None:

@@ -165,12 +165,15 @@ class Trainer(Generic[ModelT, BatchT]):
         return self.progress
 
     def _say_remark(self) -> None:
-        """Say what the task has to say of the best validation figures."""
-        remark = None
+        """Say what the task has to say of the best validation figures, and what was not flossed."""
+        remarks: list[str | None] = []
         if self.ranks.is_first and self.progress.best_val:
-            remark = self.task.remark(self.progress.best_val)
-        if remark is not None:
-            self._note(remark, logging.WARNING)
+            remarks.append(self.task.remark(self.progress.best_val))
+        if self._stepper.flosser is not None:
+            remarks.append(self._stepper.flosser.remark)
+        for remark in remarks:
+            if remark is not None:
+                self._note(remark, logging.WARNING)
 
     def seed(self) -> None:
         """Start the generators that dropout draws from where a run starts them."""
@@ -296,9 +299,11 @@ class Trainer(Generic[ModelT, BatchT]):
             exponents.append(self._stepper.floss(batch, moment))
             if signum := int(self._decided(interrupted() or 0)[0]):
                 raise stopped_by(signum)
-        if exponents:
-            first, last = spelled(exponents[0]), spelled(exponents[-1])
-            self._note(f"flossed: exponents from {first} to {last} nats a step")
+        if exponents and self._average is not None:  # of weights that were never trained
+            self._average = WeightAverage(self.model, self.settings.average)
+        said = [each for each in map(spelled, exponents) if each]
+        if said:
+            self._note(f"flossed: exponents from {said[0]} to {said[-1]} nats a step")
 
     def _decided(self, *numbers: float | int) -> list[float]:
         """The numbers that rank 0 has: what clock, hooks and signals say is its to say, for all."""
@@ -547,7 +552,10 @@ class Trainer(Generic[ModelT, BatchT]):
                 self._note(f"no figure was drawn: {said:.300}", logging.WARNING)
         (is_drawn,) = self._decided(bool(drawn))
         if is_drawn and self._saved_step == self.progress.step:
-            self._keep_checkpoint()  # one that knows how long the logs are with the figures
+            try:
+                self._keep_checkpoint()  # one that knows how long the logs are with the figures
+            except RunError as error:  # the one before has the same weights
+                self._note(f"the figures are not kept: {error}", logging.WARNING)
 
     # ---- checkpoints -----------------------------------------------------------------------------
 

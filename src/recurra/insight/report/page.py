@@ -5,6 +5,7 @@ it twice, for a wide window and for a phone.
 """
 
 import base64
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _MOST_CSV = 150_000  # characters of a table that the page brings with it
 _SHADES = 8  # of a passage's colours, on each side
 _LEAST_SHARE = 0.62  # of its size to which a drawing that has a width of its own is made smaller
 _PIXELS = 96  # of CSS, an inch
+_OURS = re.compile(rb'<meta name="generator" content="recurra">')
+_HEAD = 4096  # bytes of a page among which that stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,20 @@ class Report:
                 for name, content in files_of(each):
                     write_atomically(figures / name, lambda part, c=content: part.write_bytes(c))
         return path
+
+
+def other_than_report(path: Path) -> str | None:
+    """What is at a path that a report must not take the place of, in words; None where there is
+    nothing, an empty file or an older report."""
+    if path.is_symlink():
+        return "a symbolic link"
+    if not path.exists():
+        return None
+    if not path.is_file():
+        return "no file"
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return None if not head or _OURS.search(head) else "a page that is none"
 
 
 def files_of(figure: Figure) -> Iterator[tuple[str, bytes]]:
