@@ -124,11 +124,11 @@ def test_what_does_not_go_is_one_line(
 
 def test_what_is_no_page_is_not_written_over(recurra: Any, trained: Path, tmp_path: Path) -> None:
     kept = tmp_path / "notes.html"
-    kept.write_text("my notes")
+    kept.write_text("<!doctype html>my notes")
     outcome = recurra("caption", trained, trained.parent / "1.png", "--html", kept)
     assert outcome.code == 2
     assert "expected a new file, or an older page to replace" in outcome.err
-    assert kept.read_text() == "my notes"
+    assert kept.read_text() == "<!doctype html>my notes"
 
 
 def test_captions_are_read_by_html_as_they_are(tmp_path: Path) -> None:

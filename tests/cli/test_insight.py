@@ -110,8 +110,8 @@ def test_a_report_is_written_and_says_what_it_found(trained: Path, tmp_path: Pat
     assert f"{len(names)} figures are in {out}; each by itself is in {figures}" in said
     page = out.read_text("utf-8")
     assert all(f'<section id="{name}"' in page for name in names)
-    assert {path.stem for path in figures.iterdir()} == set(names)
-    code, said = invoke(trained, "--out", out)  # which replaces the older one
+    assert {path.stem for path in figures.glob("[a-z]*")} == set(names)
+    code, said = invoke(trained, "--out", out, "--figures", figures)  # which replaces the older one
     assert code == 0, said
 
 
@@ -135,6 +135,8 @@ def test_checkpoints_stand_side_by_side(trained: Path, tmp_path: Path) -> None:
 def test_mistakes_of_reports_are_told(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.html").write_text("<!doctype html><p>my own page")
     (tmp_path / "file").write_text("")
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "training.csv").write_text("mine")
     for words, says in (
         ((tmp_path / "none", "--out", tmp_path / "a.html"), "none: expected a run"),
         ((trained, "--out", tmp_path / "a.pdf"), "out: expected a file that ends in .html"),
@@ -149,11 +151,24 @@ def test_mistakes_of_reports_are_told(trained: Path, tmp_path: Path) -> None:
             (trained, "--out", tmp_path / "a.html", "--figures", tmp_path / "file"),
             "figures: expected a folder",
         ),
+        (
+            (trained, "--out", tmp_path / "a.html", "--figures", tmp_path / "paper"),
+            "which holds training.csv",
+        ),
+        ((trained, "--out", tmp_path / "file" / "a.html"), "out: expected a place in a folder"),
+        (
+            (trained, "--steps", 5),
+            "steps: expected it for fresh cells, asked for with compare",
+        ),
+        ((trained, "--layer", "conv"), "layer: expected it for the sheet of an encoder, asked for"),
+        (("--compare", "rnn", "--find", "x"), "find: expected it for a unit, asked for with find"),
+        ((trained, "--find", "x", "--maps", 2), "got it for a unit. Leave it out"),
     ):
         code, said = invoke(*words)
         assert code == 2, said
         assert says in said.replace("--", ""), said
     assert not (tmp_path / "a.html").exists()
+    assert (tmp_path / "paper" / "training.csv").read_text() == "mine"
     assert (tmp_path / "mine.html").read_text().endswith("my own page")
 
 

@@ -73,8 +73,11 @@ def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
         ((run, "--find", "mood"), "find: expected inside quotes, "),
         ((run, "--find", "quotes", "--unit", "c[0]"), "or a unit to be looked at, got both"),
         ((run, "--unit", "c[6]"), "unit: expected a value and a feature of it, i[0..5], f[0..5]"),
-        ((run, "--clamp", "1"), "clamp: expected a unit to be looked at, got none. Give find or"),
-        ((run, "--text", page), "text: expected a unit to be looked at, got none"),
+        (
+            (run, "--clamp", "1"),
+            "clamp: expected it for a unit, asked for with find or unit, got",
+        ),
+        ((run, "--text", page), "text: expected it for a unit, asked for with find"),
         ((run, run, "--find", "quotes"), "find: expected one run, got 2"),
         ((run, "--find", "docstrings"), "'inside docstrings' "),
         ((run, "--find", "quotes", "--out", page), "a page that is none"),

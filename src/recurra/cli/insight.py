@@ -1,18 +1,24 @@
 """`recurra insight`: the report of a run, or of runs side by side; a neuron; an encoder's sheet."""
 
-import re
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import DEVICES, check_installed, check_replaceable, option, path
+from recurra.cli.options import (
+    DEVICES,
+    check_installed,
+    check_replaceable,
+    given,
+    option,
+    path,
+)
 from recurra.errors import RunError, argument
 from recurra.terminal import printable
 
 _REPORT, _SHEET = ".html", ".png"
-_OURS = re.compile(rb'<meta name="generator" content="recurra">')
-
 _OF_SHEETS, _OF_CELLS = "The sheet of an encoder", "Fresh cells"
 _OF_NEURONS = "A neuron of a language model"
 _NAMES = typer.Argument(
@@ -21,7 +27,19 @@ _NAMES = typer.Argument(
 )
 
 
+# What is asked for, and the options that are for it beside --out.
+_REPORT_OF_RUNS, _REPORT_OF_CELLS = "the report of a run", "fresh cells"
+_PAGE_OF_UNIT, _SHEET_OF_ENCODER = "a unit", "the sheet of an encoder"
+_OPTIONS = {
+    _REPORT_OF_RUNS: {"figures", "device"},
+    _REPORT_OF_CELLS: {"compare", "figures", "steps", "hidden_size", "seed"},
+    _PAGE_OF_UNIT: {"find", "unit", "clamp", "text", "figures", "device"},
+    _SHEET_OF_ENCODER: {"layer", "maps", "patches", "device"},
+}
+
+
 def insight(
+    context: typer.Context,
     names: Annotated[list[str] | None, _NAMES] = None,
     out: Annotated[
         Path | None,
@@ -120,6 +138,14 @@ def insight(
         if count < fewest:
             raise ValueError(f"{name}: expected {fewest} or more, got {count}. Raise it.")
     names = names or []
+    is_sheet = out is not None and out.suffix == _SHEET
+    if compare is not None:
+        asked = _REPORT_OF_CELLS
+    elif find is not None or unit is not None:
+        asked = _PAGE_OF_UNIT
+    else:
+        asked = _SHEET_OF_ENCODER if is_sheet else _REPORT_OF_RUNS
+    _check_options(given(context), asked)
     if compare is not None:
         _compare_cells(compare, names, out, figures, steps, hidden_size, seed)
         return
@@ -132,16 +158,27 @@ def insight(
         how: dict[str, Any] = {"find": find, "unit": unit, "clamp": clamp, "text": text}
         _show_neuron(names, out, figures, {**how, "device": device})
         return
-    for name, value in (("clamp", clamp), ("text", text)):
-        if value is not None:
-            raise ValueError(
-                f"{name}: expected a unit to be looked at, got none. Give {argument('find=')} or "
-                f"{argument('unit=')}."
-            )
-    if out is not None and out.suffix == _SHEET:
+    if out is not None and is_sheet:
         _draw_sheet(names, out, layer, maps, patches, device)
         return
     _write_report(names, out, figures, device)
+
+
+def _check_options(chosen: Mapping[str, Any], asked: str) -> None:
+    """Raise ValueError where an option is given that has no effect on what is asked for."""
+    for name in chosen:
+        others = [what for what, own in _OPTIONS.items() if name in own]
+        if not others or asked in others:
+            continue
+        how = {
+            _REPORT_OF_CELLS: f", asked for with {argument('compare=')}",
+            _PAGE_OF_UNIT: f", asked for with {argument('find=')} or {argument('unit=')}",
+            _SHEET_OF_ENCODER: f", asked for with {argument(f'out=sheet{_SHEET}')}",
+        }
+        wanted = " or ".join(f"{what}{how.get(what, '')}" for what in others)
+        raise ValueError(
+            f"{name}: expected it for {wanted}, got it for {asked}. Leave it out, or ask for that."
+        )
 
 
 # ---- the report ----------------------------------------------------------------------------------
@@ -208,12 +245,26 @@ def _write(report: Any, out: Path, figures: Path | None) -> None:
 
 
 def _check_places(out: Path, figures: Path | None) -> None:
-    """Raise ValueError where a report, or its figures, would take the place of something else."""
+    """Raise ValueError where a report, or its figures, could not be written or would take the place
+    of something else."""
+    from recurra.insight.report import check_figures
+
     _check_report(out)
-    if figures is not None and figures.exists() and not figures.is_dir():
+    _check_room("out", out.parent)
+    if figures is not None:
+        check_figures(figures)
+        _check_room("figures", figures)
+
+
+def _check_room(name: str, folder: Path) -> None:
+    """Raise ValueError where nothing can be written into a folder, there already or to be made."""
+    whole = folder.absolute()
+    nearest = next(each for each in (whole, *whole.parents) if os.path.lexists(each))
+    got = "no folder" if not nearest.is_dir() else "write-protected"
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(
-            f"figures: expected a folder, or the name of a new one, got {str(figures)!r}, a file. "
-            "Choose another name."
+            f"{name}: expected a place in a folder that can be written, got {str(nearest)!r}, "
+            f"{got}. Choose another name."
         )
 
 
@@ -242,24 +293,19 @@ def _opened(folder: Path, checkpoint: str, device: str) -> Any:
 
 def _check_report(out: Path) -> None:
     """Raise ValueError where a report would take the place of something that is none."""
+    from recurra.insight.report import other_than_report
+
     if out.suffix != _REPORT:
         raise ValueError(
             f"out: expected a file that ends in {_REPORT}, or in {_SHEET} for the sheet of an "
             f"encoder, got {str(out)!r}. Rename it."
         )
-    if not out.exists() and not out.is_symlink():
-        return
-    got = "a symbolic link" if out.is_symlink() else None if out.is_file() else "no file"
-    if got is None:
-        with out.open("rb") as file:
-            head = file.read(4096)
-        if not head or _OURS.search(head):
-            return
-        got = "a page that is none"
-    raise ValueError(
-        f"out: expected a new file, or an older report to replace, got {str(out)!r}, {got}. "
-        "Choose another name."
-    )
+    got = other_than_report(out)
+    if got is not None:
+        raise ValueError(
+            f"out: expected a new file, or an older report to replace, got {str(out)!r}, {got}. "
+            "Choose another name."
+        )
 
 
 # ---- a neuron ------------------------------------------------------------------------------------
@@ -301,6 +347,7 @@ def _draw_sheet(
             f"Name some, or a file that ends in {_REPORT} for the report of the run."
         )
     check_replaceable("out", out)
+    _check_room("out", out.parent)
     check_installed("recurra insight", "vision", "PIL")
     model = load(run, device=device)
     encoder, preprocessing = _eyes(model, run)

@@ -1,6 +1,7 @@
 """`recurra insight RUN --find` and `--unit`: one neuron of a language model, on the terminal and as
 a page."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from recurra.errors import DataError
+from recurra.errors import DataError, argument
 from recurra.terminal import printable
 
 if TYPE_CHECKING:
@@ -31,16 +32,25 @@ def show_neuron(
     device: str,
 ) -> None:
     """Say what was found, show the unit over a text, and write the page where one is named."""
-    from recurra.insight.neurons import property_of, study_of_property, study_of_unit, unit_of
+    from recurra.insight.neurons import (
+        property_of,
+        sizes_of,
+        study_of_property,
+        study_of_unit,
+        unit_of,
+    )
     from recurra.insight.report import Report
     from recurra.models import LanguageModel
-    from recurra.show.values import named_values
     from recurra.tasks import Run
 
     if (find is None) == (unit is None):
         raise ValueError(
             f"find: expected a property to find a unit for, or a unit to be looked at, got "
             f"{'neither' if find is None else 'both'}. Give one of them."
+        )
+    if clamp is not None and not math.isfinite(clamp):
+        raise ValueError(
+            f"clamp: expected a finite number, got {clamp}. Give one, as in {argument('clamp=0')}."
         )
     which = None if find is None else property_of(find)
     opened = Run.open(run)
@@ -54,16 +64,19 @@ def show_neuron(
         if which is not None:
             study = study_of_property(model, search, held_out, which, hold_at=clamp)
         else:
-            names = named_values(model.recurrent.cell.equations)
-            sizes = [dict.fromkeys(names, model.recurrent.hidden_size)]
-            chosen = unit_of(unit or "", sizes * model.recurrent.num_layers)
+            chosen = unit_of(unit or "", sizes_of(model))
             study = study_of_unit(model, held_out, chosen, hold_at=clamp)
     for each in study.figures:
         typer.echo(printable(f"{each.title}: {each.found}"))
+    for note in study.notes:
+        typer.echo(printable(note), err=True)
     _show(study)
     if out is not None:
         subtitle = f"one unit of {run.resolve().name}, a language model"
-        Report(title=study.title, subtitle=subtitle, figures=study.figures).write(out, figures)
+        report = Report(
+            title=study.title, subtitle=subtitle, figures=study.figures, notes=study.notes
+        )
+        report.write(out, figures)
         typer.echo(printable(f"{len(study.figures)} figures are in {out}"), err=True)
 
 

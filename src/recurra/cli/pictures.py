@@ -34,6 +34,8 @@ def check_sheets(command: str, grid: Path | None, html: Path | None) -> None:
         grid: a picture; None: none is asked for.
         html: a page, likewise.
     """
+    from recurra.insight.report import other_than_report
+
     for name, file, suffixes in (
         ("grid", grid, (".png", ".pdf", ".svg")),
         ("html", html, (".html",)),
@@ -47,9 +49,9 @@ def check_sheets(command: str, grid: Path | None, html: Path | None) -> None:
             )
         if name == "grid":
             check_replaceable(name, file)
-        elif file.exists() and not file.read_bytes()[:15].lower().startswith(b"<!doctype html>"):
+        elif (there := other_than_report(file)) is not None:
             raise ValueError(
-                f"{name}: expected a new file, or an older page to replace, got {str(file)!r}. "
-                f"Choose another name."
+                f"{name}: expected a new file, or an older page to replace, got {str(file)!r}, "
+                f"{there}. Choose another name."
             )
         check_installed(command, "compare", "matplotlib")

@@ -48,6 +48,7 @@ def units_of(model: LanguageModel, ids: np.ndarray) -> list[Figure]:
     cell = model.recurrent.cell
     found = read(model, ids[:_TOKENS], keep=tuple(named_values(cell.equations)))
     states = _only(found, cell.states)
+    states = states if states.values else found  # of matrices alone: what has units
     figures = []
     tracked = tracking(states, list(PROPERTIES.values()))
     if tracked.names:

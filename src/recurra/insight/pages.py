@@ -8,6 +8,7 @@ from pathlib import Path
 from recurra.files import write_atomically
 
 SIDE = 320  # pixels of a picture
+GENERATOR = '<meta name="generator" content="recurra">'  # by which a page is known as ours
 
 
 def html_figure(png: bytes, text: str, lines: Sequence[str], *, wide: bool = False) -> str:
@@ -30,7 +31,8 @@ def html_figure(png: bytes, text: str, lines: Sequence[str], *, wide: bool = Fal
 def write_figures(figures: Sequence[str], path: Path, title: str) -> Path:
     """Write a page with figures of `html_figure` side by side."""
     page = (
-        f"<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>{title}</title>\n"
+        f"<!doctype html>\n<html lang='en'><meta charset='utf-8'>"
+        f"{GENERATOR}<title>{escape(title)}</title>\n"
         "<style>body{font-family:sans-serif;display:flex;flex-wrap:wrap;gap:1.2em;margin:1.5em}"
         f"figure{{margin:0;width:{SIDE}px}}img{{width:100%;image-rendering:auto}}"
         "figcaption{line-height:1.35}small{color:#666}</style>\n"

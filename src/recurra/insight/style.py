@@ -196,4 +196,5 @@ def plain(text: str, most: int | None = None) -> str:
     """Text in which nothing is taken for mathematics, without its end where it is too long."""
     if most is not None and len(text) > most:
         text = f"{text[: most - 1]}…"
-    return text.replace("$", r"\$")
+    # half a character, as in names of files that are of no encoding, cannot be drawn
+    return text.encode("utf-8", "replace").decode().replace("$", r"\$")

@@ -230,7 +230,8 @@ def _draw_bars(ax: Any, clip: Timeline) -> None:
             colour = _QUIET if is_quiet else colours(order.get(label, 0) % 20)
             ax.broken_barh([(start, stop - start)], (row - 0.42, 0.84), color=colour, linewidth=0)
             if len(label) < 1.3 * (stop - start) * 80 / len(labels) and not is_quiet:
-                ax.text((start + stop) / 2, row, label, ha="center", va="center", fontsize=7)
+                middle, said = (start + stop) / 2, style.plain(label)
+                ax.text(middle, row, said, ha="center", va="center", fontsize=7)
     ax.set(xlim=(0, len(clip.true)), ylim=(-0.5, 1.5))
     ax.set_yticks([1, 0], ["true", "said"], fontsize=8)
     ax.tick_params(length=2, labelsize=7)
@@ -259,7 +260,7 @@ def _draw_curve(ax: Any, clip: Timeline, number: int, *, has_legend: bool) -> No
     ax.plot(at, clip.said[:, number], color=style.RED, linewidth=1.1, label="said")
     ax.set_xlim(0, len(clip.true))
     if number < len(clip.numbers):
-        ax.set_ylabel(clip.numbers[number].replace("_", " "), fontsize=7)
+        ax.set_ylabel(style.plain(clip.numbers[number].replace("_", " ")), fontsize=7)
     if has_legend:
         ax.legend(fontsize=7, ncols=2, loc="upper right", frameon=False)
     _lighten(ax)

@@ -149,7 +149,9 @@ def _report(folder: Path, trainer: Trainer[Any, Any], book: FolderLogbook) -> No
     try:
         there = other_than_report(path)
         if not book.draws:
-            said = "matplotlib is not installed: pip install -e '.[compare]' in the clone of recurra"
+            said = (
+                "matplotlib is not installed: pip install -e '.[compare]' in the clone of recurra"
+            )
         elif there is not None:
             said = f"there is {there}, which is left as it is"
         else:

@@ -71,7 +71,7 @@ class Flosser:
 
     @property
     def remark(self) -> str | None:
-        """What there is to say of steps that were to be flossed and were not; None: there is none."""
+        """Of how many steps that were to be flossed none was, and why; None: of none."""
         reasons = {
             "no layer read more than one step at once": self._unread,
             "the gradient was not finite": self._left_out,

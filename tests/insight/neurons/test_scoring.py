@@ -166,3 +166,9 @@ def test_colours_of_a_terminal_say_how_much_and_which_way() -> None:
     assert grounds == ["#ffffff on rgb(43,108,184)", "#ffffff on rgb(110,52,34)"]
     np.testing.assert_allclose(scaled(np.array([-2.0, 1.0] * 300)), [-1.0, 0.5] * 300)
     assert len(scaled(np.zeros(0))) == 0
+
+
+def test_a_unit_that_ran_away_tracks_nothing() -> None:
+    wanted = np.tile([0.0, 1.0], 100)
+    values = np.stack([wanted, np.where(np.arange(200) == 7, np.inf, wanted)], axis=1)
+    assert correlations(values, wanted).tolist() == pytest.approx([1.0, 0.0])

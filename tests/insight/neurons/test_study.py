@@ -5,7 +5,9 @@ import pytest
 from tests.quoting import quoted_text, quoting_model
 
 import recurra as rc
+from recurra.errors import DataError
 from recurra.insight.language import memory_of, units_of
+from recurra.insight.neurons import read, sizes_of, study
 from recurra.insight.neurons.figures import most_telling
 from recurra.insight.neurons.properties import PROPERTIES
 from recurra.insight.neurons.study import study_of_property, study_of_unit
@@ -95,3 +97,31 @@ def test_a_report_has_what_the_cell_has(cell: str, names: list[str]) -> None:
 def test_of_a_tiny_text_nothing_is_said(model: rc.LanguageModel) -> None:
     assert memory_of(model, ids_of(model, 0)[:9]) == []
     assert units_of(model, ids_of(model, 0)[:99]) == []
+
+
+@pytest.mark.medium
+def test_a_cell_whose_states_are_matrices_is_looked_at_by_its_other_values() -> None:
+    vocabulary = quoting_model().vocabulary
+    model = rc.LanguageModel(
+        vocabulary=vocabulary, cell="delta_net", hidden_size=4, embedding_size=3,
+        backend="reference",
+    ).eval()  # fmt: skip
+    ids = ids_of(model, 1)[:600]
+    [sizes] = sizes_of(model)
+    assert "S" not in sizes
+    assert sizes["y"] == 4
+    assert "tracking" in {figure.name for figure in units_of(model, ids)}
+    assert set(read(model, ids).values) == {(0, name) for name in sizes}
+
+
+def test_what_cannot_be_held_is_said_beside_what_was_found(
+    model: rc.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*given: object, **how: object) -> None:
+        raise DataError("text: expected one that is closed.")
+
+    monkeypatch.setattr(study, "closing", nothing)
+    ids = ids_of(model, 1)
+    found = study.study_of_property(model, ids, ids, PROPERTIES["inside quotes"])
+    assert [figure.name for figure in found.figures] == ["neuron", "contexts", "tracking"]
+    assert list(found.notes) == ["Nothing was held: text: expected one that is closed."]

@@ -1,10 +1,12 @@
 """A report: one file that needs no other, in the colours of whoever reads it."""
 
 import base64
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -133,13 +135,32 @@ def test_tokens_of_one_shade_are_one_stretch(html: str) -> None:
 
 def test_figures_are_written_by_themselves_too(tmp_path: Path, report: Report) -> None:
     report.write(tmp_path / "report.html", tmp_path / "figures")
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "figures").glob("[a-z]*")) == [
         "one.csv", "one.png", "one.svg", "two.png", "two.svg",
     ]  # fmt: skip
     svg = (tmp_path / "figures/one.svg").read_text("utf-8")
     assert "prefers-color-scheme:dark" in svg
     assert svg.count("<svg") == 1
     assert (tmp_path / "figures/one.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tokens_of_any_characters_are_drawn_and_written(tmp_path: Path) -> None:
+    """What no page or table may hold stands as the sign for that; the rest as it is."""
+    tokens = ["</script>", "\x00", "\udc80", "]]>", "é"]
+
+    def named(figure: Any) -> None:
+        figure.subplots().set_xticks(range(5), list(map(style.plain, tokens)))
+
+    passage = Passage(text=tokens, values=[math.nan, 0.0, 1.0, 0.0, 0.0])
+    figure = of("one", draw=named, passages=[passage], table={"token": tokens})
+    report = Report(title="run \udc80", figures=[figure])
+    report.write(tmp_path / "report.html", tmp_path / "figures")
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert html.count("</script>") == 2  # the page's own
+    assert '<p>&lt;/script&gt;\x00<span class="a8">' in html
+    names = "".join(ElementTree.parse(tmp_path / "figures/one.svg").getroot().itertext())
+    for token in ("</script>", "\ufffd", "?", "]]>", "é"):
+        assert token in names
 
 
 def test_figures_of_one_name_are_refused() -> None:

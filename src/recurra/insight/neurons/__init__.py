@@ -15,7 +15,7 @@ from recurra.insight.neurons.figures import (
 from recurra.insight.neurons.gates import Saturation, saturation
 from recurra.insight.neurons.probe import Probe, linear_probe
 from recurra.insight.neurons.properties import PROPERTIES, Property, property_of
-from recurra.insight.neurons.reading import Read, read
+from recurra.insight.neurons.reading import Read, read, sizes_of
 from recurra.insight.neurons.scoring import Score, correlations, find_unit, shifted_null
 from recurra.insight.neurons.search import Found, Tracking, find, tracking
 from recurra.insight.neurons.study import Study, study_of_property, study_of_unit
@@ -59,6 +59,7 @@ __all__ = [
     "saturation",
     "scaled",
     "shifted_null",
+    "sizes_of",
     "study_of_property",
     "study_of_unit",
     "tracking",

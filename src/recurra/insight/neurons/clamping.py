@@ -229,14 +229,15 @@ def write_held(
     decoder, written, state, start = vocabulary.decoder(), [], None, 0
     piece = torch.tensor(ids, dtype=torch.int64, device="cpu")[:, None]
     names = model.recurrent.cell.states[:1]
+    device = next(model.parameters()).device
     for _ in range(length):
         options: dict[str, Any] = {"start": start} if model.reads_index else {}
-        turned = piece.T if model.batch_first else piece
+        turned = (piece.T if model.batch_first else piece).to(device)
         with evaluating(model), torch.no_grad():
             traced = trace(model, turned, state, keep=names, replace=replace, **options)
         logits, state = traced.result
         start += len(piece)
-        last = logits[0, -1] if model.batch_first else logits[-1, 0]
+        last = (logits[0, -1] if model.batch_first else logits[-1, 0]).float()
         drawn = sampler.draw(last[None], generator)
         written.append(decoder.feed(int(drawn)))
         piece = torch.tensor([[int(drawn)]], dtype=torch.int64, device="cpu")

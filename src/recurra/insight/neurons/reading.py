@@ -16,8 +16,10 @@ from recurra.insight.neurons.properties import Closers, Property, check_changes
 from recurra.insight.neurons.units import Unit
 from recurra.insight.replacing import Key, Replacement
 from recurra.insight.tracing import trace
+from recurra.lang import Cell
 from recurra.models import LanguageModel
 from recurra.nn.plain import evaluating
+from recurra.show.values import named_values
 
 STREAMS = 16
 WARM_UP = 300  # tokens that are read before a stream's own: what a model remembers is there
@@ -92,6 +94,17 @@ class Read:
         return np.maximum(ends, 0)
 
 
+def sizes_of(model: LanguageModel) -> list[dict[str, int]]:
+    """For each layer, how many units each named value has, as `read` keeps them: a value that is a
+    matrix, or over a memory, has none."""
+    names = tuple(named_values(model.recurrent.cell.equations))
+    found = read(model, np.zeros(4, dtype=np.int64), keep=names, streams=1, warm_up=0)
+    sizes: list[dict[str, int]] = [{} for _ in range(model.recurrent.num_layers)]
+    for (layer, name), values in found.values.items():
+        sizes[layer][name] = values.shape[1]
+    return sizes
+
+
 def read(
     model: LanguageModel,
     ids: np.ndarray | Tensor,
@@ -109,7 +122,8 @@ def read(
     Args:
         model: of any cell; it has a vocabulary.
         ids: [T] the text's tokens.
-        keep: names of values; None keeps all states of each layer.
+        keep: names of values; None keeps all states of each layer, or all values of a cell whose
+            states are matrices alone.
         replace: what stands for named values at every step, the warm-up's too.
         streams: S; 1 reads the text token by token. Fewer in a short text.
         warm_up: tokens before each stream; those of the first are the text's own first ones.
@@ -122,14 +136,14 @@ def read(
     whole = ids if isinstance(ids, Tensor) else torch.from_numpy(np.asarray(ids, dtype=np.int64))
     whole = whole.long().cpu()
     warm_up = min(warm_up, len(whole) // 4)
-    streams = max(1, min(streams, (len(whole) - warm_up) // max(1, warm_up)))
+    streams = max(1, min(streams, (len(whole) - warm_up) // max(2, warm_up)))
     length = (len(whole) - warm_up) // streams
     if length < 2:
         raise DataError(f"text: expected 4 tokens or more, got {len(whole)}. Give a longer text.")
     window = torch.stack(
         [whole[s * length : s * length + warm_up + length] for s in range(streams)], dim=1
     )  # [warm-up + length, S]
-    names = model.recurrent.cell.states if keep is None else tuple(keep)
+    names = _looked_at(model.recurrent.cell) if keep is None else tuple(keep)
     values, expected = _values(model, window, names, replace or {}, warm_up)
     used = whole[: warm_up + streams * length]
     pieces = _pieces(vocabulary, used.numpy())
@@ -140,6 +154,13 @@ def read(
         values=values,
         log_probabilities=expected,
     )
+
+
+def _looked_at(cell: Cell) -> tuple[str, ...]:
+    """The names of the states that have units; of a cell without any, of all values."""
+    pairs = zip(cell.states, cell.state_shapes, strict=True)
+    states = tuple(name for name, shape in pairs if len(shape) == 1)
+    return states or tuple(named_values(cell.equations))
 
 
 def _values(

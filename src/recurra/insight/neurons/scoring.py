@@ -53,7 +53,7 @@ class Score:
 
 
 def correlations(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of each unit with a property; 0 where either is constant.
+    """Pearson's correlation of each unit with a property; 0 where either is constant or not finite.
 
     Args:
         values: [N, U] of the units.
@@ -141,6 +141,7 @@ def find_unit(
 def _standardised(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Float32 values of mean 0 and variance 1 in each column, or 0, and the scale [U]."""
     wide = values.astype(np.float64)
+    wide[:, ~np.isfinite(wide).all(axis=0)] = 0.0  # of what ran away nothing is known
     mean, scale = wide.mean(axis=0), wide.std(axis=0)
     # what is constant but for rounding does not vary
     varies = scale > 1e-6 * np.maximum(np.abs(mean), 1e-12)

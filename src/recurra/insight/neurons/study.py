@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recurra.errors import DataError
 from recurra.insight.neurons.clamping import clamped, closing, symbols_of, write_held
 from recurra.insight.neurons.figures import (
     figure_of_clamped,
@@ -38,6 +39,7 @@ class Study:
         figures: of a report.
         text: the text that it is shown over, as the model has read it.
         stretch: the start and the stop of the part of it that shows most.
+        notes: what could not be shown, and why.
     """
 
     unit: Unit
@@ -45,6 +47,7 @@ class Study:
     figures: Sequence[Figure]
     text: Read
     stretch: tuple[int, int]
+    notes: Sequence[str] = ()
 
 
 def study_of_property(
@@ -71,13 +74,18 @@ def study_of_property(
     found = find(which, search, held_out, seed=seed)
     stretch = most_telling(held_out.property_values(which))
     figures = [figure_of_search(found, held_out)]
+    notes: list[str] = []
     if hold_at is not None:
         figures.append(_held(model, held_out, found.unit, hold_at, stretch, seed))
     elif which.closers is not None:
-        effect = closing(model, held_out_ids, found.unit, which, num_controls=_CONTROLS)
-        prime = _prime(held_out, held_out.property_values(which))
-        written = _written(model, prime, found.unit, (effect.inside, effect.outside), seed)
-        figures.append(figure_of_closing(effect, written))
+        try:
+            effect = closing(model, held_out_ids, found.unit, which, num_controls=_CONTROLS)
+        except DataError as error:  # what was found stands all the same
+            notes.append(f"Nothing was held: {error}")
+        else:
+            prime = _prime(held_out, held_out.property_values(which))
+            written = _written(model, prime, found.unit, (effect.inside, effect.outside), seed)
+            figures.append(figure_of_closing(effect, written))
     figures.append(figure_of_contexts(held_out, symbols_of(model.vocabulary), sum(stretch) // 2))
     figures.append(figure_of_tracking(tracking(held_out, list(PROPERTIES.values()))))
     return Study(
@@ -86,6 +94,7 @@ def study_of_property(
         figures=figures,
         text=held_out,
         stretch=stretch,
+        notes=notes,
     )
 
 

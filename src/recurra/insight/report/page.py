@@ -5,6 +5,7 @@ it twice, for a wide window and for a phone.
 """
 
 import base64
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,13 @@ from typing import Any
 
 from recurra.files import write_atomically
 from recurra.insight.report.figure import Figure, Passage, spelled
+from recurra.insight.report.folder import check_figures, write_figures
 from recurra.insight.report.rendering import Drawing, drawn, png, svg_file, variables
 from recurra.insight.style import NARROW, WIDE
 
 _HERE = "recurra.insight.report"
 _SHOWN_ROWS = 12  # of a table, in the page
-_MOST_CSV = 150_000  # characters of a table that the page brings with it
+_MOST_CSV = 150_000  # bytes of a table that the page brings with it
 _SHADES = 8  # of a passage's colours, on each side
 _LEAST_SHARE = 0.62  # of its size to which a drawing that has a width of its own is made smaller
 _PIXELS = 96  # of CSS, an inch
@@ -87,14 +89,15 @@ class Report:
             path: of the page.
             figures: a folder for an SVG, a PNG and a CSV of each figure, by its name.
         Raises:
+            ValueError: when that folder holds pictures or tables of somebody else.
             CheckpointError: when something cannot be written.
         """
+        if figures is not None:
+            check_figures(figures)
         page = self.html()
         write_atomically(path, lambda part: part.write_text(page, "utf-8", "xmlcharrefreplace"))
         if figures is not None:
-            for each in self.figures:
-                for name, content in files_of(each):
-                    write_atomically(figures / name, lambda part, c=content: part.write_bytes(c))
+            write_figures(figures, (file for each in self.figures for file in files_of(each)))
         return path
 
 
@@ -118,7 +121,7 @@ def files_of(figure: Figure) -> Iterator[tuple[str, bytes]]:
         yield f"{figure.name}.svg", svg_file(figure.draw, figure.name).encode()
         yield f"{figure.name}.png", png(figure.draw)
     if figure.table:
-        yield f"{figure.name}.csv", figure.csv().encode()
+        yield f"{figure.name}.csv", figure.csv().encode("utf-8", "replace")
 
 
 # ---- what the template shows ---------------------------------------------------------------------
@@ -162,8 +165,8 @@ def _table(figure: Figure) -> dict[str, Any]:
         [spelled(column[row]) if row < len(column) else "" for column in columns]
         for row in range(min(count, _SHOWN_ROWS))
     ]
-    csv = figure.csv()
-    encoded = base64.b64encode(csv.encode()).decode("ascii") if len(csv) <= _MOST_CSV else ""
+    csv = figure.csv().encode("utf-8", "replace")
+    encoded = base64.b64encode(csv).decode("ascii") if len(csv) <= _MOST_CSV else ""
     href = f"data:text/csv;charset=utf-8;base64,{encoded}" if encoded else ""
     names = list(figure.table)
     return {"names": names, "rows": rows, "left_out": count - len(rows), "href": href}
@@ -174,7 +177,8 @@ def _runs(passage: Passage) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     values = passage.values if passage.values is not None else [0.0] * len(passage.text)
     for token, value in zip(passage.text, values, strict=True):
-        level = round(_SHADES * min(1.0, max(-1.0, float(value))))
+        # what is no number has no colour
+        level = 0 if math.isnan(value) else round(_SHADES * min(1.0, max(-1.0, float(value))))
         shade = "" if level == 0 else f"{'a' if level > 0 else 'b'}{abs(level)}"
         if found and found[-1][0] == shade:
             found[-1] = (shade, found[-1][1] + token)

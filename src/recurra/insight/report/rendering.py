@@ -6,7 +6,9 @@ a dark one. One that stands in a file of its own brings both schemes and follows
 
 import io
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ _ROLE_OF = {value: role for role, value in LIGHT.items()}
 _COLOUR = re.compile("|".join(_ROLE_OF), re.IGNORECASE)
 _FONT = re.compile(r"(?:'DejaVu Sans'|DejaVu Sans)(?:, [^;\"]*)?")
 _OF_FILES = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>", re.DOTALL)
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # in tokens of bytes
 _NAMED = re.compile(r'(\bid="|xlink:href="#|href="#|url\(#)')
 
 
@@ -51,10 +54,11 @@ def drawn(draw: Callable[[Any], object], name: str, width: float = WIDE) -> Draw
     from matplotlib import rc_context
 
     file = io.StringIO()
-    with styled(), rc_context({"svg.hashsalt": name}):
+    with styled(), _any_letters(), rc_context({"svg.hashsalt": name}):
         figure = _made(draw, width)
         figure.savefig(file, format="svg", dpi=_MAP_DPI, metadata={"Date": None}, transparent=True)
     svg = _OF_FILES.sub("", file.getvalue()).strip()
+    svg = _NO_XML.sub("\ufffd", svg)
     svg = _NAMED.sub(rf"\g<1>{name}-", svg)
     svg = _FONT.sub("var(--font)", svg)
     svg = _COLOUR.sub(lambda found: f"var(--{_ROLE_OF[found[0].lower()]})", svg)
@@ -73,9 +77,18 @@ def svg_file(draw: Callable[[Any], object], name: str, width: float = WIDE) -> s
 def png(draw: Callable[[Any], object], width: float = WIDE) -> bytes:
     """The bytes of a PNG file, on light ground."""
     file = io.BytesIO()
-    with styled():
+    with styled(), _any_letters():
         _made(draw, width).savefig(file, format="png", dpi=_DPI, facecolor=GROUND)
     return file.getvalue()
+
+
+@contextmanager
+def _any_letters() -> Iterator[None]:
+    """Nothing is said of letters that matplotlib's font lacks: a page has its reader's fonts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
+        yield
 
 
 def _made(draw: Callable[[Any], object], width: float) -> Any:
