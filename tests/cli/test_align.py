@@ -116,6 +116,8 @@ def test_a_picture_that_cannot_be_read_is_named(recurra: Any, folder: Path, tmp_
         (["--sentence", "a", "--find", "dogs"], "--find: expected one of images, sentences"),
         (["--sentence", "a", "--num-best", "0"], "--num-best: expected 1 or more, got 0"),
         (["--sentence", "a", "--smoothness", "-1"], "--smoothness: expected 0 or more, got -1.0"),
+        (["--sentence", "a", "--maps"], "--maps: expected it where pairs are drawn, got it with"),
+        (["--sentence", "a", "--smoothness", "2"], "--smoothness: expected it where pairs are"),
         (["--sentence", "a", "--grid", "a.gif"], "--grid: expected a file that ends in .png"),
         (["--sentence", "a", "--boxes", "x.csv"], "--boxes: expected none for a run that looks"),
     ],

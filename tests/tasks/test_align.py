@@ -26,6 +26,7 @@ from recurra.tasks.align_scores import (
     told_shapes,
 )
 from recurra.tasks.options import AlignerSettings, AlignSettings, AlignTraining
+from recurra.training.settings import RunSettings
 from recurra.training.task import Moment
 
 pytestmark = pytest.mark.medium
@@ -210,3 +211,30 @@ def test_sentences_find_their_pictures_and_words_their_shapes(tmp_path: Path) ->
     assert figures["pointed"] > 5 * figures["pointed_chance"]
     config = json.loads((run.folder / "config.json").read_text())
     assert config["model"]["class"] == "Aligner"
+
+
+@pytest.mark.parametrize(
+    ("data", "regions", "message"),
+    [
+        ({"data": "scenes", "boxes": "b.csv"}, "grid", "boxes: expected none where words look at"),
+        ({"data": "some.jsonl"}, "boxes", "regions: expected boxes= with those of the pictures"),
+    ],
+)
+def test_boxes_that_are_missing_or_not_looked_at_are_told_before_any_is_read(
+    data: dict[str, Any], regions: str, message: str
+) -> None:
+    settings = RunSettings(
+        data=AlignSettings(**data), model=AlignerSettings(regions=regions), training=AlignTraining()
+    )
+    with pytest.raises(ValueError, match=message):
+        AlignTask.check(settings)
+
+
+def test_scenes_bring_their_own_boxes() -> None:
+    for data in (None, "scenes", "scenes:train=20"):
+        settings = RunSettings(
+            data=AlignSettings(data=data),
+            model=AlignerSettings(regions="boxes"),
+            training=AlignTraining(),
+        )
+        assert AlignTask.check(settings).data.boxes is None

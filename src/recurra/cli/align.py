@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, checked_run, named, option, path
+from recurra.cli.options import DEVICES, RUN, checked_run, given, named, option, path
 from recurra.cli.pictures import check_sheets, pictures
+from recurra.errors import argument
 from recurra.terminal import printable
 
 _FOUND = ("images", "sentences")
@@ -15,6 +16,7 @@ _CHUNK = 256  # pictures that are read at a time
 
 
 def align(
+    context: typer.Context,
     run: Annotated[Path, RUN],
     images: Annotated[
         list[str], typer.Argument(help="Pictures, and folders of them.", metavar="IMAGE...")
@@ -86,6 +88,13 @@ def align(
 
     check_sheets("recurra align", grid, html)
     _check(find, num_best, smoothness)
+    is_drawn = grid is not None or html is not None
+    for name, is_used in (("smoothness", is_drawn or as_json), ("maps", is_drawn)):
+        if name in given(context) and not is_used:
+            raise ValueError(
+                f"{name}: expected it where pairs are drawn, got it with neither "
+                f"{argument('grid=')} nor {argument('html=')}. Leave it out, or draw them."
+            )
     texts = _sentences(sentence, sentences)
     files = list(pictures(images))
     model = Run.open(checked_run(run), "align").load(device=device)
@@ -102,8 +111,8 @@ def align(
     found = [(files[kept[n]], texts[m]) for n, m in pairs]
     shown = None
     if as_json or grid is not None or html is not None:
-        given = None if own is None else [_placed(model, files[kept[n]], own) for n, _ in pairs]
-        shown = model.predict(found, smoothness=smoothness, boxes=given)
+        some = None if own is None else [_placed(model, files[kept[n]], own) for n, _ in pairs]
+        shown = model.predict(found, smoothness=smoothness, boxes=some)
     for place, ((file, text), (n, m)) in enumerate(zip(found, pairs, strict=True)):
         score = float(scores[n, m])
         if not as_json or shown is None:

@@ -3,6 +3,7 @@
 Letters: N images, M sentences, T words of a sentence, R regions of an image.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recurra.data import worlds
 from recurra.data.boxes import read_boxes, with_boxes
 from recurra.data.caption_store import CaptionBatch, padded
 from recurra.data.captions import CaptionData
+from recurra.errors import argument
 from recurra.insight.alignment import figure_of_alignments
 from recurra.models import Aligner, Alignment
 from recurra.models.aligned import smoothed
@@ -37,7 +40,7 @@ from recurra.tasks.caption_floors import recalls
 from recurra.tasks.captioned import CaptionedTask
 from recurra.tasks.options import AlignerSettings, AlignSettings, AlignTraining, CaptionSettings
 from recurra.text import WordVocabulary
-from recurra.training.settings import TrainingSettings
+from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Figure, Loss, Moment
 
 VALIDATED = 200  # images of the validation part that are ranked each time
@@ -58,6 +61,28 @@ class AlignTask(CaptionedTask[Aligner]):
     data_settings: ClassVar[type[Settings]] = AlignSettings
     model_settings: ClassVar[type[Settings]] = AlignerSettings
     training_settings: ClassVar[type[TrainingSettings]] = AlignTraining
+
+    @classmethod
+    def check(cls, settings: RunSettings) -> RunSettings:
+        """The settings, checked; boxes are there where they are looked at, and only there.
+
+        Raises:
+            ValueError: when they are not; and as the task of captions does.
+        """
+        data, regions = settings.data, settings.model.regions
+        if regions == "grid" and data.boxes is not None:
+            raise ValueError(
+                f"boxes: expected none where words look at the places of a grid, got "
+                f"{data.boxes!r}. Give {argument('regions=boxes')} too, or leave them out."
+            )
+        first = data.data[0] if isinstance(data.data, tuple) else data.data
+        is_world = first is None or worlds.is_world(first, worlds.PICTURE_WORLDS)
+        if regions == "boxes" and data.boxes is None and not is_world:
+            raise ValueError(
+                f"regions: expected {argument('boxes=')} with those of the pictures, got none. "
+                f"Give a file of them, or take {argument('regions=grid')}."
+            )
+        return super().check(settings)
 
     @classmethod
     def read(cls, data: CaptionSettings) -> CaptionData:
@@ -147,7 +172,8 @@ class AlignTask(CaptionedTask[Aligner]):
         found = self.ranked(model, "val", VALIDATED)
         if "val" in self.known_shapes:
             found |= self.pointed(model, "val")
-        return {figure.name: found[figure.name] for figure in self.figures}
+        # captions that are cut short may name no shape
+        return {figure.name: found.get(figure.name, math.nan) for figure in self.figures}
 
     def validation_cost(self, training: AlignTraining) -> tuple[float, float]:
         """In images; validation ranks but learns nothing, which takes a third."""
