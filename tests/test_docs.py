@@ -99,7 +99,7 @@ LIMITS = {
     "--data scenes:train=40,val=20,test=20,unseen=20,size=24",
     "train frames": "--max-steps 2 --hidden-size 4",
     "sample": "--length 5",
-    "insight": "--steps 10 --hidden-size 4",
+    "insight --compare": "--steps 10 --hidden-size 4",
     "compare": "--max-steps 2 --hidden-size 4 --batch-size 4 --jobs 1",
 }
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

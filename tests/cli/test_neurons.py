@@ -77,6 +77,7 @@ def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
             (run, "--clamp", "1"),
             "clamp: expected it for a unit, asked for with find or unit, got",
         ),
+        ((run, "--unit", "c[0]", "--clamp", "nan"), "clamp: expected a finite number, got nan"),
         ((run, "--text", page), "text: expected it for a unit, asked for with find"),
         ((run, run, "--find", "quotes"), "find: expected one run, got 2"),
         ((run, "--find", "docstrings"), "'inside docstrings' "),
