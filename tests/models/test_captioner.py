@@ -209,7 +209,8 @@ def test_where_it_looks_is_what_its_attention_weighs() -> None:
         assert model.image is not None
         lines = torch.tensor([-1.0, 0.0, 1.0])
         where = torch.cartesian_prod(lines, lines)  # row and column
-        rows = model.image(torch.cat([seen[0], where], dim=1))
+        waves = [of(k * torch.pi * where) for k in (1, 2, 3) for of in (torch.sin, torch.cos)]
+        rows = model.image(torch.cat([seen[0], where, *waves], dim=1))
         own = dict(model.decoder.named_parameters())
         h = model.first_state(rows[None])[0][0, 0]
         score = torch.tanh(own["W_a_l0"] @ h + rows @ own["U_a_l0"].T) @ own["v_a_l0"]
