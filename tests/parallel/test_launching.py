@@ -157,7 +157,7 @@ def test_two_processes_classify_as_one_does(tmp_path: Path) -> None:
         torch.testing.assert_close(b[name], a[name], atol=1e-5, rtol=0)
 
 
-@pytest.mark.medium
+@pytest.mark.slow  # as two classify, which make test shows
 def test_two_processes_tag_as_one_does(tmp_path: Path) -> None:
     """Sentences of several lengths under a CRF, whose scores are no part of the model's call; some
     labels are not known, and the last batch of a pass leaves rank 1 none."""

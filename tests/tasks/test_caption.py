@@ -300,7 +300,7 @@ def features_of(table: Path, folder: Path, kind: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("inject", ["attend", "every"])
+@pytest.mark.parametrize("inject", ["attend", pytest.param("every", marks=pytest.mark.slow)])
 def test_features_made_elsewhere_are_read_in_place_of_pictures(
     table: Path, tmp_path: Path, inject: str
 ) -> None:
