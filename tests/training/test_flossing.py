@@ -58,6 +58,7 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 
 def test_before_training_the_exponents_go_to_zero_and_the_run_says_so() -> None:
     _, view = trained(floss_before=80)
+    assert view.notes[0] == "flossing for 80 steps before training"
     [note] = [note for note in view.notes if note.startswith("flossed")]
     first, last = (
         [float(value) for value in part.split("..")]

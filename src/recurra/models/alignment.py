@@ -27,11 +27,10 @@ from recurra.models.captioning import side_by_side
 from recurra.models.captions import plain
 from recurra.models.cell_entries import cell_config
 from recurra.models.checks import check_reduction, counts_of
-from recurra.models.parts import Part
 from recurra.models.ranking import NEGATIVES, image_sentence_scores, max_margin
 from recurra.models.regions import WHOLE, cells, checked_boxes, geometry, shares
 from recurra.models.saving import layer_options
-from recurra.models.seeing import Seeing, made, size_of_images
+from recurra.models.seeing import SeeingWords, made, size_of_images
 from recurra.models.translator import encoded
 from recurra.models.writing import source_tokens
 from recurra.nn import Recurrent
@@ -64,7 +63,7 @@ class Regions:
     there: Tensor | None = None
 
 
-class Aligner(Seeing):
+class Aligner(SeeingWords):
     """Regions of images and words of sentences in one space of J features.
 
     A sentence and an image belong together as far as its words find regions that are alike to them.
@@ -99,8 +98,6 @@ class Aligner(Seeing):
     Raises:
         ValueError: when arguments do not go together, or one is wrong.
     """
-
-    vocabulary = Part(Vocabulary)
 
     def __init__(
         self,
@@ -176,15 +173,6 @@ class Aligner(Seeing):
 
     def _reset_own_parameters(self) -> None:
         nn.init.normal_(self.embedding.weight, std=_SCALE)
-
-    def check_part(self, name: str, part: Any) -> None:
-        """A vocabulary has as many tokens as the model; see `Seeing` for the preprocessing."""
-        super().check_part(name, part)
-        if name == "vocabulary" and len(part) != self.vocab_size:
-            raise ValueError(
-                f"{type(self).__name__}: expected vocabulary of {self.vocab_size} tokens, got "
-                f"{len(part)}. Make the model for it: {type(self).__name__}(vocabulary=...)."
-            )
 
     # ---- images
 

@@ -31,9 +31,8 @@ from recurra.models.captions import Caption, CaptionWriting
 from recurra.models.cell_entries import cell_config
 from recurra.models.checks import counts_of
 from recurra.models.decoders import first_state, looking_cell, start_sizes
-from recurra.models.parts import Part
 from recurra.models.saving import layer_options
-from recurra.models.seeing import COORDINATES, Seeing, coordinates, made, size_of_images
+from recurra.models.seeing import COORDINATES, SeeingWords, coordinates, made, size_of_images
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_reads_x_alone, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
@@ -48,7 +47,7 @@ _SCALE = 0.1  # of vectors of tokens that start from nothing
 Lengths = Tensor | Sequence[int] | None
 
 
-class Captioner(Seeing):
+class Captioner(SeeingWords):
     """Recurrent layers of any cell that write a sentence about an image.
 
     START and END are one mark, whose id is V: the layers read it first, and say it when they are
@@ -87,8 +86,6 @@ class Captioner(Seeing):
     Raises:
         ValueError: when arguments do not go together, or one is wrong.
     """
-
-    vocabulary = Part(Vocabulary)
 
     def __init__(
         self,
@@ -214,15 +211,6 @@ class Captioner(Seeing):
     def _reset_own_parameters(self) -> None:
         nn.init.normal_(self.embedding.weight, std=_SCALE)
         nn.init.zeros_(self.output.bias)
-
-    def check_part(self, name: str, part: Any) -> None:
-        """A vocabulary has as many tokens as the model; see `Seeing` for the preprocessing."""
-        super().check_part(name, part)
-        if name == "vocabulary" and len(part) != self.vocab_size:
-            raise ValueError(
-                f"{type(self).__name__}: expected vocabulary of {self.vocab_size} tokens, got "
-                f"{len(part)}. Make the model for it: {type(self).__name__}(vocabulary=...)."
-            )
 
     # ---- images
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recurra.models.parts import Part
 from recurra.models.saving import Model
+from recurra.text import Vocabulary
 from recurra.vision import Encoder, Preprocessing, open_picture
 from recurra.vision import encoder as encoder_named
 
@@ -66,6 +67,27 @@ class Seeing(Model):
                 return rows, columns
         side = math.isqrt(positions)
         return (side, side) if side * side == positions else (1, positions)
+
+
+class SeeingWords(Seeing):
+    """A model of pictures and sentences.
+
+    Attributes:
+        vocabulary: of the sentences; as many tokens as `vocab_size`.
+    """
+
+    vocabulary = Part(Vocabulary)
+    vocab_size: int
+
+    def check_part(self, name: str, part: Any) -> None:
+        """A vocabulary has as many tokens as the model; see `Seeing` for the preprocessing."""
+        super().check_part(name, part)
+        if name == "vocabulary" and len(part) != self.vocab_size:
+            where = type(self).__name__
+            raise ValueError(
+                f"{where}: expected vocabulary of {self.vocab_size} tokens, got {len(part)}. Make "
+                f"the model for it: {where}(vocabulary=...)."
+            )
 
 
 def made(encoder: Encoder | Mapping[str, Any] | str | None, **place: Any) -> Encoder | None:

@@ -293,7 +293,10 @@ class Trainer(Generic[ModelT, BatchT]):
     def _floss(self, interrupted: Callable[[], int | None]) -> None:
         """Floss alone, before the first step; a run that is stopped meanwhile starts over."""
         exponents: list[Tensor] = []
-        for number in range(self.settings.floss_before if self._stepper.flosser else 0):
+        count = self.settings.floss_before if self._stepper.flosser else 0
+        if count:  # which takes longer than as many steps of training
+            self._note(f"flossing for {count:,} steps before training")
+        for number in range(count):
             moment = Moment(seed=derived_seed(self.settings.seed, f"floss {number}"))
             batch = self.source.batch(0, number % len(self.source))
             exponents.append(self._stepper.floss(batch, moment))
