@@ -32,7 +32,7 @@ def _check() -> None:
     world = scenes(train=1, val=1, test=40, unseen=1, size=24)["test"]
     for scene, captions, boxes in zip(world.scenes, world.captions, world.boxes, strict=True):
         shapes = shapes_of(captions, boxes[: len(scene)])
-        if shapes != [(shape.colour, shape.kind) for shape in scene]:
+        if shapes is None or shapes != [(shape.colour, shape.kind) for shape in scene]:
             raise DisagreementError(f"align: {shapes} are told, {scene} were painted")
         if len(told_shapes(captions[1].replace(",", "").split(), shapes)) != 2 * len(scene):
             raise DisagreementError(f"align: words of {captions[1]!r} are not found")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from recurra.insight.neurons import (
     tracking,
 )
 from recurra.models import LanguageModel
-from recurra.tasks import Run
+from recurra.tasks import LanguageTask, Run
 
 TOKENS = 50_000  # of either text
 CONTROLS = 20  # units that are held beside the one that was found
@@ -59,8 +59,9 @@ def _run(settings: Settings) -> Iterator[Row]:
 
 def _rows(run: Run, settings: Settings) -> Iterator[Row]:
     model: LanguageModel = run.load()
-    parts = {name: run.task.text.split(name) for name in ("val", "test")}
-    search, held_out = (read(model, ids[:TOKENS]) for ids in parts.values())
+    text = cast(LanguageTask, run.task).text
+    test = text.split("test")
+    search, held_out = (read(model, ids[:TOKENS]) for ids in (text.split("val"), test))
     how: dict[str, Any] = {"unit": "", "threads": settings.threads}
     for which in PROPERTIES.values():
         found = find(which, search, held_out)
@@ -97,7 +98,7 @@ def _rows(run: Run, settings: Settings) -> Iterator[Row]:
                 **how,
             )
         if which.name == "inside quotes":
-            yield _of_closing(model, parts["test"], found, how)
+            yield _of_closing(model, test, found, how)
     shares = tracking(held_out, list(PROPERTIES.values()))
     yield Row(
         job=f"share of {len(shares.units)} units above 0.5 for any of {len(shares.names)}",

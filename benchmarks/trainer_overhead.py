@@ -9,6 +9,7 @@ import torch
 from benchmarks.oracle import DisagreementError
 from benchmarks.registry import Benchmark, Row, Settings, Target
 from benchmarks.timing import Rounds, row
+from recurra.models.readout import Readout
 from recurra.tasks.made_up import Adding
 from recurra.tasks.problem_options import ReadoutSettings
 from recurra.tasks.problems import ProblemTask
@@ -31,7 +32,7 @@ class _Clock(Hook):
         self.losses.append(outcome.loss)
 
 
-def _model(task: ProblemTask) -> torch.nn.Module:
+def _model(task: ProblemTask) -> Readout:
     torch.manual_seed(1)
     return task.build(ReadoutSettings(hidden_size=HIDDEN))
 

@@ -5,6 +5,7 @@ vocabulary of 8,000; vectors of 256, 256 units.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,8 @@ def _pair(
     vocabulary: int, attention: str, sizes: dict[str, int]
 ) -> tuple[rc.Translator, TorchTranslator]:
     torch.manual_seed(0)
-    model = rc.Translator(vocabulary, vocabulary, cell="torch_gru", attention=attention, **sizes)
+    options: dict[str, Any] = {"cell": "torch_gru", "attention": attention, **sizes}
+    model = rc.Translator(vocabulary, vocabulary, **options)
     with torch.no_grad():
         model.output.bias[model.mark] = -20.0  # translations of one length, as `max_length` says
         model.output.weight.normal_(std=0.3)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.backends import keep_freed_memory
-from recurra.training import evaluate
+from recurra.tasks.evaluation import evaluate
 
 State = tuple[Tensor, Tensor]
 BATCH_SIZE, BPTT, EMBEDDING = 64, 100, 64

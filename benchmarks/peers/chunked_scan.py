@@ -32,9 +32,9 @@ class ChunkedMinGRU(nn.Module):
 
 def scanned(kept: Tensor, added: Tensor) -> Tensor:
     """h_t = kept_t h_{t-1} + added_t from zero, for all t; [T, B, H]."""
-    kept, added = (each.unflatten(0, (-1, STEPS)).unbind(1) for each in (kept, added))  # [C, B, H]
-    within, product = [added[0]], [kept[0]]
-    for k, a in zip(kept[1:], added[1:], strict=True):
+    ks, news = (each.unflatten(0, (-1, STEPS)).unbind(1) for each in (kept, added))  # [C, B, H]
+    within, product = [news[0]], [ks[0]]
+    for k, a in zip(ks[1:], news[1:], strict=True):
         within.append(k * within[-1] + a)
         product.append(k * product[-1])
     starts = [torch.zeros_like(within[-1][0])]
