@@ -99,6 +99,13 @@ def test_what_is_found_is_drawn(recurra: Any, folder: Path, tmp_path: Path) -> N
     assert recurra(*asked, "--grid", grid, "--maps").code == 0  # an older picture is replaced
 
 
+def test_words_that_a_run_does_not_know_are_told(recurra: Any, folder: Path) -> None:
+    asked = ("align", folder / "run", folder / "some" / "00.png", "--sentence", "A dog!", "A yak.")
+    outcome = recurra(*asked)
+    assert outcome.code == 0
+    assert outcome.err == "words never seen in training are read as <unk>: 'yak'\n"
+
+
 def test_a_picture_that_cannot_be_read_is_named(recurra: Any, folder: Path, tmp_path: Path) -> None:
     broken, whole = tmp_path / "broken.png", folder / "some" / "00.png"
     broken.write_bytes(whole.read_bytes()[:100])

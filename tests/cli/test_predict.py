@@ -73,6 +73,16 @@ def test_a_classifier_reads_a_file_a_line_at_a_time(
     assert [line[0] for line in outcome.out.splitlines()] == ["0", "1"]
 
 
+def test_words_never_seen_are_told_in_one_line(recurra: Any, reviews: Path) -> None:
+    outcome = recurra("predict", reviews, "a fine zebra film", "quux zebra", "a fine film")
+    assert outcome.code == 0
+    assert outcome.err == (
+        "words never seen in training are read as <unk>: 'zebra', 'quux'; in 1 of 3 inputs no word "
+        "is known\n"
+    )
+    assert recurra("predict", reviews, "a fine film", "--json").err == ""
+
+
 def test_a_language_model_does_not_predict(recurra: Any, run: Path) -> None:
     outcome = recurra("predict", run, "a text")
     assert outcome.code == 2

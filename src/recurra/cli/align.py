@@ -8,6 +8,7 @@ import typer
 
 from recurra.cli.options import DEVICES, RUN, checked_run, given, named, option, path
 from recurra.cli.pictures import check_sheets, pictures
+from recurra.cli.unseen import Unseen
 from recurra.errors import argument
 from recurra.terminal import printable
 
@@ -107,6 +108,10 @@ def align(
     kept, scores = _scored(model, files, texts, own)
     if not kept:
         raise typer.Exit(2)
+    unseen = Unseen(model, model.vocabulary)
+    for text in texts:
+        unseen.read(text)
+    unseen.say()
     pairs = _best(scores, find, num_best)
     found = [(files[kept[n]], texts[m]) for n, m in pairs]
     shown = None

@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from recurra.cli.options import DEVICES, RUN, checked_run, named, option, path
+from recurra.cli.unseen import Unseen
 from recurra.tasks.options import Options
 from recurra.terminal import printable
 
@@ -133,6 +134,7 @@ def predict_inputs(
     others = _columns_beside(parts)
     new = out is not None and not out.parent.exists()
     count = 0
+    unseen = _unseen(model) if kind.reads_texts(model) else None
     with nullcontext() if out is None else written_table(out) as put:
         each = chain.from_iterable(parts)
         for some in (
@@ -141,6 +143,8 @@ def predict_inputs(
             for some in predictions(kind, model, records, first=count, **options)
         ):
             count += len(some)
+            for record, _ in some if unseen is not None else ():
+                unseen.read(record.value)
             if watch is not None:
                 for record, said in some:
                     watch(record, said)
@@ -156,10 +160,19 @@ def predict_inputs(
                 for line in [_json(record, said)] if as_json else _lines(kind, record, said):
                     typer.echo(line)
             sys.stdout.flush()
+    if unseen is not None:
+        unseen.say()
     if out is not None:
         said = "1 prediction is" if count == 1 else f"{count:,} predictions are"
         made = f"; made the folder {out.parent}" if new else ""
         typer.echo(printable(f"{said} in {out}{made}"), err=True)
+
+
+def _unseen(model: Any) -> Unseen:
+    """What is said of words that a model of texts does not know."""
+    sources = getattr(model, "source_vocabulary", None)
+    vocabulary = model.vocabulary if sources is None else sources
+    return Unseen(model, vocabulary, spelled=getattr(model, "subwords", None) is not None)
 
 
 def _inputs(

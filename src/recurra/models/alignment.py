@@ -393,6 +393,15 @@ class Aligner(SeeingWords):
         captions, lengths = side_by_side([each.tolist() for each in ids], device)
         return captions, lengths, words
 
+    def unseen(self, sentence: str) -> tuple[list[str], int]:
+        """The words of a sentence that the model has no id for, and how many it has.
+
+        Raises:
+            ValueError: when the model lacks a vocabulary.
+        """
+        vocabulary: Vocabulary = self.needed("vocabulary", f"{type(self).__name__}.unseen")
+        return vocabulary.unseen(plain(sentence, lower=self.lower, punctuation=self.punctuation))
+
     def scores(
         self, pictures: Any, sentences: Sequence[str], *, boxes: Sequence[Any] | None = None
     ) -> Float[Tensor, "images captions"]:

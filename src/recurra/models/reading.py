@@ -367,6 +367,15 @@ class Reader(Model):
         pieces = torch.from_numpy(spelled).split(lengths.tolist())
         return ids, lengths.to(ids.device), self._padded(pieces, -1)
 
+    def unseen(self, text: str | Sequence[str]) -> tuple[list[str], int]:
+        """The symbols of a text that the model has no id for, and how many the text has.
+
+        Raises:
+            ValueError: when the model has no vocabulary.
+        """
+        vocabulary: Vocabulary = self.needed("vocabulary", f"{type(self).__name__}.unseen")
+        return vocabulary.unseen(text)
+
     def _predicted(
         self,
         inputs: Any,

@@ -388,6 +388,15 @@ class Translator(Model):
         vocabulary: Vocabulary = self.needed("source_vocabulary", f"{type(self).__name__}.predict")
         return [torch.from_numpy(encoded(vocabulary, text, self.lower)) for text in texts]
 
+    def unseen(self, text: str) -> tuple[list[str], int]:
+        """The symbols of a source that the model has no id for, and how many it has.
+
+        Raises:
+            ValueError: when the model has no vocabulary of sources.
+        """
+        vocabulary: Vocabulary = self.needed("source_vocabulary", f"{type(self).__name__}.unseen")
+        return vocabulary.unseen(one_line(text, self.lower))
+
     def predict(self, inputs: Sequence[Any], **writing: Any) -> list[Translation]:
         """The translation of each text.
 
@@ -484,10 +493,15 @@ def _decoder_cell(
     return compose.attend(cell, "mean" if attention == "none" else attention)
 
 
+def one_line(text: str, lower: bool) -> str:
+    """A text with single spaces between its words, in lower case if asked for."""
+    text = " ".join(text.split())
+    return text.lower() if lower else text
+
+
 def encoded(vocabulary: Vocabulary, text: str, lower: bool) -> Any:
     """The ids of a text, which is one line; pieces of BPE begin words with their space."""
-    text = " ".join(text.split())
-    text = text.lower() if lower else text
+    text = one_line(text, lower)
     if vocabulary.level == "bpe":
         text = f" {text}" if text else ""
     unknown = "skip" if vocabulary.unknown_id is None else "replace"

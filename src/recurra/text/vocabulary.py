@@ -168,6 +168,15 @@ class Vocabulary(ABC):
             yield self._encode(piece, policy, position, where)
             position += len(piece)
 
+    def unseen(self, text: str | Sequence[str]) -> tuple[list[str], int]:
+        """The symbols of a text that have no id, as often as they are in it, and how many symbols
+        it has in all.
+
+        Args:
+            text: any; at the levels of words also a list of words, which are taken as they are.
+        """
+        return self._unseen("".join(text)), len(text)
+
     def num_characters(self, ids: np.ndarray) -> int:
         """How many characters the text of the ids has, as `decode` writes it."""
         decoder = self.decoder()
@@ -215,7 +224,7 @@ class Vocabulary(ABC):
         if not unseen:
             return
         message = (
-            f"{where}: {_named(unseen)} never seen in training, taken as <unk> "
+            f"{where}: {spelled_out(unseen)} never seen in training, taken as <unk> "
             f"({len(unseen)} in all){_about_escapes(unseen)}"
         )
         if message not in self._said:
@@ -247,13 +256,14 @@ def unseen_error(
     """The error for symbols that the vocabulary does not have; `kind` is their plural."""
     unseen = list(unseen)
     return DataError(
-        f"{where}: expected {kind} of the vocabulary ({size} symbols), got {_named(unseen)}, "
+        f"{where}: expected {kind} of the vocabulary ({size} symbols), got {spelled_out(unseen)}, "
         f"never seen in training, the first at position {position}. Leave them out, or train on "
         f"text that has them, or with {argument('level=byte')}.{_about_escapes(unseen)}"
     )
 
 
-def _named(unseen: Sequence[str]) -> str:
+def spelled_out(unseen: Sequence[str]) -> str:
+    """The first few of these symbols, each once, and how many more there are."""
     distinct = list(dict.fromkeys(unseen))
     named = ", ".join(repr(symbol) for symbol in distinct[:NUM_NAMED])
     more = f" and {len(distinct) - NUM_NAMED} more" if len(distinct) > NUM_NAMED else ""

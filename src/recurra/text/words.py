@@ -178,8 +178,16 @@ class WordVocabulary(Vocabulary):
             return [END_OF_LINE if token[0] in "\r\n" else token for token in tokens]
         return tokens
 
+    def unseen(self, text: str | Sequence[str]) -> tuple[list[str], int]:
+        """The words of a text that have no id, as often as they are in it, and how many it has."""
+        if isinstance(text, str):
+            words = self.tokens(text)
+        else:
+            words = [word.lower() if self.lower else word for word in text]
+        return [word for word in words if word not in self._id_of_word], len(words)
+
     def _unseen(self, text: str) -> list[str]:
-        return [token for token in self.tokens(text) if token not in self._id_of_word]
+        return self.unseen(text)[0]
 
     def _encode(self, text: str, unknown: Unknown, position: int, where: str) -> np.ndarray:
         text = text.lower() if self.lower else text

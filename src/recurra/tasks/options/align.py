@@ -69,7 +69,7 @@ class AlignerSettings(Settings):
     encoder_width: int = declared_as(CaptionerSettings, "encoder_width", default=32)
     encoder_stages: int = declared_as(CaptionerSettings, "encoder_stages", default=3)
     encoder_depth: int = declared_as(CaptionerSettings, "encoder_depth", default=1)
-    encoder_norm: str = declared_as(CaptionerSettings, "encoder_norm", default="batch")
+    encoder_norm: str = declared_as(CaptionerSettings, "encoder_norm", default="group")
     encoder_downsample: str = declared_as(CaptionerSettings, "encoder_downsample", default="pool")
 
 
