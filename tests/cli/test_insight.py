@@ -55,6 +55,7 @@ def invoke(*words: object) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.medium
 def test_a_sheet_is_drawn(run: Path) -> None:
     sheet = run.parent / "sheet.png"
     code, said = invoke(run, run.parent / "pictures", "--out", sheet, "--maps", 2, "--patches", 3)
@@ -67,6 +68,7 @@ def test_a_sheet_is_drawn(run: Path) -> None:
     assert "features.2 in 1 pictures" in said
 
 
+@pytest.mark.medium
 def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
     pictures, sheet = tmp_path / "pictures", tmp_path / "sheet.png"
     (tmp_path / "empty").mkdir()

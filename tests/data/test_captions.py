@@ -132,6 +132,7 @@ def test_flickr8k_with_its_lists(flickr: Path) -> None:
     ]
 
 
+@pytest.mark.medium
 def test_all_of_flickr8ks_text(real_data: Path, tmp_path: Path) -> None:
     found = read_captions(real_data / "flickr8k_text", with_images=False)
     assert sizes(found) == {"train": 6000, "val": 1000, "test": 1000}

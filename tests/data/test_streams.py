@@ -80,6 +80,7 @@ def test_a_window_that_is_not_there_is_named() -> None:
             streams.window(index)
 
 
+@pytest.mark.medium
 @given(st.integers(0, 5000))
 def test_parts_are_consecutive(num_tokens: int) -> None:
     tokens = np.arange(num_tokens)

@@ -70,6 +70,7 @@ def test_pictures_that_are_drawn_whole_have_three_colours(shape: tuple[int, ...]
     assert as_seen(np.zeros(shape, dtype=np.uint8), None).shape == (4, 5, 3)
 
 
+@pytest.mark.medium
 def test_sheets_pages_and_maps_are_written(tmp_path: Path) -> None:
     shown = [(PICTURE, said()), (PICTURE.swapaxes(0, 1), said(grid=False))]
     assert draw_alignments(shown, tmp_path / "a.svg").read_text().rstrip().endswith("</svg>")

@@ -34,6 +34,7 @@ def rendered(figure: Figure) -> str:
     return file.getvalue()
 
 
+@pytest.mark.medium
 def test_triangles_of_several_cells_share_one_scale() -> None:
     flows = compare_flows(
         ["rnn", "lstm"], torch.randn(10, 2, 3, dtype=torch.float64), 4, backend="reference"
@@ -73,6 +74,7 @@ def test_panels_that_share_an_axis_hold_the_lines_of_both() -> None:
         assert low <= np.nanmin(drawn) <= np.nanmax(drawn) <= high
 
 
+@pytest.mark.medium
 def test_a_gradient_that_is_nothing_is_drawn_as_nothing() -> None:
     layer, x = layer_and_input()
     flow = gradient_flow(layer, x, torch.zeros(12, 2, 4, dtype=torch.float64))
@@ -83,6 +85,7 @@ def test_a_gradient_that_is_nothing_is_drawn_as_nothing() -> None:
         rendered(figure)
 
 
+@pytest.mark.medium
 def test_everything_is_drawn() -> None:
     layer, x = layer_and_input()
     spectra = jacobian_spectra(layer, x)
@@ -125,6 +128,7 @@ def drawn(figure: report.Figure, width: float) -> None:
     assert figure.csv()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("width", [style.WIDE, style.NARROW])
 def test_figures_of_a_report_are_drawn_wide_and_narrow(width: float) -> None:
     layer, x = layer_and_input()

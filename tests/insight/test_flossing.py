@@ -106,6 +106,7 @@ def test_watching_changes_nothing_that_is_computed() -> None:
     assert "run_layers" not in vars(layer)
 
 
+@pytest.mark.medium
 def test_steps_of_it_bring_the_exponents_to_zero() -> None:
     layer = layer_of("rnn", 8)
     read = read_of(layer, torch.randn(30, B, IN, dtype=torch.float64))

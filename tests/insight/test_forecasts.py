@@ -52,6 +52,7 @@ def test_the_interval_is_that_of_the_outermost_quantiles() -> None:
     assert (y.min(), y.max()) == (19, 25)
 
 
+@pytest.mark.medium
 def test_what_nobody_knows_yet_and_many_channels(tmp_path: Path) -> None:
     shown = window(channels=8)
     shown.true = shown.quantiles = None

@@ -93,6 +93,7 @@ def check(cell: Cell, case: Case, message: str = "") -> None:
 CELLS = in_part_slow({name: name for name in cells.names()}, beyond_the_core())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", CELLS)
 def test_the_flow_of_a_cell_is_that_of_autograd(name: str) -> None:
     cell = cells.get(name)

@@ -70,6 +70,7 @@ def test_exponents_sum_to_the_mean_log_determinant(name: str) -> None:
     assert found.log_det == pytest.approx(float(expected), abs=1e-9)
 
 
+@pytest.mark.medium
 def test_a_one_unit_map_is_the_mean_log_slope() -> None:
     """The logistic map at r = 4, whose exponent is log 2: along the run it is mean log |r (1 -
     2 h)|."""
@@ -99,6 +100,7 @@ def test_a_tanh_network_is_stable_at_a_small_gain_and_chaotic_at_a_large_one(
         assert 1 < found.kaplan_yorke < 48
 
 
+@pytest.mark.medium
 def test_some_exponents_are_the_first_of_all() -> None:
     layer = layer_of("rnn", 12, W_hh=1.5 * drawn(12, 12) / math.sqrt(12))
     x, first = still(600), drawn(1, 1, 12, seed=3)

@@ -19,6 +19,7 @@ SALIENCY = Saliency(norms=0.5 ** np.arange(30)[:, None] * np.ones(9))
 WAVES = np.sin(np.arange(60)[:, None] / np.array([3.0, 9.0]))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("figure", "said"),
     [

@@ -8,6 +8,7 @@ import pytest
 from recurra.insight.skeleton import draw_motion
 
 
+@pytest.mark.medium
 def test_a_gif_has_a_picture_for_each_frame(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="pillow draws")
     frames = np.random.default_rng(0).normal(size=(5, 117)) / 5

@@ -109,6 +109,7 @@ def test_a_drop_in_has_a_step(kind: type) -> None:
     torch.testing.assert_close(step(step.first(2), x[0])[:, :4], layer(x)[0][0])
 
 
+@pytest.mark.medium
 def test_the_map_and_its_jacobian_can_be_differentiated_by_everything() -> None:
     layer = layer_of("gru")
     step, names = OneStep(layer), list(dict(layer.named_parameters()))

@@ -52,6 +52,7 @@ def test_without_clipping_the_path_is_thrown_out_and_with_it_it_converges() -> N
     assert 0.1 < clipped.clipped < 1
 
 
+@pytest.mark.medium
 def test_it_is_the_cliff_not_one_lucky_start() -> None:
     for shift in (1e-9, -1e-6, 1e-3):
         start = np.array(CLIFF_START) + shift

@@ -28,6 +28,7 @@ def test_runs_are_where_labels_change() -> None:
     assert runs_of(["a"]) == [("a", 0, 1)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_clips_of_labels_are_drawn(tmp_path: Path, channels: int) -> None:
     clips = [of_labels(channels), of_labels(channels, 30)]
@@ -39,6 +40,7 @@ def test_clips_of_labels_are_drawn(tmp_path: Path, channels: int) -> None:
     assert [len(ax.collections) for ax in axes] == [0, 4, 0, 4]
 
 
+@pytest.mark.medium
 def test_clips_of_numbers_are_drawn() -> None:
     rng = np.random.default_rng(0)
     clip = Timeline(

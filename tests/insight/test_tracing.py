@@ -206,6 +206,7 @@ def test_attention_weights_are_values_like_others() -> None:
     torch.testing.assert_close(t.h, layer(x, memory=memory, memory_lengths=counts)[0], **EXACT)
 
 
+@pytest.mark.medium
 def test_matrix_states_numbers_and_matrices_of_parameters() -> None:
     @cell(state="h", sizes={"a": "1"})
     def scaled(x, h, W, U, a):

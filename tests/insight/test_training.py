@@ -87,6 +87,7 @@ def test_a_long_line_is_the_means_of_its_stretches() -> None:
     assert thinned(x[:5], x[:5])[0] is not None
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("count", [1, 2])
 def test_it_is_drawn(count: int) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")

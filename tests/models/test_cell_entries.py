@@ -63,6 +63,7 @@ def same_predictions(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
     assert torch.equal(ours(ids)[0], theirs(ids)[0])
 
 
+@pytest.mark.medium
 def test_a_cell_of_a_file_comes_back_where_the_file_is_gone(tmp_path: Path) -> None:
     file, saved = tmp_path / "my cells.py", tmp_path / "model"
     file.write_text(MINE)

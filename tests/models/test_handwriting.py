@@ -40,6 +40,7 @@ def test_the_pen_is_lifted_behind_each_word_dot_and_bar(handwriting: ModuleType)
     assert 0.5 < np.linalg.norm(strokes[:, :2], axis=1).mean() < 2  # about a step
 
 
+@pytest.mark.medium
 def test_it_trains_and_draws(
     handwriting: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,6 +141,7 @@ def test_config_rebuilds_the_model() -> None:
     }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("tied", [False, True])
 def test_learns_a_cycle(tied: bool) -> None:
     """Ten tokens that repeat: what comes next is certain after a few hundred steps."""

@@ -28,6 +28,7 @@ def test_what_an_encoder_makes(attention: str) -> None:
     assert is_apart(memory, counts, summary, lengths)
 
 
+@pytest.mark.medium
 def test_where_a_translator_looks() -> None:
     model = Translator(V, K, embedding_size=5, hidden_size=6).eval()
     with torch.no_grad():

@@ -20,6 +20,7 @@ def test_matrices_turn_about_the_axis() -> None:
     np.testing.assert_allclose(quarter[1], np.eye(3))
 
 
+@pytest.mark.medium
 def test_matrices_are_scipys() -> None:
     spatial = pytest.importorskip("scipy.spatial", reason="scipy has rotations of its own")
     vectors = np.random.default_rng(0).normal(size=(50, 3))

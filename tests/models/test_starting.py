@@ -53,6 +53,7 @@ def test_what_is_another_is_said(settings: dict[str, Any], said: str) -> None:
     assert take_weights(model(), model(**settings)).cause.startswith(said)
 
 
+@pytest.mark.medium
 def test_where_nothing_agrees_one_line_says_why(tmp_path: Path) -> None:
     model(cell="gru", hidden_size=6, embedding_size=3).save(tmp_path / "other")
     (tmp_path / "a.txt").write_text("some text " * 300)

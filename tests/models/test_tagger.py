@@ -193,6 +193,7 @@ def test_it_is_saved_and_loaded(options: dict[str, Any], tmp_path: Path) -> None
     assert torch.equal(again(x), model(x))
 
 
+@pytest.mark.medium
 def test_it_learns_what_only_the_other_side_tells() -> None:
     """The label of a step is the parity of the sum of itself and of the step after it."""
     x = torch.randint(2, (12, 32))

@@ -112,6 +112,7 @@ def test_a_reservoir_that_learns_nothing(backend: str) -> None:
     torch.testing.assert_close(torch.stack([stream(each) for each in x]), y.detach())
 
 
+@pytest.mark.medium
 def test_a_model_is_loaded_where_the_cell_is_gone(tmp_path: Path) -> None:
     model = rc.LanguageModel(7, cell=turning, embedding_size=IN, hidden_size=H)
     model.save(tmp_path / "model")

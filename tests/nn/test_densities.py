@@ -146,6 +146,7 @@ def test_the_quantiles_of_the_end_of_a_stroke_are_0_or_1() -> None:
     assert density.quantiles(raw, (0.1, 0.69, 0.71, 0.9))[:, 0, 2].tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.medium
 def test_quantiles_of_gaussian_and_student_are_exact() -> None:
     raw, _ = drawn(Gaussian(), 4)
     wanted = torch.stack([of_torch(Gaussian(), raw).icdf(torch.tensor(q)) for q in LEVELS])

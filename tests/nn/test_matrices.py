@@ -78,6 +78,7 @@ def test_a_stream_gives_what_the_layer_gives(of: object) -> None:
     stream.reset(stream.state, start=T)
 
 
+@pytest.mark.medium
 def test_an_exported_layer_is_the_layer() -> None:
     of, x = Recurrent(in_heads, 3, H), sequence()
     exported = torch.export.export(of, (x,)).module()

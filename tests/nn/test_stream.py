@@ -235,6 +235,7 @@ def test_the_state_survives_a_change_in_how_steps_run() -> None:
             torch.testing.assert_close(stream(x[t]), expected[t], rtol=0.05, atol=0.05)
 
 
+@pytest.mark.medium
 def test_features_and_ids_may_follow_each_other() -> None:
     layer = rc.Recurrent("gru", IN, H)
     stream, ids = layer.stream(B), torch.tensor([0, 2, 3])

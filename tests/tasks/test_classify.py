@@ -254,6 +254,7 @@ def test_a_run_of_data_at_hand_goes_on(tmp_path: Path) -> None:
     assert run.fit(max_steps=4).steps == 4
 
 
+@pytest.mark.medium
 def test_series_in_double_precision(tmp_path: Path) -> None:
     series = [np.random.default_rng(i).normal(size=(5, 2)) for i in range(24)]
     task = ClassifyTask.of(read_labelled((series, ["left", "right"] * 12)))

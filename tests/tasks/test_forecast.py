@@ -190,6 +190,7 @@ def test_a_model_that_is_no_better_than_what_learns_nothing_is_told_so() -> None
 # ---- training ------------------------------------------------------------------------------------
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("feeding", ["own", "teacher", "scheduled"])
 def test_what_a_recursive_model_is_fed(feeding: str) -> None:
     task = task_of(wave(300))

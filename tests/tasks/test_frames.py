@@ -51,6 +51,7 @@ def model_of(task: FramesTask, **options: Any) -> FrameTagger:
     return task.build(task.model_settings(**settings))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("numbers", [False, True])
 def test_a_run_is_the_task_that_it_was_made_of(tmp_path: Path, numbers: bool) -> None:
     clips = parts(numbers=numbers)
@@ -69,6 +70,7 @@ def test_a_run_is_the_task_that_it_was_made_of(tmp_path: Path, numbers: bool) ->
     assert ("events" in said) != numbers
 
 
+@pytest.mark.medium
 def test_the_world_of_gestures_is_trained_on_by_its_name(tmp_path: Path) -> None:
     out = tmp_path / "run"
     small = {"widths": "4,4,4", "vector_size": 8, "hidden_size": 8}
@@ -82,6 +84,7 @@ def test_the_world_of_gestures_is_trained_on_by_its_name(tmp_path: Path) -> None
     assert resumed.result.steps == 2
 
 
+@pytest.mark.medium
 def test_clips_of_a_world_are_drawn_anew_for_every_pass(tmp_path: Path) -> None:
     out = tmp_path / "run"
     small = {"widths": "4,4,4", "vector_size": 8, "hidden_size": 8, "fresh": True}
@@ -117,6 +120,7 @@ def test_movement_is_learned_by_recurrence_and_not_without() -> None:
     assert found[True]["found"] > 0.9
 
 
+@pytest.mark.medium
 def test_no_recurrence_is_a_cell_that_sees_one_frame(tmp_path: Path) -> None:
     small = {"widths": "4,4,4", "vector_size": 8, "hidden_size": 8, "recurrence": False}
     out = tmp_path / "run"
@@ -166,6 +170,7 @@ def test_labels_of_other_clips_are_told_by_their_names() -> None:
     np.testing.assert_array_equal(found.parts["test"].targets, task.parts["test"].targets)
 
 
+@pytest.mark.medium
 def test_clips_of_files_are_trained_on_and_predicted(tmp_path: Path) -> None:
     clips = made(12)
     assert clips.labels is not None

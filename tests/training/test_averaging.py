@@ -78,6 +78,7 @@ def test_a_block_that_fails_leaves_the_models_own_weights() -> None:
     assert model.weight.equal(own + 1.0)
 
 
+@pytest.mark.medium
 def test_what_is_kept_is_the_average_and_what_learns_is_not(text: Path, tmp_path: Path) -> None:
     """The same steps are taken; the model of the run has other weights, and is validated so."""
     plain = rc.train("lm", data=text, out=tmp_path / "plain", max_steps=8, **SETTINGS)
@@ -92,6 +93,7 @@ def test_what_is_kept_is_the_average_and_what_learns_is_not(text: Path, tmp_path
     assert run.evaluate("val")["nll"] == pytest.approx(run.result.figures["nll"], rel=1e-5)
 
 
+@pytest.mark.medium
 def test_a_run_goes_on_to_the_bit(text: Path, tmp_path: Path) -> None:
     options = {**SETTINGS, "average": 0.95}
     whole = rc.train("lm", data=text, out=tmp_path / "whole", max_steps=12, **options)

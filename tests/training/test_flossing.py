@@ -56,6 +56,7 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.medium
 def test_before_training_the_exponents_go_to_zero_and_the_run_says_so() -> None:
     _, view = trained(floss_before=80)
     assert view.notes[0] == "flossing for 80 steps before training"

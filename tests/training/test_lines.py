@@ -94,6 +94,7 @@ def test_captions_are_lines_of_the_parts_that_pictures_are_of(tmp_path: Path) ->
     assert resumed.steps == 24
 
 
+@pytest.mark.medium
 def test_all_captions_of_flickr8k(real_data: Path, tmp_path: Path) -> None:
     from recurra.data.caption_text import prepare_captions
     from recurra.tasks.options import TextSettings

@@ -129,6 +129,7 @@ def test_a_picture_cut_short_is_named(kind: str, share: float, tmp_path: Path) -
     refused(path, "cut.bin: expected a (whole )?picture")
 
 
+@pytest.mark.medium
 def test_bytes_that_were_changed_never_end_in_another_error() -> None:
     generator = np.random.default_rng(0)
     noise = Image.fromarray(generator.integers(0, 256, (16, 16, 3), dtype=np.uint8))

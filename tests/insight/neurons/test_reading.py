@@ -47,6 +47,7 @@ def test_one_stream_is_the_text_as_the_model_reads_it(model: rc.LanguageModel) -
         np.testing.assert_allclose(found.values[0, name][9], each[0, 0].detach(), atol=1e-5)
 
 
+@pytest.mark.medium
 def test_streams_begin_with_what_was_before_them(model: rc.LanguageModel) -> None:
     ids = ids_of(model, quoted_text(1000))
     whole, cut = (read(model, ids, streams=n, warm_up=100) for n in (1, 6))
@@ -113,6 +114,7 @@ def test_holding_a_unit_holds_it_and_nothing_else(model: rc.LanguageModel) -> No
     assert np.abs(other.of_unit(Unit(name="h", index=1)) - free.of_unit(UNIT)).max() > 0
 
 
+@pytest.mark.medium
 def test_holding_the_quote_unit_changes_what_closes_a_quote(model: rc.LanguageModel) -> None:
     ids = ids_of(model, quoted_text())
     found = closing(model, ids, UNIT, QUOTES, num_controls=3, warm_up=60)
@@ -140,6 +142,7 @@ def test_what_a_clamped_model_expects_more_or_less(model: rc.LanguageModel) -> N
     assert found.held.sum() == pytest.approx(1.0, rel=1e-4)
 
 
+@pytest.mark.medium
 def test_a_model_writes_with_units_held(model: rc.LanguageModel) -> None:
     free, shut, lavish = (
         write_held(model, 'a "', 100, units, seed=3, temperature=1.0)

@@ -114,6 +114,7 @@ def test_a_cell_whose_states_are_matrices_is_looked_at_by_its_other_values() -> 
     assert set(read(model, ids).values) == {(0, name) for name in sizes}
 
 
+@pytest.mark.medium
 def test_what_cannot_be_held_is_said_beside_what_was_found(
     model: rc.LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

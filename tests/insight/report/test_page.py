@@ -133,6 +133,7 @@ def test_tokens_of_one_shade_are_one_stretch(html: str) -> None:
     assert '<p>a&lt;<span class="a8">bc</span><span class="b4">d</span></p>' in html
 
 
+@pytest.mark.medium
 def test_figures_are_written_by_themselves_too(tmp_path: Path, report: Report) -> None:
     report.write(tmp_path / "report.html", tmp_path / "figures")
     assert sorted(path.name for path in (tmp_path / "figures").glob("[a-z]*")) == [
@@ -144,6 +145,7 @@ def test_figures_are_written_by_themselves_too(tmp_path: Path, report: Report) -
     assert (tmp_path / "figures/one.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.medium
 def test_tokens_of_any_characters_are_drawn_and_written(tmp_path: Path) -> None:
     """What no page or table may hold stands as the sign for that; the rest as it is."""
     tokens = ["</script>", "\x00", "\udc80", "]]>", "é"]
