@@ -15,7 +15,7 @@ from oracle import Case, Eager, Inputs, assert_same, in_torch, results, written
 from over_memory import plain
 from own_rows import plain as plain_rows
 from recurra.backends.reference.stepped import run_stepped
-from recurra.ir import Node, is_matrix
+from recurra.ir import Node, has_positions, is_matrix
 from recurra.lang import Cell
 from recurra.show.listing import make_listing
 from recurra.show.values import named_values
@@ -137,6 +137,7 @@ def _pair(
     for (b, t), values in seen.items():
         own = numbers(values[name])
         # past the end of a memory it is zero; a number may stand for a vector
-        count = flat.shape[2] if len(own) == 1 else len(own)
+        is_number = len(own) == 1 and not has_positions(node.shape)
+        count = flat.shape[2] if is_number else len(own)
         expected[t, b, :count] = own
     return flat, expected

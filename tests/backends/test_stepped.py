@@ -2,27 +2,28 @@
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from named import check_values
-from oracle import Case, fitted
+from named import Stepped, check_values
+from oracle import Case, fitted, results
 from random_cells import random_case, random_cell, source_of
 from random_matrices import random_matrix_cell
 from random_memories import random_memory_case, random_memory_cell
 from recurra import cells
 from recurra.backends.reference.stepped import run_stepped
-from recurra.lang import Cell
+from recurra.lang import Cell, cell, tanh
 from recurra.show.values import named_values
 
 SIZES = {"I": 3, "H": 4, "P": 2, "C": 4, "R": 5, "K": 6, "A": 4, "Q": 2}
 
 
 def patch(v: Any, s: int) -> Any:
-    """What is put in the place of a value."""
-    return 0.6 * v + 0.1 * math.cos(s + 1.0)
+    """What is put in the place of a value: of what is positive, or between 0 and 1, likewise."""
+    return 0.6 * v + 0.1 * (1.0 + math.cos(s + 1.0))
 
 
 def patched_in_turn(cell: Cell, case: Case) -> None:
@@ -52,6 +53,38 @@ def test_token_ids_are_the_vectors_that_they_stand_for(name: str, ids: str) -> N
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_a_replaced_value_is_read_wherever_it_was(name: str) -> None:
     patched_in_turn(cells.get(name), Case(T=3, B=2, sizes=SIZES, lengths=(3, 2)))
+
+
+def test_what_is_past_the_end_of_a_memory_is_not_replaced() -> None:
+    patched_in_turn(
+        fitted(cells.get("additive_attention_gru"), SIZES),
+        Case(T=2, B=3, sizes=SIZES, positions=4),
+    )
+
+
+def test_an_output_that_was_a_state_before_the_step() -> None:
+    @cell(state=("h", "s"), output=True)
+    def late(x, h, s, W, U):
+        n = tanh(W @ x + U @ h)
+        return h, n, s + h
+
+    case = Case(T=3, B=2, sizes=SIZES, lengths=(3, 2))
+    for reverse in (False, True):
+        check_values(late, replace(case, reverse=reverse))
+    patched_in_turn(late, case)
+
+
+def test_a_vector_that_a_matrix_is_made_of_is_one_for_all_sequences() -> None:
+    @cell(sizes={"d": "H"})
+    def scaled(x, h, U, A, d):
+        e = tanh(d)
+        return tanh(U @ x + (A * e) @ h)
+
+    patched_in_turn(scaled, Case(T=3, B=2, sizes=SIZES))
+    own = Stepped(scaled, {"e": lambda v, s: v * torch.arange(1.0, 3.0).double()[:, None]})
+    case = Case(T=3, B=2, sizes=SIZES)
+    with pytest.raises(ValueError, match=r"same for all sequences.*2 sequences that differ"):
+        results(own, case.tensors(scaled))
 
 
 @pytest.mark.slow

@@ -18,7 +18,15 @@ from recurra.backends.runtime.ops import Kernel
 from recurra.backends.runtime.padding import padded
 from recurra.backends.runtime.program import Program
 from recurra.backends.runtime.sizes import solve
-from recurra.ir import POSITIONS, Graph, Node, has_positions, is_inside, is_matrix
+from recurra.ir import (
+    POSITIONS,
+    Graph,
+    Node,
+    has_positions,
+    is_inside,
+    is_matrix,
+    topological,
+)
 from recurra.lang import Cell
 from recurra.passes.named import NamedStep, named_step
 from recurra.passes.rates import Rate
@@ -112,6 +120,8 @@ class _Run:
         self._like = leaves[self._states[0]]
         self._steps, self._batch = steps, self._like.shape[0]
         self._inside = next(filter(is_inside, cell.equations.inputs), None)
+        # what a matrix is made of is one for all sequences, as the matrix is
+        self._of_matrices = set(topological(n for n in step.rates if is_matrix(n.shape)))
         self._positions = 0 if self._inside is None else leaves[self._inside].shape[-1]
         self._sizes = {n: size for n, size in solve(leaves).items() if n not in POSITIONS.names}
         self._now = 0  # the number of the step that runs
@@ -157,17 +167,24 @@ class _Run:
         """
         step, late = self._step, self._late_changes(changes)
         body = Program(step.body, self._sizes, self._like, changes=self._early_changes(changes))
-        given = {*body.inputs, *step.news}.intersection(self._values).difference(self._states)
+        given = {*body.inputs, *step.news, step.output}.difference(self._states)
+        given = given.intersection(self._values)
         rows = {node: self._rows(node) for node in given}
         made: dict[Node, list[Tensor]] = {node: [self._like] * self._steps for node in body.outputs}
         carried = [self._values[state] for state in self._states]
         news = [[state] * self._steps for state in carried]
+        # an output that is a leaf and no new state: what a state was before the step, or x
+        leaf = {step.output}.intersection(self._equations.inputs).difference(step.news)
+        outputs = {node: [self._like] * self._steps for node in leaf}
+        of_output = self._output_change(changes)
         for t in range(self._steps - 1, -1, -1) if reverse else range(self._steps):
             self._now = t
             now = {node: row[t] for node, row in rows.items()}
             now.update(zip(self._states, carried, strict=True))
             for node, value in zip(body.outputs, body([now[n] for n in body.inputs]), strict=True):
                 now[node] = made[node][t] = value
+            for node, values in outputs.items():
+                values[t] = of_output(self._full(node, now[node]))
             for place, node in enumerate(step.news):
                 new = late.get(place, _same)(self._full(node, now[node]))
                 news[place][t] = new
@@ -175,7 +192,7 @@ class _Run:
                     new = torch.where(_beside(active[t], new), new, carried[place])
                 carried[place] = new
         steps_of = {node: [self._full(node, v) for v in made[node]] for node in made}
-        steps_of |= dict(zip(step.news, news, strict=True))
+        steps_of |= {**outputs, **dict(zip(step.news, news, strict=True))}
         values = {name: self._kept(node, steps_of, active) for name, node in step.values.items()}
         names = [node.name for node in self._states]
         values |= {
@@ -200,13 +217,35 @@ class _Run:
         return {
             names.index(name): partial(self._changed, node, changes[name], _same)
             for name, node in self._step.changed.items()
-            if not node.inputs or node in self._equations.inputs
+            if name in names and (not node.inputs or node in self._equations.inputs)
         }
 
+    def _output_change(self, changes: Mapping[str, Change]) -> Kernel:
+        """What is done with an output that is a leaf, under a name of its own."""
+        names = {node.name for node in self._states}
+        for name, node in self._step.changed.items():
+            if node is self._step.output and name not in names:
+                return partial(self._changed, node, changes[name], _same)
+        return _same
+
     def _changed(self, node: Node, change: Change, before: Kernel, value: Tensor) -> Tensor:
+        value = before(value)
+        full = self._full(node, value)
         # a copy: who changes it in place shall change nothing else
-        shown = self._full(node, before(value)).to(self._dtype, copy=True)
-        return change(shown, self._now).to(value.dtype)
+        new = change(self._past_zero(node, full).to(self._dtype, copy=True), self._now)
+        new = new.to(value.dtype)
+        if has_positions(node.shape) and self._inside is not None:
+            # what is past the end of a memory has a meaning of its own, such as a score of -inf
+            return torch.where(self._is_inside(node), new, full)
+        if is_matrix(node.shape) or node not in self._of_matrices:
+            return new
+        if not torch.equal(new, new[:1].expand_as(new)):
+            raise ValueError(
+                "expected the same for all sequences of a value that a matrix is made of, got "
+                f"{len(new)} sequences that differ. Give one value for all, or replace what reads "
+                "the matrix."
+            )
+        return new[0] if len(new) else value
 
     def _rows(self, node: Node) -> Sequence[Tensor]:
         """A value at each step that was there before the loop."""
@@ -237,11 +276,19 @@ class _Run:
             return value
         if active is not None:
             value = torch.where(_beside(active, value), value, 0.0)
-        if has_positions(node.shape) and self._inside is not None:
-            inside = self._values[self._inside]  # [B, S]
-            inside = inside.unsqueeze(-1) if len(own) > 1 else inside
-            value = torch.where(inside != 0, value, 0.0)
-        return value
+        return self._past_zero(node, value)
+
+    def _is_inside(self, node: Node) -> Tensor:
+        """Whether positions are in the memory of their sequence, beside values of this node."""
+        assert self._inside is not None, "only of cells with a memory"
+        inside = self._values[self._inside] != 0  # [B, S]
+        return inside.unsqueeze(-1) if len(node.shape) > 1 else inside
+
+    def _past_zero(self, node: Node, value: Tensor) -> Tensor:
+        """A value, zero past the ends of memories."""
+        if not has_positions(node.shape) or self._inside is None:
+            return value
+        return torch.where(self._is_inside(node), value, 0.0)
 
 
 def _same(value: Tensor) -> Tensor:
