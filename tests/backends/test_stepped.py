@@ -83,7 +83,9 @@ def test_a_vector_that_a_matrix_is_made_of_is_one_for_all_sequences() -> None:
     patched_in_turn(scaled, Case(T=3, B=2, sizes=SIZES))
     own = Stepped(scaled, {"e": lambda v, s: v * torch.arange(1.0, 3.0).double()[:, None]})
     case = Case(T=3, B=2, sizes=SIZES)
-    with pytest.raises(ValueError, match=r"same for all sequences.*2 sequences that differ"):
+    with pytest.raises(
+        ValueError, match=r"e: expected one value for all sequences.*got 2 sequences"
+    ):
         results(own, case.tensors(scaled))
 
 

@@ -37,7 +37,9 @@ def intervene(
     the step, and gives what stands for it; the number goes on where a model calls a layer again. A
     tensor [T, B, size] is that value at each step, a number is all of them. Shapes are those of
     `recurra.trace`. All that the equations compute from the value reads what stands for it, of a
-    state the steps that follow and the output as well. Gradients flow through.
+    state the steps that follow and the output as well. What lies past the end of a sequence or of
+    its memory stays as it is. A value that a matrix of the equations is made of is one for all
+    sequences, so it may not differ between them. Gradients flow through.
 
     Args:
         module: as for `recurra.trace`.
@@ -53,7 +55,8 @@ def intervene(
 
     Raises:
         TypeError: when it is no module, or what stands for a value has another dtype.
-        ValueError: when no equations have a name, or a shape is another.
+        ValueError: when no equations have a name, a shape is another, or sequences differ where one
+            value is for all.
     """
     arguments = _argument_names(uncompiled(module))
     options = {name: value for name, value in given.items() if name in arguments}

@@ -240,10 +240,10 @@ class _Run:
         if is_matrix(node.shape) or node not in self._of_matrices:
             return new
         if not torch.equal(new, new[:1].expand_as(new)):
+            name = next(name for name, each in self._step.changed.items() if each is node)
             raise ValueError(
-                "expected the same for all sequences of a value that a matrix is made of, got "
-                f"{len(new)} sequences that differ. Give one value for all, or replace what reads "
-                "the matrix."
+                f"{name}: expected one value for all sequences, since a matrix is made of it, got "
+                f"{len(new)} sequences that differ. Give the same for each."
             )
         return new[0] if len(new) else value
 
