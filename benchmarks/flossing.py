@@ -27,7 +27,7 @@ SEEDS = (1, 2, 3)
 SIDES = {
     "no clipping": ("", FREE),
     "clipped by norm": ("", 1.0),
-    "flossed before training": (",floss=16,floss_before=100", 1.0),
+    "flossed before training": (",floss=16,floss_before=100,floss_every=0", 1.0),
     FLOSSED: (",floss=16,floss_before=100,floss_every=10", 1.0),
 }
 LRS = (1e-3, 3e-4)

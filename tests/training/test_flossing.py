@@ -18,12 +18,17 @@ from recurra.training import Hook, Moment, Trainer, TrainingSettings
 from recurra.training.flossing import Flosser, spelled
 from recurra.training.machine import build_fabric
 from recurra.training.step import Stepper
-from recurra.views import SilentView
+from recurra.views import SilentView, Status
 
 
 class Noting(SilentView):
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.before: list[str] = []
+
+    def progressed(self, status: Status) -> None:
+        if status.before:
+            self.before.append(f"{status.before} {status.step}/{status.total_steps}")
 
     def noted(self, message: str) -> None:
         self.notes.append(message)
@@ -37,6 +42,7 @@ def task_and_model() -> tuple[AddingTask, Readout]:
 
 def settings_of(**given: Any) -> TrainingSettings:
     own = {"max_steps": 4, "batch_size": 4, "device": "cpu", "eval_every": 4, "floss": 3}
+    own["floss_every"] = 0
     return TrainingSettings(**{**own, **given})
 
 
@@ -60,6 +66,7 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 def test_before_training_the_exponents_go_to_zero_and_the_run_says_so() -> None:
     _, view = trained(floss_before=80)
     assert view.notes[0] == "flossing for 80 steps before training"
+    assert view.before == [f"flossing {step}/80" for step in range(1, 81)]
     [note] = [note for note in view.notes if note.startswith("flossed")]
     first, last = (
         [float(value) for value in part.split("..")]
@@ -91,6 +98,11 @@ def test_nothing_is_flossed_unless_it_is_asked_for() -> None:
 def test_settings_without_effect_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings_of(**given)
+
+
+def test_flossing_goes_on_beside_training_unless_it_is_refused() -> None:
+    assert TrainingSettings(floss=3).floss_every == 10
+    assert TrainingSettings(floss_every=0).floss == 0  # as runs of older versions have it
 
 
 def test_the_average_of_weights_begins_behind_flossing() -> None:

@@ -55,6 +55,17 @@ def test_a_line_has_progress_losses_speed_and_time_left() -> None:
     )
 
 
+def test_before_training_there_is_a_bar_of_what_is_done_then() -> None:
+    status = replace(STATUS, before="flossing")
+    assert describe(status) == "flossing: step 50 of 200, 25%, 1:30 left"
+    where = console(terminal=True)
+    with LiveView(where, title="lstm") as view:
+        view.progressed(status)
+    for words in ("flossing: step 50 of 200", "25%, 0:30 gone, 1:30 left"):
+        assert words in shown(where)
+    assert "lr 0.002" not in shown(where)
+
+
 def test_plain_lines_come_every_ten_seconds_and_at_the_end() -> None:
     where = console(terminal=False)
     with PlainView(where) as view:

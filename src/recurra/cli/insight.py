@@ -16,6 +16,7 @@ from recurra.cli.options import (
     path,
 )
 from recurra.errors import RunError, argument
+from recurra.settings import MAX_THREADS, whole
 from recurra.terminal import printable
 
 _REPORT, _SHEET = ".html", ".png"
@@ -113,6 +114,7 @@ def insight(
         int, option(_OF_SHEETS, "Patches of each map, each of another picture.")
     ] = 9,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
+    threads: Annotated[int | None, option(None, "CPU threads.", default="torch's choice")] = None,
 ) -> None:
     """Write what there is to see of a run as one page, which needs no other file and no network.
 
@@ -137,6 +139,7 @@ def insight(
     for name, (count, fewest) in {**least, "steps": (steps, 3), "seed": (seed, 0)}.items():
         if count < fewest:
             raise ValueError(f"{name}: expected {fewest} or more, got {count}. Raise it.")
+    whole("threads", threads, least=1, most=MAX_THREADS, optional=True)
     names = names or []
     is_sheet = out is not None and out.suffix == _SHEET
     if compare is not None:
@@ -146,6 +149,10 @@ def insight(
     else:
         asked = _SHEET_OF_ENCODER if is_sheet else _REPORT_OF_RUNS
     _check_options(given(context), asked)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     if compare is not None:
         _compare_cells(compare, names, out, figures, steps, hidden_size, seed)
         return

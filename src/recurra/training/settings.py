@@ -134,7 +134,11 @@ class TrainingSettings(Settings):
         100, "Steps of flossing alone, before the first of training.", LEARNING, least=0
     )
     floss_every: int = setting(
-        0, "Steps between those of training that are flossed too; 0: none is.", LEARNING, least=0
+        10,
+        "Steps between those of training that are flossed too; 0: none is, and what flossing "
+        "before training gave is lost again.",
+        LEARNING,
+        least=0,
     )
     floss_weight: float = setting(
         1.0,
@@ -220,6 +224,7 @@ class TrainingSettings(Settings):
     def _check_effects(self) -> None:
         """Raise ValueError where a setting is given that has no effect among the others."""
         is_given = {each.name: getattr(self, each.name) != each.default for each in fields(self)}
+        is_given["floss_every"] &= self.floss_every != 0  # which runs that floss nothing may have
         needed = {
             "clip_window": ("clip_percentile", self.clip_percentile is not None),
             "floss_before": ("floss", self.floss > 0),

@@ -22,7 +22,6 @@ from recurra.parallel import ALONE, Ranks
 from recurra.training import step as stepping
 from recurra.training.averaging import WeightAverage
 from recurra.training.budget import Budget, EvaluationPlan, due_milestone
-from recurra.training.flossing import spelled
 from recurra.training.hooks import Hook, Logbook
 from recurra.training.machine import (
     build_fabric,
@@ -41,14 +40,13 @@ from recurra.training.progress import Checkpoint, Interval, Progress
 from recurra.training.settings import TrainingSettings
 from recurra.training.step import MAX_SKIPPED_IN_A_ROW, StepOutcome, Stepper, stopped_learning
 from recurra.training.task import BatchT, ModelT, Moment, Task, is_better
+from recurra.training.telling import FlossingTold, Teller, sample_of, status_of
 from recurra.views import Sample, SilentView, Status, View, showing_builds
 
 CHECKPOINT_EVERY_S = 30.0
 SHOW_EVERY_S = 0.25  # what a view draws; metrics.csv has its rows by steps
 CHECKPOINT_SHARE = 0.05  # of the time, at most, goes into checkpoints
 WORSE_THAN_CHANCE = 10.0  # times the loss of a guess: such weights ran away
-
-logger = logging.getLogger("recurra")
 
 
 class Trainer(Generic[ModelT, BatchT]):
@@ -99,6 +97,7 @@ class Trainer(Generic[ModelT, BatchT]):
         self.progress = Progress()
         self.samples: list[Sample] = []
         self.view = view or SilentView()
+        self._teller = Teller(self.view, ranks)
         self.logbook = logbook
         self.criterion = task.figures[0]
         self.about = ""  # one line that the view says first
@@ -153,7 +152,7 @@ class Trainer(Generic[ModelT, BatchT]):
                 self.seed()
             with showing_builds(self.view):
                 self._run()
-                self._say_remark()
+                self._remark()
             if self._best is not None:
                 self.model.load_state_dict(self._best)
         if self.progress.best is None:
@@ -164,16 +163,15 @@ class Trainer(Generic[ModelT, BatchT]):
             )
         return self.progress
 
-    def _say_remark(self) -> None:
+    def _remark(self) -> None:
         """Say what the task has to say of the best validation figures, and what was not flossed."""
-        remarks: list[str | None] = []
-        if self.ranks.is_first and self.progress.best_val:
-            remarks.append(self.task.remark(self.progress.best_val))
-        if self._stepper.flosser is not None:
-            remarks.append(self._stepper.flosser.remark)
-        for remark in remarks:
-            if remark is not None:
-                self._note(remark, logging.WARNING)
+        best, flosser = self.progress.best_val, self._stepper.flosser
+        self._teller.remark(
+            [
+                self.task.remark(best) if self.ranks.is_first and best else None,
+                None if flosser is None else flosser.remark,
+            ]
+        )
 
     def seed(self) -> None:
         """Start the generators that dropout draws from where a run starts them."""
@@ -255,7 +253,9 @@ class Trainer(Generic[ModelT, BatchT]):
         self._update_fraction()
         if self.about:
             self.view.noted(self.about)
-        self._say_where()
+        ends = self.budget.describe(self.progress.elapsed_s)
+        is_over = self._fraction >= 1.0
+        self._teller.resumed(self.progress, len(self.source), ends, is_over=is_over)
         with held_interrupts() as interrupted:
             if self.progress.step == 0:
                 self._floss(interrupted)
@@ -274,51 +274,23 @@ class Trainer(Generic[ModelT, BatchT]):
                 self._validate()
                 self._save()
 
-    def _say_where(self) -> None:
-        """Say from which step a resumed run goes on, and what ends it."""
-        progress = self.progress
-        if progress.step == 0:
-            return
-        ends = self.budget.describe(progress.elapsed_s)
-        if self._fraction >= 1.0:
-            self._note(
-                f"nothing to train: the run is at step {progress.step}, and ends {ends}. "
-                f"Give {argument('epochs=')}, {argument('max_steps=')} or "
-                f"{argument('max_minutes=')} to go on."
-            )
-        else:
-            epoch = progress.passes(len(self.source))
-            self._note(f"resumed at step {progress.step}, epoch {epoch:.2f}; the run ends {ends}")
-
     def _floss(self, interrupted: Callable[[], int | None]) -> None:
         """Floss alone, before the first step; a run that is stopped meanwhile starts over."""
-        exponents: list[Tensor] = []
         count = self.settings.floss_before if self._stepper.flosser else 0
-        if count:  # which takes longer than as many steps of training
-            self._note(f"flossing for {count:,} steps before training")
+        told = FlossingTold(self._teller, self.view, self.task, count, self._clock)
         for number in range(count):
             moment = Moment(seed=derived_seed(self.settings.seed, f"floss {number}"))
             batch = self.source.batch(0, number % len(self.source))
-            exponents.append(self._stepper.floss(batch, moment))
+            told.step(number + 1, self._stepper.floss(batch, moment))
             if signum := int(self._decided(interrupted() or 0)[0]):
                 raise stopped_by(signum)
-        if exponents and self._average is not None:  # of weights that were never trained
+        if count and self._average is not None:  # of weights that were never trained
             self._average = WeightAverage(self.model, self.settings.average)
-        said = [each for each in map(spelled, exponents) if each]
-        if said:
-            self._note(f"flossed: exponents from {said[0]} to {said[-1]} nats a step")
+        told.done()
 
     def _decided(self, *numbers: float | int) -> list[float]:
         """The numbers that rank 0 has: what clock, hooks and signals say is its to say, for all."""
         return self.ranks.sum(*(number if self.ranks.is_first else 0.0 for number in numbers))
-
-    def _note(self, message: str, level: int = logging.INFO) -> None:
-        if not self.ranks.is_first:
-            return
-        # a view that shows it: a warning that no handler of logs takes is printed by Python as well
-        is_shown = type(self.view).noted is not View.noted
-        logger.log(logging.INFO if is_shown else level, message)
-        self.view.noted(message)
 
     def _start_clock(self) -> None:
         now = self._clock()
@@ -397,11 +369,7 @@ class Trainer(Generic[ModelT, BatchT]):
 
     def _report_skip(self, outcome: StepOutcome) -> None:
         progress = self.progress
-        self._note(
-            f"step {progress.step} skipped: loss {outcome.loss:g}, gradient norm "
-            f"{outcome.grad_norm:g} ({progress.skipped_in_a_row} in a row)",
-            logging.WARNING,
-        )
+        self._teller.skipped(progress, outcome)
         if progress.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise stopped_learning(progress.skipped_in_a_row, self._saved_step, self._lr)
 
@@ -464,7 +432,7 @@ class Trainer(Generic[ModelT, BatchT]):
             patience = self.settings.patience
             if patience is not None and progress.waited >= patience and self._fraction < 1.0:
                 self.stop(f"{patience} validations were no better than that of step {best_step}")
-                self._note(f"step {progress.step}: stopped early: {self.stopped}")
+                self._teller.note(f"step {progress.step}: stopped early: {self.stopped}")
         return kept
 
     def _keep_model(self) -> None:
@@ -491,25 +459,8 @@ class Trainer(Generic[ModelT, BatchT]):
 
     def status(self) -> Status:
         """Where the run stands."""
-        progress, loss = self.progress, self.progress.interval.mean_loss
-        return Status(
-            step=progress.step,
-            total_steps=self.budget.total_steps,
-            epoch=progress.passes(len(self.source)),
-            fraction=self._fraction,
-            train={} if loss is None else self.task.training_figures(loss),
-            val=progress.val,
-            figures=self.task.figures,
-            counted=self.task.counted,
-            per_s=progress.interval.per_s,
-            lr=self._lr,
-            grad_norm=progress.interval.mean_grad_norm,
-            largest_grad_norm=progress.interval.largest_norm if progress.interval.steps else None,
-            clipped=progress.interval.clipped_share,
-            skipped=progress.skipped,
-            elapsed_s=progress.elapsed_s,
-            seconds_left=self.budget.seconds_left(progress.step, progress.elapsed_s),
-        )
+        how = {"fraction": self._fraction, "lr": self._lr}
+        return status_of(self.task, self.progress, self.budget, len(self.source), **how)
 
     def _sample_if_due(self) -> None:
         progress = self.progress
@@ -521,16 +472,7 @@ class Trainer(Generic[ModelT, BatchT]):
             drawn = self.task.preview(self.model, moment, self.settings)
         if drawn is None:
             return
-        text, how = drawn
-        value = progress.val.get(self.criterion.name)
-        known = "not yet known" if value is None else f"{value:.4f}"
-        sample = Sample(
-            fraction=milestone,
-            step=progress.step,
-            epoch=moment.epoch,
-            about=f"{how}, validation {self.criterion.name} {known}",
-            text=text,
-        )
+        sample = sample_of(self.task, progress, milestone, moment.epoch, drawn)
         progress.sampled.append(milestone)
         self.samples.append(sample)
         if self.logbook is not None:
@@ -551,14 +493,13 @@ class Trainer(Generic[ModelT, BatchT]):
                     self.logbook.figure(figure, self.progress.step)
             except Exception as error:
                 drawn = ()
-                said = " ".join(f"{type(error).__name__}: {error}".split())
-                self._note(f"no figure was drawn: {said:.300}", logging.WARNING)
+                self._teller.undrawn(error)
         (is_drawn,) = self._decided(bool(drawn))
         if is_drawn and self._saved_step == self.progress.step:
             try:
                 self._keep_checkpoint()  # one that knows how long the logs are with the figures
             except RunError as error:  # the one before has the same weights
-                self._note(f"the figures are not kept: {error}", logging.WARNING)
+                self._teller.note(f"the figures are not kept: {error}", logging.WARNING)
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
@@ -577,7 +518,7 @@ class Trainer(Generic[ModelT, BatchT]):
         bound = WORSE_THAN_CHANCE * max(1.0, self.task.chance)
         if self.progress.step > 0 and not (math.isfinite(loss) and loss <= bound):
             self._saved_at = started
-            self._note(
+            self._teller.note(
                 f"step {self.progress.step}: the weights have a loss of {loss:.3g}; the checkpoint "
                 f"of step {self._saved_step} is kept instead",
                 logging.WARNING,

@@ -46,6 +46,7 @@ class Status:
         seconds_left: an estimate; None when there is none yet.
         largest_grad_norm: the largest of these norms since the last row.
         clipped: share of the steps since the last row in which clipping changed a gradient.
+        before: what is done before training, as in "flossing": steps, share and times are of that.
     """
 
     step: int
@@ -64,6 +65,7 @@ class Status:
     seconds_left: float | None
     largest_grad_norm: float | None = None
     clipped: float | None = None
+    before: str = ""
 
     def spelled(self, values: Mapping[str, float], prefix: str = "") -> str:
         """The figures in words: the first, and the others in brackets behind it."""

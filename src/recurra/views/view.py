@@ -146,7 +146,18 @@ def view_for(console: Console, *, title: str) -> View:
 
 def describe(status: Status) -> str:
     """One line with everything in a status."""
-    parts = [_steps(status), f"{status.fraction:.0%}", f"epoch {status.epoch:.2f}"]
+    parts = [_steps(status), f"{status.fraction:.0%}"]
+    if status.before:
+        parts[0] = f"{status.before}: {parts[0]}"
+    else:
+        parts += _of_training(status)
+    if status.seconds_left is not None:
+        parts.append(f"{clock(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def _of_training(status: Status) -> list[str]:
+    parts = [f"epoch {status.epoch:.2f}"]
     if status.train:
         parts.append(status.spelled(status.train))
     if status.val:
@@ -158,9 +169,7 @@ def describe(status: Status) -> str:
         parts.append(f"{status.per_s:,.0f} {status.counted}/s")
     if status.skipped:
         parts.append(f"{status.skipped} skipped")
-    if status.seconds_left is not None:
-        parts.append(f"{clock(status.seconds_left)} left")
-    return ", ".join(parts)
+    return parts
 
 
 def clock(seconds: float) -> str:
@@ -193,6 +202,9 @@ def _numbers(status: Status) -> RenderableType:
     table = Table.grid(expand=True, padding=(0, 2))
     for _ in range(3):
         table.add_column()
+    if status.before:
+        table.add_row(Text(f"{status.before}: {_steps(status)}"))
+        return table
     cells = [f"{_steps(status)}, epoch {status.epoch:.2f}"]
     cells.append(status.spelled(status.train) or "the first step ...")
     cells.append(status.spelled(status.val, "val ") or "validation not yet")
