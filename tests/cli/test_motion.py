@@ -9,6 +9,8 @@ import pytest
 
 import recurra as rc
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,7 +31,6 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.medium
 def test_it_trains_from_a_line(recurra: Any, data: Path, tmp_path: Path) -> None:
     words = ("--look-back", "4", "--horizon", "3", "--max-steps", "1", "--train-on-all")
     outcome = recurra("train", "motion", "--data", data, "--out", tmp_path / "run", *words)
@@ -38,7 +39,6 @@ def test_it_trains_from_a_line(recurra: Any, data: Path, tmp_path: Path) -> None
     assert f"recurra evaluate {tmp_path / 'run'} --gif motion.gif" in outcome.out
 
 
-@pytest.mark.medium
 def test_errors_are_said_as_a_table_and_as_json(recurra: Any, run: Path, data: Path) -> None:
     said = recurra("evaluate", run).out
     for word in ("every window", "walking", "zero velocity", "damped velocity", "80 ms"):
@@ -50,7 +50,6 @@ def test_errors_are_said_as_a_table_and_as_json(recurra: Any, run: Path, data: P
     assert other["errors"] == figures["errors"]
 
 
-@pytest.mark.medium
 def test_a_window_is_drawn(recurra: Any, run: Path, tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="pillow draws")
     outcome = recurra("evaluate", run, "--gif", tmp_path / "a.gif", "--split", "val")
@@ -70,7 +69,6 @@ def test_recordings_are_forecast_from_their_last_frame(
     assert "position x,position y,position z,joint 0 x" in lines[0]
 
 
-@pytest.mark.medium
 def test_mistakes(recurra: Any, run: Path, data: Path, tmp_path: Path) -> None:
     for words, said in (
         (("--gif", tmp_path / "a.png"), "--gif: expected a file that ends in .gif, got"),

@@ -135,6 +135,7 @@ def test_without_scores_the_tokens_are_the_same() -> None:
     assert all(math.isnan(each.score) for each in plain)
 
 
+@pytest.mark.medium
 def test_what_is_drawn_has_the_models_probabilities_and_does_not_depend_on_the_others() -> None:
     given, N = tables(1, seed=4), 4000
     options = {"mark": MARK, "sampler": Sampler()}

@@ -51,6 +51,7 @@ def test_temperature_and_top_k_are_their_definition(
         assert int((probabilities > 0).sum()) <= top_k
 
 
+@pytest.mark.medium
 @given(
     st.lists(st.integers(1, 50), min_size=1, max_size=10),
     st.integers(1, 99).map(lambda percent: percent / 100 + 0.00123),
@@ -182,6 +183,7 @@ def test_seeds_reproduce_and_differ() -> None:
     assert draw(7) != draw(8)
 
 
+@pytest.mark.medium
 @given(rows, st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 0.5, 2.0]))
 def test_a_token_is_picked_by_where_the_number_falls(
     row: list[float], uniform: float, temperature: float

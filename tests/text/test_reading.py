@@ -52,6 +52,7 @@ def test_the_byte_level_reads_any_file_exactly(
     )
 
 
+@pytest.mark.medium
 @given(
     before=st.text(no_nul, max_size=10), after=st.binary(max_size=5), chunk_bytes=st.integers(1, 9)
 )
@@ -152,6 +153,7 @@ def test_what_is_not_utf8_is_answered_with_what_it_may_be(
     assert read_text(path, encoding=encoding) == text * 9
 
 
+@pytest.mark.medium
 def test_a_name_that_is_no_encoding_is_answered_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("text")
