@@ -106,6 +106,13 @@ def test_words_that_a_run_does_not_know_are_told(recurra: Any, folder: Path) -> 
     assert outcome.err == "words never seen in training are read as <unk>: 'yak'\n"
 
 
+def test_another_command_names_the_one_that_reads_the_run(recurra: Any, folder: Path) -> None:
+    outcome = recurra("caption", folder / "run", folder / "some" / "00.png")
+    assert outcome.code == 2
+    said = "expected the run of a task ('caption'), got 'align'. Use recurra align."
+    assert said in outcome.err
+
+
 def test_a_picture_that_cannot_be_read_is_named(recurra: Any, folder: Path, tmp_path: Path) -> None:
     broken, whole = tmp_path / "broken.png", folder / "some" / "00.png"
     broken.write_bytes(whole.read_bytes()[:100])

@@ -84,3 +84,19 @@ def test_pictures_find_their_boxes_by_name() -> None:
     assert boxes_of("other\\b.jpg", boxes) is not None
     with pytest.raises(DataError, match=r"boxes.csv: expected boxes of the pictures .* c.jpg"):
         with_boxes(CaptionData(parts={"train": pictures[2:]}), boxes, "boxes.csv")
+
+
+def test_pictures_of_one_name_in_two_folders_have_their_own() -> None:
+    boxes = {"a/1.jpg": np.array([[0, 0, 1, 1]]), "b/1.jpg": np.array([[2, 2, 3, 3]])}
+    for folder in ("", "some/", "/other/some/", "some\\"):
+        for name, own in boxes.items():
+            assert boxes_of(f"{folder}{name}", boxes) is own
+    assert boxes_of("c/1.jpg", boxes) is None
+    pictures = [
+        Captioned(name=name, image=None, captions=("a dog",), part="train") for name in boxes
+    ]
+    data = CaptionData(parts={"train": pictures})
+    found = with_boxes(data, boxes, "boxes.csv").parts["train"]
+    assert [each.boxes.tolist() for each in found] == [[[0, 0, 1, 1]], [[2, 2, 3, 3]]]
+    with pytest.raises(DataError, match=r"got 1.jpg for both a/1.jpg and b/1.jpg. Write the fold"):
+        with_boxes(data, {"1.jpg": boxes["a/1.jpg"]}, "boxes.csv")

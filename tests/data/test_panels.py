@@ -107,6 +107,9 @@ def test_other_ways_to_write_dates(tmp_path: Path) -> None:
         read(path, date_column="wann")
     zones = table(tmp_path / "y.csv", "time,x", "2020-01-01T01:00+01:00,1", "2020-01-01T01:00Z,2")
     assert read(zones).series[0].dates[0] == np.datetime64("2020-01-01", "s")
+    assert read(zones).series[0].offset == 0  # that of the last date
+    ahead = ("2020-01-01T01:00-03:30,1", "2020-01-01T02:00-03:30,2")
+    assert read(table(tmp_path / "z.csv", "time,x", *ahead)).series[0].offset == -12600
 
 
 # ---- what is refused, or noted -------------------------------------------------------------------

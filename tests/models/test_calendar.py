@@ -10,7 +10,10 @@ from recurra.models.calendar import (
     calendar_features,
     check_calendar,
     checked_dates,
+    told,
 )
+from recurra.models.series import Forecast
+from recurra.tasks.forecast_files import rows_of
 
 
 def dates(*texts: str) -> np.ndarray:
@@ -112,3 +115,15 @@ def test_dates_that_do_not_grow_are_named() -> None:
 def test_names_of_features_are_checked(names: object) -> None:
     with pytest.raises(ValueError, match="calendar=: expected some of minute, hour"):
         check_calendar(names)  # type: ignore[arg-type]
+
+
+def test_dates_are_told_by_the_clocks_of_their_series() -> None:
+    [midnight, noon] = dates("2020-01-01T00:00", "2020-01-01T12:00:30")
+    assert told(midnight, None) == "2020-01-01"
+    assert told(midnight, 0) == "2020-01-01 00:00+00:00"
+    assert told(noon, 7200) == "2020-01-01 14:00:30+02:00"
+    assert told(midnight, -12600) == "2019-12-31 20:30-03:30"
+    said = Forecast(values=np.zeros((1, 1)), dates=dates("2020-01-01T00:00"), offset=3600)
+    assert rows_of(said)[0]["date"] == "2020-01-01 01:00+01:00"
+    assert said.to_json()["dates"] == ["2020-01-01 01:00+01:00"]
+    assert "offset" not in said.to_json()

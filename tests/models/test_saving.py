@@ -32,6 +32,20 @@ class OtherModel(rc.LanguageModel):
     """Another class of model."""
 
 
+class Averages(Model):
+    """A model of no recurrence."""
+
+    def __init__(
+        self, size: int, *, backend: str = "auto", dtype: Any = None, device: Any = None
+    ) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(size, 2, dtype=dtype, device=device)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"size": self.linear.in_features}
+
+
 def small(**options: Any) -> rc.LanguageModel:
     return rc.LanguageModel(V, **{"embedding_size": 4, "hidden_size": 4, **options})
 
@@ -84,6 +98,15 @@ def test_round_trip(tmp_path: Path, options: dict[str, Any]) -> None:
         "model.safetensors",
     ]
     same_predictions(loaded, model)
+
+
+def test_a_model_without_a_cell_comes_back(tmp_path: Path) -> None:
+    model = Averages(3)
+    model.save(tmp_path)
+    loaded = Averages.load(tmp_path)
+    torch.testing.assert_close(loaded.linear.weight, model.linear.weight, rtol=0, atol=0)
+    with pytest.raises(CheckpointError, match="a model without a cell, not one of 'gru'"):
+        rc.load(tmp_path, cell="gru")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")

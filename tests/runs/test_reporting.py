@@ -10,7 +10,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from recurra.data import read_labelled
 from recurra.errors import RunError
 from recurra.runs import fitting, logbook
-from recurra.runs.reporting import report_of_several
+from recurra.runs.reporting import _told_apart, report_of_several
 from recurra.tasks import ClassifyTask, Run, train
 
 TEXTS, LABELS = ["a fine film", "so dull", "it rains"] * 30, ["good", "bad", "bad"] * 30
@@ -66,8 +66,8 @@ def test_runs_and_checkpoints_stand_side_by_side(run: Run, tmp_path: Path) -> No
     assert training.found.startswith("Best validation")
     assert set(lags.table) == {"lag", "first", "second", "second, last"}
     assert [each.name for each in others[-3:]] == [f"run{n}_confusion" for n in (1, 2, 3)]
-    with pytest.raises(ValueError, match="runs: expected a name for each alone, got first, first"):
-        report_of_several([run.reported(), run.reported()])
+    twice = _told_apart([run.reported(), run.reported("last"), run.reported()])
+    assert [each.name for each in twice] == ["first", "first, last", "first (2)"]
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_files_with_boxes_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sentences_find_their_pictures_and_words_their_shapes(tmp_path: Path) -> None:
-    """On scenes, after two minutes: far from chance in both, and smoothing joins phrases."""
+    """On scenes, after six minutes of one core, both are far from chance."""
     run = rc.train(
         "align",
         data="scenes:train=2000,val=200,test=200,unseen=50",

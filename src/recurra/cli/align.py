@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, checked_run, given, named, option, path
+from recurra.cli.options import DEVICES, RUN, given, named, opened, option, path
 from recurra.cli.pictures import check_sheets, pictures
 from recurra.cli.unseen import Unseen
 from recurra.errors import argument
@@ -85,7 +85,6 @@ def align(
     recurra align runs/aligner photo.jpg --sentences captions.txt --find sentences --grid found.png
     """
     from recurra.data.predictions import json_line
-    from recurra.tasks import Run
 
     check_sheets("recurra align", grid, html)
     _check(find, num_best, smoothness)
@@ -98,7 +97,7 @@ def align(
             )
     texts = _sentences(sentence, sentences)
     files = list(pictures(images))
-    model = Run.open(checked_run(run), "align").load(device=device)
+    model = opened(run, "align").load(device=device)
     if model.encoder is None:
         raise ValueError(
             "align: expected a run that has an encoder, got one that was trained on vectors. "
@@ -162,7 +161,7 @@ def _sentences(given: Sequence[str] | None, file: Path | None) -> list[str]:
 
 def _boxes(model: Any, file: Path | None, files: Sequence[Path]) -> dict[str, Any] | None:
     """The boxes of a file, for a model that looks at them."""
-    from recurra.data.boxes import boxes_of, read_boxes
+    from recurra.data.boxes import boxes_of, check_apart, read_boxes
     from recurra.errors import DataError
 
     if model.kind == "boxes" and file is None:
@@ -183,6 +182,7 @@ def _boxes(model: Any, file: Path | None, files: Sequence[Path]) -> dict[str, An
             f"{file}: expected boxes of the pictures, such as {files[0].name}, got those of "
             f"others, such as {next(iter(found))}. Name pictures alike."
         )
+    check_apart(map(str, files), found, str(file))
     return found
 
 

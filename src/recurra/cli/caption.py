@@ -10,9 +10,9 @@ import typer
 from recurra.cli.options import (
     DEVICES,
     RUN,
-    checked_run,
     given,
     of_setting,
+    opened,
     option,
     path,
     with_parameters,
@@ -36,7 +36,6 @@ def caption(context: typer.Context, **_: Any) -> None:
     """
     from recurra.data.predictions import json_line
     from recurra.errors import DataError
-    from recurra.tasks import Run
 
     found = dict(context.params)
     check_sheets("recurra caption", found["grid"], found["html"])
@@ -44,7 +43,7 @@ def caption(context: typer.Context, **_: Any) -> None:
     asked = {name: value for name, value in given(context).items() if name in names}
     writing = CaptionWritingSettings.pick(asked).arguments()
     files = list(pictures(found["images"]))
-    model = Run.open(checked_run(found["run"]), "caption").load(device=found["device"])
+    model = opened(found["run"], "caption").load(device=found["device"])
     if model.encoder is None:
         raise ValueError(
             "caption: expected a run that has an encoder, got one that was trained on vectors. "

@@ -17,6 +17,8 @@ from recurra.settings import Settings, kind_of, option_of
 from recurra.terminal import typed
 
 DEVICES = ("auto", "cpu", "cuda")
+# tasks whose runs have a command of the same name
+_READ = ("classify", "tag", "frames", "translate", "forecast", "caption", "align")
 
 
 def path(text: str | Path) -> Path:
@@ -177,6 +179,25 @@ def checked_run(folder: Path) -> Path:
             f"{folder.absolute().parent}."
         )
     return folder
+
+
+def opened(folder: Path, task: str | None) -> Any:
+    """The run in a folder, for the command of a task; None: of any task.
+
+    Raises:
+        RunError: when it is a run of another task, naming the command that reads it.
+    """
+    from recurra.tasks import Run
+
+    run = Run.open(checked_run(folder))
+    name = run.task_class.name
+    if task is not None and name != task:
+        known = {"lm": "sample", **{each: each for each in _READ}}
+        raise RunError(
+            f"{folder}: expected the run of a task ({task!r}), got {name!r}. Use recurra "
+            f"{known.get(name, 'evaluate')}."
+        )
+    return run
 
 
 def spelling_of(command: Any, trained: Iterable[Any] = ()) -> Callable[[str], str]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from recurra.cli.options import DEVICES, RUN, checked_run, named, option, path
+from recurra.cli.options import DEVICES, RUN, named, opened, option, path
 from recurra.cli.unseen import Unseen
 from recurra.tasks.options import Options
 from recurra.terminal import printable
@@ -110,11 +110,10 @@ def predict_inputs(
     """
     from recurra.data.predictions import INPUT, check_table, with_others, written_table
     from recurra.settings import check_known
-    from recurra.tasks import Run
     from recurra.tasks.predicting import predictions
 
-    opened = Run.open(checked_run(run), task)
-    kind = opened.task_class
+    found = opened(run, task)
+    kind = found.task_class
     if not kind.predicted:
         raise ValueError(
             f"predict: expected the run of a task that predicts, got one of {kind.name}. Use "
@@ -124,8 +123,8 @@ def predict_inputs(
         check_table(out, kind.predicted)
         if as_json:
             raise ValueError("out: expected a table or --json, got both. Leave one of them out.")
-    model = opened.load(device=device)
-    own = opened.data_settings
+    model = found.load(device=device)
+    own = found.data_settings
     asked = zip((kind.input_column, "encoding"), how, strict=True)
     given = {name: value for name, value in asked if value is not None}
     check_known(given, type(own))
@@ -143,8 +142,9 @@ def predict_inputs(
             for some in predictions(kind, model, records, first=count, **options)
         ):
             count += len(some)
-            for record, _ in some if unseen is not None else ():
-                unseen.read(record.value)
+            if unseen is not None:
+                for record, _ in some:
+                    unseen.read(record.value)
             if watch is not None:
                 for record, said in some:
                     watch(record, said)
@@ -272,7 +272,8 @@ def _json(record: Any, said: Any) -> str:
     from recurra.data.predictions import INPUT, json_line, with_others
 
     others = record.others or {}
-    return json_line(with_others({INPUT: _name(record), **asdict(said)}, others, others))
+    own = said.to_json() if hasattr(said, "to_json") else asdict(said)
+    return json_line(with_others({INPUT: _name(record), **own}, others, others))
 
 
 def _lines(kind: Any, record: Any, said: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from recurra.cli.options import DEVICES, RUN, checked_run, option, typed_prime
+from recurra.cli.options import DEVICES, RUN, opened, option, typed_prime
 from recurra.errors import DataError, argument
 from recurra.terminal import typed, write_exactly
 
@@ -59,14 +59,13 @@ def sample(
     """
     from recurra.decoding import Sampler, generate_text, seeded_generators, symbol_ids
     from recurra.settings import MAX_COUNT, MAX_SEED, whole
-    from recurra.tasks import Run
 
     whole("length", length, least=0, most=MAX_COUNT)
     whole("count", count, least=1, most=MAX_COUNT)
     whole("seed", seed, least=0, most=MAX_SEED - count + 1, optional=True)
     stops = tuple(typed(text) for text in stop or ())
     sampler = Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
-    model = Run.open(checked_run(run), "lm").load(device=device)
+    model = opened(run, "lm").load(device=device)
     prime = _prime(prime, prime_file, of_bytes=model.vocabulary.level in ("byte", "bpe"))
     if forbid:
         sampler = replace(sampler, forbid=symbol_ids(model.vocabulary, map(typed, forbid)))

@@ -10,7 +10,7 @@ Letters: K boxes of a picture.
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,12 @@ def with_boxes(data: CaptionData, boxes: Mapping[str, np.ndarray], where: str) -
 
     Args:
         data: as `read_captions` gives it.
-        boxes: of `read_boxes`; a name is that of the data, or its last part.
+        boxes: of `read_boxes`; a name is that of the data, or the end of its path.
         where: the file, for messages.
     Raises:
-        DataError: when no picture has any.
+        DataError: when no picture has any, or boxes could be of several pictures.
     """
+    check_apart((each.name for part in data.parts.values() for each in part), boxes, where)
     none, without = np.zeros((0, 4)), 0
     parts: dict[str, tuple[Captioned, ...]] = {}
     for part, pictures in data.parts.items():
@@ -88,9 +89,38 @@ def with_boxes(data: CaptionData, boxes: Mapping[str, np.ndarray], where: str) -
 
 
 def boxes_of(name: str, boxes: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Those of the picture of a name, or of the last part of it; None without any."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    return boxes.get(name, boxes.get(last))
+    """Those of the picture of a name, by as much of the end of its path as they have; None without
+    any."""
+    found = _key_of(name, boxes)
+    return None if found is None else boxes[found]
+
+
+def check_apart(names: Iterable[str], boxes: Mapping[str, np.ndarray], where: str) -> None:
+    """Raise DataError where boxes of one name could be of several pictures, as of a/1.jpg and
+    b/1.jpg.
+
+    Args:
+        names: of the pictures.
+        boxes: of `read_boxes`.
+        where: the file, for the message.
+    """
+    owners: dict[str, str] = {}
+    for name in names:
+        key = _key_of(name, boxes)
+        if key is not None and owners.setdefault(key, name) != name:
+            raise DataError(
+                f"{where}: expected boxes of one picture under each name, got {key} for both "
+                f"{owners[key]} and {name}. Write the folders of the pictures in front of it."
+            )
+
+
+def _key_of(name: str, boxes: Mapping[str, np.ndarray]) -> str | None:
+    """The longest end of a path that has boxes."""
+    if name in boxes:
+        return name
+    parts = name.replace("\\", "/").split("/")
+    ends = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((end for end in ends if end in boxes), None)
 
 
 def _of_coco(path: Path) -> Iterator[_Row]:

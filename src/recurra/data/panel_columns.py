@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,6 +77,12 @@ class Columns(ABC):
             ],
             dtype="M8[s]",
         )
+
+    def offset(self, name: str, date_format: str | None, row: int) -> int | None:
+        """Seconds that the clocks of a row's date are ahead of UTC; None where it does not say."""
+        found = _parsed(self.texts(name)[row], date_format)
+        ahead = None if found is None else found.utcoffset()
+        return None if ahead is None else round(ahead.total_seconds())
 
     def __len__(self) -> int:
         return len(self.places)
@@ -261,18 +266,24 @@ def _is_special(text: str) -> bool:
     return (text.isdigit() and len(text) != 4) or _ZONE.search(text) is not None
 
 
-def _date(text: str, date_format: str | None, where: str) -> np.datetime64:
+def _parsed(text: str, date_format: str | None) -> datetime | None:
+    """A date, with its time zone where it has one; None of what is none."""
     try:
         if date_format is not None:
-            found: Any = datetime.strptime(text, date_format)
-        else:
-            found = datetime.fromisoformat(text.strip())
+            return datetime.strptime(text, date_format)
+        return datetime.fromisoformat(text.strip())
     except ValueError:
+        return None
+
+
+def _date(text: str, date_format: str | None, where: str) -> np.datetime64:
+    found = _parsed(text, date_format)
+    if found is None:
         wanted = "an ISO date, as in 2016-07-01 13:00" if date_format is None else date_format
         raise DataError(
             f"{where}: expected {wanted}, got {text!r:.40}. Write dates so, or say how they are "
             f"written: {argument('date_format=')}."
-        ) from None
+        )
     if found.tzinfo is not None:
         found = found.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(found, "s")

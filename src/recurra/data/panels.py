@@ -226,6 +226,13 @@ def _series_of(
         for row, group in enumerate(columns.texts(roles.group)):
             groups.setdefault(group, []).append(row)
         rows_of = {f"{name}_{g}" if name else g: np.array(rows) for g, rows in groups.items()}
+
+    def offset_of(rows: np.ndarray) -> int | None:
+        """That of the last date, which may be another than in winter."""
+        if roles.date is None:
+            return None
+        return columns.offset(roles.date, how.date_format, int(rows[-1]))
+
     notes: list[str] = []
     found: list[Series] = []
     frequency: Frequency | None = None
@@ -248,6 +255,7 @@ def _series_of(
                 known=own[:, C + P :] if roles.known else None,
                 dates=None if own_dates is None else own_dates[:length],
                 name=own_name or None,
+                offset=offset_of(rows),
             )
         )
     _check_missing(columns, every, counted, how.missing, notes)

@@ -108,7 +108,8 @@ def find_fixed_points(
     no points. What ends closer than `distance` is one point, the slowest of them.
 
     Args:
-        step: the map; in float64 for a small tolerance.
+        step: the map, as `OneStep(layer, dtype=torch.float64)`: in float32 rounding keeps speeds
+            above a small tolerance.
         starts: [..., N], states seen on trajectories, as `states_seen` gives them; `searches` of
             them are drawn.
         x: [I], the constant input, or a token id []; None is an input of zeros.

@@ -94,8 +94,8 @@ def lyapunov_spectrum(
     Args:
         layer: `rc.Recurrent` or a drop-in, of any cell.
         x: what the layer is called with; for the dynamics without input, zeros.
-        index: which of its layers.
-        reverse: the direction that reads from the end.
+        index: which of its layers, from 0, the first.
+        reverse: the direction that reads from the end; forward unless it is asked for.
         num_exponents: K, the first ones; None for all N.
         burn_in: steps that are not counted.
         dtype: to compute in.

@@ -27,9 +27,12 @@ class OneStep:
     h = step(h, x_t)                   # [B, N]
     ```
 
+    Of a stack it is the first layer, forward, unless `index` and `reverse` say otherwise. Fixed
+    points, where rounding decides whether a map stands still, want `dtype=torch.float64`.
+
     Args:
         layer: an `rc.Recurrent` or a drop-in.
-        index: which of its layers, from 0.
+        index: which of its layers, from 0, the first.
         reverse: the direction that reads from the end, of a bidirectional layer.
         context: [B, C] each, what stays constant through time; one row stands for all.
         memory: [S, B, K] each, sequences of vectors that stay constant through time; one for all.

@@ -156,6 +156,17 @@ def said(date: np.datetime64) -> str:
     return day if time == "00:00:00" else f"{day} {time.removesuffix(':00')}"
 
 
+def told(date: np.datetime64, offset: int | None) -> str:
+    """A date in UTC by clocks that are so many seconds ahead of it, with how far they are; as
+    `said` where nobody knows how far."""
+    if offset is None:
+        return said(date)
+    local = str(date.astype("M8[s]") + np.timedelta64(offset, "s")).replace("T", " ")
+    hours, minutes = divmod(abs(offset) // 60, 60)
+    sign = "-" if offset < 0 else "+"
+    return f"{local.removesuffix(':00')}{sign}{hours:02}:{minutes:02}"
+
+
 def _seconds(dates: np.ndarray) -> np.ndarray:
     return dates.astype("M8[s]").astype(np.int64)
 

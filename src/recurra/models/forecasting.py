@@ -34,6 +34,7 @@ class GivenSeries:
         scaling: of its channels.
         dates: [F], of the steps to come; None where it has none.
         name: of the series.
+        offset: of the series, with which its dates are told.
     """
 
     values: np.ndarray
@@ -44,6 +45,7 @@ class GivenSeries:
     scaling: Scaling
     dates: np.ndarray | None
     name: str | None
+    offset: int | None
 
     @classmethod
     def of(cls, model: "Forecaster", given: Any, horizon: int, where: str) -> "GivenSeries":
@@ -81,6 +83,7 @@ class GivenSeries:
             scaling=scaling,
             dates=to_come[:horizon] if to_come is not None else None,
             name=series.name,
+            offset=series.offset,
         )
 
 
@@ -152,6 +155,7 @@ def forecasts_of(
                 dates=each.dates,
                 channels=tuple(model.channels or ()),
                 name=each.name,
+                offset=each.offset,
             )
     return [found[place] for place in range(len(given))]
 

@@ -24,6 +24,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -277,7 +278,10 @@ def build(
     arguments = dict(arguments or {})
     del arguments["class"]
     try:
-        arguments["cell"] = cell_of(arguments, cell)
+        if "cell" in arguments or "cell" in signature(found).parameters:
+            arguments["cell"] = cell_of(arguments, cell)
+        elif cell is not None:
+            raise ValueError(f"a model without a cell, not one of {cell.name!r}. Leave cell= out.")
         dtype = str(arguments.pop("dtype", "float32"))
         if dtype not in _DTYPES:
             raise ValueError(f"dtype {dtype:.40}, not one of {', '.join(_DTYPES)}")

@@ -5,12 +5,13 @@ levels, N series.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from recurra.errors import DataError
+from recurra.models.calendar import told
 from recurra.models.scaling import Scaling, as_series
 
 _FEWEST = 2  # values of a channel of which a deviation can be taken
@@ -26,6 +27,8 @@ class Series:
         known: [T + F, K], covariates that are known of them too.
         dates: [T] datetime64, one a step.
         name: which series it is, of a model of several.
+        offset: seconds that clocks there are ahead of UTC, where the dates are in UTC and are to be
+            told by those clocks.
     """
 
     values: Any
@@ -33,6 +36,7 @@ class Series:
     known: Any = None
     dates: Any = None
     name: str | None = None
+    offset: int | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,6 +53,7 @@ class Forecast:
         dates: [F] datetime64[s], where the series had dates.
         channels: their names, where the model has them.
         name: of the series.
+        offset: of the series: seconds that what is told is ahead of the dates, which are in UTC.
     """
 
     values: np.ndarray
@@ -57,9 +62,21 @@ class Forecast:
     dates: np.ndarray | None = None
     channels: tuple[str, ...] = ()
     name: str | None = None
+    offset: int | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def told_dates(self) -> list[str] | None:
+        """The dates as people write them, by the clocks of where the series is from; None without
+        dates."""
+        return None if self.dates is None else [told(date, self.offset) for date in self.dates]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in it by name, as JSON takes it, with the dates as they are told."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        del own["offset"]
+        return own if self.offset is None else {**own, "dates": self.told_dates()}
 
     def quantile(self, level: float) -> np.ndarray:
         """[F, C], the quantile of one of the levels.
@@ -176,6 +193,7 @@ def given_series(given: Any, where: str) -> Series:
         known=read["known"],
         dates=series.dates,
         name=None if series.name is None else str(series.name),
+        offset=series.offset,
     )
 
 

@@ -55,16 +55,10 @@ def report_of(run: Reported) -> Report:
 
 
 def report_of_several(runs: Sequence[Reported]) -> Report:
-    """A report in which runs, or checkpoints of one, stand side by side.
-
-    Raises:
-        ValueError: when two have one name.
-    """
+    """A report in which runs, or checkpoints of one, stand side by side; those of one name are
+    numbered."""
+    runs = _told_apart(runs)
     names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"runs: expected a name for each alone, got {', '.join(names)}. Rename a folder."
-        )
     facts = [
         dict(_facts(each.folder, each.task, each.settings.training, each.model)) for each in runs
     ]
@@ -82,6 +76,18 @@ def report_of_several(runs: Sequence[Reported]) -> Report:
         figures=[*_training(runs), *through, *own],
         notes=notes,
     )
+
+
+def _told_apart(runs: Sequence[Reported]) -> list[Reported]:
+    """The runs; of those of one name, as a/first and b/first, the second is "first (2)"."""
+    taken: set[str] = set()
+    found = []
+    for run in runs:
+        names = (run.name, *(f"{run.name} ({number})" for number in range(2, len(runs) + 1)))
+        name = next(each for each in names if each not in taken)
+        taken.add(name)
+        found.append(replace(run, name=name))
+    return found
 
 
 def _through_time(runs: Sequence[Reported]) -> tuple[list[Figure], list[str]]:

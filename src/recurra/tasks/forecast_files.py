@@ -10,7 +10,7 @@ import numpy as np
 from recurra.data.panels import Reading, read_panel
 from recurra.data.records import Record, Records
 from recurra.models import Forecast
-from recurra.models.calendar import said
+from recurra.models.calendar import told
 from recurra.models.series import names_of
 
 
@@ -58,7 +58,7 @@ def rows_of(forecast: Forecast) -> list[dict[str, Any]]:
     for step, values in enumerate(forecast.values):
         row: dict[str, Any] = {"step": step + 1}
         if forecast.dates is not None:
-            row["date"] = said(forecast.dates[step])
+            row["date"] = told(forecast.dates[step], forecast.offset)
         row |= dict(zip(channels, values.tolist(), strict=True))
         if forecast.quantiles is not None:
             for level, each in zip(forecast.levels, forecast.quantiles[:, step], strict=True):
