@@ -6,6 +6,7 @@ And which tests `make check` leaves out.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,29 @@ def _deterministic() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
     torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_drawn_reports() -> Iterator[None]:
+    """A run ends with an empty report: one that is drawn takes six times as long as to train it."""
+    from recurra.runs import fitting
+
+    def leave_empty(folder: Path, *_: Any) -> None:
+        (folder / fitting.REPORT_NAME).touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "write_brief", leave_empty)
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn_reports(_no_drawn_reports: None) -> Iterator[None]:
+    """The runs of a module end with reports as users have them."""
+    from recurra.runs import fitting, reporting
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "write_brief", reporting.write_brief)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(drawn_reports: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small language model's run."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     folder = tmp_path_factory.mktemp("runs")

@@ -16,7 +16,7 @@ from recurra.tasks import ClassifyTask, Run, train
 TEXTS, LABELS = ["a fine film", "so dull", "it rains"] * 30, ["good", "bad", "bad"] * 30
 HOW: dict[str, Any] = {"hidden_size": 4, "batch_size": 8, "view": None, "backend": "reference"}
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("drawn_reports")]
 
 
 def trained(folder: Path, **how: Any) -> Run:
