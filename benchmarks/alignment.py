@@ -22,7 +22,7 @@ VARIANTS = {
     "grid": "",
     "grid and whole picture": "--whole-image",
     "grid, hardest negatives": "--negatives hardest",
-    "grid, batch normalisation": "--encoder-norm batch",
+    "grid, group normalisation": "--encoder-norm group",
     "given boxes": "--regions boxes",
 }
 _WAYS = {"text_to_image": "sentence to picture", "image_to_text": "picture to sentence"}

@@ -69,7 +69,13 @@ class AlignerSettings(Settings):
     encoder_width: int = declared_as(CaptionerSettings, "encoder_width", default=32)
     encoder_stages: int = declared_as(CaptionerSettings, "encoder_stages", default=3)
     encoder_depth: int = declared_as(CaptionerSettings, "encoder_depth", default=1)
-    encoder_norm: str = declared_as(CaptionerSettings, "encoder_norm", default="group")
+    encoder_norm: str = declared_as(
+        CaptionerSettings,
+        "encoder_norm",
+        default="batch",
+        help="What normalises its maps; group does it over all places of a picture, of which each "
+        "then tells of the others: words find the picture, and look anywhere in it.",
+    )
     encoder_downsample: str = declared_as(CaptionerSettings, "encoder_downsample", default="pool")
 
 
