@@ -23,7 +23,7 @@ from oracle import Case, assert_same, results
 from recurra import backends, cells
 from recurra.backends import ReferenceBackend
 from recurra.backends.choose import AutoBackend
-from recurra.backends.cpu import CpuBackend, found_compiler, loops
+from recurra.backends.cpu import CpuBackend, building, found_compiler
 from recurra.backends.cpu import cache as kept
 from recurra.backends.cpu import compiler as compiling
 from recurra.backends.runtime import attempts
@@ -172,16 +172,18 @@ def test_kernels_compile_for_neon(
     if command is None:
         pytest.skip("no such compiler for aarch64")
     sources: list[str] = []
-    real = loops.load_library
+    real = building.loader
     monkeypatch.setattr(
-        loops, "load_library", lambda text, *more: sources.append(text) or real(text, *more)
+        building, "loader", lambda text, *more: sources.append(text) or real(text, *more)
     )
-    for of in (cells.gru, cells.peephole_lstm):
-        results(CpuBackend(of), CASE.tensors(of, torch.float32))
-    assert len(sources) >= 2
-    assert all(
-        "on_threads(c.threads" in text for text in sources if "extern const Kernels" not in text
-    )
+    for dtype in (torch.float32, torch.bfloat16):
+        results(CpuBackend(cells.peephole_lstm), CASE.tensors(cells.peephole_lstm, dtype))
+    results(CpuBackend(cells.gru), CASE.tensors(cells.gru, torch.float32))
+    sources = [*dict.fromkeys(sources)]
+    own = [text for text in sources if "using Products" not in text]
+    assert len(own) >= 4
+    assert len(sources) - len(own) == 4, "products and sums of two kinds"
+    assert all("on_threads(c.threads" in text for text in own)
     assert not any("#pragma omp" in text for text in sources)
     for i, text in enumerate(sources):
         source = tmp_path / f"{i}.cpp"
@@ -689,24 +691,24 @@ def test_backward_loop_that_cannot_be_built_is_run_by_torch(
     broken = tmp_path / "broken"
     compiler = found_compiler()
     assert compiler is not None
-    then = f'[ -e {broken} ] && exit 1; exec {shlex.join(compiler.command)} "$@"'
+    then = (  # of a reverse loop, where nothing flows through a step past a sequence's end
+        f'[ -e {broken} ] && for of in "$@"; do case $of in *cell.cpp) '
+        "grep -qE '^ *clear\\(r, true\\);' $of && exit 1; esac; done; "
+        f'exec {shlex.join(compiler.command)} "$@"'
+    )
     monkeypatch.setenv("CXX", fake_compiler(tmp_path / "fake", then))
     layer, ids = rc.GRU(9, 5, memory=low), torch.randint(9, (12, 3))
     x, embedding = torch.randn(7, 3, 9), torch.randn(9, 9, requires_grad=True)
     backends.choose._automatic.cache_clear()
 
     def results_of() -> list[torch.Tensor]:
-        broken.unlink(missing_ok=True)
-        layer.zero_grad()
         losses = [layer(x)[0].square().sum(), layer(ids, embedding=embedding)[0].square().sum()]
-        if is_broken:
-            broken.touch()
         return [*torch.autograd.grad(sum(losses), [*layer.parameters(), embedding])]
 
-    is_broken = True
+    broken.touch()
     found = results_of()
     assert "not compiled" in layer.explain()
-    is_broken = False
+    broken.unlink()
     backends.choose._automatic.cache_clear()
     for a, b in zip(found, results_of(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ from oracle import Case, assert_same, fitted, registry, results
 from recurra import cells, compose
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.choose import AutoBackend
-from recurra.backends.cpu import CpuBackend, execute, found_compiler, loops
+from recurra.backends.cpu import CpuBackend, building, execute, found_compiler, loops
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.errors import BackendError, BuildError
 from recurra.lang import (
@@ -314,9 +314,9 @@ def test_what_unrolled_steps_share_is_one_function(
     threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources: list[str] = []
-    real = loops.load_library
+    real = building.loader
     monkeypatch.setattr(
-        loops, "load_library", lambda text, *more: sources.append(text) or real(text, *more)
+        building, "loader", lambda text, *more: sources.append(text) or real(text, *more)
     )
     compare(thirty_euler_steps, Call(case=Case(T=3, B=5), threads=threads))
     forward = next(text for text in sources if "v_tanh" in text)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import recurra as rc
 from recurra.backends import cpu
-from recurra.backends.cpu import abi, compiler, gate, loops
+from recurra.backends.cpu import abi, gate, loops
 from recurra.decoding import Sampler, generate
 from recurra.errors import BackendError, BuildError
 
@@ -84,9 +84,10 @@ def test_structs_and_constants_that_differ_are_a_build_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(abi.FACTS, "NUM_PARTS", 193)
+    kernels = abi.Kernels(torch.float32, sums=False)
     with pytest.raises(BuildError, match=r"expected NUM_PARTS = 193 in C\+\+ as in Python, got"):
-        abi.kernels()
-    library = compiler.load_library(abi._KERNELS.read_text())
+        kernels.load()
+    library = kernels._products.library()
     with pytest.raises(BuildError, match=r"expected sizeof\(Matrix\) = None in C\+\+"):
         gate.check_facts(library, {"sizeof(Array)": 40})
 

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from recurra.backends.cpu import gate
-from recurra.backends.cpu.compiler import load_library
+from recurra.backends.cpu.building import Building
 
 LONG = ctypes.c_long
 POINTER = ctypes.c_void_p
 LONG_BYTES = ctypes.sizeof(LONG)
 _TEXT = Path(__file__).with_name("abi.hpp").read_text()
-_KERNELS = Path(__file__).with_name("kernels.cpp")
-_SYMBOLS = ("float32", "bfloat16", "facts", "first_outside")
+# the struct that has products of operands of a dtype, in a file that is named for the dtype
+_KINDS = {torch.float32: "Float32", torch.bfloat16: "BFloat16"}
 _TYPES = {
     "long": LONG,
     "float": ctypes.c_float,
@@ -158,8 +160,52 @@ def written_in_order(struct: type[ctypes.Structure], *members: str) -> None:
     assert found == members, f"abi.hpp: {struct.__name__} has {found}"
 
 
-def kernels() -> ctypes.CDLL:
-    """The products, which agree with this module on all that stands in both."""
-    library = load_library(_KERNELS.read_text(), _SYMBOLS)
-    gate.check_facts(library, FACTS)
-    return library
+class Kernels:
+    """The products of one kind, and where loops find them: shared libraries, which are being built
+    from when it is made on.
+
+    Args:
+        dtype: of the operands; sums and results are float32.
+        sums: whether sums over steps are wanted too.
+
+    Raises:
+        BackendError: when nothing can be built.
+    """
+
+    _first: ctypes.CDLL | None = None  # whose loops say for all of them how many cores there are
+
+    def __init__(self, dtype: torch.dtype, *, sums: bool) -> None:
+        self._products = Building(_unit(dtype, "products"), ("kernels", "facts", "first_outside"))
+        self._sums = Building(_unit(dtype, "sums"), ("give_sums",)) if sums else None
+
+    def load(self) -> tuple[int, Any]:
+        """The address of the table of functions, and the one that looks for a wrong token id.
+
+        Raises:
+            BuildError: when they cannot be built, or disagree with this module on what stands in
+                both.
+        """
+        library = self._products.library()
+        gate.check_facts(library, FACTS)
+        at = _table_of(library)
+        if Kernels._first is None:
+            Kernels._first = library
+        library["agree"](POINTER(_table_of(Kernels._first)))
+        if self._sums is not None:
+            self._sums.library()["give_sums"](POINTER(at))
+        first_outside = library["first_outside"]
+        first_outside.restype = LONG
+        first_outside.argtypes = (POINTER, LONG, LONG)
+        return at, first_outside
+
+
+def _unit(dtype: torch.dtype, part: str) -> str:
+    kind = _KINDS[dtype]
+    return (
+        f'#include "runtime.hpp"\n#include "{kind.lower()}.hpp"\n'
+        f'namespace {{ using Products = {kind}; }}\n#include "{part}.hpp"\n'
+    )
+
+
+def _table_of(library: ctypes.CDLL) -> int:
+    return ctypes.addressof(LONG.in_dll(library, "kernels"))

@@ -3,6 +3,10 @@
 // A matrix is packed in pairs of columns, [N / PW][K / 2][PW][2], K filled up with zeros to a
 // multiple of 32: as AMX tiles (16 pairs by 16 rows of the matrix) and the dot products of AVX-512
 // read it. The other operand is rounded into rows [R][K] first.
+#include "float32.hpp"
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
 #define RECURRA_AMX 1
 #include <sys/syscall.h>
@@ -14,6 +18,7 @@ namespace {
 typedef uint16_t bf16;
 
 INLINE constexpr long in_tiles(long K) { return (K + TILE - 1) / TILE * TILE; }
+static_assert(in_tiles(1) == TILE);
 
 // the upper 16 bits of each lane hold the nearest bfloat16, ties to even
 INLINE vi rounded(vf a) {

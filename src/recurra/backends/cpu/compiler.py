@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -125,13 +126,23 @@ def load_library(source: str, symbols: tuple[str, ...] = ()) -> ctypes.CDLL:
         BuildError: when the compiler fails, and the source is kept, or what it made cannot be
             written or loaded.
     """
+    return loader(source, symbols)()
+
+
+def loader(source: str, symbols: tuple[str, ...] = ()) -> Callable[[], ctypes.CDLL]:
+    """`load_library` for whenever it is called, by what the environment says now.
+
+    Raises:
+        BackendError: as there.
+    """
     compiler = found_compiler()
     if compiler is None:
         raise BackendError(
             "backend 'cpu': expected a C++ compiler, found none. Install one: pip install ziglang, "
             "or g++, or clang++, or set CXX."
         )
-    return _loaded(source, compiler, build_flags(compiler), kept.wanted_folder(), symbols)
+    folder = kept.wanted_folder()
+    return partial(_loaded, source, compiler, build_flags(compiler), folder, symbols)
 
 
 @lru_cache(maxsize=1024)
@@ -292,6 +303,13 @@ def _failed(command: list[str]) -> tuple[bool, str]:
 
 
 _hung: dict[str, float] = {}  # compilers that had to be ended, and when
+_running: set[subprocess.Popen[str]] = set()
+
+
+def end_builds() -> None:
+    """End the compilers that run: nobody waits for what they make."""
+    while _running:
+        _kill(_running.pop())
 
 
 def _run(command: list[str], timeout_s: float, note: str = "") -> tuple[bool, str, str]:
@@ -314,6 +332,7 @@ def _run(command: list[str], timeout_s: float, note: str = "") -> tuple[bool, st
         errors="replace",
         **alone,
     )
+    _running.add(process)
     try:
         try:
             output, said = process.communicate(timeout=min(_LONG_S, timeout_s))
@@ -332,16 +351,25 @@ def _run(command: list[str], timeout_s: float, note: str = "") -> tuple[bool, st
     except BaseException:
         _end(process)
         raise
+    finally:
+        ended = process not in _running
+        _running.discard(process)
+    if ended:
+        raise BuildError(f"{command[0]} was ended, because nobody waits for it any more")
     return process.returncode != 0, output, said
 
 
 def _end(process: subprocess.Popen[str]) -> None:
     """End a command with all that it started, which would keep its pipes open."""
+    _kill(process)
+    process.communicate()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
     if os.name == "nt":
         process.kill()
     else:
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 @cache

@@ -4,7 +4,8 @@ A loop takes over, for some steps at a time, the products of the input before it
 sums that are the parameters' gradients after them, so that what is between stays in the cache.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -179,7 +180,11 @@ class CpuLoops:
         states, body = self._plan.states, self._parts.bodies[keep]
         # what has no value yet is computed in the loop; a table has rows and no time
         heads = [item for node, item in self.heads.items() if node not in values]
-        loop = self._compiled_loop(body, states, call, skip=False, before=heads)
+        with self._attempt():
+            loop = self._begun(body, states, call, skip=False, before=heads)
+            if keep:  # side by side with it
+                self._begin_reverse(values, call)
+            self._load(loop)
         arrays = body.output_nodes[len(states) :]
         if keep:
             arrays = (*arrays, *(item.node for item in heads if item.node in self._keeps))
@@ -209,7 +214,25 @@ class CpuLoops:
             return values
         return {**values, **{node: F.embedding(ids, values[node]) for node in tables}}
 
-    def _compiled_loop(
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """Note whether what is built within could be built."""
+        try:
+            yield
+        except BackendError as error:
+            self._attempts.failed(error)
+            raise
+        self._attempts.succeeded()
+
+    def _load(self, loop: CompiledLoop) -> None:
+        """Wait for a loop; one that cannot be built is begun anew when it is next asked for."""
+        try:
+            loop.load()
+        except BackendError:
+            self._compiled = {k: each for k, each in self._compiled.items() if each is not loop}
+            raise
+
+    def _begun(
         self,
         body: Graph,
         carried: Sequence[Node],
@@ -219,25 +242,21 @@ class CpuLoops:
         before: Sequence[Bulk] = (),
         after: Sequence[Bulk] = (),
     ) -> CompiledLoop:
+        """A loop that is built, or is being built."""
         made = (tuple(item.node for item in before), tuple(item.node for item in after))
         key = (body, *made, call.positions)
         if key not in self._compiled:
-            try:
-                self._compiled[key] = CompiledLoop(
-                    body,
-                    carried,
-                    self._parts.stepped,
-                    {**self._sizes, **dict.fromkeys(POSITIONS.names, call.positions)},
-                    skip=skip,
-                    before=before,
-                    after=after,
-                    products=self._products,
-                    measured=self._measured,
-                )
-            except BackendError as error:
-                self._attempts.failed(error)
-                raise
-            self._attempts.succeeded()
+            self._compiled[key] = CompiledLoop(
+                body,
+                carried,
+                self._parts.stepped,
+                {**self._sizes, **dict.fromkeys(POSITIONS.names, call.positions)},
+                skip=skip,
+                before=before,
+                after=after,
+                products=self._products,
+                measured=self._measured,
+            )
         return self._compiled[key]
 
     # ---- backward ------------------------------------------------------------------------------
@@ -306,18 +325,10 @@ class CpuLoops:
     def _new_reverse(
         self, values: Values, call: Call, needed: frozenset[Node], with_table: bool
     ) -> "_Run":
-        tail, body = self._tails[with_table], self._reverse_body
-        asked = self._asked(tail, needed)
-        read = {*body.inputs, *asked.by_torch.inputs}
-        heads = [item for n, item in self.heads.items() if n in read and n not in values]
-        loop = self._compiled_loop(
-            body,
-            self._plan.step.seeds[1:],
-            call,
-            skip=True,
-            before=(*heads, *self._reverse_heads),
-            after=(*tail.after, *tail.rows),
-        )
+        asked = self._asked(self._tails[with_table], needed)
+        with self._attempt():
+            loop = self._begun_reverse(asked, values, call, with_table)
+            self._load(loop)
         return _Run(
             loop=loop,
             wanted=Wanted(
@@ -328,6 +339,33 @@ class CpuLoops:
             tables=self._tables(values),
             asked=asked,
         )
+
+    def _begun_reverse(
+        self, asked: _Asked, known: Collection[Node], call: Call, with_table: bool
+    ) -> CompiledLoop:
+        tail, body = self._tails[with_table], self._reverse_body
+        read = {*body.inputs, *asked.by_torch.inputs}
+        heads = [item for n, item in self.heads.items() if n in read and n not in known]
+        return self._begun(
+            body,
+            self._plan.step.seeds[1:],
+            call,
+            skip=True,
+            before=(*heads, *self._reverse_heads),
+            after=(*tail.after, *tail.rows),
+        )
+
+    def _begin_reverse(self, values: Values, call: Call) -> None:
+        """Begin to build the loop of the backward pass that will most likely come.
+
+        Where another one comes, that is built when it is known, as is one that fails here.
+        """
+        looked_up = call.ids is not None and all(node in values for node in self._sequence)
+        with_table = looked_up and bool(self._plan.table)
+        tail = self._tails[with_table]
+        asked = self._asked(tail, frozenset(of for of, _ in tail.outputs))
+        with suppress(BackendError):
+            self._begun_reverse(asked, {*values, *self._keeps}, call, with_table)
 
     def _with_operands_of_tails(self) -> Graph:
         """The reverse loop's body, recording also what is summed after its steps."""

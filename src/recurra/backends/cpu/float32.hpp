@@ -19,6 +19,42 @@ INLINE void put_sum(float *to, vf total, long n, bool add, const float *bias) {
     }
 }
 
+// c[r, :] = (c[r, :] if add) + bias + total[r], of which only the last vector may be there in part.
+// What is known of add and bias where this is compiled halves it, as often as it is compiled.
+template <bool ROWS, int R, int V>
+INLINE void put_sums(vf (&total)[R][V], float *c, long c_stride, long n, bool add,
+                     const float *bias) {
+    constexpr int LAST = (V - 1) * VL;
+    const bool whole = n >= V * VL;
+    if constexpr (ROWS) {
+        if (bias) {
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) {
+                const float *from = bias + v * VL;
+                const vf b = v < V - 1 || whole ? load(from) : load_first(from, n - LAST);
+#pragma GCC unroll 6
+                for (int r = 0; r < R; ++r) total[r][v] += b;
+            }
+        }
+    } else if (add) {
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) {
+                const float *from = c + r * c_stride + v * VL;
+                total[r][v] += v < V - 1 || whole ? load(from) : load_first(from, n - LAST);
+            }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+        float *const to = c + r * c_stride;
+#pragma GCC unroll 8
+        for (int v = 0; v < V - 1; ++v) store(to + v * VL, total[r][v]);
+        if (whole) store(to + LAST, total[r][V - 1]);
+        else store_first(to + LAST, total[r][V - 1], n - LAST);
+    }
+}
+
 // Multipliers that work side by side, times the steps that each of them takes.
 constexpr int IN_FLIGHT = 8;
 
@@ -53,16 +89,19 @@ static void tile(const float *a, long a_stride, const float *w, long K, float *c
                 for (int v = 0; v < V; ++v) sum[h][r][v] += x * b[v];
             }
         }
-    for (; k < K; ++k)
+    if constexpr (CHAINS > 1) {
+        for (; k < K; ++k)
+#pragma GCC unroll 6
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < V; ++v)
+                    sum[0][r][v] += splat(element(r, k)) * *(const vf *)vector(v, k);
+#pragma GCC unroll 6
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < V; ++v)
-                sum[0][r][v] += splat(element(r, k)) * *(const vf *)vector(v, k);
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) {
-            vf total = sum[0][r][v];
-            if constexpr (CHAINS == 2) total += sum[1][r][v];
-            put_sum(c + r * c_stride + v * VL, total, n - v * VL, add, bias ? bias + v * VL : bias);
-        }
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) sum[0][r][v] += sum[1][r][v];
+    }
+    put_sums<KS == 1>(sum[0], c, c_stride, n, add, bias);
 }
 
 // a tile of as many vectors as there are columns left, V at most
@@ -96,16 +135,14 @@ INLINE void pack_row(const float *from, long n, long width, float *to) {
 // Rows as columns: each round takes the rows i and i + VL / 2 number by number in turn, which turns
 // the bits of row and column by one.
 INLINE void transpose(vf (&rows)[VL]) {
-    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(VL / 2));
+    const vi low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}, high = low + VL / 2;
 #pragma GCC unroll 4
     for (int round = 0; round < 4; ++round) {
         vf next[VL];
 #pragma GCC unroll 8
         for (int i = 0; i < VL / 2; ++i) {
-            const __m512 a = (__m512)rows[i], b = (__m512)rows[i + VL / 2];
-            next[2 * i] = (vf)_mm512_permutex2var_ps(a, low, b);
-            next[2 * i + 1] = (vf)_mm512_permutex2var_ps(a, high, b);
+            next[2 * i] = chosen(rows[i], low, rows[i + VL / 2]);
+            next[2 * i + 1] = chosen(rows[i], high, rows[i + VL / 2]);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < VL; ++i) rows[i] = next[i];

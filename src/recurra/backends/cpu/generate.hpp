@@ -3,6 +3,7 @@
 // Letters: B sequences of the batch, V tokens of the vocabulary.
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace {

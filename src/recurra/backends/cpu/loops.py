@@ -5,7 +5,6 @@ import math
 import time
 from array import array
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +23,7 @@ from recurra.backends.cpu.abi import (
     POINTER,
     TILE,
 )
-from recurra.backends.cpu.compiler import load_library
+from recurra.backends.cpu.building import Building
 from recurra.backends.cpu.inputs import (
     Fit,
     array_of,
@@ -66,7 +65,6 @@ _MOST_FORMS = 1024  # of calls; what is forgotten is found again
 _NUMBER_BYTES = 4
 _MOST_ROWS = 2**62
 _WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
-_TABLES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +95,8 @@ class _Layout:
 
 class CompiledLoop:
     """A loop body compiled to run all steps, with what can be computed for many steps at once.
+
+    It is being built from when it is made on; `load` waits for that, and is called before it runs.
 
     Args:
         body: its first outputs become `carried` in the next step, the others are recorded.
@@ -140,16 +140,8 @@ class CompiledLoop:
             body, tuple(carried), tuple(before), tuple(after), skip=skip
         )
         head = "#define MEASURED\n" * measured + '#include "runtime.hpp"\n'
-        with ThreadPoolExecutor(1) as others:  # two compilers side by side, where both have to run
-            shared = others.submit(abi.kernels)
-            self._function = load_library(head + self.source, ("run",))["run"]
-        self._kernels = shared.result()
-        self._table = ctypes.addressof(LONG.in_dll(self._kernels, _TABLES[products]))
-        self._first_outside = self._kernels["first_outside"]
-        self._first_outside.restype = LONG
-        self._first_outside.argtypes = (POINTER, LONG, LONG)
-        self._function.restype = None
-        self._function.argtypes = (POINTER,)
+        self._kernels = abi.Kernels(products, sums=any(item.is_sum for item in (*before, *after)))
+        self._building = Building(head + self.source, ("run",))
         # what follows from the sizes is worked out here, not at every call
         plan = self.plan
         self._made = plan.arrays[len(plan.inputs) :]
@@ -197,6 +189,17 @@ class CompiledLoop:
         self._bulk = bool(before or after)
         self._forms: dict[tuple[object, ...], CallForm] = {}
         self.everything = Wanted(carried=range(len(plan.carried)), arrays=plan.arrays)
+
+    def load(self) -> None:
+        """Wait for what is being built.
+
+        Raises:
+            BuildError: when it cannot be built.
+        """
+        self._table, self._first_outside = self._kernels.load()
+        self._function = self._building.library()["run"]
+        self._function.restype = None
+        self._function.argtypes = (POINTER,)
 
     def run(
         self,

@@ -11,8 +11,7 @@ template <bool TAIL> INLINE vf kept(vf a, long n, vf others) {
     if constexpr (!TAIL) return a;
     else {
 #if defined(__AVX512F__)
-        const auto first = (__mmask16)((1u << n) - 1);
-        return (vf)_mm512_mask_blend_ps(first, (__m512)others, (__m512)a);
+        return blended(others, a, (uint16_t)((1u << n) - 1));
 #else
         for (long i = n; i < VL; ++i) a[i] = others[i];
         return a;

@@ -1,19 +1,19 @@
 // What every generated loop stands on: vectors and their functions, threads, and what it is called
-// with. Products are in kernels.cpp, which is compiled once for all loops.
+// with. Products are in products.hpp and sums.hpp, which are compiled once for all loops.
 //
 // Letters: R rows (sequences of the batch), K columns of a matrix, N its rows, VL lanes of a
 // vector, PW rows of a packed panel. GCC/Clang vector extensions, and few of a target's intrinsics.
 #include "abi.hpp"
 #include "threads.hpp"
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
+
+#define INLINE static inline __attribute__((always_inline))
 #if defined(__AVX512F__)
-#include <immintrin.h>
-#elif defined(__SSE__)
-#include <xmmintrin.h>
+#include "avx512.hpp"
 #endif
 
 namespace {
@@ -32,8 +32,6 @@ typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
 typedef float vf_unaligned __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
-#define INLINE static inline __attribute__((always_inline))
-
 // minus zero, because a compiler may drop that, and may not drop plus zero (of -0)
 INLINE vf splat(float a) { return a - vf{}; }
 INLINE vi splat_int(int32_t a) { return vi{} + a; }
@@ -43,7 +41,7 @@ INLINE void store(float *p, vf v) { *(vf_unaligned *)p = v; }
 // the first n < VL lanes; the others read as 0 and are not written
 INLINE vf load_first(const float *p, long n) {
 #if defined(__AVX512F__)
-    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+    return load_lanes(p, (uint16_t)((1u << n) - 1));
 #else
     vf v = {};
     for (long i = 0; i < n; ++i) v[i] = p[i];
@@ -52,7 +50,7 @@ INLINE vf load_first(const float *p, long n) {
 }
 INLINE void store_first(float *p, vf v, long n) {
 #if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+    store_lanes(p, v, (uint16_t)((1u << n) - 1));
 #else
     for (long i = 0; i < n; ++i) p[i] = v[i];
 #endif
@@ -88,7 +86,7 @@ INLINE vf divided(vf n, vf d, vf reciprocal) {
 INLINE vf v_clamp(vf a, float lo, float hi) {
 #if defined(__AVX512F__)
     // of two operands these instructions give the second where one is NaN: a NaN passes through
-    return (vf)_mm512_min_ps((__m512)splat(hi), _mm512_max_ps((__m512)splat(lo), (__m512)a));
+    return lesser(splat(hi), greater(splat(lo), a));
 #else
     a = a < splat(lo) ? splat(lo) : a;
     return a > splat(hi) ? splat(hi) : a;
@@ -123,29 +121,27 @@ INLINE vf exp_less_one_reduced(vf r) {
 }
 
 #if defined(__AVX512F__)
-INLINE vf nearest_whole(vf a) {
-    return (vf)_mm512_roundscale_ps((__m512)a, _MM_FROUND_NO_EXC);
-}
-INLINE vf power_of_two(vf m) { return (vf)_mm512_scalef_ps((__m512)splat(1.0f), (__m512)m); }
+INLINE vf nearest_whole(vf a) { return to_whole(a); }
+INLINE vf power_of_two(vf m) { return scaled(splat(1.0f), m); }
 
 // e^a for a from -110 to 100
 INLINE vf exp_within(vf a) {
     vf m = nearest_whole(a * 1.44269504088896341f);
     vf y = exp_less_one_reduced(exp_remainder(a, m)) + 1.0f;
-    return (vf)_mm512_scalef_ps((__m512)y, (__m512)m);
+    return scaled(y, m);
 }
 INLINE vf v_exp(vf a) { return exp_within(v_clamp(a, -110.0f, 100.0f)); }
 
 // n / d for normal d: an estimate to 14 bits and a correction, which squares its error, take less
 // than the division
 INLINE vf quotient(vf n, vf d) {
-    vf reciprocal = (vf)_mm512_rcp14_ps((__m512)d);
+    vf reciprocal = reciprocal_estimate(d);
     vf q = n * reciprocal;
     return q + reciprocal * (n - d * q);
 }
 INLINE vf v_sigmoid(vf a) {
     const vf below = (vf)((vi)a | splat_int((int32_t)0x80000000));  // -|a|
-    vf e = exp_within((vf)_mm512_max_ps((__m512)splat(-110.0f), (__m512)below));
+    vf e = exp_within(greater(splat(-110.0f), below));
     return quotient(a < 0 ? e : splat(1.0f), 1.0f + e);
 }
 #else
@@ -227,7 +223,7 @@ INLINE vf v_log1p(vf a) {
 INLINE vf v_softplus(vf a) { return v_relu(a) + v_log1p(v_exp(-v_abs(a))); }
 INLINE vf v_sqrt(vf a) {
 #if defined(__AVX512F__)
-    return (vf)_mm512_sqrt_ps((__m512)a);
+    return square_root(a);
 #else
     vf y;
     for (int i = 0; i < VL; ++i) y[i] = __builtin_sqrtf(a[i]);
@@ -281,7 +277,7 @@ template <typename F> INLINE vf lanewise(F f, vf a, vf b) {
     return y;
 }
 INLINE vf v_pow(vf a, vf b) {
-    return lanewise([](float x, float y) { return std::pow(x, y); }, a, b);
+    return lanewise([](float x, float y) { return __builtin_powf(x, y); }, a, b);
 }
 
 // sine of a + quarter * pi / 2: Cody and Waite's reduction, good to |a| of a few thousand
@@ -309,18 +305,18 @@ INLINE bool any(vi mask) {
 }
 INLINE vf v_sin(vf a) {
     if (__builtin_expect(any(~(v_abs(a) <= 1000.0f)), 0))
-        return lanewise([](float x) { return std::sin(x); }, a);
+        return lanewise([](float x) { return __builtin_sinf(x); }, a);
     return reduced_sine(a, 0);
 }
 INLINE vf v_cos(vf a) {
     if (__builtin_expect(any(~(v_abs(a) <= 1000.0f)), 0))
-        return lanewise([](float x) { return std::cos(x); }, a);
+        return lanewise([](float x) { return __builtin_cosf(x); }, a);
     return reduced_sine(a, 1);
 }
 
 INLINE float lane_sum(vf a) {
 #if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)a);
+    return sum_of_lanes(a);
 #else
     float s = 0;
     for (int i = 0; i < VL; ++i) s += a[i];
@@ -459,11 +455,11 @@ struct Kernels {
 class WithoutSubnormals {
 #if defined(__SSE__)
     static constexpr unsigned RESULTS = 0x8000, OPERANDS = 0x0040;
-    const unsigned before = _mm_getcsr();
+    const unsigned before = __builtin_ia32_stmxcsr();
 
   public:
-    WithoutSubnormals() { _mm_setcsr(before | RESULTS | OPERANDS); }
-    ~WithoutSubnormals() { _mm_setcsr(before); }
+    WithoutSubnormals() { __builtin_ia32_ldmxcsr(before | RESULTS | OPERANDS); }
+    ~WithoutSubnormals() { __builtin_ia32_ldmxcsr(before); }
 #endif
 };
 

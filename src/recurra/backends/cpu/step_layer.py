@@ -340,4 +340,6 @@ def _loop(
 ) -> CompiledLoop:
     step = _step(cell, table=table)
     assert step is not None
-    return CompiledLoop(step.body, step.states, set(), dict(sizes), skip=False, products=weights)
+    loop = CompiledLoop(step.body, step.states, set(), dict(sizes), skip=False, products=weights)
+    loop.load()
+    return loop
