@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "v as it is": {"image_features": 0},
     "attend by dot": {"inject": "attend", "attention": "dot", "cell": "gru"},
     "attend by general, layers": {"inject": "attend", "attention": "general", "num_layers": 2},
+    "attend from the max": {"inject": "attend", "start": "max"},
     "memory of gru": {"inject": "memory", "cell": "gru"},
 }
 
@@ -328,12 +329,22 @@ def test_it_comes_back_from_disk(model: rc.Captioner, tmp_path: Path) -> None:
             {"inject": "attend", "attention": "dot", "image_features": 0},
             r"expected image_features=7, as many as hidden_size, .* by dot, got 5",
         ),
+        ({"start": "last"}, r"expected start to be one of mean, max, got 'last'"),
         ({"vocab_size": 9}, r"expected vocabulary of 9 tokens, got 4"),
     ],
 )
 def test_what_does_not_go_together_is_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         captioner(**options)
+
+
+def test_attention_starts_from_the_mean_of_the_grid_or_from_its_max() -> None:
+    for start, of in (("mean", lambda seen: seen.mean(1)), ("max", lambda seen: seen.amax(1))):
+        model = captioner(inject="attend", start=start)
+        seen = model.seen(images(model))
+        expected = torch.tanh(model.start(of(seen))).split(7, dim=1)
+        for state, own in zip(model.first_state(seen), expected, strict=False):
+            torch.testing.assert_close(state[0], own)
 
 
 def test_images_of_another_form_are_refused() -> None:

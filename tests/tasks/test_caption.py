@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -169,6 +170,42 @@ def test_a_run_is_opened_evaluated_and_goes_on(table: Path, tmp_path: Path) -> N
     assert (whole.folder / "samples.txt").read_text().count("says") >= 4
     with pytest.raises(ValueError, match="split: expected one of train, val, test, got 'unseen'"):
         whole.evaluate("unseen")
+
+
+def test_with_a_curriculum_short_captions_come_first_and_a_stopped_run_goes_on(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady = {"seed": 3, "eval_every": 4, "checkpoint_every": 1, "max_steps": 12}
+    plain, longest = CaptionTask.loss, dict[int, int]()
+    short = table.with_name("short.tsv")  # captions of one word and of four
+    short.write_text(re.sub(r"The \w+ is (\w+)!", r"\1", table.read_text()))
+
+    def noted(task: CaptionTask, model: Any, batch: Any, state: Any, moment: Any) -> Any:
+        if model.training:
+            if moment.step == stop_at:
+                raise KeyboardInterrupt
+            longest[moment.step] = int(batch.lengths.max())
+        return plain(task, model, batch, state, moment)
+
+    monkeypatch.setattr(CaptionTask, "loss", noted)
+    stop_at = -1
+    whole = trained(short, tmp_path / "whole", curriculum=0.5, **steady)
+    assert [longest[step] for step in range(3)] == [1, 1, 1]
+    assert max(longest.values()) == 4
+    stop_at = 4
+    with pytest.raises(KeyboardInterrupt):
+        trained(short, tmp_path / "part", curriculum=0.5, **steady)
+    stop_at = -1
+    seen = dict(longest)
+    rc.train("caption", out=tmp_path / "part", resume=True, view=None)
+    assert longest == seen
+    last = [load_file(tmp_path / n / "training.safetensors") for n in ("whole", "part")]
+    assert all(tensor.equal(last[1][name]) for name, tensor in last[0].items())
+    said = dict(whole.task.batches(CaptionTraining(curriculum=0.5)))["curriculum"]
+    assert said == "captions of 1 tokens and less at first, of all lengths from 50% of the run on"
+    for bad in (1.0, -0.1):
+        with pytest.raises(ValueError, match="curriculum: expected a number from 0 up to, not"):
+            trained(short, tmp_path / "bad", curriculum=bad)
 
 
 def prepared(table: Path, folder: Path, **settings: Any) -> CaptionTask:

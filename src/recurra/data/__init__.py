@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from recurra.data.curriculum import Curriculum
 from recurra.data.describe import DataDescription, PartDescription
 from recurra.data.labelled import LabelledBatch, LabelledExamples
 from recurra.data.prepare import (
@@ -43,6 +44,7 @@ __all__ = [
     "Buckets",
     "ByteVocabulary",
     "CharacterVocabulary",
+    "Curriculum",
     "DataDescription",
     "ExampleFile",
     "Examples",

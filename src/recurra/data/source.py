@@ -7,11 +7,12 @@ nothing. Letters: N examples, B batch, W processes that train one model.
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 BatchT_co = TypeVar("BatchT_co", covariant=True)
+OwnT = TypeVar("OwnT", bound="_Batches[Any]")
 
 _POOL = 100  # batches among which examples of like length are put together
 
@@ -31,6 +32,20 @@ class Source(Protocol[BatchT_co]):
     def shard(self, rank: int, world_size: int) -> "Source[BatchT_co]":
         """What process `rank` of `world_size` reads; all of them side by side are the whole."""
         ...
+
+
+@runtime_checkable
+class Paced(Source[BatchT_co], Protocol[BatchT_co]):
+    """Batches that depend on how much of a run is done, too."""
+
+    def at(self, fraction: float) -> Source[BatchT_co]:
+        """The batches of a pass at this share of a run, 0 to 1."""
+        ...
+
+
+def at_share(source: Source[BatchT_co], fraction: float) -> Source[BatchT_co]:
+    """The batches of a source at this share of a run; of one that is not paced all it has."""
+    return source.at(fraction) if isinstance(source, Paced) else source
 
 
 @runtime_checkable
@@ -81,7 +96,7 @@ class _Batches(Source[BatchT_co], ABC):
         own = whole[self._rank :: self._world_size]
         return self.examples.gather(own) if len(own) else self.examples.gather(whole[:1], 0.0)
 
-    def shard(self, rank: int, world_size: int) -> Source[BatchT_co]:
+    def shard(self: OwnT, rank: int, world_size: int) -> OwnT:
         """Every W-th example of each batch of the whole, from the rank on.
 
         Raises:
@@ -122,13 +137,23 @@ class Buckets(_Batches[BatchT_co]):
         self.seed = seed
         self._order: tuple[int, np.ndarray, np.ndarray] | None = None
 
+    def longest(self, epoch: int) -> np.ndarray:
+        """The length of the longest example of each batch of a pass, over all processes."""
+        examples, starts = self._pass(epoch)
+        lengths = np.asarray(self.examples.lengths)[examples]
+        edges = np.arange(0, len(lengths), self.batch_size)
+        return np.maximum.reduceat(lengths, edges)[starts // self.batch_size]
+
     def _chosen(self, epoch: int, index: int) -> np.ndarray:
+        examples, starts = self._pass(epoch)
+        start = starts[index]
+        return examples[start : start + self.batch_size]
+
+    def _pass(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         order = self._order
         if order is None or order[0] != epoch:
             self._order = order = (epoch, *self._drawn(epoch))  # one assignment: threads may meet
-        _, examples, starts = order
-        start = starts[index]
-        return examples[start : start + self.batch_size]
+        return order[1], order[2]
 
     def _drawn(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The examples of a pass, batch by batch, and where each batch begins among them."""

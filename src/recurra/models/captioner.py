@@ -42,6 +42,7 @@ from recurra.vision import Encoder, Preprocessing
 
 INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
+STARTS = ("mean", "max")
 _SCALE = 0.1  # of vectors of tokens that start from nothing
 
 Lengths = Tensor | Sequence[int] | None
@@ -73,6 +74,10 @@ class Captioner(SeeingWords):
             "none": not at all: a language model, the floor of all others.
         cell: a cell, or its spelling.
         attention: how "attend" scores a position, as `compose.attend` does.
+        start: what of the grid the state of "attend" starts from: the "mean" over its positions, as
+            in Xu et al., or the "max". While attention looks everywhere alike, what is small in a
+            picture is a small part of every mean; the max has it whole, so that an encoder that
+            learns from nothing is told of it from the first step on.
         hidden_size: H.
         num_layers: of the recurrence.
         embedding_size: E.
@@ -98,6 +103,7 @@ class Captioner(SeeingWords):
         inject: str = "first",
         cell: Cell | str = "lstm",
         attention: str = "additive",
+        start: str = "mean",
         hidden_size: int = 256,
         num_layers: int = 1,
         embedding_size: int = 256,
@@ -119,6 +125,7 @@ class Captioner(SeeingWords):
             )
         _check_choice(where, "inject", inject, INJECTIONS)
         _check_choice(where, "attention", attention, SCORES)
+        _check_choice(where, "start", start, STARTS)
         place: dict[str, Any] = {"dtype": dtype, "device": device}
         encoder = made(encoder, **place)
         image_size = size_of_images(where, encoder, image_size, grid=inject == "attend")
@@ -129,7 +136,7 @@ class Captioner(SeeingWords):
         cell = resolved(where, cell)
         check_reads_x_alone(where, cell)
         self.vocab_size, self.image_size = vocab_size, image_size
-        self.inject, self.attention = inject, attention
+        self.inject, self.attention, self.start_from = inject, attention, start
         self.dropout, self.input_dropout = dropout, input_dropout
         self.cell = cell
         self._image_features = image_features
@@ -256,13 +263,16 @@ class Captioner(SeeingWords):
     # ---- the recurrence
 
     def first_state(self, seen: Tensor) -> tuple[Tensor, ...]:
-        """The state that the decoder starts from, [L, M, H] each; of "attend" made of the mean.
+        """The state that the decoder starts from, [L, M, H] each; of "attend" made of the grid.
 
         Args:
             seen: [M, F] or [M, P, F], of each caption.
         """
         positions = seen.shape[1] if self.inject == "attend" else 0
-        made = None if self.start is None else torch.tanh(self.start(seen.mean(1)))
+        made = None
+        if self.start is not None:
+            whole = seen.amax(1) if self.start_from == "max" else seen.mean(1)
+            made = torch.tanh(self.start(whole))
         if self.inject == "attend":
             return first_state(self.decoder, made, len(seen), positions, seen)
         return self.decoder.first_states(len(seen), 0)
@@ -506,6 +516,7 @@ class Captioner(SeeingWords):
             "inject": self.inject,
             **cell_config(self.cell),
             "attention": self.attention,
+            **({} if self.start_from == "mean" else {"start": self.start_from}),
             "hidden_size": self.decoder.hidden_size,
             "num_layers": self.decoder.num_layers,
             "embedding_size": self.embedding.embedding_dim,

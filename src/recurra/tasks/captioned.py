@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recurra.data import Buckets, Source
+from recurra.data import Buckets, Curriculum, Source
 from recurra.data.caption_store import CaptionBatch, CaptionExamples, SingleCaptions
 from recurra.data.captions import CaptionData
 from recurra.data.opening import warn_of_one_held_out
@@ -186,13 +186,24 @@ class CaptionedTask(Task[SeeingT, CaptionBatch]):
         """Batches of images whose captions are of like length, or of single captions."""
         part = self.part(split)
         examples = SingleCaptions(part) if training.captions_per_image == "one" else part
-        return Buckets(examples, training.batch_size, seed=training.seed)
+        buckets = Buckets(examples, training.batch_size, seed=training.seed)
+        share = getattr(training, "curriculum", 0.0)  # aligners have none
+        return Curriculum(buckets, share) if share else buckets
 
     def batches(self, training: Any) -> Sequence[tuple[str, str]]:
         """How many, and of how many images."""
         source = self.source("train", training)
         what = "captions, an image each" if training.captions_per_image == "one" else "images"
-        return [("batches", f"{len(source):,} a pass, of {training.batch_size} {what}")]
+        said = [("batches", f"{len(source):,} a pass, of {training.batch_size} {what}")]
+        if isinstance(source, Curriculum):
+            said.append(
+                (
+                    "curriculum",
+                    f"captions of {source.bound(0.0)} tokens and less at first, of all lengths "
+                    f"from {source.share:.0%} of the run on",
+                )
+            )
+        return said
 
     @abstractmethod
     def is_blind(self, model: SeeingT) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
+from recurra.data.source import at_share
 from recurra.errors import RunError, argument
 from recurra.interrupts import held_interrupts, stopped_by
 from recurra.nn.plain import evaluating
@@ -322,7 +323,7 @@ class Trainer(Generic[ModelT, BatchT]):
         progress, started = self.progress, self._clock()
         if progress.index == 0:
             self._stepper.state = None
-        batch = self.source.batch(progress.epoch, progress.index)
+        batch = at_share(self.source, self._fraction).batch(progress.epoch, progress.index)
         self._lr = self._schedule.learning_rate(progress.step, self._fraction)
         outcome = self._stepper(batch, self._lr, self._moment())
         progress.count(outcome, len(self.source))

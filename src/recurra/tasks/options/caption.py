@@ -11,6 +11,7 @@ from recurra.training.settings import LEARNING, REPORTS, TrainingSettings
 
 INJECTIONS = ("first", "input", "every", "merge", "memory", "attend", "none")
 SCORES = ("additive", "dot", "general", "scaled_dot")
+STARTS = ("mean", "max")
 KINDS = ("auto", "vector", "grid")
 TOGETHER = ("one", "all")
 DOWNSAMPLING = ("pool", "stride")
@@ -121,6 +122,13 @@ class CaptionerSettings(Settings):
         choices=INJECTIONS,
     )
     attention: str = setting("additive", "How a place is scored.", MODEL, choices=SCORES)
+    start: str = setting(
+        "mean",
+        "What of the grid attention starts from: its mean, or the max over its places, from which "
+        "small things are learned sooner.",
+        MODEL,
+        choices=STARTS,
+    )
     hidden_size: int = setting(128, "Units of each layer.", MODEL, most=MAX_SIZE)
     embedding_size: int = setting(64, "Features of a word's vector.", MODEL, most=MAX_SIZE)
     image_features: int | None = setting(
@@ -200,6 +208,14 @@ class CaptionTraining(TrainingSettings):
         0.1,
         "Share of words that are not read while the next ones are learned: these are then told "
         "from the image.",
+        LEARNING,
+        check=fraction,
+    )
+    curriculum: float = setting(
+        0.0,
+        "Share of the run, at its start, in which short captions come first: the bound grows to "
+        "the length of the longest. It helps where words are found in pictures that have little "
+        "else to tell; 0: all from the start on.",
         LEARNING,
         check=fraction,
     )
