@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -45,6 +47,21 @@ CELLS_MAY_IMPORT = {"cells", "lang"}
 MAY_IMPORT_CELLS_FROM = LEVEL["nn"]
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    """A module, parsed once for all tests."""
+    return ast.parse(file.read_text())
+
+
+def imports_by_name(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Whether it is a call of `import_module`, whatever that is taken from."""
+    if not isinstance(node, ast.Call):
+        return False
+    called = node.func
+    name = getattr(called, "attr", None) or getattr(called, "id", "")
+    return str(name).endswith("import_module")
+
+
 def part_of(module: str) -> str:
     """The part of the package that a dotted module name is in; "" for the package itself."""
     return module.removeprefix("recurra").strip(".").split(".")[0]
@@ -63,7 +80,7 @@ def imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[i
                 base = ".".join([*package[:keep], *([node.module] if node.module else [])])
             # `from recurra import cells` names a part as well
             names = [f"{base}.{alias.name}" if base == "recurra" else base for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif imports_by_name(node):
             names = [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)]
         else:
             continue
@@ -108,7 +125,7 @@ def violations(source: Path) -> list[str]:
         is_package = file.stem == "__init__"
         path = file.relative_to(source).with_suffix("").parts
         module = ".".join(("recurra", *(path[:-1] if is_package else path)))
-        where, tree = file.relative_to(source).as_posix(), ast.parse(file.read_text())
+        where, tree = file.relative_to(source).as_posix(), tree_of(file)
         of_late = set(imports(late(tree, module), module, is_package))
         for line, name in sorted(of_late.union(imports(tree, module, is_package))):
             if allowed(part_of(module), part_of(name)):
@@ -134,7 +151,7 @@ def test_engines_are_apart() -> None:
         if own not in (*ENGINES, "runtime"):
             continue
         module = ".".join(("recurra", "backends", *path.with_suffix("").parts))
-        for line, name in imports(ast.parse(file.read_text()), module, file.stem == "__init__"):
+        for line, name in imports(tree_of(file), module, file.stem == "__init__"):
             part = name.removeprefix("recurra.backends.").split(".")[0]
             if part in ENGINES and part != own:
                 found.append(f"backends/{path}:{line} imports {name}")
@@ -179,18 +196,15 @@ COMPUTED = {
 def test_whatever_imports_by_a_computed_name_is_known() -> None:
     found = set()
     for file in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.Call):
-                continue
-            is_import = ast.unparse(node.func).endswith("import_module")
-            if is_import and not isinstance(node.args[0], ast.Constant):
+        for node in ast.walk(tree_of(file)):
+            if imports_by_name(node) and not isinstance(node.args[0], ast.Constant):
                 found.add(str(file.relative_to(SOURCE)))
     assert found <= COMPUTED, found - COMPUTED
 
 
 @pytest.mark.parametrize("part", ["", "comparison", "training"])
 def test_type_checkers_see_the_public_names_that_are_loaded_late(part: str) -> None:
-    tree = ast.parse((SOURCE / part / "__init__.py").read_text())
+    tree = tree_of(SOURCE / part / "__init__.py")
     seen = {
         alias.asname or alias.name
         for node in [*tree.body, *late(tree, f"recurra.{part}".strip(".")).body]

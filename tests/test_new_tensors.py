@@ -34,7 +34,7 @@ def unsaid(source: Path) -> Iterator[str]:
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
-            owner, name = ast.unparse(node.func.value), node.func.attr
+            owner, name = getattr(node.func.value, "id", ""), node.func.attr
             said = {keyword.arg for keyword in node.keywords}
             if (owner == "torch" and name in MAKERS) or (owner == "nn" and name in MODULES):
                 wanted = {"dtype", "device"}

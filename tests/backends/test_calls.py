@@ -249,6 +249,7 @@ def test_so_many_packed_weights_are_kept() -> None:
     assert kept.nbytes <= 8000
 
 
+@pytest.mark.medium
 def test_threads_that_call_one_layer() -> None:
     torch.manual_seed(0)
     layer, x = rc.GRU(IN, H), torch.randn(8, T, B, IN)

@@ -408,6 +408,7 @@ def loaded_from(folder: Path) -> bool:
     return str(folder) in Path("/proc/self/maps").read_text()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777])
 def test_folder_that_others_can_write_to_gives_way_and_is_named_once(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -636,6 +637,7 @@ def test_compiler_that_hangs_is_ended_and_not_asked_again(
     assert time.monotonic() - start < 60
 
 
+@pytest.mark.medium
 def test_library_without_its_function_is_a_build_error(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -228,6 +228,7 @@ def without_products(x, h, W, u):
     return sin(W @ x) + u * h
 
 
+@pytest.mark.medium
 def test_threads_that_share_features_mask_whole_rows() -> None:
     case = Case(T=60, B=5, sizes={"I": 7, "H": 16}, lengths=(60, 3, 31, 44, 9))
     compare(without_products, Call(case=case, threads=3))

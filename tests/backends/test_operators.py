@@ -327,6 +327,7 @@ def test_threads(backend: str) -> None:
         assert_close(found[i], gradients(shared, x) + gradients(own[i], x), 1e-6)
 
 
+@pytest.mark.medium
 @each_backend
 def test_one_thread_and_more_agree(backend: str) -> None:
     layer = rc.Recurrent("gru", 16, 32, backend=backend)

@@ -566,6 +566,7 @@ def test_narrow_dtypes(of: Cell, dtype: torch.dtype, tolerance: float) -> None:
     assert_same(wide, expected, tolerance, of.name)
 
 
+@pytest.mark.medium
 def test_what_waits_for_a_gpu_is_never_part_of_a_recording() -> None:
     names = [
         name for name in cells.names() if not ReferenceBackend(cells.get(name)).can_be_recorded

@@ -55,6 +55,7 @@ def test_a_replaced_value_is_read_wherever_it_was(name: str) -> None:
     patched_in_turn(cells.get(name), Case(T=3, B=2, sizes=SIZES, lengths=(3, 2)))
 
 
+@pytest.mark.medium
 def test_what_is_past_the_end_of_a_memory_is_not_replaced() -> None:
     patched_in_turn(
         fitted(cells.get("additive_attention_gru"), SIZES),

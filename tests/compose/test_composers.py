@@ -262,6 +262,7 @@ def test_evaluation_is_the_cell_with_means(name: str) -> None:
     torch.testing.assert_close(steps, y, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.medium
 def test_dropout_in_evaluation_is_the_cell_itself() -> None:
     for name, base in (
         ("recurrent_dropout", cells.lstm),

@@ -76,6 +76,7 @@ def test_names_that_are_not_there() -> None:
         compose.showing("gru", "alpha")
 
 
+@pytest.mark.medium
 def test_a_plan_of_several_threads_is_explained_for_a_cell_that_reads_a_memory() -> None:
     """A product with a memory has no size before a call."""
     threads = torch.get_num_threads()

@@ -268,6 +268,7 @@ def test_a_file_of_cells_is_a_file(tmp_path: Path) -> None:
             cell_of_spelling(f"{tmp_path}/{name}.py:mine")
 
 
+@pytest.mark.medium
 def test_the_command_shows_what_is_spelled(
     mine: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
