@@ -65,7 +65,8 @@ def test_interrupt_ends_all_that_is_being_built(tmp_path: Path) -> None:
     )
     script.chmod(0o755)
     program = (
-        "from recurra.backends.cpu.building import Building\n"
+        "import signal\nfrom recurra.backends.cpu.building import Building\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "libraries = [Building(f'int a{i};') for i in range(9)]\nlibraries[0].library()\n"
     )
     process = subprocess.Popen(

@@ -59,6 +59,8 @@ class Dim:
         return total
 
     def _combined(self, other: "Dim", sign: int) -> "Dim":
+        if self == other and sign < 0:
+            return Dim()
         coefficients = dict(self.terms)
         for name, coefficient in other.terms:
             coefficients[name] = coefficients.get(name, Fraction(0)) + sign * coefficient
@@ -94,6 +96,11 @@ class Dim:
         return replace(self, blocks=blocks)
 
     @property
+    def is_name(self) -> bool:
+        """Whether this is a size name alone, as most sizes are."""
+        return len(self.terms) == 1 and self.terms[0][1] == 1 and not (self.constant or self.blocks)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The size names that occur."""
         return tuple(name for name, _ in self.terms)
@@ -122,6 +129,9 @@ class Dim:
         """This size with every name in `known` replaced."""
         if not any(name in known for name, _ in self.terms):
             return self
+        if self.is_name:
+            (name, _), *_ = self.terms
+            return replace(known[name], blocks=0) if known[name].blocks else known[name]
         total = Dim(constant=self.constant)
         for name, coefficient in self.terms:
             total = total + known.get(name, Dim.named(name)) * coefficient

@@ -61,7 +61,7 @@ class Trace:
         """`dim` with everything that is known put in."""
         while True:
             resolved = dim.substitute(self._known)
-            if resolved == dim:
+            if resolved is dim or resolved == dim:
                 return dim
             dim = resolved
 
