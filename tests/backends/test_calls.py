@@ -187,13 +187,13 @@ def check_few_steps(layer: rc.Recurrent, dtype: torch.dtype) -> None:
 
 def test_weights_that_stay_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     packed: list[CallForm] = []
-    pack = CallForm._pack
+    pack = CallForm.pack
 
     def noted(form: CallForm, into: Packed) -> None:
         packed.append(form)
         pack(form, into)
 
-    monkeypatch.setattr(CallForm, "_pack", noted)
+    monkeypatch.setattr(CallForm, "pack", noted)
     monkeypatch.setattr(invocation, "PACKED", PackedWeights())
     layer = rc.Recurrent("rnn", IN, H, 3, backend="cpu")
     x = torch.randn(2, B, IN)

@@ -3,7 +3,16 @@
 `load` chooses.
 """
 
-from recurra.backends.choose import AutoBackend, Backend, load, names, traced_keys, traced_run
+from recurra.backends.choose import (
+    AutoBackend,
+    Backend,
+    known,
+    load,
+    names,
+    traced_keys,
+    traced_run,
+)
+from recurra.backends.cpu import KnownCall
 from recurra.backends.forks import settle_after_fork
 from recurra.backends.memory import keep_freed_memory
 from recurra.backends.native import NativeBackend
@@ -16,6 +25,7 @@ from recurra.backends.watching import has_values, is_followed, refuse_recording
 __all__ = [
     "AutoBackend",
     "Backend",
+    "KnownCall",
     "NativeBackend",
     "ReferenceBackend",
     "constant_result",
@@ -25,6 +35,7 @@ __all__ = [
     "has_values",
     "is_followed",
     "keep_freed_memory",
+    "known",
     "load",
     "names",
     "refuse_recording",

@@ -2,14 +2,14 @@
 
 import difflib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from recurra.backends.cpu import CpuBackend, found_compiler, unsuitable
+from recurra.backends.cpu import CpuBackend, KnownCall, found_compiler, unsuitable
 from recurra.backends.native import NativeBackend, form_of
 from recurra.backends.reference import ReferenceBackend, ReferenceEngine
 from recurra.backends.runtime import operators
@@ -142,6 +142,21 @@ class AutoBackend:
             return None
         return native if native.suits(x, known, embedding) else None
 
+    def known(
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        *,
+        starts: bool,
+        reverse: bool,
+        keep: bool,
+    ) -> KnownCall | None:
+        """See `CpuBackend.known`; None where something else runs such a call."""
+        if self._cpu is None or not self._compiles(None) or self._is_short(x):
+            return None
+        return self._cpu.known(x, states, parameters, starts=starts, reverse=reverse, keep=keep)
+
     def _compiles(self, reason: str | None) -> bool:
         """Whether compiled loops run a call that is unsuitable for a reason, or for none."""
         return self._cpu is not None and reason is None and not self._cpu.attempts.waiting
@@ -247,6 +262,13 @@ def _automatic(cell: Cell, memory: str, device_type: str) -> AutoBackend:
 @lru_cache(maxsize=256)
 def _named(cell: Cell, name: str, memory: str) -> Backend:
     return _BACKENDS[name](cell, memory=memory)
+
+
+def known(backend: Backend, *given: Any, **options: Any) -> KnownCall | None:
+    """See `CpuBackend.known`; None where a backend runs all calls alike."""
+    if isinstance(backend, AutoBackend | CpuBackend):
+        return backend.known(*given, **options)
+    return None
 
 
 # ---- calls that torch.compile traces -------------------------------------------------------------

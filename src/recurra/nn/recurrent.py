@@ -17,6 +17,7 @@ from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.nn import checks, initial
 from recurra.nn.batch_form import BatchForm, batch_form
+from recurra.nn.known import KnownCalls
 from recurra.nn.measured import measured_lines
 from recurra.nn.memories import Memory, checked_memories
 from recurra.nn.said import say_once
@@ -154,6 +155,21 @@ class Recurrent(CellStack):
             ValueError: when a shape, length or token id is wrong.
             TypeError: when a dtype is, or an argument's name.
         """
+        alone = not (
+            lengths is not None
+            or context is not None
+            or memory is not None
+            or memory_lengths is not None
+            or embedding is not None
+            or start
+            or inputs
+            or torch.compiler.is_compiling()
+        )
+        if alone:
+            backends.settle_after_fork()
+            known = None if self._known is None else self._known.run(self, x, state)
+            if known is not None:
+                return known[0], one_or_all(known[1])
         backends.refuse_recording(self, x)
         if type(x) is not Tensor and has_torch_function((x,)):  # a subclass comes out as it went in
             given = (self, x, state, lengths, context)
@@ -190,7 +206,11 @@ class Recurrent(CellStack):
             random=self.training,
             start=start,
         )
-        return form.output(y), one_or_all(tuple(form.handed_back(s) for s in states))
+        found = form.output(y), one_or_all(tuple(form.handed_back(s) for s in states))
+        if alone:
+            self._known = self._known or KnownCalls()
+            self._known.note(self, x, state)
+        return found
 
     def _say_of_masks(self) -> None:
         """That a sequence taken step by step has other masks at each step, if that is so."""

@@ -22,6 +22,7 @@ from recurra.nn import checks, initial
 from recurra.nn import sizes as sizing
 from recurra.nn.checks import Home
 from recurra.nn.dropout import chosen, dropout
+from recurra.nn.known import KnownCalls
 from recurra.nn.ragged import LongestFirst
 from recurra.nn.watched import watcher_of
 
@@ -36,6 +37,7 @@ class CellStack(nn.Module):
 
     _own_shapes: tuple[tuple[int, ...], ...] | None = None
     _first_home: Home | None = None
+    _known: KnownCalls | None = None
 
     def __init__(
         self,
@@ -263,6 +265,7 @@ class CellStack(nn.Module):
         """What is pickled: nothing that a reader of weights alone would have to trust besides."""
         state = dict(super().__getstate__())  # type: ignore[call-overload]
         state.pop("_first_home", None)
+        state.pop("_known", None)
         return state
 
     def has_computed_parameters(self) -> bool:

@@ -4,6 +4,7 @@ from recurra.backends.cpu.backend import CpuBackend, unsuitable
 from recurra.backends.cpu.compiler import Compiler, found_compiler
 from recurra.backends.cpu.execute import TARGET
 from recurra.backends.cpu.gate import address_of_step, bound
+from recurra.backends.cpu.known import KnownCall
 from recurra.backends.cpu.measure import measure
 from recurra.backends.cpu.snapshot import Snapshot
 from recurra.backends.cpu.step_layer import StepLayer, Tokens, affine_layer, obstacle
@@ -15,6 +16,7 @@ __all__ = [
     "TARGET",
     "Compiler",
     "CpuBackend",
+    "KnownCall",
     "Snapshot",
     "StepLayer",
     "Stepper",

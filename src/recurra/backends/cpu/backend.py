@@ -1,12 +1,13 @@
 """The cpu engine: the loops of a plan as compiled C++; everything outside them runs by torch."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from recurra.backends.cpu.execute import TARGET, CpuLoops
+from recurra.backends.cpu.known import KnownCall, Unknown
 from recurra.backends.cpu.loops import CACHE_BYTES
 from recurra.backends.report import describe_threads
 from recurra.backends.runtime.attempts import Attempts
@@ -14,7 +15,7 @@ from recurra.backends.runtime.backend import PlannedBackend
 from recurra.backends.runtime.engine import Engine
 from recurra.backends.runtime.parts import Parts
 from recurra.backends.runtime.program import Programs
-from recurra.backends.watching import GRADIENTS, transform
+from recurra.backends.watching import GRADIENTS, outliving, transform
 from recurra.errors import BackendError
 from recurra.lang import Cell
 from recurra.passes import Plan, plan
@@ -117,6 +118,40 @@ class CpuBackend(PlannedBackend):
             low=memory == "low",
             instead=None if engine is None else (engine, self.attempts),
         )
+
+    def known(
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        *,
+        starts: bool,
+        reverse: bool,
+        keep: bool,
+    ) -> KnownCall | None:
+        """The shortest way of calls like this one, which was run before; None where there is none.
+
+        Args:
+            x: [T, B, I] float.
+            states: [1, B, size] each.
+            parameters: in the order of the cell.
+            starts: whether states are given; else they are zeros.
+            keep: whether a backward pass may follow.
+        """
+        kinds = {node.attr("kind") for node in self._others}
+        if self._x is None or self._scalars or not kinds <= {"state", "parameter"}:
+            return None
+        first = [state.detach()[0] for state in states]
+        bound = self.bound([x, *first, *parameters], None, reverse=reverse, start=0)
+        nodes = [node for node in bound.nodes if node is not None]
+        if not starts:
+            del nodes[1 : 1 + len(first)]
+        tensors = (x, *(states if starts else ()), *parameters)
+        try:
+            with outliving(), torch.no_grad():
+                return KnownCall(bound.executor, nodes, bound.call, tensors, keep=keep)
+        except (Unknown, BackendError):  # the long way tells what cannot be built
+            return None
 
 
 _DTYPES = (torch.float32, torch.bfloat16)

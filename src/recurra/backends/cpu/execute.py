@@ -28,7 +28,7 @@ from recurra.passes.cut import section
 _Nodes = tuple[Node, ...]
 
 _NUMBERS = ("const", "size")
-_FEW_STEPS = 32  # of so many packing the weights is a part that counts
+FEW_STEPS = 32  # of so many packing the weights is a part that counts
 
 
 def _in_chunks(node: Node, given: Collection[Node]) -> bool:
@@ -61,7 +61,7 @@ class _Tail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class Asked:
     """What of a tail one set of wanted cotangents takes.
 
     Attributes:
@@ -82,7 +82,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class Run:
     """What calls of one kind have in common.
 
     Attributes:
@@ -96,7 +96,7 @@ class _Run:
     wanted: Wanted
     tables: frozenset[Node]
     history: Mapping[Node, Node] = field(default_factory=dict)
-    asked: _Asked | None = None
+    asked: Asked | None = None
 
 
 class CpuLoops:
@@ -110,6 +110,8 @@ class CpuLoops:
 
     Attributes:
         heads: what the forward loop computes for some steps at a time, of the sequence section.
+        only_transposes: whether torch has nothing to compute before the reverse loop.
+        measured: as it was given.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class CpuLoops:
         measured: bool = False,
     ) -> None:
         self._parts, self._programs, self._sizes = parts, programs, sizes
-        self._products, self._measured = products, measured
+        self._products, self.measured = products, measured
         self.widens = products is not torch.float32
         self._attempts = attempts or Attempts()
         self._plan = plan = parts.plan
@@ -140,10 +142,10 @@ class CpuLoops:
         self._reverse_body = self._with_operands_of_tails()
         self._compiled: dict[tuple[Graph, _Nodes, _Nodes, int], CompiledLoop] = {}
         self._sequence = plan.sequence.graph.keys
-        self._forward_runs: dict[tuple[object, ...], _Run] = {}
-        self._reverse_runs: dict[tuple[object, ...], _Run] = {}
+        self._forward_runs: dict[tuple[object, ...], Run] = {}
+        self._reverse_runs: dict[tuple[object, ...], Run] = {}
         fixed = parts.early_fixed.nodes()
-        self._only_transposes = all(node.op == "transpose" for node in fixed)
+        self.only_transposes = all(node.op == "transpose" for node in fixed)
 
     @property
     def loops(self) -> tuple[CompiledLoop, ...]:
@@ -160,10 +162,7 @@ class CpuLoops:
 
     def forward(self, values: Values, call: Call, keep: bool) -> LoopResult:
         """See `Loops.forward`."""
-        key = (keep, call.positions, self._given(values))
-        run = self._forward_runs.get(key)
-        if run is None:
-            run = self._forward_runs[key] = self._new_forward(values, call, keep)
+        run = self.forward_run(values, call, keep)
         return run.loop.run(
             values,
             [values[state] for state in self._plan.states],
@@ -173,10 +172,18 @@ class CpuLoops:
             active=call.active,
             ids=call.ids if run.tables else None,
             tables=run.tables,
-            again=not keep and call.steps <= _FEW_STEPS,
+            again=not keep and call.steps <= FEW_STEPS,
         )
 
-    def _new_forward(self, values: Values, call: Call, keep: bool) -> "_Run":
+    def forward_run(self, values: Values, call: Call, keep: bool) -> Run:
+        """What forward calls of such values have in common."""
+        key = (keep, call.positions, self._given(values))
+        run = self._forward_runs.get(key)
+        if run is None:
+            run = self._forward_runs[key] = self._new_forward(values, call, keep)
+        return run
+
+    def _new_forward(self, values: Values, call: Call, keep: bool) -> Run:
         states, body = self._plan.states, self._parts.bodies[keep]
         # what has no value yet is computed in the loop; a table has rows and no time
         heads = [item for node, item in self.heads.items() if node not in values]
@@ -189,7 +196,7 @@ class CpuLoops:
         if keep:
             arrays = (*arrays, *(item.node for item in heads if item.node in self._keeps))
         history = self._parts.history(keep)
-        return _Run(
+        return Run(
             loop=loop,
             wanted=Wanted(
                 carried=[i for i, node in enumerate(states) if node in history],
@@ -255,7 +262,7 @@ class CpuLoops:
                 before=before,
                 after=after,
                 products=self._products,
-                measured=self._measured,
+                measured=self.measured,
             )
         return self._compiled[key]
 
@@ -291,12 +298,9 @@ class CpuLoops:
     ) -> tuple[Values, tuple[Section, ...]]:
         """See `Loops.reverse`."""
         plan = self._plan
-        if not self._only_transposes:
+        if not self.only_transposes:
             values.update(self._programs.run(self._parts.early_fixed, values))
-        key = (with_table, needed, call.positions, self._given(values))
-        run = self._reverse_runs.get(key)
-        if run is None:
-            run = self._reverse_runs[key] = self._new_reverse(values, call, needed, with_table)
+        run = self.reverse_run(values, call, needed, with_table)
         asked = run.asked
         assert asked is not None, "it is a reverse run"
         looped = run.loop.run(
@@ -322,14 +326,24 @@ class CpuLoops:
         left = () if self._tails[with_table].chained else (plan.sequence,)
         return found, (*left, plan.context, plan.once)
 
+    def reverse_run(
+        self, values: Values, call: Call, needed: frozenset[Node], with_table: bool
+    ) -> Run:
+        """What reverse calls of such values have in common."""
+        key = (with_table, needed, call.positions, self._given(values))
+        run = self._reverse_runs.get(key)
+        if run is None:
+            run = self._reverse_runs[key] = self._new_reverse(values, call, needed, with_table)
+        return run
+
     def _new_reverse(
         self, values: Values, call: Call, needed: frozenset[Node], with_table: bool
-    ) -> "_Run":
+    ) -> Run:
         asked = self._asked(self._tails[with_table], needed)
         with self._attempt():
             loop = self._begun_reverse(asked, values, call, with_table)
             self._load(loop)
-        return _Run(
+        return Run(
             loop=loop,
             wanted=Wanted(
                 arrays=asked.arrays,
@@ -341,7 +355,7 @@ class CpuLoops:
         )
 
     def _begun_reverse(
-        self, asked: _Asked, known: Collection[Node], call: Call, with_table: bool
+        self, asked: Asked, known: Collection[Node], call: Call, with_table: bool
     ) -> CompiledLoop:
         tail, body = self._tails[with_table], self._reverse_body
         read = {*body.inputs, *asked.by_torch.inputs}
@@ -381,7 +395,7 @@ class CpuLoops:
         own = [(name, n) for name, n in body.outputs if where.get(n) is not When.AFTER]
         return Graph(inputs=body.inputs, outputs=(*own, *more))
 
-    def _asked(self, tail: _Tail, needed: frozenset[Node]) -> _Asked:
+    def _asked(self, tail: _Tail, needed: frozenset[Node]) -> Asked:
         """What of a tail the needed cotangents take."""
         outputs = [(of, node) for of, node in tail.outputs if of in needed]
         in_loop = frozenset(node for _, node in outputs if node in tail.in_loop)
@@ -392,7 +406,7 @@ class CpuLoops:
         known.add(self._plan.step.seeds[0])
         sums = {item.node for item in tail.rows}
         by_torch = section(rest, known=known | sums)
-        return _Asked(
+        return Asked(
             outputs=tuple(outputs),
             in_loop=in_loop,
             sums=in_loop | sums.intersection(by_torch.inputs),
@@ -414,7 +428,7 @@ def _is_cotangent(node: Node) -> bool:
     return any(leaf.attr("kind") == "cotangent" for leaf in leaves)
 
 
-def _with_values_past_ends(values: Values, asked: _Asked, call: Call) -> Values:
+def _with_values_past_ends(values: Values, asked: Asked, call: Call) -> Values:
     """The values that torch reads after a reverse loop, harmless past the end of a sequence.
 
     There loops leave zeros, of which a quotient or a logarithm is infinite; and that times a

@@ -74,7 +74,8 @@ def addresses(tensors: Sequence[Tensor], spans: Sequence[int]) -> list[int] | No
         if any(starts):  # of parts of others
             spans = [s + _FLOAT_BYTES * int(n) for s, n in zip(spans, starts, strict=True)]
         held = map(torch.UntypedStorage.nbytes, map(Tensor.untyped_storage, tensors))
-        return [*map(Tensor.data_ptr, tensors)] if all(map(ge, held, spans)) else None
+        found = [*map(Tensor.data_ptr, tensors)]
+        return found if all(map(ge, held, spans)) and all(found) else None
     except (RuntimeError, NotImplementedError):  # of a wrapper of other tensors, or not strided
         return None
 

@@ -208,9 +208,9 @@ class CallForm:
         weights = given[self.weights]
         if addresses is None or not weights or not all(map(Tensor.is_contiguous, weights)):
             return None
-        return PACKED.of(what, weights, addresses[self.weights], self.packed_size, self._pack)
+        return PACKED.of(what, weights, addresses[self.weights], self.packed_size, self.pack)
 
-    def _pack(self, packed: Packed) -> None:
+    def pack(self, packed: Packed) -> None:
         """Pack the copies of the weights that are there, into the memory that is there."""
         block = self.block[:]
         begin = block.buffer_info()[0]

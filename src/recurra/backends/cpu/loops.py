@@ -291,17 +291,7 @@ class CompiledLoop:
         """
         settle_after_fork()
         steps, batch = len(order), len(first[0])
-        most = threads or torch.get_num_threads()
-        key = (wanted, steps, batch, order.step, threads, most, tables)
-        form = self._forms.get(key)
-        given = None if form is None else form.given(values)
-        if form is None or given is None:
-            if len(self._forms) >= _MOST_FORMS:  # of lengths that keep changing
-                self._forms.clear()
-            shared = threads or self._useful_threads(steps, batch, most)
-            form = self._new_form(values, order, batch, shared, wanted, tables)
-            self._forms[key] = form
-            given = [values[read.of] for read in form.reads]
+        form, given = self.form(values, order, batch, wanted=wanted, tables=tables, threads=threads)
         fields: dict[str, int | None] = {}
         alive: list[Tensor] = []
         if lengths is not None:
@@ -327,6 +317,29 @@ class CompiledLoop:
         packed = form.packed(self, given) if again else packed
         work = gate.fresh(form.work_size) if pool is None else pool.take(form.work_size)
         return form.invocation(given, first, work, fields, tuple(alive), packed)
+
+    def form(
+        self,
+        values: Mapping[Node, Tensor],
+        order: range,
+        batch: int,
+        *,
+        wanted: Wanted,
+        tables: frozenset[Node] = frozenset(),
+        threads: int = 0,
+    ) -> tuple[CallForm, list[Tensor]]:
+        """What calls with such values have in common, and what it reads of these; see `prepare`."""
+        steps, most = len(order), threads or torch.get_num_threads()
+        key = (wanted, steps, batch, order.step, threads, most, tables)
+        form = self._forms.get(key)
+        given = None if form is None else form.given(values)
+        if form is None or given is None:
+            if len(self._forms) >= _MOST_FORMS:  # of lengths that keep changing
+                self._forms.clear()
+            shared = threads or self._useful_threads(steps, batch, most)
+            form = self._forms[key] = self._new_form(values, order, batch, shared, wanted, tables)
+            given = [values[read.of] for read in form.reads]
+        return form, given
 
     def _new_form(
         self,

@@ -71,7 +71,7 @@ class Executor:
         self.loops = engine.loops(parts, self._programs, self._sizes, variant=variant)
         self._kept: dict[tuple[bool, bool, bool], tuple[Node, ...]] = {}
         self._shapes: dict[Node, tuple[int, ...]] = {}
-        self._rest = {keep: self._rest_of_sequence(keep) for keep in (False, True)}
+        self.rest = {keep: self._rest_of_sequence(keep) for keep in (False, True)}
         self._made = {keep: self._made_in_loop(keep) for keep in (False, True)}
 
     @property
@@ -205,7 +205,7 @@ class Executor:
 
     def _run_sequence(self, values: Values, leaves: Values, call: Call, keep: bool) -> Values:
         if not self.uses_table(leaves, call):
-            return self._programs.run(self._rest[keep], values)
+            return self._programs.run(self.rest[keep], values)
         graph, looked_up = self.plan.sequence.graph, self.loops.looked_up
         rows = self._table_values(graph, values, leaves, call)
         table = self._programs.run(graph, rows, call.one_hot)
@@ -280,7 +280,7 @@ class Executor:
         found, sections = self.loops.reverse(values, call, d_finals, needed, with_table)
         for part in sections:
             table = part is plan.sequence and with_table
-            rows = self._section_cotangents(part, leaves, values, found, call, needed, table)
+            rows = self.section_cotangents(part, leaves, values, found, call, needed, table)
             if table and self.parts.x in found:
                 found[self._in()] = self._to_table(found[self._in()], leaves, call)
             accumulate(found, rows)
@@ -318,7 +318,7 @@ class Executor:
             self._kept[key] = tuple(node for node in self.parts.reads if node not in given)
         return self._kept[key]
 
-    def _section_cotangents(
+    def section_cotangents(
         self,
         part: Section,
         leaves: Values,

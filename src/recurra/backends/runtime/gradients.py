@@ -49,12 +49,8 @@ class Adjoint(torch.autograd.Function):
         if torch.is_grad_enabled():
             leaves = dict(zip(nodes, saved[: len(nodes)], strict=True))
             found = replayed(executor, call, leaves, set(wanted), d_outputs)
-        elif not any(map(_is_batched, d_outputs)):
-            found = _own_cotangents(executor, call, nodes, wanted, saved, d_outputs)
         else:
-            found = _for_each(
-                lambda some: _own_cotangents(executor, call, nodes, wanted, saved, some), d_outputs
-            )
+            found = cotangents(executor, call, nodes, wanted, saved, d_outputs)
         return (*[None] * 5, *(found.get(node) for node in nodes))
 
 
@@ -186,6 +182,23 @@ def _for_each(
     stacked = {node: torch.stack([found[node] for found in runs]) for node in runs[0]}
     batched = torch._add_batch_dim  # pyright: ignore[reportPrivateImportUsage]
     return {node: batched(d, 0, level) for node, d in stacked.items()}
+
+
+def cotangents(
+    executor: Executor,
+    call: Call,
+    nodes: tuple[Node, ...],
+    wanted: Iterable[Node],
+    saved: Sequence[Tensor],
+    d_outputs: Sequence[Tensor | None],
+) -> Values:
+    """The cotangents of the leaves in `wanted`, which share memory with nothing, or of each of a
+    batch of cotangents; see `_own_cotangents`."""
+    if not any(map(_is_batched, d_outputs)):
+        return _own_cotangents(executor, call, nodes, wanted, saved, d_outputs)
+    return _for_each(
+        lambda some: _own_cotangents(executor, call, nodes, wanted, saved, some), d_outputs
+    )
 
 
 def _own_cotangents(

@@ -100,14 +100,19 @@ class Programs:
         """
         if not graph.outputs:
             return {}
+        program = self.program(graph, identity)
+        found = program([values[node] for node in program.inputs])
+        return dict(zip(program.outputs, found, strict=True))
+
+    def program(self, graph: Graph, identity: bool = False) -> Program:
+        """What runs a graph; see `run`."""
         key = (graph, identity)
         program = self._programs.get(key)
         if program is None:
             x = self._x if identity else None
             with outliving():
                 program = self._programs[key] = Program(graph, self._sizes, self.like, x)
-        found = program([values[node] for node in program.inputs])
-        return dict(zip(program.outputs, found, strict=True))
+        return program
 
     def run_adjoint(
         self,

@@ -1,0 +1,152 @@
+"""What a layer remembers of its calls, so that one like it is not worked out again.
+
+A call is checked, arranged and given to a backend by what its arguments are like and by what is
+switched on. Of calls that agree in all of that, the first ones go the long way; the others go
+straight to what runs them.
+
+Letters: T time, B batch, I input, S size of a state.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from recurra import backends
+from recurra.lang import Cell
+from recurra.nn.watched import watcher_of
+
+_MOST_CALLS = 64  # of a layer; what is forgotten is found again
+_PLAIN = (Tensor, nn.Parameter)
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """What is asked of a layer; see `Recurrent`."""
+
+    cell: Cell
+    backend: str
+    memory: str
+    reverse: bool
+    batch_first: bool
+    bidirectional: bool
+    num_layers: int
+    learned_state: bool
+    training: bool
+    _parameters: dict[str, Any]
+
+    def names_of(self, layer: int, direction: int = 0) -> tuple[str, ...]:
+        """What the parameters of one layer and direction are called."""
+        ...
+
+    def first_states(self, batch_size: int, positions: int = 0) -> tuple[Tensor, ...]:
+        """What each of the cell's states starts from, [1, B, S]."""
+        ...
+
+
+class KnownCalls:
+    """The calls of a layer that were run before."""
+
+    def __init__(self) -> None:
+        self._calls: dict[Hashable, backends.KnownCall | None] = {}
+        self._names: tuple[str, ...] = ()
+        self._seen: set[Hashable] = set()
+
+    def run(
+        self, layer: Layer, x: object, state: object
+    ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+        """y and the final states, as the layer gives them; None where this call goes the long way.
+
+        Args:
+            x: as it was given, without anything besides but a state.
+        """
+        key = _kind(layer, x, state)
+        call = None if key is None else self._calls.get(key)
+        if call is None:
+            return None
+        assert isinstance(x, Tensor), "of others there is no kind"
+        x = x.transpose(0, 1) if layer.batch_first else x
+        given = _given(layer, state)
+        if given is None:
+            return None
+        found = call([x, *given, *map(layer._parameters.get, self._names)])
+        if found is None:
+            return None
+        y, *finals = found
+        return y.transpose_(0, 1) if layer.batch_first else y, tuple(finals)
+
+    def note(self, layer: Layer, x: object, state: object) -> None:
+        """Remember a call that was run; the second one of a kind is worked out."""
+        key = _kind(layer, x, state)
+        if key is None or key in self._calls:
+            return
+        if key not in self._seen:
+            if len(self._seen) >= _MOST_CALLS:
+                self._seen.clear()
+            self._seen.add(key)
+            return
+        if len(self._calls) >= _MOST_CALLS:
+            self._calls.clear()
+        self._calls[key] = self._worked_out(layer, x, state)
+
+    def _worked_out(self, layer: Layer, x: object, state: object) -> backends.KnownCall | None:
+        assert isinstance(x, Tensor), "of others there is no kind"
+        x = x.transpose(0, 1) if layer.batch_first else x
+        given, self._names = _given(layer, state), layer.names_of(0)
+        parameters = [layer._parameters.get(name) for name in self._names]
+        tensors: tuple[Any, ...] = (x, *(given or ()), *parameters)
+        if given is None or not all(type(each) in _PLAIN for each in tensors):
+            return None
+        if not all(each.dtype is torch.float32 and each.is_cpu for each in tensors):
+            return None
+        cell = layer.cell if layer.training else layer.cell.evaluation
+        backend = backends.load(cell, layer.backend, x.device, memory=layer.memory)
+        return backends.known(
+            backend,
+            x,
+            given if state is not None else layer.first_states(x.shape[1]),
+            parameters,
+            starts=state is not None,
+            reverse=layer.reverse,
+            keep=torch.is_grad_enabled() and any(each.requires_grad for each in tensors),
+        )
+
+
+def _kind(layer: Layer, x: object, state: object) -> Hashable:
+    """What a call goes by besides its tensors; None where it always goes the long way."""
+    if (
+        type(x) is not Tensor
+        or x.dim() != 3
+        or not x.numel()
+        or backends.is_followed()
+        or torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_exporting()
+        or layer.num_layers > 1
+        or layer.bidirectional
+        or (state is None and layer.learned_state)
+        or watcher_of(layer) is not None  # type: ignore[arg-type]
+    ):
+        return None
+    return (
+        x.shape,
+        state is None,
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+        layer.training,
+        layer.cell,
+        layer.backend,
+        layer.memory,
+        layer.reverse,
+        layer.batch_first,
+    )
+
+
+def _given(layer: Layer, state: object) -> Sequence[Tensor] | None:
+    """The state as a tuple; none where it is zeros, and None where it has another form."""
+    if state is None:
+        return ()
+    count = len(layer.cell.states)
+    if count == 1:
+        return (state,) if isinstance(state, Tensor) else None
+    return state if isinstance(state, tuple | list) and len(state) == count else None
