@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ import torch
 import recurra as rc
 from recurra.backends.cpu import building, found_compiler
 from recurra.backends.cpu.abi import Kernels
+from recurra.backends.cpu.building import Building
+from recurra.errors import BuildError
 
 pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 
@@ -54,6 +58,46 @@ def test_sums_are_no_part_of_what_runs_without_gradients(
     assert "products.hpp" in source
     Kernels(dtype, sums=True).load()
     assert sum("sums.hpp" in text for text in asked_for) == 1
+
+
+def test_a_library_is_begun_once_for_all_who_ask_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ready, loaded = Event(), list[str]()
+
+    def load(source: str) -> str:
+        assert ready.wait(60)
+        loaded.append(source)
+        return source
+
+    monkeypatch.setattr(building, "loader", lambda text, *_: partial(load, text))
+    made = [Building(text) for text in ("one", "one", "two", "one")]
+    ready.set()
+    assert [each.library() for each in made] == ["one", "one", "two", "one"]
+    assert sorted(loaded) == ["one", "two"]
+    assert Building("one").library() == "one"
+    assert len(loaded) == 3, "of those that are done a new one is begun"
+
+
+def test_what_was_dismissed_is_loaded_where_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, taken = Event(), Event()
+
+    def load(source: str) -> str:
+        if current_thread() is main_thread():
+            return f"{source}, here"
+        taken.set()
+        assert ready.wait(60)
+        raise BuildError("its compiler was ended")
+
+    monkeypatch.setattr(building, "loader", lambda text, *_: partial(load, text))
+    made = [Building(str(i)) for i in range(9)]  # more than there are threads
+    assert taken.wait(60)
+    building._Workers.dismiss()
+    assert made[8].library() == "8, here", "its turn never came"
+    ready.set()
+    assert made[0].library() == "0, here"
+    with pytest.raises(BuildError):
+        Building("another").library()
 
 
 @pytest.mark.medium

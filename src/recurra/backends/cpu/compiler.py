@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from importlib.util import find_spec
@@ -129,7 +128,7 @@ def load_library(source: str, symbols: tuple[str, ...] = ()) -> ctypes.CDLL:
     return loader(source, symbols)()
 
 
-def loader(source: str, symbols: tuple[str, ...] = ()) -> Callable[[], ctypes.CDLL]:
+def loader(source: str, symbols: tuple[str, ...] = ()) -> partial[ctypes.CDLL]:
     """`load_library` for whenever it is called, by what the environment says now.
 
     Raises:
