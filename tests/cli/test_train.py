@@ -109,7 +109,11 @@ def test_ctrl_c_says_how_to_go_on(
 
 @pytest.mark.parametrize(
     ("signum", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),  # as SIGTERM
+    ],
 )
 def test_a_signal_to_end_leaves_a_run_that_goes_on(
     recurra: Any,
