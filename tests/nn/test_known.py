@@ -142,6 +142,17 @@ def test_one_sequence_and_none_are_never_known(shape: tuple[int, ...]) -> None:
     assert not known(layer)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_of_few_steps_gives_the_bits_of_a_longer_one(kind: type[rc.Recurrent]) -> None:
+    layer, x = kind(IN, H), torch.randn(T, B, IN)
+    with torch.no_grad():
+        y = layer(x)[0]
+        for steps in (1, 2, 3):
+            for _ in range(4):
+                assert torch.equal(layer(x[:steps])[0], y[:steps])
+    assert len(known(layer)) == 3
+
+
 # ---- cotangents of all kinds ---------------------------------------------------------------------
 
 COTANGENTS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -22,7 +22,7 @@ from recurra.lang import Cell
 logger = logging.getLogger("recurra")
 
 _CPU = torch.device("cpu")
-_FEW_STEPS = 4  # a loop takes less than what is around it
+_FEW_STEPS = 4  # a loop takes less than what is around it, where that is not known already
 _NATIVE_ON_CPU = (torch.float32, torch.bfloat16)
 
 
@@ -100,7 +100,7 @@ class AutoBackend:
         """Run the cell over a batch of sequences; see `PlannedBackend.run`."""
         reason = unsuitable(x, states[0], parameters.values())
         cpu = self._cpu if self._compiles(reason) else None
-        if cpu is not None and not self._is_short(x):
+        if cpu is not None and not self._is_short(x, 1):
             return cpu.run(x, states, parameters, **options)
         native = self.in_one_call(x, states, lambda: parameters, options.get("embedding"))
         if native is not None:
@@ -119,6 +119,8 @@ class AutoBackend:
         states: tuple[Tensor, ...],
         parameters: Callable[[], Mapping[str, Tensor]],
         embedding: Tensor | None = None,
+        *,
+        layers: int = 1,
     ) -> NativeBackend | None:
         """What runs all layers of a call at once: torch's kernel, where nothing is compiled.
 
@@ -127,12 +129,14 @@ class AutoBackend:
 
         Args:
             parameters: gives those of the first layer; small calls do without.
+            layers: how many there are, directions counted.
         """
         native, state = self._native, states[0]
         if native is None:
             return None
         if state.device.type == "cpu" and (
-            state.dtype not in _NATIVE_ON_CPU or (self._compiles(None) and not self._is_short(x))
+            state.dtype not in _NATIVE_ON_CPU
+            or (self._compiles(None) and not self._is_short(x, layers))
         ):
             return None
         if is_watched():  # who watches shall see operations
@@ -153,7 +157,7 @@ class AutoBackend:
         keep: bool,
     ) -> KnownCall | None:
         """See `CpuBackend.known`; None where something else runs such a call."""
-        if self._cpu is None or not self._compiles(None) or self._is_short(x):
+        if self._cpu is None or not self._compiles(None):
             return None
         return self._cpu.known(x, states, parameters, starts=starts, reverse=reverse, keep=keep)
 
@@ -161,10 +165,12 @@ class AutoBackend:
         """Whether compiled loops run a call that is unsuitable for a reason, or for none."""
         return self._cpu is not None and reason is None and not self._cpu.attempts.waiting
 
-    def _is_short(self, x: Tensor) -> bool:
+    def _is_short(self, x: Tensor, layers: int) -> bool:
         """Whether torch's own kernel, where it has one, takes less than what is around a loop."""
-        few = x.shape[0] < _FEW_STEPS and not torch.is_grad_enabled()
-        return few and self._native is not None
+        if x.shape[0] >= _FEW_STEPS or torch.is_grad_enabled() or self._native is None:
+            return False
+        in_float32 = x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+        return layers > 1 or not in_float32
 
     def explain(self, sizes: Mapping[str, int]) -> str:
         """The plan in words, and why it is not another."""
@@ -181,8 +187,9 @@ class AutoBackend:
         if self._native is None:
             return plan
         few = (
-            f"  calls of fewer than {_FEW_STEPS} steps without gradients run on torch's own "
-            f"kernel, which takes less than what is around a loop"
+            f"  calls of fewer than {_FEW_STEPS} steps without gradients run on torch's own kernel "
+            f"but for one layer in one direction on float32: there it takes less than what is "
+            f"around a loop"
         )
         return f"{plan}\n{few}"
 

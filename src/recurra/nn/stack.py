@@ -543,7 +543,8 @@ class CellStack(nn.Module):
     ) -> backends.NativeBackend | None:
         """What runs all layers and directions at once, where something does."""
         if isinstance(backend, backends.AutoBackend):
-            return backend.in_one_call(x, states, partial(self.parameters_of, 0), embedding)
+            first = partial(self.parameters_of, 0)
+            return backend.in_one_call(x, states, first, embedding, layers=len(states[0]))
         return backend if isinstance(backend, backends.NativeBackend) else None
 
     def _traced_run(self, cell: Cell) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
