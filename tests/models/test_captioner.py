@@ -342,6 +342,7 @@ def test_attention_starts_from_the_mean_of_the_grid_or_from_its_max() -> None:
     for start, of in (("mean", lambda seen: seen.mean(1)), ("max", lambda seen: seen.amax(1))):
         model = captioner(inject="attend", start=start)
         seen = model.seen(images(model))
+        assert model.start is not None
         expected = torch.tanh(model.start(of(seen))).split(7, dim=1)
         for state, own in zip(model.first_state(seen), expected, strict=False):
             torch.testing.assert_close(state[0], own)
