@@ -22,7 +22,7 @@ BEST_MINUTES, MINUTES, NUMBERS_MINUTES = 13, 5, 13
 LEARNING = {"dropout": 0.0, "input_dropout": 0.0, "word_dropout": 0.0, "lr": 4e-3}
 SCENES, NUMBERS = "scenes", "numbers:train=40000"
 DEPTH = 2  # convolutions of a stage where digits are read
-READING = f"--start max --curriculum 0.2 --encoder-depth {DEPTH} --lr 3e-3"  # behind LEARNING
+READING = {"lr": 3e-3, "start": "max", "curriculum": 0.2, "encoder_depth": DEPTH}
 FACTS, UNSEEN, EXACT = 0.95, 0.60, 0.93  # asked for
 
 
@@ -68,7 +68,7 @@ def _of_numbers(settings: Settings) -> Iterator[Row]:
     (figures,), progress = train_and_evaluate(
         "caption",
         [f"--data={NUMBERS}"],
-        f"{_flags(BEST, NUMBERS_MINUTES)} {READING}",
+        _flags(BEST, NUMBERS_MINUTES, **READING),
         SEED,
         settings,
         evaluations=[["--split=test"]],
@@ -103,8 +103,9 @@ def _of_numbers(settings: Settings) -> Iterator[Row]:
     )
 
 
-def _flags(inject: str, minutes: float) -> str:
-    learning = [f"--{name.replace('_', '-')} {value:g}" for name, value in LEARNING.items()]
+def _flags(inject: str, minutes: float, **others: float | str) -> str:
+    asked = LEARNING | others
+    learning = [f"--{name.replace('_', '-')} {value}" for name, value in asked.items()]
     return " ".join([f"--max-minutes {minutes:g} --inject {inject}", *learning])
 
 
