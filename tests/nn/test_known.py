@@ -6,6 +6,7 @@ Letters: T time, B batch, I input, H hidden.
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -307,3 +308,42 @@ def test_a_copy_knows_nothing_and_computes_the_same() -> None:
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert not known(other)
         assert all(torch.equal(other(x)[0], y) for _ in range(3))
+
+
+# ---- who does something else on the way ----------------------------------------------------------
+
+
+class Halved(rc.GRU):
+    """Outputs are half of a GRU's."""
+
+    def run_layers(self, *args: Any, **kwargs: Any) -> Any:
+        y, states = super().run_layers(*args, **kwargs)
+        return y / 2, states
+
+
+class Doubled(rc.GRU):
+    """Weights are twice those of a GRU."""
+
+    def parameters_of(self, layer: int, direction: int = 0) -> dict[str, Tensor]:
+        return {name: 2 * p for name, p in super().parameters_of(layer, direction).items()}
+
+
+@pytest.mark.parametrize("kind", [Halved, Doubled])
+def test_what_a_subclass_does_on_the_way_is_done_at_each_call(kind: type[rc.GRU]) -> None:
+    layer, x = kind(IN, H), torch.randn(T, B, IN)
+    plain = rc.GRU(IN, H)
+    layer.load_state_dict(plain.state_dict())
+    first, _ = layer(x)
+    assert not torch.equal(first, plain(x)[0])
+    for _ in range(4):
+        torch.testing.assert_close(layer(x)[0], first, rtol=0, atol=0)
+
+
+def test_who_is_put_in_the_place_of_a_layers_run_sees_each_call() -> None:
+    layer, x, seen = rc.GRU(IN, H), torch.randn(T, B, IN), []
+    warm(layer, x)
+    run = layer.run_layers
+    layer.run_layers = lambda *args, **kwargs: seen.append(1) or run(*args, **kwargs)  # type: ignore
+    for _ in range(3):
+        layer(x)
+    assert len(seen) == 3

@@ -26,6 +26,9 @@ from recurra.nn.stream import Stream
 from recurra.nn.watched import watcher_of
 
 _MEASURED = (100, 32)  # steps, sequences
+# what a call goes through that a subclass may have in its own way
+_GOES_THROUGH = ("run_layers", "parameters_of", "checked_parameters", "names_of", "first_states")
+_WAYS = {name: getattr(CellStack, name) for name in _GOES_THROUGH}
 
 
 class Recurrent(CellStack):
@@ -164,6 +167,7 @@ class Recurrent(CellStack):
             or start
             or inputs
             or torch.compiler.is_compiling()
+            or self._has_own_ways()
         )
         if alone:
             backends.settle_after_fork()
@@ -211,6 +215,12 @@ class Recurrent(CellStack):
             self._known = self._known or KnownCalls()
             self._known.note(self, x, state)
         return found
+
+    def _has_own_ways(self) -> bool:
+        """Whether a subclass, or who looks into the layer, has put something in the place of what a
+        call goes through."""
+        own, of_class = vars(self), type(self)
+        return any(n in own or getattr(of_class, n) is not way for n, way in _WAYS.items())
 
     def _say_of_masks(self) -> None:
         """That a sequence taken step by step has other masks at each step, if that is so."""
