@@ -205,23 +205,23 @@ def test_weights_that_stay_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(packed) == 3
 
 
-def test_cells_without_a_kernel_of_torch_are_compiled_for_few_steps(
+def test_few_steps_run_on_torchs_kernel_where_it_has_one_for_several_layers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    compiled: list[str] = []
+    compiled: list[tuple[str, int]] = []
     launch = Invocation.launch
 
     def noted(call: Invocation) -> None:
-        compiled.append(name)
+        compiled.append((name, layers))
         launch(call)
 
     monkeypatch.setattr(Invocation, "launch", noted)
-    for name in ("mut1", "torch_gru"):
-        layer = rc.Recurrent(name, IN, H)
+    for name, layers in (("mut1", 2), ("torch_gru", 1), ("torch_gru", 2)):
+        layer = rc.Recurrent(name, IN, H, layers)
         with torch.no_grad():
             layer(torch.randn(1, B, IN))
         assert ("fewer than" in layer.explain()) is (name == "torch_gru")
-    assert compiled == ["mut1"]
+    assert compiled == [("mut1", 2), ("mut1", 2), ("torch_gru", 1)]
 
 
 def test_so_many_packed_weights_are_kept() -> None:
