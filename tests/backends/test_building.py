@@ -73,9 +73,9 @@ def test_a_library_is_begun_once_for_all_who_ask_meanwhile(
     monkeypatch.setattr(building, "loader", lambda text, *_: partial(load, text))
     made = [Building(text) for text in ("one", "one", "two", "one")]
     ready.set()
-    assert [each.library() for each in made] == ["one", "one", "two", "one"]
+    assert [each.loaded() for each in made] == ["one", "one", "two", "one"]
     assert sorted(loaded) == ["one", "two"]
-    assert Building("one").library() == "one"
+    assert Building("one").loaded() == "one"
     assert len(loaded) == 3, "of those that are done a new one is begun"
 
 
@@ -93,11 +93,11 @@ def test_what_was_dismissed_is_loaded_where_it_is_called(monkeypatch: pytest.Mon
     made = [Building(str(i)) for i in range(9)]  # more than there are threads
     assert taken.wait(60)
     building._Workers.dismiss()
-    assert made[8].library() == "8, here", "its turn never came"
+    assert made[8].loaded() == "8, here", "its turn never came"
     ready.set()
-    assert made[0].library() == "0, here"
+    assert made[0].loaded() == "0, here"
     with pytest.raises(BuildError):
-        Building("another").library()
+        Building("another").loaded()
 
 
 @pytest.mark.medium
@@ -111,7 +111,7 @@ def test_interrupt_ends_all_that_is_being_built(tmp_path: Path) -> None:
     program = (
         "import signal\nfrom recurra.backends.cpu.building import Building\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
-        "libraries = [Building(f'int a{i};') for i in range(9)]\nlibraries[0].library()\n"
+        "libraries = [Building(f'int a{i};') for i in range(9)]\nlibraries[0].loaded()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program],

@@ -87,7 +87,7 @@ def test_structs_and_constants_that_differ_are_a_build_error(
     kernels = abi.Kernels(torch.float32, sums=False)
     with pytest.raises(BuildError, match=r"expected NUM_PARTS = 193 in C\+\+ as in Python, got"):
         kernels.load()
-    library = kernels._products.library()
+    library = kernels._products.loaded()
     with pytest.raises(BuildError, match=r"expected sizeof\(Matrix\) = None in C\+\+"):
         gate.check_facts(library, {"sizeof(Array)": 40})
 

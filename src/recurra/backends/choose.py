@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -146,20 +146,11 @@ class AutoBackend:
             return None
         return native if native.suits(x, known, embedding) else None
 
-    def known(
-        self,
-        x: Tensor,
-        states: Sequence[Tensor],
-        parameters: Sequence[Tensor],
-        *,
-        starts: bool,
-        reverse: bool,
-        keep: bool,
-    ) -> KnownCall | None:
+    def known(self, *given: Any, **options: Any) -> KnownCall | None:
         """See `CpuBackend.known`; None where something else runs such a call."""
         if self._cpu is None or not self._compiles(None):
             return None
-        return self._cpu.known(x, states, parameters, starts=starts, reverse=reverse, keep=keep)
+        return self._cpu.known(*given, **options)
 
     def _compiles(self, reason: str | None) -> bool:
         """Whether compiled loops run a call that is unsuitable for a reason, or for none."""

@@ -185,14 +185,14 @@ class Kernels:
             BuildError: when they cannot be built, or disagree with this module on what stands in
                 both.
         """
-        library = self._products.library()
+        library = self._products.loaded()
         gate.check_facts(library, FACTS)
         at = _table_of(library)
         if Kernels._first is None:
             Kernels._first = library
         library["agree"](POINTER(_table_of(Kernels._first)))
         if self._sums is not None:
-            self._sums.library()["give_sums"](POINTER(at))
+            self._sums.loaded()["give_sums"](POINTER(at))
         first_outside = library["first_outside"]
         first_outside.restype = LONG
         first_outside.argtypes = (POINTER, LONG, LONG)

@@ -31,8 +31,8 @@ class Building:
         self._begun = _Workers.begin(self._load)
         self._age = _Workers.age()
 
-    def library(self) -> ctypes.CDLL:
-        """Wait for it."""
+    def loaded(self) -> ctypes.CDLL:
+        """The library, waited for."""
         try:
             if self._age == _Workers.age():
                 return self._begun.result()

@@ -7,7 +7,7 @@ block with the addresses of this call's tensors put in.
 import ctypes
 import math
 from array import array
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -264,14 +264,7 @@ class CallForm:
             given = [
                 _put(block, read, value) for read, value in zip(self.reads, given, strict=True)
             ]
-        arrays: dict[Node, Tensor] = {}
-        for made in self.made:
-            arrays[made.node], block[made.at] = gate.fresh(*made.shape)
-        sums: dict[Node, Tensor] = {}
-        for made in self.sums:
-            sums[made.node], block[made.at] = gate.fresh(*made.shape)
-            if made.zero:
-                sums[made.node].zero_()
+        arrays, sums = self.memory_of(self.made, block), self.memory_of(self.sums, block)
         carried: dict[int, Tensor] = {}
         for i, (hand, value) in enumerate(zip(self.carried, first, strict=True)):
             if hand.rows:
@@ -279,6 +272,16 @@ class CallForm:
             _begin(hand, value, block[hand.at] + hand.first)
         function, alive = self.function, (given, packed, *alive)
         return Invocation(function, block, self, work, carried, arrays, sums, alive)
+
+    @staticmethod
+    def memory_of(made: Iterable[Made], block: "array[int]") -> dict[Node, Tensor]:
+        """Memory for what a loop gives, zero where it adds to it; its addresses go into a block."""
+        found: dict[Node, Tensor] = {}
+        for each in made:
+            found[each.node], block[each.at] = gate.fresh(*each.shape)
+            if each.zero:
+                found[each.node].zero_()
+        return found
 
 
 def _put(block: "array[int]", read: Read, value: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_legacy_batchedtensor
 
 from recurra.backends.cpu import gate
 from recurra.backends.cpu.execute import FEW_STEPS, CpuLoops
@@ -28,7 +27,7 @@ from recurra.backends.forks import settle_after_fork
 from recurra.backends.runtime.apart import Apart
 from recurra.backends.runtime.call import Call, Values
 from recurra.backends.runtime.execute import Executor, accumulate
-from recurra.backends.runtime.gradients import cotangents
+from recurra.backends.runtime.gradients import cotangents, is_batched
 from recurra.backends.runtime.program import Program
 from recurra.backends.watching import outliving
 from recurra.errors import BackendError
@@ -70,6 +69,27 @@ class _Block:
     begin: int
     work: int = 0
     packed: int = 0
+
+
+class _Likeness:
+    """What some tensors are like, so that others can be compared with them."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.shapes, self._strides = [*map(_shape, tensors)], [*map(_strides, tensors)]
+        self._spans = [*map(gate.span_of, tensors)]
+
+    def addresses(self, tensors: Sequence[Any]) -> list[int] | None:
+        """Where tensors lie that are like these; None where one is not."""
+        try:
+            if (
+                not _PLAIN.issuperset(map(type, tensors))
+                or [*map(_shape, tensors)] != self.shapes
+                or [*map(_strides, tensors)] != self._strides
+            ):
+                return None
+        except RuntimeError:  # of tensors that have no strides
+            return None
+        return gate.addresses(tensors, self._spans)
 
 
 @dataclass(slots=True)
@@ -148,13 +168,7 @@ class _Loop:
                 alive.append(value)
             else:
                 numbers[source.at] = addresses[source.slot] + source.shift
-        values: Values = {}
-        for made in form.made:
-            values[made.node], numbers[made.at] = gate.fresh(*made.shape)
-        for made in form.sums:
-            values[made.node], numbers[made.at] = gate.fresh(*made.shape)
-            if made.zero:
-                values[made.node].zero_()
+        values = form.memory_of(form.made, numbers) | form.memory_of(form.sums, numbers)
         rows: dict[int, Tensor] = {}
         for i, (hand, place) in enumerate(zip(form.carried, first, strict=True)):
             if hand.rows:
@@ -218,8 +232,7 @@ class KnownCall:
         self._states = slice(1, 1 + len(plan.states))
         self._zeros = (0,) * len(plan.states)
         self._starts = self.nodes[self._states] == plan.states
-        self.shapes, self._strides = [*map(_shape, tensors)], [*map(_strides, tensors)]
-        self._spans = [*map(gate.span_of, tensors)]
+        self.like = _Likeness(tensors)
         if self._starts and not all(map(Tensor.is_contiguous, tensors[self._states])):
             raise Unknown
         self._before = self._programs_before(parts.before[keep])
@@ -320,26 +333,13 @@ class KnownCall:
             slots += program([slots[i] for i in operands])
         return slots
 
-    def addresses(self, tensors: Sequence[Any]) -> list[int] | None:
-        """Where tensors lie; None where they are not like those that this is for."""
-        try:
-            if (
-                not _PLAIN.issuperset(map(type, tensors))
-                or [*map(_shape, tensors)] != self.shapes
-                or [*map(_strides, tensors)] != self._strides
-            ):
-                return None
-        except RuntimeError:  # of tensors that have no strides
-            return None
-        return gate.addresses(tensors, self._spans)
-
     def __call__(self, tensors: Sequence[Any]) -> tuple[Tensor, ...] | None:
         """y [T, B, O] and the final states, [1, B, size] each; None where it is another call.
 
         Args:
             tensors: as the nodes say, states as [1, B, size]; what is none is another call.
         """
-        addresses = self.addresses(tensors)
+        addresses = self.like.addresses(tensors)
         if addresses is None:
             return None
         if torch.is_grad_enabled():
@@ -388,7 +388,7 @@ class KnownCall:
         """
         settle_after_fork()
         key = (needs, torch.get_num_threads(), *(d is None for d in d_outputs))
-        if not torch.is_grad_enabled() and not any(map(_is_batched, d_outputs)):
+        if not torch.is_grad_enabled() and not any(map(is_batched, d_outputs)):
             if key not in self._reverses:
                 self._reverses[key] = self._reverse(slots, d_outputs, needs)
             reverse = self._reverses[key]
@@ -464,9 +464,7 @@ class _Reverse:
         compact = {slot: i for i, slot in enumerate(self._read)}
         sources = [(compact[slot], shift) for slot, shift in places]
         self._loop = _Loop(form, sources, last=run.wanted.last)
-        read = [(*slots, d_y)[slot] for slot in self._read]
-        self._shapes, self._strides = [*map(_shape, read)], [*map(_strides, read)]
-        self._spans = [*map(gate.span_of, read)]
+        self._like = _Likeness([(*slots, d_y)[slot] for slot in self._read])
 
     def _inputs_of_sections(self, values: Mapping[Node, Tensor]) -> tuple[Node, ...]:
         read = [node for part in self._sections for node in part.adjoint.inputs if node in values]
@@ -478,16 +476,9 @@ class _Reverse:
         """The cotangents of the tensors that went in; None where it is another call."""
         all_slots = (*slots, d_outputs[0])
         read: list[Any] = [all_slots[slot] for slot in self._read]
-        try:
-            if (
-                not _PLAIN.issuperset(map(type, read))
-                or [*map(_shape, read)] != self._shapes
-                or [*map(_strides, read)] != self._strides
-            ):
-                return None
-        except RuntimeError:  # of tensors that have no strides
+        addresses = self._like.addresses(read)
+        if addresses is None:
             return None
-        addresses = gate.addresses(read, self._spans)
         first, alive = [], []
         for d in d_outputs[1:]:
             if d is None:
@@ -496,8 +487,6 @@ class _Reverse:
                 whole, place = gate.bound(d.contiguous(), "the cotangent of a state")
                 first.append(place)
                 alive.append(whole)
-        if addresses is None:
-            return None
         looped = self._loop.run(read, addresses, first)
         found: Values = {}
         for of, node in self._outputs:
@@ -531,7 +520,9 @@ class _Reverse:
         own, handed_out = {*map(id, made)}, set()
         apart: Apart | None = None
         results: list[Tensor | None] = []
-        for node, needed, shape in zip(self._nodes, self._needs, self._known.shapes, strict=True):
+        for node, needed, shape in zip(
+            self._nodes, self._needs, self._known.like.shapes, strict=True
+        ):
             d = found.get(node) if needed else None
             if d is not None:
                 d = d if d.shape == shape else d.reshape(shape)
@@ -569,7 +560,3 @@ class KnownAdjoint(torch.autograd.Function):
 
 # without what torch does first for transforms by torch.func, of which there are none
 _apply = super(torch.autograd.Function, KnownAdjoint).apply  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _is_batched(d: Tensor | None) -> bool:
-    return d is not None and is_legacy_batchedtensor(d)

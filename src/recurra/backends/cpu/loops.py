@@ -197,7 +197,7 @@ class CompiledLoop:
             BuildError: when it cannot be built.
         """
         self._table, self._first_outside = self._kernels.load()
-        self._function = self._building.library()["run"]
+        self._function = self._building.loaded()["run"]
         self._function.restype = None
         self._function.argtypes = (POINTER,)
 

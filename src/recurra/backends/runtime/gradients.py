@@ -112,7 +112,7 @@ class _Cotangents(torch.autograd.Function):
         call = call.given(ids, active)
         last = len(tensors) - 1 - len(executor.plan.states)
         saved = [tensor for tensor in tensors[:last] if tensor is not None]
-        found = _own_cotangents(executor, call, nodes, wanted, saved, tensors[last:])
+        found = cotangents(executor, call, nodes, wanted, saved, tensors[last:])
         leaves = dict(zip(nodes, saved, strict=False))
         chosen = [node for node in nodes if node in wanted]
         return tuple(found.get(node, torch.zeros_like(leaves[node])) for node in chosen)
@@ -157,7 +157,7 @@ def _composed(ctx: Any, d_outputs: Sequence[Tensor | None]) -> tuple[Tensor | No
     return (*[None] * 5, *(next(each) if node in wanted else None for node in ctx.nodes))
 
 
-def _is_batched(d: Tensor | None) -> bool:
+def is_batched(d: Tensor | None) -> bool:
     """Whether it stands for many cotangents, as torch.autograd.grad makes them on request."""
     return d is not None and is_legacy_batchedtensor(d)
 
@@ -170,7 +170,7 @@ def _for_each(
     torch._C._vmapmode_decrement_nesting()
     batches = [
         torch._remove_batch_dim(d, level, 1, 0)  # pyright: ignore[reportPrivateImportUsage]
-        if d is not None and _is_batched(d)
+        if d is not None and is_batched(d)
         else None
         for d in d_outputs
     ]
@@ -192,28 +192,16 @@ def cotangents(
     saved: Sequence[Tensor],
     d_outputs: Sequence[Tensor | None],
 ) -> Values:
-    """The cotangents of the leaves in `wanted`, which share memory with nothing, or of each of a
-    batch of cotangents; see `_own_cotangents`."""
-    if not any(map(_is_batched, d_outputs)):
-        return _own_cotangents(executor, call, nodes, wanted, saved, d_outputs)
-    return _for_each(
-        lambda some: _own_cotangents(executor, call, nodes, wanted, saved, some), d_outputs
-    )
-
-
-def _own_cotangents(
-    executor: Executor,
-    call: Call,
-    nodes: tuple[Node, ...],
-    wanted: Iterable[Node],
-    saved: Sequence[Tensor],
-    d_outputs: Sequence[Tensor | None],
-) -> Values:
-    """The cotangents of the leaves in `wanted`, which share memory with nothing.
+    """The cotangents of the leaves in `wanted`, which share memory with nothing; in one batch where
+    those of the outputs are a batch.
 
     Args:
         saved: the leaves, in the order of `nodes`, and what `executor.kept` names.
     """
+    if any(map(is_batched, d_outputs)):
+        return _for_each(
+            lambda some: cotangents(executor, call, nodes, wanted, saved, some), d_outputs
+        )
     leaves = dict(zip(nodes, saved[: len(nodes)], strict=True))
     kept = dict(zip(executor.kept(leaves, call), saved[len(nodes) :], strict=True))
     d_y, *d_finals = executor.cotangents_or_zeros(call, d_outputs[0], d_outputs[1:])
