@@ -251,7 +251,7 @@ class KnownCall:
         self._run = run
         self._saved: tuple[Any, ...] = ()
         self._row_bytes: dict[int, int] = {}
-        self.kept = self._keep() if keep else {}
+        self.kept = self._keep(dict(zip(nodes, tensors, strict=True))) if keep else {}
         self._reverses: dict[tuple[object, ...], _Reverse | None] = {}
 
     # ---- what is decided -------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class KnownCall:
         self._slots: dict[Node, int] = at
         return tuple(found)
 
-    def _keep(self) -> dict[Node, tuple[int, int]]:
+    def _keep(self, leaves: Mapping[Node, Tensor]) -> dict[Node, tuple[int, int]]:
         """Decide what is saved, and where each value that the backward pass reads besides the
         leaves then is: its slot there, and from which step on."""
         executor, run = self.executor, self._run
@@ -293,7 +293,7 @@ class KnownCall:
         arrays = {each.node for each in form.made}
         kept: dict[Node, tuple[int, int]] = {}
         place: dict[object, int] = {}
-        for leaf in executor.kept(dict.fromkeys(self.nodes), self.call):  # type: ignore[arg-type]
+        for leaf in executor.kept(leaves, self.call):
             node = made.get(leaf, leaf)
             what, step = rows.get(node, (node, 0))
             if node not in rows and node not in arrays and node not in self._slots:
