@@ -88,6 +88,40 @@ def test_files_of_words_are_tagged(recurra: Any, tags: Path, tmp_path: Path) -> 
     assert json.loads(row)["tokens"] == ["New York", "sleeps"]
 
 
+def test_what_was_said_is_written_in_columns(recurra: Any, tags: Path, tmp_path: Path) -> None:
+    """As the input has it; a file that is there is the user's."""
+    source, out = tmp_path / "in.conllu", tmp_path / "out.conllu"
+    rows = ("1\tcats\tcat\tX\tNNS\t_\t2\t_\t_\t_", "2\tsleep\t_\tX\t_\t_\t0\t_\t_\t_")
+    source.write_text("\n".join(["# text = cats sleep", *rows, ""]))
+    outcome = recurra("tag", tags, source, "a dog", "--out", out)
+    assert outcome.code == 0, outcome.err
+    first, second, last = out.read_text().split("\n\n")[0].splitlines()
+    assert first == "# text = cats sleep"
+    assert second.split("\t")[2:5:2] == ["cat", "NNS"]
+    assert second.split("\t")[3] in ("DET", "NOUN", "VERB")
+    assert last.split("\t")[6] == "0"
+    assert out.read_text().split("\n\n")[1].startswith("1\ta\t_\t")
+    for there in (out, source):
+        before = there.read_bytes()
+        outcome = recurra("tag", tags, source, "--out", there)
+        assert outcome.code == 2
+        assert f"--out: expected a new file, got '{there}', which is there" in outcome.err
+        assert there.read_bytes() == before
+    outcome = recurra("tag", tags, source, "--out", tmp_path / "out.xlsx")
+    assert ".parquet, .conllu, .conll, got" in outcome.err
+
+
+def test_text_in_columns_is_known_by_its_labels(recurra: Any, tags: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "in.txt"
+    lines.write_text("cats NOUN\nsleep VERB\n\na DET\n")
+    outcome = recurra("tag", tags, lines)
+    assert [line.split("\t")[-1] for line in outcome.out.splitlines()] == ["cats sleep", "a"]
+    assert "words in columns" in outcome.err
+    lines.write_text("cats are\na NOUN\n")
+    outcome = recurra("tag", tags, lines)
+    assert [line.split("\t")[-1] for line in outcome.out.splitlines()] == ["cats are", "a NOUN"]
+
+
 def test_what_was_taken_for_what(recurra: Any, tags: Path, tmp_path: Path) -> None:
     outcome = recurra("evaluate", tags, "--confusion", tmp_path / "taken.svg")
     assert outcome.code == 0
@@ -107,6 +141,10 @@ def test_a_tagger_of_numbers_takes_nothing_for_anything(recurra: Any, tmp_path: 
     [first, second, *_] = map(json.loads, (tmp_path / "said.jsonl").read_text().splitlines())
     assert (first["step"], second["step"]) == (1, 2)
     assert isinstance(first["number 1"], float)
+    outcome = recurra("tag", run, tmp_path / "a.jsonl", "--out", tmp_path / "said.conll")
+    assert outcome.code == 2
+    assert "--out: expected labels of words for .conll, got numbers" in outcome.err
+    assert not (tmp_path / "said.conll").exists()
     outcome = recurra("evaluate", run)
     assert "mse" in outcome.out
     assert "4 numbers in 2 sequences" in outcome.out

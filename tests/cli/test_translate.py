@@ -114,6 +114,24 @@ def test_other_pairs_are_translated_as_the_run_s_own(
         assert found["beam_size"] == 3
 
 
+def test_where_the_decoder_looked_is_drawn(recurra: Any, trained: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "looked.svg"
+    outcome = recurra("translate", trained, "a b c", "", "d d a", "--attention", picture)
+    assert outcome.out.splitlines() == ["0 1 2", "", "3 3 0"]
+    assert "<svg" in picture.read_text()
+    picture.write_text("mine")
+    outcome = recurra("translate", trained, "a b", "--attention", picture)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--attention: expected a new file, or an older .svg picture" in outcome.err
+    run = tmp_path / "run"
+    small = ("--hidden-size", "4", "--embedding-size", "4", "--max-steps", "1", "--min-count", "1")
+    given = ("--data", trained.parent / "pairs.tsv", "--out", run, "--attention", "none")
+    assert recurra("train", "translate", *given, *small).code == 0
+    outcome = recurra("translate", run, "a b", "--attention", tmp_path / "b.svg")
+    assert outcome.code == 2
+    assert "--attention: expected a model that looks at the source, got one of" in outcome.err
+
+
 def test_a_table_of_translations(recurra: Any, trained: Path, tmp_path: Path) -> None:
     table = tmp_path / "in.csv"
     table.write_text("number,source\n1,a a a\n2,b c d\n")

@@ -98,3 +98,27 @@ def test_a_column_that_is_not_there(column: str, tmp_path: Path) -> None:
     path.write_text(UNIVERSAL)
     with pytest.raises(DataError, match="expected a column that is there, a number from 1 to 10"):
         list(read_conll(path, tag_column=column))
+
+
+def test_words_without_labels_are_named_where_they_need_some(tmp_path: Path) -> None:
+    """What is divided by commas has one column, whose words were no labels."""
+    path = tmp_path / "a.conll"
+    path.write_text("They,PRON\nsleep,VERB\n")
+    said = r"line 1: expected a word and its label in columns, .* got one column: 'They,PRON'"
+    with pytest.raises(DataError, match=said):
+        list(read_conll(path))
+    [only] = read_conll(path, has_tags=False)
+    assert only.words == ("They,PRON", "sleep,VERB")
+    path.write_text("They PRON\n")
+    with pytest.raises(DataError, match="got one for both: 'They PRON'"):
+        list(read_conll(path, tag_column="1"))
+
+
+def test_the_lines_of_a_sentence_are_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.conllu"
+    path.write_text(f"\n# about it\n{UNIVERSAL}\n\n{UNIVERSAL}")
+    first, _, third, _ = read_conll(path)
+    assert first.lines[0] == "# about it"
+    assert [first.lines[row].split("\t")[1] for row in first.rows] == [*first.words]
+    assert first.lines[1:] == third.lines
+    assert first.is_universal

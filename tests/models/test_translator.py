@@ -213,6 +213,9 @@ def test_unknown_words_are_copied_from_where_it_looked() -> None:
     assert said.tokens == tuple(looked)
     plain = model.predict(["Zebra quagga"], beam_size=1, max_length=2, copy_unknown=False)[0]
     assert plain.text == "<unk> <unk>"
+    said = model.predict(["Zebra quagga"], beam_size=3, num_best=3, max_length=2)[0]
+    assert len(said.others) == 2
+    assert not any("<unk>" in text for text in (said.text, *(text for text, _ in said.others)))
 
 
 def test_coverage_prefers_what_looked_everywhere() -> None:

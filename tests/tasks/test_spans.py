@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from seqeval.metrics import f1_score
+from seqeval.metrics import classification_report, f1_score
 from seqeval.metrics.sequence_labeling import get_entities
 
-from recurra.tasks.spans import has_spans, span_f1, spans_of
+from recurra.tasks.spans import has_spans, span_f1, spans_by_kind, spans_of
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,23 @@ def test_spans_and_their_f1_are_those_of_seqeval(marks: str) -> None:
             spans = {(kind, start, end - 1) for kind, start, end in spans_of(labels)}
             assert spans == set(get_entities(labels))
         assert span_f1(true, said) == pytest.approx(f1_score(true, said))
+
+
+def test_each_kind_is_scored_as_seqeval_scores_it() -> None:
+    every = ["O", *(f"{mark}-{kind}" for mark in "BI" for kind in "xyz")]
+    for seed in range(50):
+        rng = random.Random(seed)
+        true, said = ([[rng.choice(every) for _ in range(9)] for _ in range(3)] for _ in range(2))
+        true[0][:4] = ["B-x", "B-y", "B-z", "O"]
+        report = classification_report(true, said, output_dict=True, zero_division=0)
+        for each in spans_by_kind(true, said):
+            wanted = report[each["kind"]]
+            assert each["true"] == wanted["support"]
+            for ours, theirs in (("precision",) * 2, ("recall",) * 2, ("f1", "f1-score")):
+                assert each[ours] == pytest.approx(wanted[theirs])
+
+
+def test_a_kind_that_is_only_said_or_only_there_counts_nothing_right() -> None:
+    first, second = spans_by_kind([["B-x", "O"]], [["O", "B-y"]])
+    assert first == {"kind": "x", "precision": 0, "recall": 0, "f1": 0, "true": 1, "said": 0}
+    assert second == {"kind": "y", "precision": 0, "recall": 0, "f1": 0, "true": 0, "said": 1}

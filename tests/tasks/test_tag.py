@@ -54,6 +54,10 @@ def test_trains_evaluates_and_predicts(tmp_path: Path) -> None:
     found = run.evaluate("test")
     assert found["accuracy"] == 1
     assert found["most_frequent"] == 1
+    said = str(run.task.remark({"accuracy": 0.5}))
+    assert (
+        "the model is worse than each word's most frequent label: validation accuracy 0.5" in said
+    )
     assert found["sequences"] == 20
     model = rc.load(tmp_path / "run")
     assert isinstance(model, Tagger)
@@ -122,7 +126,13 @@ def test_numbers_at_each_step(tmp_path: Path) -> None:
     options: dict[str, Any] = {"hidden_size": 16, "view": None, **PLAIN}
     run = rc.train("tag", data=str(data), out=tmp_path / "run", epochs=25, **options)
     found = run.evaluate("test")
-    assert found["mse"] < 10  # 100 is what the mean has
+    assert found["mse"] < 10
+    assert found["mean_mse"] == pytest.approx(100, rel=0.3)
+    assert "mse of the mean " in run.task.say(found)
+    assert run.task.remark({"mse": 10.0}) is None
+    assert "the model is worse than the mean of training: validation mse 900.0000, the mean" in str(
+        run.task.remark({"mse": 900.0})
+    )
     said = Tagger.load(tmp_path / "run").predict([[[1.0, 0.0]] * 4])[0]
     assert said.values is not None
     assert said.values.shape == (4, 1)
@@ -235,5 +245,19 @@ def test_a_file_is_judged_as_a_part_of_the_data_is(tmp_path: Path) -> None:
 def test_a_label_that_training_never_saw(tmp_path: Path) -> None:
     data, val = conll(tmp_path / "a.conll", 40), tmp_path / "b.conll"
     val.write_text("the ARTICLE\n")
-    with pytest.raises(DataError, match=r"b\.conll, line 1: expected the labels of training"):
+    said = r"b\.conll, line 1: expected the labels of training .*, got 'ARTICLE' at step 1, and not"
+    with pytest.raises(DataError, match=said):
         rc.train("tag", data=str(data), val_data=str(val), out=tmp_path / "run", view=None)
+    # a rare one among others counts as wrong, wherever it is judged
+    val.write_text("the ARTICLE\n\n" + "the DET\n\n" * 3)
+    given = {"data": str(data), "val_data": str(val), "test_data": str(val)}
+    run = rc.train("tag", **given, out=tmp_path / "run", epochs=12, **SMALL)
+    notes = run.task.description["notes"]
+    assert any("ARTICLE (1 step of val)" in each for each in notes)
+    for found in (run.evaluate("val"), run.evaluate(data=str(val))):
+        assert found["accuracy"] == 3 / 4
+        assert found["steps"] == 4
+        [wrong] = found["confusions"]
+        assert (wrong["true"], wrong["said"], wrong["count"]) == ("ARTICLE", "DET", 1)
+        assert found["nll"] < 1
+    assert list(rc.load(tmp_path / "run").labels) == ["DET", "NOUN", "PUNCT", "VERB"]

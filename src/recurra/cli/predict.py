@@ -4,7 +4,7 @@ import codecs
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -31,6 +31,7 @@ _READS = (
 def command(options: Options | None = None) -> Callable[..., None]:
     """The function of the command: of every task, or of one that has the task's own name."""
     task = None if options is None else options.task
+    forms = "" if options is None or not options.forms else f"; of words {options.forms}"
 
     def predict(
         run: Annotated[Path, RUN],
@@ -70,7 +71,7 @@ def command(options: Options | None = None) -> Callable[..., None]:
             Path | None,
             option(
                 None,
-                "Write a table instead: .csv, .tsv, .jsonl or .parquet.",
+                f"Write a table instead: .csv, .tsv, .jsonl or .parquet{forms}.",
                 default="lines are printed",
                 parser=path,
             ),
@@ -100,15 +101,17 @@ def predict_inputs(
     out: Path | None,
     device: str,
     watch: Callable[[Any, Any], None] | None = None,
+    check: Callable[[Any], None] | None = None,
     **options: Any,
 ) -> None:
     """Say or write what a run's best model makes of inputs.
 
     Args:
         watch: called with each record, and what the model makes of it.
+        check: called with the model before anything is read.
         options: of the model's `predict`.
     """
-    from recurra.data.predictions import INPUT, check_table, with_others, written_table
+    from recurra.data.predictions import check_table
     from recurra.settings import check_known
     from recurra.tasks.predicting import predictions
 
@@ -120,10 +123,12 @@ def predict_inputs(
             f"recurra {'sample' if kind.name == 'lm' else kind.name}."
         )
     if out is not None:
-        check_table(out, kind.predicted)
+        check_table(out, kind.predicted, kind.forms)
         if as_json:
             raise ValueError("out: expected a table or --json, got both. Leave one of them out.")
     model = found.load(device=device)
+    if check is not None:
+        check(model)
     own = found.data_settings
     asked = zip((kind.input_column, "encoding"), how, strict=True)
     given = {name: value for name, value in asked if value is not None}
@@ -134,7 +139,7 @@ def predict_inputs(
     new = out is not None and not out.parent.exists()
     count = 0
     unseen = _unseen(model) if kind.reads_texts(model) else None
-    with nullcontext() if out is None else written_table(out) as put:
+    with nullcontext() if out is None else _written(kind, out, own, others) as put:
         each = chain.from_iterable(parts)
         for some in (
             some
@@ -149,12 +154,7 @@ def predict_inputs(
                 for record, said in some:
                     watch(record, said)
             if put is not None:
-                rows = (
-                    (record, {INPUT: _name(record), **row})
-                    for record, said in some
-                    for row in kind.rows(said)
-                )
-                put([with_others(row, others, record.others or {}) for record, row in rows])
+                put(some)
                 continue
             for record, said in some:
                 for line in [_json(record, said)] if as_json else _lines(kind, record, said):
@@ -166,6 +166,29 @@ def predict_inputs(
         said = "1 prediction is" if count == 1 else f"{count:,} predictions are"
         made = f"; made the folder {out.parent}" if new else ""
         typer.echo(printable(f"{said} in {out}{made}"), err=True)
+
+
+@contextmanager
+def _written(kind: Any, out: Path, own: Any, others: list[str]) -> Iterator[Callable[..., object]]:
+    """What takes records with what is predicted of them: a form of the task's own, or a table."""
+    from recurra.data.predictions import INPUT, with_others, written_table
+
+    form = kind.written(out, own)
+    if form is not None:
+        with form as put:
+            yield put
+        return
+    with written_table(out) as put:
+
+        def put_rows(some: Iterable[tuple[Any, Any]]) -> None:
+            rows = (
+                (record, {INPUT: _name(record), **row})
+                for record, said in some
+                for row in kind.rows(said)
+            )
+            put([with_others(row, others, record.others or {}) for record, row in rows])
+
+        yield put_rows
 
 
 def _unseen(model: Any) -> Unseen:

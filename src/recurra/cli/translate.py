@@ -9,6 +9,8 @@ import typer
 from recurra.cli.options import (
     DEVICES,
     RUN,
+    check_installed,
+    check_picture,
     given,
     named,
     of_setting,
@@ -17,8 +19,11 @@ from recurra.cli.options import (
     with_parameters,
 )
 from recurra.cli.predict import predict_inputs
+from recurra.errors import argument
 from recurra.settings import declared
 from recurra.tasks.options import WritingSettings
+
+_NUM_DRAWN = 4  # translations of a picture
 
 
 def translate(context: typer.Context, **_: Any) -> None:
@@ -34,13 +39,39 @@ def translate(context: typer.Context, **_: Any) -> None:
     asked = {name: value for name, value in given(context).items() if name in names}
     writing = WritingSettings.pick(asked).arguments()
     inputs, files = list(found["inputs"] or []), list(found["file"] or [])
+    picture, drawn = found["attention"], []
+    if picture is not None:
+        check_picture("attention", picture)
+        check_installed("attention", "compare", "matplotlib")
+        writing["attention"] = True
+
+    def watch(record: Any, said: Any) -> None:
+        if said.attention is not None and len(drawn) < _NUM_DRAWN:
+            drawn.append(said)
+
     predict_inputs(
         *(found["run"], "translate", inputs, files, (found["text_column"], found["encoding"])),
         as_json=found["as_json"],
         out=found["out"],
         device=found["device"],
+        check=None if picture is None else _check_attention,
+        watch=None if picture is None else watch,
         **writing,
     )
+    if drawn:
+        from recurra.insight.translation import draw_attention
+
+        draw_attention(drawn, picture)
+        typer.echo(f"where the decoder looked is in {picture}", err=True)
+
+
+def _check_attention(model: Any) -> None:
+    """Raise ValueError where there is nothing to draw of a model."""
+    if model.attention_cell() is None:
+        raise ValueError(
+            f"attention: expected a model that looks at the source, got one of "
+            f"{argument(f'attention={model.attention}')}. Leave it out."
+        )
 
 
 with_parameters(
@@ -87,6 +118,17 @@ with_parameters(
                 None,
                 "Write a table instead: .csv, .tsv, .jsonl or .parquet.",
                 default="lines are printed",
+                parser=path,
+            ),
+            None,
+        ),
+        "attention": (
+            Path | None,
+            option(
+                None,
+                "Also draw where the decoder looked while it wrote the first four translations: "
+                ".svg, .png or .pdf.",
+                default="nothing is drawn",
                 parser=path,
             ),
             None,

@@ -30,11 +30,18 @@ class TaggedSentence:
     Attributes:
         words, tags: of the same number.
         place: the file and the line that it begins on, for messages.
+        lines: all lines of the sentence as they are written, comments and the like too, and
+            those that stand between it and the sentence before.
+        rows: which of the lines have the words, from 0.
+        is_universal: whether the lines are those of CoNLL-U.
     """
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
     place: str
+    lines: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    is_universal: bool = False
 
 
 def read_conll(
@@ -43,6 +50,7 @@ def read_conll(
     word_column: str | int | None = None,
     tag_column: str | int | None = None,
     encoding: str | None = None,
+    has_tags: bool = True,
 ) -> Iterator[TaggedSentence]:
     """The sentences of a file in columns, one by one.
 
@@ -52,6 +60,8 @@ def read_conll(
             first column.
         tag_column: of the tags, likewise; None takes "upos", or the last column.
         encoding: of the file, see `read_pieces`.
+        has_tags: whether the words have tags; else what is in the column of tags counts for
+            nothing, and may be the words themselves.
     Raises:
         DataError: when a line has other columns than the first, or there is no such column, naming
             the line.
@@ -59,21 +69,42 @@ def read_conll(
     is_universal = ".conllu" in (suffix.lower() for suffix in path.suffixes)
     words: list[str] = []
     tags: list[str] = []
+    held: list[str] = []
+    rows: list[int] = []
     width: int | None = None
     begins, word_at, tag_at = 0, 0, 0
-    for number, line in _without_comments(lines_of(path, encoding), is_universal):
-        if not line.strip():
-            if words:
-                yield TaggedSentence(
-                    words=tuple(words), tags=tuple(tags), place=f"{path}, line {begins}"
-                )
-            words, tags = [], []
+
+    def sentence() -> TaggedSentence:
+        return TaggedSentence(
+            words=tuple(words),
+            tags=tuple(tags),
+            place=f"{path}, line {begins}",
+            lines=tuple(held),
+            rows=tuple(rows),
+            is_universal=is_universal,
+        )
+
+    for number, line, is_comment in _lines(lines_of(path, encoding), is_universal):
+        if not line.strip() and words:
+            yield sentence()
+            words, tags, held, rows = [], [], [], []
+            continue
+        if line.strip() or held:
+            held.append(line)
+        if is_comment or not line.strip():
             continue
         cells = [cell.strip(" ") for cell in line.split("\t")] if "\t" in line else line.split()
         if width is None:
             width = len(cells)
             word_at = _column(word_column, "word_column", 0, width, is_universal, path)
             tag_at = _column(tag_column, "tag_column", width - 1, width, is_universal, path)
+            if has_tags and word_at == tag_at:
+                raise DataError(
+                    f"{path}, line {number}: expected a word and its label in columns, with tabs "
+                    f"or spaces between, got {'one column' if width == 1 else 'one for both'}: "
+                    f"{line!r:.60}. Write the label behind the word, or name another column: "
+                    f"{argument('tag_column=')}."
+                )
         if len(cells) != width:
             raise DataError(
                 f"{path}, line {number}: expected {width} columns as in the lines above it, got "
@@ -90,32 +121,40 @@ def read_conll(
             )
         if not words:
             begins = number
+        rows.append(len(held) - 1)
         words.append(cells[word_at])
         tags.append(cells[tag_at])
     if words:
-        yield TaggedSentence(words=tuple(words), tags=tuple(tags), place=f"{path}, line {begins}")
+        yield sentence()
 
 
-def _without_comments(lines: Iterable[str], is_universal: bool) -> Iterator[tuple[int, str]]:
-    """The lines that are no comments, with their numbers.
+def _lines(lines: Iterable[str], is_universal: bool) -> Iterator[tuple[int, str, bool]]:
+    """The lines with their numbers, and whether each is a comment.
 
     Where words stand between spaces, # may be one: the first line that tells decides.
     """
     held: list[tuple[int, str]] = []  # that are comments if the words have tabs
-    has_tabs: bool | None = None
+    has_tabs: bool | None = True if is_universal else None
     for number, line in enumerate(lines, 1):
         line = line.rstrip("\r\n")
         if line.startswith("#") and (is_universal or (has_tabs and "\t" not in line)):
+            yield number, line, True
             continue
         if has_tabs is None and "\t" not in line and (line.startswith("#") or not line.strip()):
             held.append((number, line))
             continue
         if has_tabs is None:
             has_tabs = "\t" in line
-            yield from () if has_tabs else held
-        yield number, line
+            yield from _told(held, has_tabs)
+        yield number, line, False
     if has_tabs is None:
-        yield from held
+        yield from _told(held, False)
+
+
+def _told(held: Iterable[tuple[int, str]], has_tabs: bool) -> Iterator[tuple[int, str, bool]]:
+    """What lines were that did not tell: comments, or empty, or else words."""
+    for number, line in held:
+        yield number, line, has_tabs and line.startswith("#")
 
 
 def _column(

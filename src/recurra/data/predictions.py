@@ -18,26 +18,32 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 Rows = Sequence[Mapping[str, Any]]
 
 
-def check_table(path: Path, names: Sequence[str]) -> None:
+def check_table(path: Path, names: Sequence[str], forms: Sequence[str] = ()) -> None:
     """Raise unless a table of predictions can be written there without destroying anything else.
 
     Args:
         path: to be written.
         names: the columns that every such table has behind that of the inputs.
+        forms: the ends of other files that they may be written into. One that is there is not
+            replaced: nothing tells it from a file of the user's.
     Raises:
         ValueError: when the name has another end, or is that of something that is no such table.
         DataError: when pyarrow is needed and is not there.
     """
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() not in (*FORMATS, *forms):
         raise ValueError(
-            f"out: expected a file that ends in {', '.join(FORMATS)}, got {str(path)!r}. "
-            "Name such a file."
+            f"out: expected a file that ends in {', '.join((*FORMATS, *forms))}, got "
+            f"{str(path)!r}. Name such a file."
         )
     if path.suffix.lower() == ".parquet":
         _pyarrow()
     if not os.path.lexists(path):
         return
     got = "a symbolic link" if path.is_symlink() else None if path.is_file() else "no file"
+    if got is None and path.stat().st_size and path.suffix.lower() in forms:
+        raise ValueError(
+            f"out: expected a new file, got {str(path)!r}, which is there. Choose another name."
+        )
     if got is None and path.stat().st_size:
         found = _columns(path)
         if found[: 1 + len(names)] != [INPUT, *names]:
@@ -57,14 +63,32 @@ def written_table(path: Path) -> Iterator[Callable[[Rows], None]]:
         DataError: when it cannot be written; what was there is as before.
     """
     suffix = path.suffix.lower()
+    with _replaced(path) as part:
+        if suffix == ".parquet":
+            with _parquet_writer(part) as put:
+                yield put
+        else:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                yield _text_writer(file, suffix)
+
+
+@contextmanager
+def written_text(path: Path) -> Iterator[Callable[[str], object]]:
+    """What takes a text, some at a time; it is in the file when the block has ended well.
+
+    Raises:
+        DataError: when it cannot be written; what was there is as before.
+    """
+    with _replaced(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        yield file.write
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A new file that takes the name of the path when the block has ended well."""
     try:
         with _folder_made(path.parent), replacing(path) as part:
-            if suffix == ".parquet":
-                with _parquet_writer(part) as put:
-                    yield put
-            else:
-                with part.open("w", encoding="utf-8", newline="") as file:
-                    yield _text_writer(file, suffix)
+            yield part
     except OSError as error:
         raise DataError(
             f"{path}: expected to write predictions, got {error.strerror or error}. "

@@ -26,12 +26,14 @@ class Record:
         label: the name of its class, "" where there is none.
         place: for messages, where it stands: "reviews.tsv, line 7".
         others: of a row of a table without labels, its other cells by the names of their columns.
+        written: as its file has it, where what is said of it may be written in the same form.
     """
 
     value: Any
     label: str
     place: str
     others: Mapping[str, Any] | None = None
+    written: Any = None
 
 
 class Records(ABC):

@@ -3,6 +3,7 @@
 Letters: T steps of a sequence, I input, O numbers.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +29,15 @@ class TaggedData:
 
     Attributes:
         parts: by "train", "val" and "test".
-        labels: their names, in the order of the alphabet; empty where targets are numbers.
+        labels: their names in training, in the order of the alphabet; empty where targets are
+            numbers.
+        strange: the names of other parts that training has none of; nobody can say them.
         notes: how the data were read, a sentence each.
     """
 
     parts: Mapping[str, Sequence[Tagged]]
     labels: tuple[str, ...]
+    strange: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,14 +90,26 @@ def read_tagged(
         shares = ", ".join(f"{name} {SHARES[PARTS.index(name)]:.0%}" for name in wanted)
         notes.append(f"drawn, seed {seed}: {shares}")
     labels = _labels(read["train"])
-    _check(read, labels)
+    _check(read)
+    strange = {name: strange_labels(own, labels) for name, own in read.items()}
+    for name, own in strange.items():
+        if own:
+            count = sum(own.values())
+            steps = "1 step" if count == 1 else f"{count:,} steps"
+            shown = f"{named(sorted(own))} ({steps} of {name})"
+            notes.append(f"labels that training never had, which count as wrong: {shown}")
     parts, filled = {}, 0
     for name in PARTS:
         parts[name], own = filled_gaps(read[name], how)
         filled += own
     if filled:
         notes.append(f"{filled:,} missing values filled from the step before")
-    return TaggedData(parts=parts, labels=labels, notes=tuple(notes))
+    return TaggedData(
+        parts=parts,
+        labels=labels,
+        strange=tuple(sorted({name for own in strange.values() for name in own})),
+        notes=tuple(notes),
+    )
 
 
 def _sources(
@@ -168,10 +184,9 @@ def _check_numbers(train: Sequence[Tagged]) -> None:
         )
 
 
-def _check(parts: Mapping[str, Sequence[Tagged]], labels: tuple[str, ...]) -> None:
-    """All sequences are of one kind, and of the labels that are trained on."""
+def _check(parts: Mapping[str, Sequence[Tagged]]) -> None:
+    """Raise DataError unless all sequences are of one kind."""
     first = parts["train"][0]
-    known = set(labels) | {""}
     for part in parts.values():
         for each in part:
             if _kind(each.values) != _kind(first.values):
@@ -190,7 +205,6 @@ def _check(parts: Mapping[str, Sequence[Tagged]], labels: tuple[str, ...]) -> No
                     f"{each.place}: expected targets of {_kind(first.targets)} as in "
                     f"{first.place}, got {_kind(each.targets)}. Give all sequences the same."
                 )
-            check_labels(each, known)
 
 
 def check_kind(each: Tagged, of_words: bool, output_size: int | None) -> None:
@@ -214,17 +228,30 @@ def check_kind(each: Tagged, of_words: bool, output_size: int | None) -> None:
         )
 
 
-def check_labels(each: Tagged, known: Iterable[str]) -> None:
-    """Raise DataError where a sequence has a label that is not known; "" is."""
-    if isinstance(each.targets, np.ndarray):
-        return
-    known = known if isinstance(known, set) else {*known, ""}
-    for step, name in enumerate(each.targets):
-        if name not in known:
-            raise DataError(
-                f"{each.place}: expected the labels of training ({named(sorted(known - {''}))}), "
-                f"got {name!r} at step {step + 1}. Correct it, or train on examples of it."
-            )
+def strange_labels(sequences: Sequence[Tagged], known: Iterable[str]) -> Counter[str]:
+    """The labels of sequences that are not known, and of how many steps each is.
+
+    Tags of a language are many, and a rare one may be in one part alone.
+
+    Raises:
+        DataError: when not one label is known: then they are labels of something else.
+    """
+    counts: Counter[str] = Counter()
+    for each in sequences:
+        if not isinstance(each.targets, np.ndarray):
+            counts.update(each.targets)
+    del counts[""]
+    known = {*known}
+    strange = Counter({name: count for name, count in counts.items() if name not in known})
+    if strange and len(strange) == len(counts):
+        first = next(each for each in sequences if {*each.targets} & {*strange})
+        step = next(n for n, name in enumerate(first.targets) if name)
+        raise DataError(
+            f"{first.place}: expected the labels of training ({named(sorted(known))}), got "
+            f"{first.targets[step]!r} at step {step + 1}, and not one of them anywhere. Name the "
+            f"column of the labels: {argument('tag_column=')}."
+        )
+    return strange
 
 
 def _kind(values: tuple[str, ...] | np.ndarray) -> str:

@@ -5,6 +5,7 @@ Letters: T steps of a sequence, I input, O numbers.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from recurra.text.corpus import is_hidden
 COLUMNS = (*WORDS_ALONE, ".txt", ".tsv")
 _OBJECTS = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
+_MAY_BE_TEXT = tuple({*COLUMNS} - {*WORDS_ALONE})
+_NUM_LOOKED_AT = 100  # sentences, to know what a file is
 FORMATS = (*COLUMNS, *_OBJECTS, *TABLES)
 _INPUTS = ("words", "tokens", "forms", "form", "sentence", "series", "sequence", "frames", "values")
 _TARGETS = ("tags", "labels", "upos", "pos_tags", "ner_tags", "slots", "chunk_tags", "targets")
@@ -149,13 +152,21 @@ class SentenceRecords(Records):
         """Take a file in columns, or of lists of words."""
         self.where = str(path)
         self._path, self._how = path, how
+        if suffix_of(path) in _MAY_BE_TEXT:
+            self.notes = ("words in columns, with labels that the model knows",)
 
     @classmethod
-    def are_in(cls, path: Path, how: Reading) -> bool:
-        """Whether a file has sentences as words, not as texts to be split."""
+    def are_in(cls, path: Path, how: Reading, labels: Sequence[str] = ()) -> bool:
+        """Whether a file has sentences as words, not as texts to be split.
+
+        Args:
+            labels: that the model knows; of a file that may be text, those in its columns tell.
+        """
         suffix = suffix_of(path)
         if suffix in WORDS_ALONE:
             return True
+        if suffix in _MAY_BE_TEXT and path.is_file():
+            return _has_labels(path, how, labels)
         if suffix not in (*_OBJECTS, *_PARQUET) or not path.is_file():
             return False
         _, first = next(_rows(path, how), ("", {}))
@@ -165,12 +176,23 @@ class SentenceRecords(Records):
     def __iter__(self) -> Iterator[Record]:
         if suffix_of(self._path) in COLUMNS:
             columns = {"word_column": self._how.word_column, "encoding": self._how.encoding}
-            for each in read_conll(self._path, **columns):
-                yield Record(value=each.words, label="", place=each.place)
+            for each in read_conll(self._path, **columns, has_tags=False):
+                yield Record(value=each.words, label="", place=each.place, written=each)
             return
         for place, row in _rows(self._path, self._how):
             name = _name(row, self._how.word_column, _INPUTS, "word_column", place)
             yield Record(value=_values(row[name], place), label="", place=place)
+
+
+def _has_labels(path: Path, how: Reading, labels: Sequence[str]) -> bool:
+    """Whether the first sentences of a file in columns have labels, all of them these."""
+    columns = {"word_column": how.word_column, "tag_column": how.tag_column}
+    try:
+        first = [*islice(read_conll(path, **columns, encoding=how.encoding), _NUM_LOOKED_AT)]
+    except DataError:
+        return False
+    tags = {tag for each in first for tag in each.tags}
+    return bool(tags) and tags <= {*labels, ""}
 
 
 def _of_columns(path: Path, how: Reading) -> Iterator[Tagged]:

@@ -234,22 +234,24 @@ def _maps(
     said: Sequence[Sequence[Hypothesis]],
     how: Writing,
     vocabulary: Vocabulary,
-) -> list[Tensor | None]:
-    """The attention of the best sequence of each source, where it is needed."""
+) -> list[list[Tensor | None]]:
+    """The attention of each sequence of each source, where it is needed: of the best if it is asked
+    for, and where a word of the source is copied."""
     unknown = vocabulary.unknown_id
     copies = how.copy_unknown and unknown is not None
     needed = [
-        n
+        (n, place)
         for n, each in enumerate(said)
-        if each and (how.attention or (copies and unknown in each[0].tokens))
+        for place, one in enumerate(each)
+        if (how.attention and place == 0) or (copies and unknown in one.tokens)
     ]
-    maps: list[Tensor | None] = [None] * len(sources)
+    maps: list[list[Tensor | None]] = [[None] * len(each) for each in said]
     if needed and model.attention_cell() is not None:
         looked = attention_of(
-            model, [sources[n] for n in needed], [said[n][0].tokens for n in needed]
+            model, [sources[n] for n, _ in needed], [said[n][place].tokens for n, place in needed]
         )
-        for n, each in zip(needed, looked, strict=True):
-            maps[n] = each
+        for (n, place), each in zip(needed, looked, strict=True):
+            maps[n][place] = each
     return maps
 
 
@@ -258,7 +260,7 @@ def _translation(
     text: str,
     ids: Tensor,
     hypotheses: Sequence[Hypothesis],
-    looked: Tensor | None,
+    maps: Sequence[Tensor | None],
     how: Writing,
 ) -> Translation:
     read, said = model.source_vocabulary, model.target_vocabulary
@@ -267,24 +269,37 @@ def _translation(
     source = source_tokens(read, text, ids, model.lower)
     if not hypotheses:
         return Translation(text="", score=0.0, source=source)
-    best = hypotheses[0]
-    tokens = [said.decode([one]).strip() for one in best.tokens]
-    written = text_of(said, best.tokens)
-    if how.copy_unknown and said.unknown_id is not None and looked is not None:
-        parts = written.split(UNKNOWN_WORD)
-        for t, one in enumerate(best.tokens):
-            if one == said.unknown_id:
-                tokens[t] = source[int(looked[t].argmax())]
-                parts[:2] = [f"{parts[0]}{tokens[t]}{parts[1]}"]
-        written = parts[0]
+    texts = [
+        _written(said, each.tokens, source, looked if how.copy_unknown else None)
+        for each, looked in zip(hypotheses, maps, strict=True)
+    ]
+    written, tokens = texts[0]
+    others = zip(texts[1:], hypotheses[1:], strict=True)
     return Translation(
         text=written,
-        score=best.score,
-        tokens=tuple(tokens),
+        score=hypotheses[0].score,
+        tokens=tokens,
         source=source,
-        others=tuple((text_of(said, each.tokens), each.score) for each in hypotheses[1:]),
-        attention=looked if how.attention else None,
+        others=tuple((text, each.score) for (text, _), each in others),
+        attention=maps[0] if how.attention else None,
     )
+
+
+def _written(
+    vocabulary: Vocabulary, ids: Sequence[int], source: Sequence[str], looked: Tensor | None
+) -> tuple[str, tuple[str, ...]]:
+    """The line and the tokens of a sequence; in place of unknown words, where `looked` says where
+    the decoder looked, those of the source that it looked at most."""
+    tokens = [vocabulary.decode([one]).strip() for one in ids]
+    text = text_of(vocabulary, ids)
+    if looked is not None and vocabulary.unknown_id is not None:
+        parts = text.split(UNKNOWN_WORD)
+        for t, one in enumerate(ids):
+            if one == vocabulary.unknown_id:
+                tokens[t] = source[int(looked[t].argmax())]
+                parts[:2] = [f"{parts[0]}{tokens[t]}{parts[1]}"]
+        text = parts[0]
+    return text, tuple(tokens)
 
 
 def text_of(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:

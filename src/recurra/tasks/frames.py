@@ -61,6 +61,7 @@ class FramesTask(TagTask):
     model_class: ClassVar[type[Tagger]] = FrameTagger
     counted: ClassVar[str] = "frames"
     predicted: ClassVar[tuple[str, ...]] = ("labels",)
+    forms: ClassVar[tuple[str, ...]] = ()
     data_settings: ClassVar[type[Settings]] = FramesSettings
     model_settings: ClassVar[type[Settings]] = FrameTaggerSettings
     training_settings: ClassVar[type[TrainingSettings]] = FramesTraining

@@ -1,6 +1,8 @@
 """Spans that labels mark: B-x begins one of kind x, I-x goes on; as the CoNLL tasks score them."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 _MARKS = {"B", "I", "E", "S", "L", "U"}
 
@@ -38,8 +40,37 @@ def spans_of(labels: Sequence[str]) -> set[tuple[str, int, int]]:
 
 def span_f1(true: Sequence[Sequence[str]], said: Sequence[Sequence[str]]) -> float:
     """The F1 of spans, over all sequences: a span is right where its kind and both ends are."""
-    right = wanted = found = 0
+    right, wanted, found = (sum(each.values()) for each in _counted(true, said))
+    return 2 * right / (wanted + found) if wanted + found else 1.0
+
+
+def spans_by_kind(
+    true: Sequence[Sequence[str]], said: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Of each `kind` of spans, in the order of the alphabet, `precision`, `recall` and `f1`, and
+    how many there are (`true`) and were said (`said`); the precision of what was never said is 0,
+    as the recall of what there is none of."""
+    right, wanted, found = _counted(true, said)
+    return [
+        {
+            "kind": kind,
+            "precision": right[kind] / max(found[kind], 1),
+            "recall": right[kind] / max(wanted[kind], 1),
+            "f1": 2 * right[kind] / (wanted[kind] + found[kind]),
+            "true": wanted[kind],
+            "said": found[kind],
+        }
+        for kind in sorted(wanted | found)
+    ]
+
+
+def _counted(
+    true: Sequence[Sequence[str]], said: Sequence[Sequence[str]]
+) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """By kind, the spans that are right, those that there are, and those that were said."""
+    right, wanted, found = Counter[str](), Counter[str](), Counter[str]()
     for one, other in zip(true, said, strict=True):
         own, given = spans_of(one), spans_of(other)
-        right, wanted, found = right + len(own & given), wanted + len(own), found + len(given)
-    return 2 * right / (wanted + found) if wanted + found else 1.0
+        for counts, spans in ((right, own & given), (wanted, own), (found, given)):
+            counts.update(kind for kind, _, _ in spans)
+    return right, wanted, found

@@ -7,7 +7,8 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from recurra.data import Sequential, measure_scaling
+from recurra.data.conll_writing import COLUMNS_END, UNIVERSAL_END, written_columns
 from recurra.data.frames import FrameRecords
-from recurra.data.records import Records
-from recurra.data.tagged import TaggedData, check_kind, check_labels, read_tagged
+from recurra.data.records import Record, Records
+from recurra.data.tagged import TaggedData, check_kind, read_tagged, strange_labels
 from recurra.data.tagged_files import (
     Reading,
     SentenceRecords,
@@ -43,7 +45,7 @@ from recurra.tasks.spans import has_spans
 from recurra.tasks.tag_figures import Judged, figures_of, said_of
 from recurra.text import Spelling, WordVectors, WordVocabulary, read_vectors
 from recurra.training.settings import TrainingSettings
-from recurra.training.task import Carried, Description, Figure, Loss, Moment
+from recurra.training.task import Carried, Description, Figure, Loss, Moment, Written
 
 NUM_SHOWN = 2  # sentences of a preview
 _BATCH = 128  # sequences that are read side by side where nothing is learned
@@ -74,6 +76,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
     takes_empty: ClassVar[bool] = True
     counted: ClassVar[str] = "labels"
     predicted: ClassVar[tuple[str, ...]] = ("labels", "tagged")
+    forms: ClassVar[tuple[str, ...]] = (UNIVERSAL_END, COLUMNS_END)
     data_settings: ClassVar[type[Settings]] = TaggedSettings
     model_settings: ClassVar[type[Settings]] = TaggerSettings
     training_settings: ClassVar[type[TrainingSettings]] = TagTraining
@@ -130,14 +133,14 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         options: dict[str, Any] = {}
         if found.is_text:
             options = _of_words(found, data)
-        lexicon = options.get("lexicon", ())
+        lexicon, every = options.get("lexicon", ()), (*found.labels, *found.strange)
         parts = {}
         for name, part in found.parts.items():
             if folder is None:
-                parts[name] = TaggedExamples.of(*_encoded(part, lexicon, found.labels))
+                parts[name] = TaggedExamples.of(*_encoded(part, lexicon, every))
             else:
                 path = folder / FOLDER / f"{name}.examples"
-                write_tagged(path, *_encoded(part, lexicon, found.labels))
+                write_tagged(path, *_encoded(part, lexicon, every))
                 parts[name] = open_tagged(path)
         if not found.is_text:
             options["scaling"] = measure_scaling(
@@ -146,7 +149,8 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         if found.output_size is not None:
             targets = parts["train"].targets
             options["target_scaling"] = measure_scaling(targets, missing="fill", what="targets")
-        task = cls(parts, found.labels, **options, description={"notes": list(found.notes)})
+        description = {"notes": list(found.notes), "strange": list(found.strange)}
+        task = cls(parts, found.labels, **options, description=description)
         if folder is not None:
             task.keep(folder)
         return task
@@ -196,6 +200,11 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         ids = self._ids.numpy()[np.asarray(self.parts[part].values)]
         return float(np.mean(ids == self.vocabulary.unknown_id))
 
+    @property
+    def every_label(self) -> tuple[str, ...]:
+        """The labels that are learned, then those that training never had, of other parts."""
+        return (*self.labels, *self.description.get("strange", ()))
+
     # ---- model -----------------------------------------------------------------------------------
 
     @property
@@ -221,9 +230,13 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         return Loss(mean=total / count.clamp(min=1), count=int(count))
 
     def _scores(self, model: nn.Module, batch: TaggedBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """What the model says of a batch, what is true, and the lengths, where the model is."""
+        """What the model says of a batch, what is true, and the lengths, where the model is. A
+        label that training never had has no probability, and counts in no loss."""
         scores = self.read(model, batch)
-        return scores, batch.target.to(scores.device), batch.lengths.to(scores.device)
+        target = batch.target.to(scores.device)
+        if self.labels:
+            target = target.masked_fill(target >= len(self.labels), -1)
+        return scores, target, batch.lengths.to(scores.device)
 
     @property
     def chance(self) -> float:
@@ -256,6 +269,29 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         best = np.where(counts.sum(1) > 0, counts.argmax(1), rest)
         return float(np.mean(best[np.asarray(part.values)][counted] == targets[counted]))
 
+    def remark(self, figures: Mapping[str, float]) -> str | None:
+        """One line where the best model is no better on the validation part than what looks at no
+        other word or step."""
+        if self.labels:
+            name, naive, who = "accuracy", self.baseline, "each word's most frequent label"
+            who = who if self.vocabulary is not None else "the most frequent label"
+        else:
+            name, naive, who = "mse", self._mean_error("val"), "the mean of training"
+        if naive is None or name not in figures:
+            return None
+        value = figures[name]
+        if value > naive if self.labels else value < naive:
+            return None
+        how = "no better than" if value == naive else "worse than"
+        return f"the model is {how} {who}: validation {name} {value:.4f}, {who} {naive:.4f}"
+
+    def _mean_error(self, split: str) -> float | None:
+        """The mean squared error of saying the mean of training at each step; of numbers."""
+        if self.target_scaling is None:
+            return None
+        error = np.asarray(self.part(split).targets, np.float64) - self.target_scaling.mean
+        return float(np.nanmean(np.square(error)))
+
     @property
     def solved(self) -> float | None:
         """Every label is right."""
@@ -273,11 +309,14 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
 
     def evaluate(self, model: Tagger, split: str) -> dict[str, Any]:
         """The figures, `steps`, `sequences`, `seconds`; of labels also the accuracy of the most
-        frequent one of each word as `most_frequent`, and what `figures_of` gives."""
+        frequent one of each word as `most_frequent`, and what `figures_of` gives; of numbers
+        `mean_mse`, the error of always saying their mean in training."""
         started = time.perf_counter()
         found = self._read(model, split)
         if self.labels and "train" in self.parts:
             found["most_frequent"] = self.most_frequent(split)
+        if (mean := self._mean_error(split)) is not None:
+            found["mean_mse"] = mean
         return {
             **found,
             "sequences": len(self.part(split)),
@@ -325,7 +364,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
 
     def figures_of_labels(self, judged: Sequence[Judged]) -> dict[str, Any]:
         """The figures of sequences with the labels that are true and those that were said."""
-        return figures_of(judged, self.labels)
+        return figures_of(judged, self.every_label)
 
     def figures_of_numbers(self, judged: Sequence[Judged]) -> dict[str, Any]:
         """The figures of sequences with the numbers that are true and those that were said."""
@@ -369,11 +408,11 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         """The task of these sequences as its part "test", encoded as the model reads them.
 
         Raises:
-            DataError: when the model cannot read one, or one has a label that it does not know.
+            DataError: when the model cannot read one, or knows none of their labels.
         """
         for each in sequences:
             check_kind(each, model.embedding is not None, model.output_size)
-            check_labels(each, model.labels or ())
+        strange = sorted(strange_labels(sequences, model.labels or ()))
         if model.scaling is not None:
             sequences = [
                 replace(each, values=model.scaling.prepared(each.values, each.place))
@@ -382,9 +421,11 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         lexicon: Sequence[str] = ()
         if model.vocabulary is not None:
             lexicon = tuple(dict.fromkeys(word for each in sequences for word in each.values))
-        parts = {"test": TaggedExamples.of(*_encoded(sequences, lexicon, model.labels or ()))}
+        every = (*(model.labels or ()), *strange)
+        parts = {"test": TaggedExamples.of(*_encoded(sequences, lexicon, every))}
         options = {name: getattr(model, name) for name in declared_parts(Tagger)}
-        return cls(parts, lexicon=lexicon, **{**options, "labels": model.labels or ()})
+        options |= {"labels": model.labels or (), "description": {"strange": strange}}
+        return cls(parts, lexicon=lexicon, **options)
 
     @classmethod
     def say(cls, figures: Mapping[str, Any]) -> str:
@@ -397,13 +438,18 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
     def inputs(cls, model: Tagger, path: Path, how: TaggedSettings) -> Records:
         """Sentences, series or recordings without labels, as the model reads them."""
         reading = _reading(how)
-        if cls.reads_texts(model) and SentenceRecords.are_in(path, reading):
+        if cls.reads_texts(model) and SentenceRecords.are_in(path, reading, model.labels or ()):
             return SentenceRecords(path, reading)
         if not cls.reads_texts(model) and path.exists():
             files = files_in(path)
             if all(map(is_of_frames, files)):
                 return FrameRecords(path, files, reading.frames)
         return super().inputs(model, path, how)
+
+    @classmethod
+    def written(cls, path: Path, how: TaggedSettings) -> Written | None:
+        """Words and their labels in columns."""
+        return _in_columns(path, how) if path.suffix.lower() in cls.forms else None
 
     @classmethod
     def rows(cls, prediction: Tags) -> list[dict[str, Any]]:
@@ -447,20 +493,40 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         fit = [n for n in order.tolist() if 4 <= part.lengths[n] <= 16][:NUM_SHOWN]
         chosen = np.sort(np.array(fit or order[:NUM_SHOWN].tolist()))
         with torch.no_grad(), evaluating(model):
-            scores, target, lengths = self._scores(model, part.gather(chosen))
+            batch = part.gather(chosen)
+            scores, _, lengths = self._scores(model, batch)
             path = model.decoded(scores, lengths)
+        names = self.every_label
         lines = []
         for b, number in enumerate(chosen.tolist()):
             words = [self.lexicon[place] for place in part.sequence(number).tolist()]
             marked = [
-                f"{word}/{self.labels[said]}"
-                + ("" if true in (said, -1) else f"({self.labels[true]})")
+                f"{word}/{names[said]}" + ("" if true in (said, -1) else f"({names[true]})")
                 for word, said, true in zip(
-                    words, path[:, b].tolist(), target[:, b].tolist(), strict=False
+                    words, path[:, b].tolist(), batch.target[:, b].tolist(), strict=False
                 )
             ]
             lines.append(" ".join(marked))
         return "\n".join(lines), "of the validation part; in brackets what is true"
+
+
+@contextmanager
+def _in_columns(
+    path: Path, how: TaggedSettings
+) -> Iterator[Callable[[Iterable[tuple[Record, Tags]]], object]]:
+    with written_columns(path, how.tag_column) as put:
+
+        def take(some: Iterable[tuple[Record, Tags]]) -> None:
+            for record, said in some:
+                if said.values is not None or (said.labels and not said.tokens):
+                    raise DataError(
+                        f"{argument('out')}: expected labels of words for {path.suffix}, got "
+                        f"{'numbers' if said.labels == () else 'labels of a series'}. Write a "
+                        "table: .csv, .tsv, .jsonl or .parquet."
+                    )
+                put(record.written, said.tokens, [str(label) for label in said.labels])
+
+        yield take
 
 
 def _of_words(found: TaggedData, data: TaggedSettings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recurra.models import Confusion
-from recurra.tasks.spans import has_spans, span_f1
+from recurra.tasks.spans import has_spans, span_f1, spans_by_kind
 
 NUM_CONFUSIONS = 10  # the commonest, each with an example
 _BESIDE = 8  # words of an example on either side
@@ -48,8 +48,8 @@ def figures_of(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any
 
     Returns:
         `accuracy` over the steps whose label is known, `steps` of them, `confusion` as its
-        `to_config` has it, the commonest `confusions` with an example of each, and `span_f1` where
-        labels are spans.
+        `to_config` has it, the commonest `confusions` with an example of each; where labels are
+        spans `span_f1`, and `spans`, their precision, recall and F1 by kind.
     """
     true = np.concatenate([each.true for each in judged])
     said = np.concatenate([each.said for each in judged])
@@ -62,10 +62,11 @@ def figures_of(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any
         "confusion": confusion.to_config(),
     }
     if has_spans(labels):
-        found["span_f1"] = span_f1(
+        both = (
             [[labels[int(k)] if k >= 0 else "O" for k in each.true] for each in judged],
             [[labels[int(k)] for k in each.said] for each in judged],
         )
+        found |= {"span_f1": span_f1(*both), "spans": spans_by_kind(*both)}
     return found
 
 
@@ -104,10 +105,17 @@ def said_of(figures: Mapping[str, Any]) -> str:
     if "most_frequent" in figures:
         said.append(f"most frequent labels {figures['most_frequent']:.2%}")
     said += [f"{name} {figures[name]:.4f}" for name in ("mse", "mae", "nll") if name in figures]
+    if "mean_mse" in figures:
+        said.append(f"mse of the mean {figures['mean_mse']:.4f}")
     unit = "labels" if "accuracy" in figures else "numbers"
     said.append(f"{figures['steps']:,} {unit} in {figures['sequences']:,} sequences")
     said.append(f"{figures['seconds']:.1f} s")
     lines = [
+        f"{each['kind']}: F1 {each['f1']:.4f}, precision {each['precision']:.4f}, recall "
+        f"{each['recall']:.4f}, {each['true']:,} of them, {each['said']:,} said"
+        for each in figures.get("spans", ())
+    ]
+    lines += [
         f"{each['true']} taken for {each['said']}: {each['count']:,}, as in: {each['example']}"
         for each in figures.get("confusions", ())
     ]

@@ -7,7 +7,8 @@ reported. A batch is a pure function of two numbers, so that a position in the d
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from recurra.data.records import Records
+from recurra.data.records import Record, Records
 from recurra.data.source import Source
 from recurra.errors import DataError
 from recurra.models import Model
@@ -25,6 +26,9 @@ from recurra.views import Figure
 
 BatchT = TypeVar("BatchT")
 ModelT = TypeVar("ModelT", bound=Model)
+
+# What takes inputs with what was predicted of each, as long as a block goes on.
+Written = AbstractContextManager[Callable[[Iterable[tuple[Record, Any]]], object]]
 
 # As layers take and return it: one tensor, or a tuple of them for several states; None is zeros.
 Carried = Tensor | tuple[Tensor, ...] | None
@@ -91,6 +95,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
         predicted: what there is to say of an input, the attributes of a prediction; empty where a
             model predicts nothing.
         input_column: the data setting that names the column of its inputs in tables.
+        forms: the ends of files in which predictions may be written other than as a table.
         takes_empty: whether an input may be empty, if it is a text.
         draws: whether what the model says may be drawn, by the place of an input, `first` of
             `predict`.
@@ -110,6 +115,7 @@ class Task(ABC, Generic[ModelT, BatchT]):
     loss_name: ClassVar[str] = "nll"
     predicted: ClassVar[tuple[str, ...]] = ()
     input_column: ClassVar[str] = "text_column"
+    forms: ClassVar[tuple[str, ...]] = ()
     takes_empty: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     shows_input: ClassVar[bool] = True
@@ -333,6 +339,17 @@ class Task(ABC, Generic[ModelT, BatchT]):
     def rows(cls, prediction: Any) -> list[dict[str, Any]]:
         """A prediction as rows of a table: one, unless it is of several steps."""
         return [cls.row(prediction)]
+
+    @classmethod
+    def written(cls, path: Path, how: Any) -> Written | None:
+        """What takes inputs with their predictions, to write them into a file whose end is one of
+        `forms`; None of other files, which are tables.
+
+        Args:
+            path: of the file, which is there whole when the block has ended well.
+            how: the data settings that the inputs were read by.
+        """
+        return None
 
     @classmethod
     def lines(cls, prediction: Any) -> list[list[Any]]:

@@ -62,6 +62,7 @@ class Options:
         next_lines: commands that use a run, `{run}` being its folder.
         predicts: what its own name of `recurra predict` says of inputs, and a run in an example;
             None where its models predict nothing.
+        forms: what else than a table predictions of words may be written as.
     """
 
     task: str
@@ -72,6 +73,7 @@ class Options:
     training: type[TrainingSettings]
     next_lines: tuple[str, ...] = ()
     predicts: tuple[str, str] | None = None
+    forms: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

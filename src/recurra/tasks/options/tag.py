@@ -130,4 +130,5 @@ OPTIONS = Options(
     training=TagTraining,
     next_lines=("recurra tag {run} INPUT --out tagged.csv",),
     predicts=("Say the label of each word or step of each input.", "runs/tags"),
+    forms=".conllu or .conll",
 )
