@@ -140,7 +140,9 @@ def test_a_model_that_loses_is_told_so(
         (("date,x", "2020-01-02,1", "2020-01-02,2"), (), "line 3: expected each date once"),
         (("x", "1", "", "?"), (), "got 1 missing (1 in x), the first in line 4"),
         (("x", *map(str, range(20))), (), "expected a series of 24 steps or more"),
-        (("x,city", "1,Berlin"), (), "column 2: expected a number, got 'Berlin'"),
+        (("x,city", "1,Berlin"), (), "column 2: expected a number, got 'Berlin'. A column of"),
+        (("x,city", "1,", "2,Ulm"), (), "line 3, column 2: expected a number, got 'Ulm'. A column"),
+        (("x,y", "1,2", "2,o"), (), "line 3, column 2: expected a number, got 'o'. Write numbers"),
         (("x", "1"), ("--parts", "0.9,0.2,0.1"), "--parts: expected three fractions"),
         (("x", "1"), ("--calendar", "moon"), "--calendar: expected some of minute, hour"),
         (("x", "1"), ("--residual",), "--residual: expected --decoding recursive beside it"),
@@ -168,7 +170,7 @@ def test_gaps_are_one_line_or_filled(recurra: Any, run: Path, tmp_path: Path) ->
     words = ("--missing", "mask", "--max-steps", "2", "--hidden-size", "4", "--threads", "1")
     outcome = recurra("train", "forecast", "--data", data, "--out", tmp_path / "run", *words)
     assert outcome.code == 0
-    assert "2 steps were missing in 1 gaps" in outcome.out
+    assert "2 steps were missing in 1 gap," in outcome.out
 
 
 def test_a_forecast_needs_a_file_and_a_run_of_its_kind(
@@ -185,3 +187,39 @@ def test_a_forecast_needs_a_file_and_a_run_of_its_kind(
         outcome = recurra("forecast", run, new, *words)
         assert outcome.code == 2
         assert said in outcome.err
+
+
+def test_categories_and_several_series_from_a_table_to_a_table(
+    recurra: Any, tmp_path: Path
+) -> None:
+    """What is sold follows the kind of day, which is known ahead; each series has its rows."""
+    rows, late = ["shop,day,sold,kind"], []
+    feasts = np.random.default_rng(0).random(90) < 0.4
+    for shop in ("north", "south"):
+        for n in range(90):
+            kind = "feast" if feasts[n] else "plain"
+            day = np.datetime64("2024-01-01") + n
+            rows.append(f"{shop},{day},{9 if kind == 'feast' else 1},{kind}")
+        late += [f"{shop},{np.datetime64('2024-01-01') + n},,feast" for n in range(90, 94)]
+    data, new, run = tmp_path / "sold.csv", tmp_path / "new.csv", tmp_path / "run"
+    data.write_text("\n".join(rows))
+    new.write_text("\n".join([*rows, *late]))
+    outcome = recurra(
+        *("train", "forecast", "--data", data, "--out", run, "--group-column", "shop"),
+        *("--known-covariates", "kind", "--horizon", "4", "--look-back", "8", "--decoding"),
+        *("direct", "--hidden-size", "16", "--lr", "0.02", "--epochs", "25", "--threads", "1"),
+        *("--batch-size", "16", "--keep-last", "--scaling", "shared"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert "categories of kind, 2: feast, plain" in outcome.out
+    out = tmp_path / "next.csv"
+    assert recurra("forecast", run, "--data", new, "--out", out).code == 0
+    with out.open() as file:
+        found = list(csv.DictReader(file))
+    assert [each["series"] for each in found] == ["north"] * 4 + ["south"] * 4
+    assert all(float(each["sold"]) > 6 for each in found)  # a feast each day
+    new.write_text("\n".join([*rows, *late]).replace("feast", "fair"))
+    outcome = recurra("forecast", run, "--data", new)
+    assert outcome.code == 2
+    assert "column kind: expected one of the categories of training (feast, plain)" in outcome.err
+    assert recurra("evaluate", run, "--data", data).code == 0

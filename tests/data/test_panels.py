@@ -8,6 +8,7 @@ import pytest
 
 from recurra.data.panels import Panel, Reading, read_panel
 from recurra.errors import DataError
+from recurra.models import Categories
 
 
 def table(path: Path, *lines: str) -> Path:
@@ -112,6 +113,53 @@ def test_other_ways_to_write_dates(tmp_path: Path) -> None:
     assert read(table(tmp_path / "z.csv", "time,x", *ahead)).series[0].offset == -12600
 
 
+def test_covariates_of_words_are_categories(tmp_path: Path) -> None:
+    """Each has a column of 0 and 1; what is missing is missing in all of them."""
+    path = table(
+        tmp_path / "sales.csv",
+        *("day,sold,sky,holiday,store", "2020-01-01,5,sun,none,1", "2020-01-02,6,rain,none,2"),
+        *("2020-01-03,7,,xmas,1.0", "2020-01-04,,,none,2"),
+    )
+    how: dict[str, Any] = {"past_covariates": ("sky",), "known_covariates": ("holiday", "5")}
+    panel = read(path, missing="mask", categories=("store",), **how)
+    [series] = panel.series
+    assert panel.categories == {
+        "sky": ("rain", "sun"), "holiday": ("none", "xmas"), "store": ("1", "2")
+    }  # fmt: skip
+    nan = np.nan
+    np.testing.assert_array_equal(series.past, [[0, 1], [1, 0], [nan, nan]])
+    np.testing.assert_array_equal(
+        series.known, [[1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [1, 0, 0, 1]]
+    )
+    assert "1 values are missing: 1 in sky" in panel.notes
+    assert "categories of sky, 2: rain, sun" in panel.notes
+    assert read(path, missing="mask", **how).series[0].known.shape == (4, 3)  # a number of a store
+
+
+def test_categories_of_several_files_are_one_list(tmp_path: Path) -> None:
+    for name, rows in (("a", ("1,sun", "2,sun")), ("b", ("1,fog", "2,sun"))):
+        table(tmp_path / f"{name}.csv", "x,sky", *rows)
+    panel = read(tmp_path, known_covariates=("sky",))
+    assert panel.categories == {"sky": ("fog", "sun")}
+    np.testing.assert_array_equal(panel.series[0].known, [[0, 1], [0, 1]])
+
+
+def test_categories_that_cannot_be_are_named(tmp_path: Path) -> None:
+    path = table(tmp_path / "x.csv", "x,sky", "1,sun", "2,fog")
+    learned = Categories({"sky": ["rain", "sun"]})
+    said = r"line 3, column sky: expected one of .*\(rain, sun\), got 'fog'"
+    with pytest.raises(DataError, match=said):
+        read(path, known_covariates=("sky",), learned=learned)
+    with pytest.raises(DataError, match="expected a covariate for categories=, got 'x'"):
+        read(path, known_covariates=("sky",), categories=("x",))
+    mixed = table(tmp_path / "y.csv", "x,price", "1,2.5", "2,dear")  # a slip, no category
+    with pytest.raises(DataError, match="line 3, column 2: expected a number, got 'dear'"):
+        read(mixed, known_covariates=("price",))
+    many = table(tmp_path / "z.csv", "x,id", *(f"{n},id{n}" for n in range(1001)))
+    with pytest.raises(DataError, match=r"id: expected at most 1,000 categories .*, got 1,001"):
+        read(many, known_covariates=("id",))
+
+
 # ---- what is refused, or noted -------------------------------------------------------------------
 
 
@@ -149,7 +197,7 @@ def test_gaps_between_dates_are_named_or_become_missing_steps(tmp_path: Path) ->
     path = hourly(tmp_path / "x.csv", *ROWS, "2020-01-01 05:00,6,15", "2020-01-01 06:00,7,16")
     said = (
         "line 5: expected a row for each 1 hour, got none between 2020-01-01 02:00 and 2020-01-01 "
-        "05:00, 2 missing in 1 gaps.*missing=mask"
+        "05:00, 2 missing in 1 gap.*missing=mask"
     )
     with pytest.raises(DataError, match=said):
         read(path)
@@ -157,7 +205,7 @@ def test_gaps_between_dates_are_named_or_become_missing_steps(tmp_path: Path) ->
     [series] = panel.series
     np.testing.assert_array_equal(series.values[:, 0], [1, 2, 3, np.nan, np.nan, 6, 7])
     np.testing.assert_array_equal(np.diff(series.dates), np.timedelta64(3600, "s"))
-    assert any(note.startswith("2 steps were missing in 1 gaps") for note in panel.notes)
+    assert any(note.startswith("2 steps were missing in 1 gap") for note in panel.notes)
 
 
 def test_uneven_steps_are_named(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ def test_other_files_with_the_name_of_an_array(tmp_path: Path) -> None:
     for content in (b"", b"plain text"):
         with pytest.raises(DataError, match="expected an array of numbers"):
             read_sequence(written(tmp_path, content, "a.npy"))
+    with pytest.raises(DataError, match="got: something else, or objects of Python"):
+        read_sequence(tmp_path / "a.npy")  # numpy says how to run what may be in it
     np.savez(tmp_path / "b.npz", x=np.zeros((2, 2)))
     (tmp_path / "b.npz").rename(tmp_path / "b.npy")
     with pytest.raises(DataError, match="got an archive of several"):

@@ -1,6 +1,7 @@
 """A forecaster from files to forecasts, beside what learns nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,38 @@ def test_trains_evaluates_and_forecasts(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["channels"] == ["a", "b"]
     assert config["described"]["train"] == 420 - 12 - 4 + 1
+
+
+def test_a_channel_that_stands_still_in_some_series_is_named_with_them() -> None:
+    still = wave(60)
+    still[:, 1] = 3.0
+    series = (Series(values=wave(60), name="east"), Series(values=still, name="west"))
+    panel = Panel(series=series, channels=("a", "b"), past=(), known=(), frequency=None, notes=())
+    settings = SeriesSettings(horizon=4, look_back=12, season=8)
+    lines = dict(ForecastTask.of({"train": panel}, settings).describe().lines)
+    assert lines["constant"].startswith("b of west: never changes in the training part")
+    panel = replace(panel, series=series[1:])
+    lines = dict(ForecastTask.of({"train": panel}, settings).describe().lines)
+    assert lines["constant"].startswith("b: never changes in the training part")
+
+
+def test_figures_of_each_channel_and_series_are_those_of_the_whole_apart() -> None:
+    channels = ("a", "b")
+    series = tuple(Series(values=wave(60 + 20 * n, seed=n), name=f"s{n}") for n in range(2))
+    panel = Panel(series=series, channels=channels, past=(), known=(), frequency=None, notes=())
+    settings = SeriesSettings(horizon=4, look_back=12, season=8)
+    task = ForecastTask.of({"train": panel}, settings)
+    model = Forecaster(2, 4, 12, hidden_size=4, scaling=task.scaling, channels=channels)
+    found = task.evaluate(model, "test")
+    assert set(found["by_channel"]) == {"a", "b"}
+    assert found["mse"] == pytest.approx(np.mean([e["mse"] for e in found["by_channel"].values()]))
+    windows = [len(own) - 4 + 1 for own in task.stored.of_part("test")]
+    for name in ("mse", "mae", "mase"):
+        each = [found["by_series"][f"s{n}"][name] for n in range(2)]
+        assert found[name] == pytest.approx(np.average(each, weights=windows))
+    said = task.say(found)
+    assert "mse by channel, the largest of 2: " in said
+    assert "mse by series, the largest of 2: " in said
 
 
 @pytest.mark.medium

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recurra.data.files import why_no_array
 from recurra.data.image_folders import IMAGES
 from recurra.errors import DataError, argument
 from recurra.files import read_bytes
@@ -238,8 +239,8 @@ def _of_array(path: Path) -> np.ndarray:
         values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(
-            f"{path}: expected an array of frames as numpy.save writes it, got: {error}. Save it "
-            f"again."
+            f"{path}: expected an array of frames as numpy.save writes it, got: "
+            f"{why_no_array(error)}. Save it again."
         ) from None
     if not isinstance(values, np.ndarray) or values.ndim not in (3, 4) or 0 in values.shape:
         got = list(values.shape) if isinstance(values, np.ndarray) else "several arrays"

@@ -32,6 +32,13 @@ def put_in_place(target: Path, what: str) -> Iterator[IO[bytes]]:
         ) from error
 
 
+def why_no_array(error: Exception) -> str:
+    """What there was in place of an array, by numpy's own error. Of any file that begins otherwise
+    it says that it has pickled objects, and how to run what they hold."""
+    said = str(error).partition("\n")[0].rstrip(".")
+    return "something else, or objects of Python" if "pickle" in said else said
+
+
 def map_file(path: Path, dtype: np.dtype, count: int, what: str, contents: str) -> np.memmap:
     """The values of a file [count], mapped, read-only; parts of the map know the file's name.
 

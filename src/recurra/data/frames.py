@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recurra.data.files import why_no_array
 from recurra.data.panel_columns import Columns, read_columns
 from recurra.data.records import Record, Records, named
 from recurra.data.tables import suffix_of
@@ -237,8 +238,8 @@ def _array(path: Path) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(
-            f"{path}: expected an array of labels as numpy.save writes it, got: {error}. Save it "
-            "again."
+            f"{path}: expected an array of labels as numpy.save writes it, got: "
+            f"{why_no_array(error)}. Save it again."
         ) from None
 
 

@@ -130,7 +130,18 @@ class _TextColumns(Columns):
         _refuse_repeated(path, self.names)
 
     def numbers(self, name: str) -> np.ndarray:
-        return column_of_numbers(self.path, self._table, self._at[name])
+        at = self._at[name]
+        try:
+            return column_of_numbers(self.path, self._table, at)
+        except DataError:
+            there = [row for row in self._table.rows if not _is_gap(row[1][at])]
+            if there and not any(_is_number(cells[at]) for _, cells in there):  # something else
+                line, cells = there[0]
+                raise DataError(
+                    f"{self.path}, line {line}, column {at + 1}: expected a number, got "
+                    f"{cells[at]!r:.40}. {_other_columns()}"
+                ) from None
+            raise
 
     def texts(self, name: str) -> list[str]:
         at = self._at[name]
@@ -248,8 +259,22 @@ def _arrays(path: Path) -> list[tuple[str, Columns]]:
 def _other_columns() -> str:
     return (
         f"A column of names of series is said by {argument('group_column=')}, one of dates by "
-        f"{argument('date_column=')}; {argument('target=')} names those that are forecast."
+        f"{argument('date_column=')}, of categories that are known ahead by "
+        f"{argument('known_covariates=')}; {argument('target=')} names those that are forecast."
     )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", ".", 1))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_gap(cell: str) -> bool:
+    """Whether a cell of a column without numbers says that a value is missing."""
+    return cell.lower() in ("", "?", "-", "na", "n/a", "nan", "null", "none")
 
 
 def _refuse_repeated(path: Path, names: Sequence[str]) -> None:

@@ -6,22 +6,24 @@ are known ahead, and at most one of dates and one of names of series.
 Letters: T steps, C channels, P covariates of the past, K known covariates, N series.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from recurra.data.opening import paths_of
+from recurra.data.panel_categories import found_categories, read_covariate
 from recurra.data.panel_columns import FORMATS, Columns, read_columns
 from recurra.data.records import named
 from recurra.data.tables import suffix_of
 from recurra.errors import DataError, argument
-from recurra.models import Series
+from recurra.models import Categories, Series
 from recurra.models.calendar import Frequency, said
 from recurra.text.corpus import is_hidden
 
 _GRID = 1e-6  # of a step: how far a date may lie off
+_Tables = list[tuple[str, Columns]]  # those of a file, with their numbers where it has several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,9 @@ class Reading:
         target: columns that are forecast; none: all that are nothing else.
         past_covariates: columns that nobody knows ahead.
         known_covariates: columns that are known ahead.
+        categories: covariates that are categories though they look like numbers.
+        learned: the categories of all covariates that have some, as training had them; None finds
+            them.
         date_column: None finds it.
         group_column: of the names of series; None: a file is a series.
         date_format: as strptime has it; None: ISO.
@@ -42,6 +47,8 @@ class Reading:
     target: tuple[str, ...] = ()
     past_covariates: tuple[str, ...] = ()
     known_covariates: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    learned: Categories | None = None
     date_column: str | None = None
     group_column: str | None = None
     date_format: str | None = None
@@ -61,6 +68,7 @@ class Panel:
         known: of those known ahead.
         frequency: what lies between dates; None without dates.
         notes: how the files were read, a sentence each.
+        categories: of covariates, of which a column of numbers for each is in the series.
     """
 
     series: tuple[Series, ...]
@@ -69,6 +77,7 @@ class Panel:
     known: tuple[str, ...]
     frequency: Frequency | None
     notes: tuple[str, ...]
+    categories: Categories = field(default_factory=lambda: Categories({}))
 
 
 def read_panel(data: str | Path | Sequence[str | Path], how: Reading) -> Panel:
@@ -82,7 +91,17 @@ def read_panel(data: str | Path | Sequence[str | Path], how: Reading) -> Panel:
         DataError: when anything is not as it should be, naming the file and the place.
     """
     files = files_of(data)
-    panels = [_of_file(file, how, several=len(files) > 1) for file in files]
+    opened: Iterable[_Tables] = (read_columns(file, encoding=how.encoding) for file in files)
+    past, known, asked = how.past_covariates, how.known_covariates, how.categories
+    if how.learned is None and (past or known or asked):
+        opened = list(opened)  # a category may be in the last file alone
+        every = (columns for tables in opened for _, columns in tables)
+        how = replace(how, learned=found_categories(every, past, known, asked))
+    several = len(files) > 1
+    panels = [
+        _of_file(file, tables, how, several=several)
+        for file, tables in zip(files, opened, strict=True)
+    ]
     first = panels[0]
     for file, panel in zip(files, panels, strict=True):
         if panel.channels != first.channels:
@@ -145,12 +164,12 @@ def check_apart(train: object, held_out: object, name: str) -> None:
         )
 
 
-def _of_file(path: Path, how: Reading, *, several: bool) -> Panel:
+def _of_file(path: Path, tables: _Tables, how: Reading, *, several: bool) -> Panel:
     series: list[Series] = []
     roles: _Roles | None = None
     notes: list[str] = []
     frequency: Frequency | None = None
-    for number, columns in read_columns(path, encoding=how.encoding):
+    for number, columns in tables:
         roles = _Roles.of(columns, how)
         stem = path.name.partition(".")[0]
         name = "_".join(each for each in (stem if several else "", number) if each)
@@ -158,13 +177,15 @@ def _of_file(path: Path, how: Reading, *, several: bool) -> Panel:
         frequency = frequency or own
         series += found
     assert roles is not None
+    categories = how.learned or Categories({})
     return Panel(
         series=tuple(series),
         channels=roles.target,
         past=roles.past,
         known=roles.known,
         frequency=frequency,
-        notes=(roles.said(), *notes),
+        notes=(roles.said(), *_said_of(categories), *notes),
+        categories=categories,
     )
 
 
@@ -213,12 +234,25 @@ class _Roles:
         return f"columns: {'; '.join(parts)}"
 
 
+def _said_of(categories: Categories) -> list[str]:
+    """A line for each covariate of categories."""
+    return [f"categories of {name}, {len(own)}: {named(own)}" for name, own in categories.items()]
+
+
 def _series_of(
     columns: Columns, roles: _Roles, how: Reading, name: str
 ) -> tuple[list[Series], Frequency | None, list[str]]:
     """The series of a table, each checked; what lies between their dates; and what was noted."""
     every = (*roles.target, *roles.past, *roles.known)
-    values = np.stack([columns.numbers(each) for each in every], axis=1)
+    categories = how.learned or Categories({})
+    targets = [columns.numbers(each)[:, None] for each in roles.target]
+    past, known = (
+        [read_covariate(columns, each, categories) for each in names]
+        for names in (roles.past, roles.known)
+    )
+    values = np.concatenate([*targets, *past, *known], axis=1)
+    # where each column of the table begins among the numbers, of which categories have several
+    firsts = np.cumsum([0, *(each.shape[1] for each in (*targets, *past, *known))])[:-1]
     dates = None if roles.date is None else columns.dates(roles.date, how.date_format)
     rows_of = {name: np.arange(len(columns))}
     if roles.group is not None:
@@ -245,9 +279,9 @@ def _series_of(
             if len(rows) > 1:
                 frequency = frequency or Frequency.of(own_dates)
                 own, own_dates = _on_grid(columns, own, own_dates, rows, frequency, how, notes)
-        C, P = len(roles.target), len(roles.past)
+        C, P = len(roles.target), sum(each.shape[1] for each in past)
         length = _length(own[:, :C], bool(roles.known))
-        counted.append(_Gaps(columns=columns, rows=rows, values=own[:length]))
+        counted.append(_Gaps(columns=columns, rows=rows, values=own[:length, firsts]))
         found.append(
             Series(
                 values=own[:length, :C],
@@ -320,14 +354,18 @@ def _on_grid(
     if how.missing == "fail":
         raise DataError(
             f"{columns.path}, {columns.unit} {columns.places[int(rows[first + 1])]}: expected a "
-            f"row for each {frequency}, got none {where}, {missing:,} missing in {len(gaps):,} "
-            f"gaps. Fill them in, or use {argument('missing=mask')}."
+            f"row for each {frequency}, got none {where}, {missing:,} missing in {_gaps(gaps)}. "
+            f"Fill them in, or use {argument('missing=mask')}."
         )
-    notes.append(f"{missing:,} steps were missing in {len(gaps):,} gaps, the first {where}")
+    notes.append(f"{missing:,} steps were missing in {_gaps(gaps)}, the first {where}")
     full = np.full((int(whole[-1]) + 1, values.shape[1]), np.nan)
     full[whole] = values
     every = np.concatenate([dates[:1], frequency.following(dates[0], len(full) - 1)])
     return full, every
+
+
+def _gaps(found: np.ndarray) -> str:
+    return "1 gap" if len(found) == 1 else f"{len(found):,} gaps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

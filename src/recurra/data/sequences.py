@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recurra.data.files import why_no_array
 from recurra.errors import DataError
 from recurra.text.reading import read_text, said_of_storage
 
@@ -63,7 +64,7 @@ def _array(path: Path) -> np.ndarray:
         said = said_of_storage(path) if path.is_file() else []
         raise DataError(
             f"{path}: expected an array of numbers as numpy.save writes it, got: "
-            f"{said[0] if said else error}. Save it again as floating-point numbers."
+            f"{said[0] if said else why_no_array(error)}. Save it again as floating-point numbers."
         ) from None
     if not isinstance(read, np.ndarray):
         raise DataError(

@@ -14,7 +14,7 @@ from recurra.models.parts import Names, Part
 from recurra.models.prediction import Prediction
 from recurra.models.saving import Model, load, save
 from recurra.models.scaling import Scaling
-from recurra.models.series import Forecast, Series, SeriesScaling
+from recurra.models.series import Categories, Forecast, Series, SeriesScaling
 from recurra.models.tagger import Tagger, Tags
 from recurra.models.translation import Translation
 from recurra.models.translator import Translator
@@ -24,6 +24,7 @@ __all__ = [
     "Alignment",
     "Caption",
     "Captioner",
+    "Categories",
     "Classifier",
     "Confusion",
     "Forecast",

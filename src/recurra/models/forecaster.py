@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from recurra.compose.spelling import resolved
-from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.calendar import check_calendar
 from recurra.models.cell_entries import cell_config
@@ -24,14 +23,16 @@ from recurra.models.checks import check_numbers, check_reduction, check_shape
 from recurra.models.forecaster_options import (
     check_call,
     check_kinds,
+    columns_of,
     density_of,
+    horizon_of,
     segment_length_of,
 )
 from recurra.models.forecaster_rows import Rows, at_end, carried, cut
 from recurra.models.forecasting import GivenSeries, forecasts_of
 from recurra.models.parts import Names, Part
 from recurra.models.saving import Model, layer_options
-from recurra.models.series import Forecast, Series, SeriesScaling
+from recurra.models.series import Categories, Forecast, Series, SeriesScaling
 from recurra.models.starting import Taken, take_weights
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_flags, check_reads_x_alone, check_sizes
@@ -85,8 +86,9 @@ class Forecaster(Model):
         series_size: of this vector.
         missing: "fail" refuses missing values; "fill" takes the last one before; "mask" does too,
             and reads a channel beside each that says which are missing.
-        channels, series, scaling: names of channels, names of series, and their scaling; saved with
-            the model. They may be given later: `model.scaling = scaling`.
+        channels, series, scaling, categories: names of channels, names of series, their scaling,
+            and what the categories of covariates are called, by covariate; saved with the model.
+            They may be given later: `model.scaling = scaling`.
         hidden_size, num_layers, cell, sizes, init, learned_state, memory, backend: of the
             recurrent layers; see `Recurrent`.
         dropout: probability of dropping a feature of a layer's output, in training.
@@ -103,6 +105,7 @@ class Forecaster(Model):
     channels = Part(Names, convert=Names)
     series = Part(Names, convert=Names)
     scaling = Part(SeriesScaling)
+    categories = Part(Categories, convert=Categories)
 
     def __init__(
         self,
@@ -125,6 +128,7 @@ class Forecaster(Model):
         channels: Sequence[str] | None = None,
         series: Sequence[str] | None = None,
         scaling: SeriesScaling | None = None,
+        categories: Mapping[str, Sequence[str]] | None = None,
         hidden_size: int = 128,
         num_layers: int = 1,
         cell: Cell | str = "gru",
@@ -185,6 +189,7 @@ class Forecaster(Model):
         )
         self._make_decoder(hidden_size, dtype, device)
         self.channels, self.series, self.scaling = channels, series, scaling
+        self.categories = categories
         self._reset_own_parameters()
 
     def _make_decoder(
@@ -260,6 +265,7 @@ class Forecaster(Model):
             "channels": lambda: (len(part), self.num_channels, "names, the model's num_channels"),
             "scaling": lambda: (part.num_channels, self.num_channels, "channels, num_channels"),
             "series": lambda: (len(part), num_series, "names, the model's num_series"),
+            "categories": lambda: columns_of(part, self.past_size + self.known_size),
         }[name]()
         if found != wanted:
             raise ValueError(
@@ -303,7 +309,7 @@ class Forecaster(Model):
             ValueError: when a shape or a size is wrong.
         """
         check_call(self, x, past=past, known=known, ahead=ahead, series=series)
-        horizon = self._checked_horizon(horizon)
+        horizon = horizon_of(self, horizon)
         if target is not None:
             check_shape("Forecaster", target, (horizon, *x.shape[1:]))
         rows = Rows.of(self, x, lengths, past, known, ahead, series)
@@ -536,7 +542,7 @@ class Forecaster(Model):
             )
         if levels is None:
             levels = self.default_levels
-        horizon = self._checked_horizon(horizon)
+        horizon = horizon_of(self, horizon)
         given = [
             GivenSeries.of(self, series, horizon, f"{where}: series {i}")
             for i, series in enumerate(inputs)
@@ -582,17 +588,3 @@ class Forecaster(Model):
             **layer_options(self.recurrent),
             "dtype": str(self.decoder.weight.dtype).removeprefix("torch."),
         }
-
-    # ---- checks
-
-    def _checked_horizon(self, horizon: int | None) -> int:
-        if horizon is None:
-            return self.horizon
-        check_sizes("Forecaster", horizon=horizon)
-        if horizon > self.horizon and self.decoding != "recursive":
-            raise ValueError(
-                f"{argument('horizon=')}: expected at most {self.horizon}, which the model was "
-                f"trained for, got {horizon}. Train one with {argument(f'horizon={horizon}')}, or "
-                f"with {argument('decoding=recursive')}, which has no end."
-            )
-        return horizon

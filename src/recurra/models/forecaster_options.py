@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from recurra.errors import argument
+from recurra.models.series import Categories
 from recurra.nn.checks import check_sizes, check_token_ids, in_autocast
 from recurra.nn.densities import Density, named
 
@@ -112,3 +113,28 @@ def check_call(
                 f"{tuple(series.shape)}. Give one each."
             )
         check_token_ids("Forecaster, series", series, model.vectors.num_embeddings)
+
+
+def horizon_of(model: "Forecaster", horizon: int | None) -> int:
+    """The steps to come that are asked for, or the model's own.
+
+    Raises:
+        ValueError: when the model does not go so far.
+    """
+    if horizon is None:
+        return model.horizon
+    check_sizes("Forecaster", horizon=horizon)
+    if horizon > model.horizon and model.decoding != "recursive":
+        raise ValueError(
+            f"{argument('horizon=')}: expected at most {model.horizon}, which the model was "
+            f"trained for, got {horizon}. Train one with {argument(f'horizon={horizon}')}, or "
+            f"with {argument('decoding=recursive')}, which has no end."
+        )
+    return horizon
+
+
+def columns_of(categories: Categories, size: int) -> tuple[int, int, str]:
+    """How many columns categories have, how many they have to have, and what these are: all that
+    fit into the covariates of a model do."""
+    columns = sum(map(len, categories.values()))
+    return columns, min(columns, size), "columns, those of the model's covariates"

@@ -4,7 +4,7 @@ Letters: T steps, F steps to come, C channels, P covariates of the past, K known
 levels, N series.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from recurra.errors import DataError
 from recurra.models.calendar import told
+from recurra.models.parts import Names
 from recurra.models.scaling import Scaling, as_series
 
 _FEWEST = 2  # values of a channel of which a deviation can be taken
@@ -151,6 +152,33 @@ class SeriesScaling:
                 f"scaling: expected names, a scaling of each and one of covariates, got "
                 f"{error!r:.200}. Use the config.json as the run wrote it."
             ) from error
+
+
+class Categories(dict[str, Names]):
+    """The names of the categories of covariates, by covariate: each has a column of 0 and 1 of its
+    own, in the order of these names, among what the model reads as the covariate.
+
+    Raises:
+        DataError: when it is no such table.
+    """
+
+    def __init__(self, given: Mapping[str, Sequence[str]]) -> None:
+        """Take the names of each covariate."""
+        if not isinstance(given, Mapping):
+            raise DataError(
+                f"categories: expected names by covariate, got {given!r:.60}. Give them as in "
+                "{'weather': ['rain', 'sun']}."
+            )
+        super().__init__({str(name): Names(list(names)) for name, names in given.items()})
+
+    def to_config(self) -> dict[str, list[str]]:
+        """The names, by covariate."""
+        return {name: [*names] for name, names in self.items()}
+
+    @staticmethod
+    def from_config(config: Any) -> "Categories":
+        """The inverse of `to_config`."""
+        return Categories(config)
 
 
 def measured(values: np.ndarray) -> Scaling:

@@ -5,6 +5,7 @@ Letters: S steps of all series, N series, F steps to come, B windows, C channels
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,12 +20,13 @@ from recurra.data.seasons import found_season
 from recurra.data.windows import PARTS, Stored, WindowBatch
 from recurra.errors import DataError, argument
 from recurra.insight.forecasts import figure_of_forecasts
-from recurra.models import Forecast, Forecaster, Names, SeriesScaling
+from recurra.models import Categories, Forecast, Forecaster, Names, SeriesScaling
 from recurra.models.series import measured
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER, check_files
 from recurra.tasks.forecast_files import SeriesRecords, rows_of
 from recurra.tasks.forecast_rolling import Rolling, flipped, interval_of
+from recurra.tasks.forecast_scores import Scores
 from recurra.tasks.options import ForecasterSettings, ForecastTraining, SeriesSettings
 from recurra.tasks.options.forecast import shares_of
 from recurra.training.settings import RunSettings, TrainingSettings
@@ -34,6 +36,7 @@ FILE = "series.safetensors"
 _MAX_VALIDATED = 4000  # windows of a validation, an even sample of more
 _NUM_CHANNELS, _NUM_STEPS = 3, 12  # of a preview
 _NUM_DRAWN = 3  # windows of the picture
+_NUM_WORST = 7  # channels or series that are named
 _NEAR = 0.01  # of what learns nothing: a model that is less than this better is no better
 
 
@@ -100,6 +103,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
             )
         how = reading_of(data)
         panels = {"train": read_panel(data.data, how)}
+        how = replace(how, learned=panels["train"].categories)
         for part, own in (("val", data.val_data), ("test", data.test_data)):
             if own is not None:
                 check_apart(data.data, own, part)
@@ -137,6 +141,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
             "notes": list(first.notes),
             "past": list(first.past),
             "known": list(first.known),
+            "categories": first.categories.to_config(),
             "season": season,
             "season_from": how,
             "frequency": str(first.frequency or ""),
@@ -189,17 +194,28 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
             lines.append((part, f"{sum(there):,} steps{each}, {windows:,} windows"))
             facts[part] = windows
         lines.append(("channels", f"{len(self.channels)}: {named(self.channels)}"))
-        constant = [
-            channel
-            for c, channel in enumerate(self.channels)
-            if any(scaling.spread[c] == 0 for scaling in self.scaling.each)
-        ]
-        if constant:
+        if constant := self._constant():
             said = "never changes in the training part, and is forecast as it was there"
             lines.append(("constant", f"{named(constant)}: {said}"))
         season = self.season if self.season > 1 else "none"
         lines.append(("season", f"{season}, {self.description.get('season_from', '')}"))
         return Description(lines=lines, facts={**facts, "channels": list(self.channels)})
+
+    def _constant(self) -> list[str]:
+        """The channels that never change in the training part, and in which series, if not all."""
+        found = []
+        for c, channel in enumerate(self.channels):
+            pairs = zip(self.scaling.names, self.scaling.each, strict=True)
+            still = [name for name, scaling in pairs if scaling.spread[c] == 0]
+            if still:
+                is_all = len(still) == len(self.scaling.each)
+                found.append(channel if is_all else f"{channel} of {', '.join(still):.60}")
+        return found
+
+    @property
+    def categories(self) -> Categories | None:
+        """Those of covariates; None where there are none."""
+        return Categories(self.description.get("categories", {})) or None
 
     @property
     def calendar(self) -> tuple[str, ...]:
@@ -242,6 +258,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
             missing=self.data.missing,
             channels=self.channels,
             scaling=self.scaling,
+            categories=self.categories,
             **options,
             backend=backend,
         )
@@ -257,6 +274,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
     def adopt(self, model: Forecaster) -> None:
         """Give the model the names of channels and series, and their scaling."""
         model.channels, model.scaling = self.channels, self.scaling
+        model.categories = self.categories
         if model.vectors is not None:
             model.series = self.scaled_names()
         self._of_model(model)
@@ -332,12 +350,17 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
 
     def evaluate(self, model: Forecaster, split: str) -> dict[str, Any]:
         """The figures over every window of a part, free-running: `mse` and `mae` scaled and
-        unscaled, `mase`, `mse_by_step`, of a model with a spread `crps`, `pinball`, `coverage` of
-        the `interval`; the same of `baselines` by name; `season`, `windows`, `seconds`."""
+        unscaled, `mase`, `mse_by_step`, `by_channel`, of several series `by_series`, of a model
+        with a spread `crps`, `pinball`, `coverage` of the `interval`; the same of `baselines` by
+        name; `season`, `windows`, `seconds`."""
         started = time.perf_counter()
-        scores = self.rolling.scores(model, split)
+        apart: dict[str, Scores] | None = {} if len(self.stored.names) > 1 else None
+        scores = self.rolling.scores(model, split, apart=apart)
+        of_each = {name: own.figures() for name, own in (apart or {}).items()}
         return {
             **scores.figures(),
+            "by_channel": scores.by_channel(self.channels),
+            **({} if apart is None else {"by_series": _without_steps(of_each)}),
             "baselines": self.rolling.naive(split),
             "season": self.season,
             "windows": len(self.rolling.windows(split)),
@@ -374,6 +397,10 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
         said = [f"{name:{width}}  {_said(found)}" for name, found in lines.items()]
         season = f", season {figures['season']}" if figures["season"] > 1 else ""
         head = f"{figures['windows']:,} windows{season}, {figures['seconds']:.1f} s"
+        for name in ("channel", "series"):
+            each = figures.get(f"by_{name}", {})
+            if len(each) > 1:
+                said.append(_worst(name, each))
         return "\n".join([f"{head}; mse, mae and crps are of scaled values", *said])
 
     @classmethod
@@ -437,6 +464,8 @@ def reading_of(data: SeriesSettings, model: Forecaster | None = None) -> Reading
         target=target,
         past_covariates=several(data.past_covariates),
         known_covariates=several(data.known_covariates),
+        categories=several(data.categories),
+        learned=None if model is None else Categories(model.categories or {}),
         date_column=data.date_column,
         group_column=data.group_column,
         date_format=data.date_format,
@@ -451,6 +480,22 @@ def _said(found: Mapping[str, Any]) -> str:
     if "coverage" in found:
         said.append(f"{found['interval']:.0%} intervals cover {found['coverage']:.1%}")
     return ", ".join(said)
+
+
+def _worst(what: str, each: Mapping[str, Mapping[str, float]]) -> str:
+    """The channels or the series that are forecast worst, on a line."""
+    there = {name: own["mse"] for name, own in each.items() if "mse" in own}
+    order = sorted(there, key=there.__getitem__, reverse=True)[:_NUM_WORST]
+    shown = ", ".join(f"{name} {there[name]:.4g}" for name in order)
+    return f"mse by {what}, the largest of {len(each):,}: {shown}"
+
+
+def _without_steps(each: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Figures by name without those by step."""
+    return {
+        name: {figure: value for figure, value in own.items() if not isinstance(value, list)}
+        for name, own in each.items()
+    }
 
 
 def _check_panels(panels: Mapping[str, Panel], data: SeriesSettings) -> None:

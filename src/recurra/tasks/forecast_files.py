@@ -51,12 +51,15 @@ class ShownWindow:
 
 
 def rows_of(forecast: Forecast) -> list[dict[str, Any]]:
-    """A row for each step: its number from 1, its date where there is one, the value of each
-    channel under its name, and its quantiles under its name and the level."""
+    """A row for each step: its number from 1, the name of its series and its date where there are
+    such, the value of each channel under its name, and its quantiles under its name and the
+    level."""
     channels = names_of(forecast.values.shape[1], forecast.channels)
     rows: list[dict[str, Any]] = []
     for step, values in enumerate(forecast.values):
         row: dict[str, Any] = {"step": step + 1}
+        if forecast.name is not None:
+            row["series"] = forecast.name
         if forecast.dates is not None:
             row["date"] = told(forecast.dates[step], forecast.offset)
         row |= dict(zip(channels, values.tolist(), strict=True))

@@ -138,16 +138,32 @@ class Rolling:
         numbers = [names.index(name) for name in self.stored.names]
         return torch.tensor(numbers, dtype=torch.int64, device="cpu")
 
-    def scores(self, model: Forecaster, split: str, most: int | None = None) -> Scores:
+    def scores(
+        self,
+        model: Forecaster,
+        split: str,
+        most: int | None = None,
+        *,
+        apart: dict[str, Scores] | None = None,
+    ) -> Scores:
         """The errors of a model over every window of a part, free-running, or over an even sample
-        of `most`."""
+        of `most`.
+
+        Args:
+            apart: takes those of each series, by its name.
+        """
         scores = Scores(levels_of(model))
         spread, scale, _ = self.units
         generator = seeded(model)
         for batch in self.batches(split, most):
             said, quantiles = self.said(model, batch, scores.levels, generator)
             own = batch.series.numpy()
-            scores.add(said, self.true(batch), spread[own], scale[own], quantiles)
+            true = self.true(batch)
+            scores.add(said, true, spread[own], scale[own], quantiles)
+            for number in () if apart is None else np.unique(own).tolist():
+                some, name = own == number, self.stored.names[number]
+                one = apart.setdefault(name, Scores())  # type: ignore[union-attr]
+                one.add(said[:, some], true[:, some], spread[own][some], scale[own][some])
         return scores
 
     def said(

@@ -34,6 +34,7 @@ class Scores:
         self._count: dict[str, int] = {}
         self._steps: np.ndarray | None = None
         self._counts: np.ndarray | None = None
+        self._channels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def add(
         self,
@@ -68,6 +69,10 @@ class Scores:
         for name, values in each.items():
             self._total[name] = self._total.get(name, 0.0) + float(np.nansum(values))
             self._count[name] = self._count.get(name, 0) + int((~np.isnan(values)).sum())
+        for name in ("mse", "mae"):
+            found = np.nansum(each[name], axis=(0, 1)), (~np.isnan(each[name])).sum(axis=(0, 1))
+            total, count = self._channels.get(name, (0, 0))
+            self._channels[name] = total + found[0], count + found[1]
         by_step = np.nansum(each["mse"], axis=(1, 2))
         count = (~np.isnan(each["mse"])).sum(axis=(1, 2))
         self._steps = by_step if self._steps is None else self._steps + by_step
@@ -89,6 +94,15 @@ class Scores:
             with np.errstate(invalid="ignore"):
                 found["mse_by_step"] = (self._steps / self._counts).tolist()
         return found
+
+    def by_channel(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """`mse` and `mae`, scaled, of each channel that something counts in, by its name."""
+        found: dict[str, dict[str, float]] = {name: {} for name in names}
+        for figure, (total, count) in self._channels.items():
+            for name, own, times in zip(names, total.tolist(), count.tolist(), strict=True):
+                if times:
+                    found[name][figure] = own / times
+        return {name: own for name, own in found.items() if own}
 
 
 def naive_forecasts(

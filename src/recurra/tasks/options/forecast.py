@@ -98,6 +98,15 @@ class SeriesSettings(FileSettings):
         several=True,
         check=columns,
     )
+    categories: str | tuple[str, ...] | None = setting(
+        None,
+        "Columns among the covariates that are categories though they look like numbers; those of "
+        "words are.",
+        SERIES,
+        unset="those of words",
+        several=True,
+        check=columns,
+    )
     date_column: str | None = setting(
         None, "Column of dates, its name or number.", SERIES, unset="found by what it holds"
     )
