@@ -294,7 +294,7 @@ def test_what_does_not_go_together_is_refused_in_a_line() -> None:
         (series_of(9, values=np.zeros((9, 3))), "series 0: expected 2 channels, .*got 3"),
         (
             series_of(9, known=np.zeros((9, 2))),
-            "known covariates: expected 2 over 14.*over 9",
+            "expected known covariates of 5 steps to come, got those of 0. Add a row for each",
         ),
         (series_of(9, past=None), "past covariates: expected 1 over 9 steps.*got none"),
         (series_of(9, dates=None), "expected dates, for the calendar"),

@@ -63,6 +63,7 @@ class GivenSeries:
             )
         F = horizon if model.decoding == "recursive" else model.horizon
         dates, to_come = _dates(model, series, F, where)
+        _check_ahead(model, series, F, where)
         known = with_size(series.known, T + F, model.known_size, f"{where}, known covariates")
         past = with_size(series.past, T, model.past_size, f"{where}, past covariates")
         scaling = own_scaling(model, series.name, values)
@@ -201,6 +202,17 @@ def _dates(
             "steps, or leave the dates out."
         )
     return dates, Frequency.of(dates).following(dates[-1], steps)
+
+
+def _check_ahead(model: "Forecaster", series: Series, steps: int, where: str) -> None:
+    """Raise DataError where known covariates end before the steps to come do."""
+    known, T = series.known, len(series.values)
+    if known is None or known.shape[1] != model.known_size or not T <= len(known) < T + steps:
+        return
+    raise DataError(
+        f"{where}: expected known covariates of {steps} steps to come, got those of "
+        f"{len(known) - T}. Add a row for each, with its covariates and without values."
+    )
 
 
 def _scaled_covariates(
