@@ -122,3 +122,14 @@ def test_the_lines_of_a_sentence_are_as_they_are_written(tmp_path: Path) -> None
     assert [first.lines[row].split("\t")[1] for row in first.rows] == [*first.words]
     assert first.lines[1:] == third.lines
     assert first.is_universal
+
+
+def test_a_first_line_may_name_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("Word\tPOS\tTag\nword\tNN\tO\n\nParis\tNNP\tB-LOC\n")
+    first, second = read_conll(path)
+    assert (first.words, first.tags, first.lines) == (("word",), ("O",), ("word\tNN\tO",))
+    assert (second.words, second.tags) == (("Paris",), ("B-LOC",))
+    assert next(read_conll(path, tag_column="pos")).tags == ("NN",)
+    with pytest.raises(DataError, match="or one of word, pos, tag, got tag_column=ner"):
+        next(read_conll(path, tag_column="ner"))

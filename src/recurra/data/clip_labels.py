@@ -178,7 +178,8 @@ class _Table:
     @classmethod
     def of(cls, path: Path, how: ClipReading) -> "_Table":
         if suffix_of(path) in (".parquet", ".npy"):
-            [(_, columns)] = read_columns(path)
+            hint = f"The column of labels is named by {argument('tag_column=')}."
+            [(_, columns)] = read_columns(path, hint=hint)
             names, unit = columns.names, columns.unit
             places = [f"{unit} {place}" for place in columns.places]
         else:

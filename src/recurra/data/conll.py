@@ -21,6 +21,8 @@ WORDS_ALONE = (".conllu", ".conll", ".bio", ".iob", ".iob2", ".pos")  # ends of 
 UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _UNDIVIDED = re.compile(r"\d+[-.]\d+")  # a range of words, or one that is not there
 _DOCUMENT = "-DOCSTART-"
+_WORDS = ("word", "words", "token", "tokens", "form")
+_TAGS = ("tag", "tags", "label", "labels", "pos", "upos", "xpos", "ner", "ner_tag", "slot")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ def read_conll(
     Raises:
         DataError: when a line has other columns than the first, or there is no such column, naming
             the line.
+
+    A first line that names the columns of words and tags is no sentence; columns may be named so.
     """
     is_universal = ".conllu" in (suffix.lower() for suffix in path.suffixes)
     words: list[str] = []
@@ -96,8 +100,10 @@ def read_conll(
         cells = [cell.strip(" ") for cell in line.split("\t")] if "\t" in line else line.split()
         if width is None:
             width = len(cells)
-            word_at = _column(word_column, "word_column", 0, width, is_universal, path)
-            tag_at = _column(tag_column, "tag_column", width - 1, width, is_universal, path)
+            head = _head(cells)
+            names = UNIVERSAL if is_universal and width == len(UNIVERSAL) else head
+            word_at = _column(word_column, "word_column", 0, width, names, path)
+            tag_at = _column(tag_column, "tag_column", width - 1, width, names, path)
             if has_tags and word_at == tag_at:
                 raise DataError(
                     f"{path}, line {number}: expected a word and its label in columns, with tabs "
@@ -105,6 +111,9 @@ def read_conll(
                     f"{line!r:.60}. Write the label behind the word, or name another column: "
                     f"{argument('tag_column=')}."
                 )
+            if head:
+                held.pop()
+                continue
         if len(cells) != width:
             raise DataError(
                 f"{path}, line {number}: expected {width} columns as in the lines above it, got "
@@ -157,13 +166,19 @@ def _told(held: Iterable[tuple[int, str]], has_tabs: bool) -> Iterator[tuple[int
         yield number, line, has_tabs and line.startswith("#")
 
 
+def _head(cells: Sequence[str]) -> tuple[str, ...]:
+    """The names of columns where the line has them, in lower case; none of words and labels."""
+    names = tuple(cell.lower() for cell in cells)
+    is_head = len(names) > 1 and names[0] in _WORDS and names[-1] in _TAGS
+    return names if is_head else ()
+
+
 def _column(
-    given: str | int | None, name: str, otherwise: int, width: int, is_universal: bool, path: Path
+    given: str | int | None, name: str, otherwise: int, width: int, names: Sequence[str], path: Path
 ) -> int:
     """The place of a column, from 0."""
-    names: Sequence[str] = UNIVERSAL if is_universal and width == len(UNIVERSAL) else ()
     if given is None:
-        if not names:
+        if names is not UNIVERSAL:
             return otherwise
         return names.index("form" if name == "word_column" else "upos")
     if isinstance(given, str) and given.lower() in names:

@@ -79,7 +79,7 @@ def recordings(path: Path, how: FrameColumns, *, labelled: bool = True) -> Itera
             not as many as steps.
     """
     beside = _labels_beside(path)
-    for number, columns in read_columns(path, encoding=how.encoding):
+    for number, columns in read_columns(path, encoding=how.encoding, hint=other_columns()):
         place = f"{path}, series {number}" if number else str(path)
         roles = _Roles.of(columns, how, has_file=beside is not None)
         if beside is not None:
@@ -216,7 +216,9 @@ def _of_file(path: Path, how: FrameColumns, number: str) -> tuple[str, ...] | np
         return tuple(map(str, values.tolist()))
     has_numbers = how.targets or _stem(path).lower().endswith(_NUMBERS)
     known = None if has_numbers else {*_LABELS, (how.label or "").lower()}
-    [(_, columns)] = read_columns(path, encoding=how.encoding, above_words=known)
+    [(_, columns)] = read_columns(
+        path, encoding=how.encoding, above_words=known, hint=other_columns()
+    )
     rest = [name for name in columns.names if name.strip().lower() not in _CLOCKS]
     if has_numbers:
         names = [columns.named(each, "target=") for each in how.targets] or rest
@@ -231,6 +233,14 @@ def _of_file(path: Path, how: FrameColumns, number: str) -> tuple[str, ...] | np
             f"{argument('tag_column=')}, or those of the numbers to learn, {argument('target=')}."
         )
     return tuple(columns.texts(chosen[0]))
+
+
+def other_columns() -> str:
+    """What to do about a column that is neither read nor learned as numbers."""
+    return (
+        f"The column of labels is named by {argument('tag_column=')}, those that are read by "
+        f"{argument('channels=')}, numbers to learn by {argument('target=')}."
+    )
 
 
 def _array(path: Path) -> np.ndarray:

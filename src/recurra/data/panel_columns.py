@@ -38,12 +38,14 @@ class Columns(ABC):
         names: [C]; "1", "2" and so on where the file has none.
         places: [T], where each row stands: the number of its line, or of its row.
         unit: what these are, "line" or "row".
+        hint: what may be done about a column of something else than numbers.
     """
 
     path: Path
     names: tuple[str, ...]
     places: Sequence[int]
     unit = "row"
+    hint = ""
 
     @abstractmethod
     def numbers(self, name: str) -> np.ndarray:
@@ -139,7 +141,7 @@ class _TextColumns(Columns):
                 line, cells = there[0]
                 raise DataError(
                     f"{self.path}, line {line}, column {at + 1}: expected a number, got "
-                    f"{cells[at]!r:.40}. {_other_columns()}"
+                    f"{cells[at]!r:.40}. {self.hint}"
                 ) from None
             raise
 
@@ -174,7 +176,7 @@ class _ParquetColumns(Columns):
             if cell is not None and not isinstance(cell, int | float):
                 raise DataError(
                     f"{self.path}, row {place}, column {name}: expected a number, got "
-                    f"{cell!r:.40}. {_other_columns()}"
+                    f"{cell!r:.40}. {self.hint}"
                 )
         values = np.array([np.nan if c is None else c for c in cells], dtype=np.float64)
         if np.isinf(values).any():
@@ -207,7 +209,11 @@ class _ArrayColumns(Columns):
 
 
 def read_columns(
-    path: Path, *, encoding: str | None = None, above_words: Collection[str] | None = None
+    path: Path,
+    *,
+    encoding: str | None = None,
+    above_words: Collection[str] | None = None,
+    hint: str | None = None,
 ) -> list[tuple[str, Columns]]:
     """The table of a file; of an array [N, T, C] that of each of its N series, with its number.
 
@@ -216,9 +222,20 @@ def read_columns(
         encoding: of text.
         above_words: of a table of labels the names that a column of words may have; one column with
             another first row has no name, see `with_first_row`.
+        hint: what may be done about a column of something else than numbers; None names the
+            options of forecasters.
     Raises:
         DataError: when the file is not there, or of no format that is read.
     """
+    tables = _tables(path, encoding, above_words)
+    for _, columns in tables:
+        columns.hint = _other_columns() if hint is None else hint
+    return tables
+
+
+def _tables(
+    path: Path, encoding: str | None, above_words: Collection[str] | None
+) -> list[tuple[str, Columns]]:
     if not path.is_file():
         raise DataError(f"{path}: expected a file, got no such file. Check the path.")
     suffix = suffix_of(path)
