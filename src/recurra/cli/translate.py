@@ -58,7 +58,7 @@ def translate(context: typer.Context, **_: Any) -> None:
         watch=None if picture is None else watch,
         **writing,
     )
-    if drawn:
+    if picture is not None and drawn:
         from recurra.insight.translation import draw_attention
 
         draw_attention(drawn, picture)

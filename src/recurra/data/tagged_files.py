@@ -175,7 +175,8 @@ class SentenceRecords(Records):
 
     def __iter__(self) -> Iterator[Record]:
         if suffix_of(self._path) in COLUMNS:
-            columns = {"word_column": self._how.word_column, "encoding": self._how.encoding}
+            how = self._how
+            columns: dict[str, Any] = {"word_column": how.word_column, "encoding": how.encoding}
             for each in read_conll(self._path, **columns, has_tags=False):
                 yield Record(value=each.words, label="", place=each.place, written=each)
             return
@@ -186,7 +187,7 @@ class SentenceRecords(Records):
 
 def _has_labels(path: Path, how: Reading, labels: Sequence[str]) -> bool:
     """Whether the first sentences of a file in columns have labels, all of them these."""
-    columns = {"word_column": how.word_column, "tag_column": how.tag_column}
+    columns: dict[str, Any] = {"word_column": how.word_column, "tag_column": how.tag_column}
     try:
         first = [*islice(read_conll(path, **columns, encoding=how.encoding), _NUM_LOOKED_AT)]
     except DataError:
@@ -201,7 +202,7 @@ def _of_columns(path: Path, how: Reading) -> Iterator[Tagged]:
             f"{path}: expected rows or recordings to learn numbers from, got words in columns and "
             f"{argument(f'target={how.targets[0]}')}. Leave it out."
         )
-    columns = {"word_column": how.word_column, "tag_column": how.tag_column}
+    columns: dict[str, Any] = {"word_column": how.word_column, "tag_column": how.tag_column}
     for each in read_conll(path, **columns, encoding=how.encoding):
         yield Tagged(values=each.words, targets=each.tags, place=each.place)
 
