@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 
 import recurra as rc
-from recurra.backends import cpu
+from recurra.backends import cpu, load
 from recurra.backends.cpu import abi, gate, loops
+from recurra.backends.runtime import backend as runtime
+from recurra.backends.runtime.backend import PlannedBackend
 from recurra.decoding import Sampler, generate
 from recurra.errors import BackendError, BuildError
+from recurra.lang import tanh
 
 CPU = Path(cpu.__file__).parent
 BACKENDS = ["auto", "reference"]
@@ -330,6 +333,23 @@ def test_threads_share_what_is_worth_it(
     with torch.no_grad():
         rc.LSTM(hidden, hidden)(torch.randn(steps, batch, hidden))
     assert seen == [used]
+
+
+def test_sizes_that_keep_changing_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_MOST_SIZES", 3)
+
+    @rc.cell
+    def of_many_sizes(x, h, W, U):  # type: ignore[no-untyped-def]
+        return tanh(W @ x + U @ h)
+
+    backend, layers = load(of_many_sizes, "reference"), []
+    assert isinstance(backend, PlannedBackend)
+    for size in range(1, 8):
+        layers.append(rc.Recurrent(of_many_sizes, 2, size, backend="reference"))
+        for layer in (layers[0], layers[-1]):
+            assert layer(torch.randn(4, 2, 2))[0].shape[-1] == layer.hidden_size
+            assert len(backend._executors) <= 3
+            assert set(backend._called.values()) <= set(backend._executors.values())
 
 
 @needs_compiler

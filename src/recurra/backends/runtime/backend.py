@@ -31,6 +31,7 @@ from recurra.lang import Cell
 
 _FEW_BITS = (torch.bfloat16, torch.float16)
 _MOST_CALLED = 1024  # shapes of calls; what is forgotten is found again
+_MOST_SIZES = 128  # of layers, likewise
 _shape, _dtype, _device = attrgetter("shape"), attrgetter("dtype"), attrgetter("device")
 
 
@@ -274,13 +275,17 @@ class PlannedBackend:
             blank_engine, parts = BlankEngine(self.engine), self._parts_of(variant)
             return Executor(blank_engine, parts, _sizes(values), like, variant=variant)
         key = (variant, self._x in values, shapes, like.dtype, like.device)
-        if key not in self._executors:
+        executor = self._executors.get(key)
+        if executor is None:
             sizes = _sizes(values)
             _check_shapes(values, sizes)
             with outliving():
                 executor = self._new_executor(variant, sizes, like)
+            if len(self._executors) >= _MOST_SIZES:  # of a search over sizes
+                self._executors.clear()
+                self._called.clear()
             self._executors[key] = executor
-        return self._executors[key]
+        return executor
 
 
 def _sizes(values: Values) -> dict[str, int]:
