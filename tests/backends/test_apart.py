@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import recurra as rc
+from known_at_once import know_at_once
 from oracle import WITHOUT_MEMORY, slow_beyond_the_core
 from recurra import cells
 from recurra.backends import ReferenceBackend
@@ -158,6 +159,14 @@ def test_results_that_the_equations_make_one(cell: Cell, runner: str) -> None:
 
 # ---- layers --------------------------------------------------------------------------------------
 
+
+@pytest.fixture(params=["first calls", "known calls"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that are worked out, and calls that go straight to the loops from the first one on."""
+    if request.param == "known calls":
+        know_at_once(monkeypatch)
+
+
 LAYERS: dict[str, dict[str, Any]] = {
     "one": {},
     "two, both directions": {"num_layers": 2, "bidirectional": True},
@@ -166,6 +175,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("options", LAYERS.values(), ids=LAYERS)
 @pytest.mark.parametrize("kind", [rc.LSTM, rc.GRU, rc.RNN])
 def test_layers_take_what_is_done_in_place(kind: type[rc.LSTM], options: dict[str, Any]) -> None:
@@ -203,6 +213,7 @@ def test_layers_take_what_is_done_in_place(kind: type[rc.LSTM], options: dict[st
         assert torch.equal(y, before)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", [rc.LSTM, rc.GRU, rc.RNN])

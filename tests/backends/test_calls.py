@@ -249,6 +249,14 @@ def test_so_many_packed_weights_are_kept() -> None:
     assert kept.nbytes <= 8000
 
 
+def test_small_weights_that_keep_changing_leave_few_behind() -> None:
+    kept, weight = PackedWeights(most=5), torch.zeros(2)
+    for _ in range(20):
+        weight += 1
+        kept.of("loop", [weight], [weight.data_ptr()], 2, lambda _: None)
+    assert kept.nbytes == 5 * 2 * weight.nbytes
+
+
 @pytest.mark.medium
 def test_threads_that_call_one_layer() -> None:
     torch.manual_seed(0)

@@ -225,9 +225,13 @@ def test_x_is_a_tensor(layer: rc.Recurrent, wrong: Any) -> None:
         inspect.unwrap(checks.check_input)(layer.home, wrong, IN)  # without the tests' own hook
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_x_is_dense(layer: rc.Recurrent, x: torch.Tensor) -> None:
     with pytest.raises(TypeError, match=r"dense tensor, got one of layout torch\.sparse_coo"):
         layer(x.to_sparse())
+    nested = torch.nested.as_nested_tensor([x[0], x[1, :1]])
+    with pytest.raises(TypeError, match="dense tensor, got a nested one"):
+        layer(nested)
 
 
 def test_whole_numbers_as_features(layer: rc.Recurrent) -> None:

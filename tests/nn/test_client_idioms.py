@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune, rnn
 
 import recurra as rc
+from known_at_once import know_at_once
 
 pytestmark = [
     # torch's own remarks: what it took, and what it would rather have
@@ -24,6 +25,13 @@ pytestmark = [
 T, B, IN, H = 7, 4, 3, 6
 KINDS = ["RNN", "LSTM", "GRU"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(autouse=True, params=["first calls", "known calls"])
+def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that are worked out, and calls that go straight to the loops from the first one on."""
+    if request.param == "known calls":
+        know_at_once(monkeypatch)
 
 
 def both(kind: str, *args: Any, **options: Any) -> tuple[Any, Any]:

@@ -12,8 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
 
 import recurra as rc
+from oracle import slow_beyond_the_core
+from recurra import cells
 from recurra.backends.cpu import KnownCall, found_compiler
 from recurra.backends.runtime.backend import PlannedBackend
 from recurra.errors import BackendError
@@ -63,7 +66,7 @@ def sequence(layer: rc.Recurrent) -> Tensor:
 def known(layer: rc.Recurrent) -> list[KnownCall]:
     """What the layer remembers and goes by."""
     calls = layer._known._calls.values() if layer._known else ()
-    return [call for call in calls if call is not None]
+    return [call[0] for call in calls if call is not None]
 
 
 def warm(layer: rc.Recurrent, x: Tensor) -> Tensor:
@@ -90,6 +93,41 @@ def test_a_known_call_gives_the_same_bits(name: str, given: bool) -> None:
                 assert a.stride() == b.stride()
             with torch.no_grad():
                 assert torch.equal(layer(x, form(states) if states else None)[0], plain)
+
+
+CELLS = [
+    cell.name
+    for cell in map(cells.get, cells.names())
+    if not (cell.memory or cell.context or cell.further)
+]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", slow_beyond_the_core(CELLS))
+def test_known_calls_of_every_cell(name: str) -> None:
+    cell = cells.get(name)
+    layer = rc.Recurrent(cell, 0 if cell.input is None else H, H).eval()
+    x, weights = torch.randn(T, B, layer.input_size), list(layer.parameters())
+    for states in (None, tuple(state.detach() for state in state_of(layer))):
+        given = None if states is None else form(states)
+
+        def called(steps: int = T, given: Any = given) -> tuple[Tensor, ...]:
+            y, last = layer(x[:steps], given)
+            ends = (last,) if isinstance(last, Tensor) else last
+            if not torch.is_grad_enabled():
+                return y, *ends
+            total = y.square().sum() + sum(end.sin().sum() for end in ends)
+            found = torch.autograd.grad(total, weights, allow_unused=True)
+            return tuple(each for each in (y, *ends, *found) if each is not None)
+
+        first = called()
+        with torch.no_grad():
+            few, whole = called(2), called()
+        for _ in range(3):
+            assert all(map(torch.equal, called(), first))
+            with torch.no_grad():
+                assert all(map(torch.equal, called(2), few))
+                assert all(map(torch.equal, called(), whole))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,6 +237,20 @@ def test_one_backward_pass_for_many_cotangents_and_none_of_the_second_order() ->
         torch.autograd.grad(y.sum(), weights, create_graph=True)
 
 
+def test_cotangents_by_vmap() -> None:
+    layer = rc.GRU(IN, H)
+    x, weights, many = sequence(layer), list(layer.parameters()), torch.randn(2, T, B, H)
+    warm(layer, x)
+    y = layer(x)[0]
+    for _ in range(2):  # without and with a backward pass that is known
+        found = torch.func.vmap(lambda d: torch.autograd.grad(y, weights, d, retain_graph=True))(
+            many
+        )
+        for i in range(2):
+            alone = torch.autograd.grad(y, weights, many[i], retain_graph=True)
+            assert all(torch.equal(each[i], a) for each, a in zip(found, alone, strict=True))
+
+
 def test_weights_that_changed_before_the_backward_pass_are_told() -> None:
     layer = rc.LSTM(IN, H)
     x = sequence(layer)
@@ -219,6 +271,26 @@ def test_what_hooks_make_of_saved_tensors_is_read() -> None:
             y = layer(x)[0]
         for a, b in zip(torch.autograd.grad(y.sum(), weights), expected, strict=True):
             assert torch.equal(a, b)
+
+
+def test_who_keeps_what_is_saved_is_given_as_many_tensors_at_each_call() -> None:
+    layer = rc.LSTM(IN, H)
+    x, weights, count = sequence(layer), list(layer.parameters()), []
+    for _ in range(5):
+        saved: list[Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, saved=saved: saved.append(t) or t, lambda t: t
+        ):
+            layer(x)
+        count.append([each.shape for each in saved])
+        layer(x)
+    assert known(layer)
+    assert all(each == count[0] for each in count)
+    expected = torch.autograd.grad(3 * layer(x)[0].square().sum(), weights)
+    layer = copy.deepcopy(layer)  # whose calls become known between a run and its second run
+    parts = [checkpoint(lambda: layer(x)[0].square().sum(), use_reentrant=False) for _ in range(3)]
+    found = torch.autograd.grad(sum(parts), list(layer.parameters()))
+    torch.testing.assert_close(found, expected)
 
 
 # ---- what is no longer as it was -----------------------------------------------------------------
@@ -337,6 +409,23 @@ def test_what_a_subclass_does_on_the_way_is_done_at_each_call(kind: type[rc.GRU]
     assert not torch.equal(first, plain(x)[0])
     for _ in range(4):
         torch.testing.assert_close(layer(x)[0], first, rtol=0, atol=0)
+
+
+def test_a_cell_whose_parameters_are_in_another_order_is_another_one() -> None:
+    @rc.cell
+    def first(x, h, W, U, V):  # type: ignore[no-untyped-def]
+        return rc.lang.tanh(W @ x + U @ h - 2 * (V @ h))
+
+    @rc.cell
+    def second(x, h, W, V, U):  # type: ignore[no-untyped-def]
+        return rc.lang.tanh(W @ x + U @ h - 2 * (V @ h))
+
+    layer, x = rc.Recurrent(first, IN, H), torch.randn(T, B, IN)
+    y = warm(layer, x)
+    layer.cell = second
+    torch.testing.assert_close(warm(layer, x), y)
+    layer.cell = first
+    assert torch.equal(layer(x)[0], y)
 
 
 def test_who_is_put_in_the_place_of_a_layers_run_sees_each_call() -> None:

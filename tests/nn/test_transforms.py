@@ -83,6 +83,17 @@ def batched_cotangents(layer: Layer, x: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(y, inputs, seeds, is_grads_batched=True)
 
 
+def vectorized_cotangents(layer: Layer, x: Tensor) -> tuple[Tensor, ...]:
+    x = x.clone().requires_grad_()
+    y, state = layer(x)
+    last = state[0] if isinstance(state, tuple) else state
+    inputs = [x, *layer.parameters()]
+    seeds = torch.stack(
+        [torch.ones_like(last), torch.cos(torch.arange(last.numel())).to(y).view_as(last)]
+    )
+    return vmap(lambda d: torch.autograd.grad((y, last), inputs, (d[-1:].expand_as(y), d)))(seeds)
+
+
 def recorded(layer: Layer, x: Tensor) -> Tensor:
     return make_fx(lambda v: output(layer, v))(x)(x)
 
@@ -122,6 +133,7 @@ COMPILED: dict[str, Callable[[Layer, Tensor], Any]] = {
         lambda v: output(layer, v)[-1], x, vectorize=True
     ),
     "cotangents in a batch": batched_cotangents,
+    "cotangents, by vmap": vectorized_cotangents,
     "make_fx": recorded,
     "profiler": profiled,
     "subclass": of_a_subclass,

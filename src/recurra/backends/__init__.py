@@ -20,7 +20,12 @@ from recurra.backends.reference import ReferenceBackend
 from recurra.backends.runtime.fingerprint import fingerprint
 from recurra.backends.runtime.memories import filled_memories, filled_state, within_memory
 from recurra.backends.traced import constant_result
-from recurra.backends.watching import has_values, is_followed, refuse_recording
+from recurra.backends.watching import (
+    has_values,
+    is_followed,
+    keeps_otherwise,
+    refuse_recording,
+)
 
 __all__ = [
     "AutoBackend",
@@ -35,6 +40,7 @@ __all__ = [
     "has_values",
     "is_followed",
     "keep_freed_memory",
+    "keeps_otherwise",
     "known",
     "load",
     "names",

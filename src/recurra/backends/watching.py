@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch._C._functorch import (
     TransformType,
     get_interpreter_stack,
@@ -46,6 +47,17 @@ def is_followed() -> bool:
         or peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
     )
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func is under way, whoever is transformed by it."""
+    return not torch.compiler.is_compiling() and peek_interpreter_stack() is not None
+
+
+def keeps_otherwise() -> bool:
+    """Whether what a call saves for its backward pass goes to somebody who may count it: saved
+    tensors' hooks, as `torch.utils.checkpoint` has them, which expects as many of a second run."""
+    return _top_saved_tensors_default_hooks(False) is not None
 
 
 def what_records(x: Tensor) -> str | None:

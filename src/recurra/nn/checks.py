@@ -139,9 +139,10 @@ def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None
             f"{home.where}: expected x to be a tensor or a PackedSequence, got "
             f"{type(x).__name__}. Make a tensor of it with torch.as_tensor."
         )
-    if data.layout != torch.strided:
+    if data.layout != torch.strided or data.is_nested:
+        got = "a nested one" if data.is_nested else f"one of layout {data.layout}"
         raise TensorError(
-            f"{home.where}: expected x to be a dense tensor, got one of layout {data.layout}. "
+            f"{home.where}: expected x to be a dense tensor, got {got}. "
             f"Use x.to_dense(), or pad it and pass lengths."
         )
     if data.dtype == torch.int64:

@@ -19,6 +19,7 @@ from recurra.nn.watched import watcher_of
 
 _MOST_CALLS = 64  # of a layer; what is forgotten is found again
 _PLAIN = (Tensor, nn.Parameter)
+_Known = tuple[backends.KnownCall, tuple[str, ...]]  # and its parameters, as the layer calls them
 
 
 @runtime_checkable
@@ -49,8 +50,7 @@ class KnownCalls:
     """The calls of a layer that were run before."""
 
     def __init__(self) -> None:
-        self._calls: dict[Hashable, backends.KnownCall | None] = {}
-        self._names: tuple[str, ...] = ()
+        self._calls: dict[Hashable, _Known | None] = {}
         self._seen: set[Hashable] = set()
 
     def run(
@@ -62,15 +62,16 @@ class KnownCalls:
             x: as it was given, without anything besides but a state.
         """
         key = _kind(layer, x, state)
-        call = None if key is None else self._calls.get(key)
-        if call is None:
+        known = None if key is None else self._calls.get(key)
+        if known is None:
             return None
         assert isinstance(x, Tensor), "of others there is no kind"
+        call, names = known
         x = x.transpose(0, 1) if layer.batch_first else x
         given = _given(layer, state)
         if given is None:
             return None
-        found = call([x, *given, *map(layer._parameters.get, self._names)])
+        found = call([x, *given, *map(layer._parameters.get, names)])
         if found is None:
             return None
         y, *finals = found
@@ -90,11 +91,12 @@ class KnownCalls:
             self._calls.clear()
         self._calls[key] = self._worked_out(layer, x, state)
 
-    def _worked_out(self, layer: Layer, x: object, state: object) -> backends.KnownCall | None:
+    @staticmethod
+    def _worked_out(layer: Layer, x: object, state: object) -> _Known | None:
         assert isinstance(x, Tensor), "of others there is no kind"
         x = x.transpose(0, 1) if layer.batch_first else x
-        given, self._names = _given(layer, state), layer.names_of(0)
-        parameters = [layer._parameters.get(name) for name in self._names]
+        given, names = _given(layer, state), layer.names_of(0)
+        parameters = [layer._parameters.get(name) for name in names]
         tensors: tuple[Any, ...] = (x, *(given or ()), *parameters)
         if given is None or not all(type(each) in _PLAIN for each in tensors):
             return None
@@ -102,7 +104,7 @@ class KnownCalls:
             return None
         cell = layer.cell if layer.training else layer.cell.evaluation
         backend = backends.load(cell, layer.backend, x.device, memory=layer.memory)
-        return backends.known(
+        call = backends.known(
             backend,
             x,
             given if state is not None else layer.first_states(x.shape[1]),
@@ -111,6 +113,7 @@ class KnownCalls:
             reverse=layer.reverse,
             keep=torch.is_grad_enabled() and any(each.requires_grad for each in tensors),
         )
+        return None if call is None else (call, names)
 
 
 def _kind(layer: Layer, x: object, state: object) -> Hashable:
@@ -118,6 +121,7 @@ def _kind(layer: Layer, x: object, state: object) -> Hashable:
     if (
         type(x) is not Tensor
         or x.dim() != 3
+        or x.is_nested  # which has no shape
         or not x.numel()
         or backends.is_followed()
         or torch.is_autocast_enabled("cpu")
@@ -128,10 +132,13 @@ def _kind(layer: Layer, x: object, state: object) -> Hashable:
         or watcher_of(layer) is not None  # type: ignore[arg-type]
     ):
         return None
+    keeps = torch.is_grad_enabled()
+    if keeps and backends.keeps_otherwise():
+        return None
     return (
         x.shape,
         state is None,
-        torch.is_grad_enabled(),
+        keeps,
         torch.get_num_threads(),
         layer.training,
         layer.cell,

@@ -27,9 +27,9 @@ from recurra.backends.forks import settle_after_fork
 from recurra.backends.runtime.apart import Apart
 from recurra.backends.runtime.call import Call, Values
 from recurra.backends.runtime.execute import Executor, accumulate
-from recurra.backends.runtime.gradients import cotangents, is_batched
+from recurra.backends.runtime.gradients import composed_cotangents, cotangents, is_batched
 from recurra.backends.runtime.program import Program
-from recurra.backends.watching import outliving
+from recurra.backends.watching import is_transformed, outliving
 from recurra.errors import BackendError
 from recurra.ir import Graph, Node
 
@@ -388,7 +388,8 @@ class KnownCall:
         """
         settle_after_fork()
         key = (needs, torch.get_num_threads(), *(d is None for d in d_outputs))
-        if not torch.is_grad_enabled() and not any(map(is_batched, d_outputs)):
+        batched = is_transformed() or any(map(is_batched, d_outputs))
+        if not torch.is_grad_enabled() and not batched:
             if key not in self._reverses:
                 self._reverses[key] = self._reverse(slots, d_outputs, needs)
             reverse = self._reverses[key]
@@ -401,7 +402,11 @@ class KnownCall:
         saved = [*slots[: len(self.nodes)], *(self.value_of(leaf, slots) for leaf in self.kept)]
         d_y, *d_finals = d_outputs
         own = [d_y, *(None if d is None else d.squeeze(0) for d in d_finals)]
-        by_node = cotangents(self.executor, self.call, self.nodes, wanted, saved, own)
+        call = (self.executor, self.call, self.nodes, wanted)
+        if is_transformed():
+            by_node = composed_cotangents(*call, [None, None, *saved], own)
+        else:
+            by_node = cotangents(*call, saved, own)
         return [by_node.get(node) for node in self.nodes]
 
     def _reverse(

@@ -10,7 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 import torch
@@ -35,17 +35,18 @@ class Packed:
         addresses: where these copies lie.
         memory: what they were packed into.
         place: where that lies.
+        nbytes: what all of it takes.
     """
 
     copies: tuple[Tensor, ...]
     addresses: tuple[int, ...]
     memory: Tensor
     place: int
+    nbytes: int = field(init=False)
 
-    @property
-    def nbytes(self) -> int:
-        """What it takes."""
-        return self.memory.nbytes + sum(map(_nbytes, self.copies))
+    def __post_init__(self) -> None:
+        nbytes = self.memory.nbytes + sum(map(_nbytes, self.copies))
+        object.__setattr__(self, "nbytes", nbytes)  # once: all are summed up whenever one is added
 
     def holds(self, addresses: Sequence[int]) -> bool:
         """Whether the weights at these addresses are what was packed."""
@@ -53,21 +54,22 @@ class Packed:
 
 
 class PackedWeights:
-    """What was packed for calls of few steps: of all loops together so many bytes, of those that
-    were used last.
+    """What was packed for calls of few steps: of all loops together so many bytes and so many of
+    them, those that were used last.
 
     Weights are found again by some of their numbers, wherever they lie: what is computed anew for
-    every call is the same as long as the parameters are.
+    every call is the same as long as the parameters are. Small weights that change from call to
+    call would otherwise leave thousands behind.
     """
 
-    def __init__(self, most_bytes: int = 32 << 20) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, most_bytes: int = 32 << 20, most: int = 128) -> None:
+        self._most_bytes, self._most = most_bytes, most
         self._kept: OrderedDict[Hashable, Packed] = OrderedDict()
 
     @property
     def nbytes(self) -> int:
         """What is kept now."""
-        return sum(packed.nbytes for packed in list(self._kept.values()))
+        return sum(map(_nbytes, list(self._kept.values())))
 
     def of(
         self,
@@ -101,7 +103,7 @@ class PackedWeights:
         pack(made)
         if made.nbytes <= self._most_bytes:
             self._kept[key] = made
-            while self.nbytes > self._most_bytes:
+            while len(self._kept) > self._most or self.nbytes > self._most_bytes:
                 with suppress(KeyError):
                     self._kept.popitem(last=False)
         return made

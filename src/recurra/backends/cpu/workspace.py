@@ -32,7 +32,10 @@ class Workspace:
 
     def take(self, size: int) -> Piece:
         """A piece of at least `size` numbers, which hold anything."""
-        piece = self._pieces.pop() if self._pieces else None
+        try:
+            piece = self._pieces.pop()
+        except IndexError:  # there is none, or another thread took it
+            piece = None
         if piece is None or piece[0].numel() < size:
             with outliving():
                 return gate.fresh(size)

@@ -10,6 +10,7 @@ from torch._C._functorch import is_legacy_batchedtensor
 from recurra.backends.runtime.apart import Apart
 from recurra.backends.runtime.call import Call, Values
 from recurra.backends.runtime.execute import Executor
+from recurra.backends.watching import is_transformed
 from recurra.ir import Node
 
 
@@ -49,6 +50,8 @@ class Adjoint(torch.autograd.Function):
         if torch.is_grad_enabled():
             leaves = dict(zip(nodes, saved[: len(nodes)], strict=True))
             found = replayed(executor, call, leaves, set(wanted), d_outputs)
+        elif is_transformed():
+            return _composed(ctx, d_outputs)
         else:
             found = cotangents(executor, call, nodes, wanted, saved, d_outputs)
         return (*[None] * 5, *(found.get(node) for node in nodes))
@@ -149,12 +152,26 @@ def _wanted(ctx: Any) -> frozenset[Node]:
 
 def _composed(ctx: Any, d_outputs: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
     """The backward pass where torch transforms it."""
-    wanted = _wanted(ctx)
-    found = _Cotangents.apply(
-        ctx.executor, ctx.call, ctx.nodes, wanted, *ctx.saved_tensors, *d_outputs
-    )
-    each = iter(found)  # type: ignore[arg-type]
-    return (*[None] * 5, *(next(each) if node in wanted else None for node in ctx.nodes))
+    call = (ctx.executor, ctx.call, ctx.nodes)
+    found = composed_cotangents(*call, _wanted(ctx), ctx.saved_tensors, d_outputs)
+    return (*[None] * 5, *map(found.get, ctx.nodes))
+
+
+def composed_cotangents(
+    executor: Executor,
+    call: Call,
+    nodes: tuple[Node, ...],
+    wanted: frozenset[Node],
+    saved: Sequence[Tensor | None],
+    d_outputs: Sequence[Tensor | None],
+) -> Values:
+    """`cotangents` where torch transforms the backward pass: vmap over many of them.
+
+    Args:
+        saved: the token ids and the active steps, or None, and then as for `cotangents`.
+    """
+    found: Any = _Cotangents.apply(executor, call, nodes, wanted, *saved, *d_outputs)
+    return dict(zip((node for node in nodes if node in wanted), found, strict=True))
 
 
 def is_batched(d: Tensor | None) -> bool:
