@@ -4,6 +4,7 @@ Each way is taken on every backend; torch.nn's layer with the same weights, in f
 right. Letters: T time, B batch.
 """
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -292,6 +293,33 @@ def test_a_second_derivative_by_torch_func_is_refused_where_it_is_taken() -> Non
     assert inner(x).shape == x.shape
     with pytest.raises(BackendError, match="expected a first derivative"):
         grad(lambda v: inner(v).sum())(x)
+
+
+# forward mode over a backward pass, of what was computed before it began
+OVER_BACKWARD: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Any]] = {
+    "jvp": lambda backward, d, tangent: jvp(backward, (d,), (tangent,)),
+    "dual level": lambda backward, d, tangent: backward(forward_ad.make_dual(d, tangent)),
+}
+
+
+@pytest.mark.parametrize("calls", [1, 4], ids=["first call", "known call"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("way", OVER_BACKWARD)
+def test_a_tangent_of_a_cotangent_is_refused_where_it_would_be_lost(
+    way: str, backend: str, calls: int
+) -> None:
+    layer, x = rc.GRU(3, 4, backend=backend), torch.randn(6, 2, 3)
+    for _ in range(calls):
+        y = layer(x)[0]
+        y.sum().backward(retain_graph=True)
+
+    def backward(d: Tensor) -> Tensor:
+        return torch.autograd.grad(y, layer.weight_hh_l0, d, retain_graph=True)[0]
+
+    with forward_ad.dual_level() if way == "dual level" else contextlib.nullcontext():
+        backward(torch.randn_like(y))
+        with pytest.raises(BackendError, match="Call the layer inside too"):
+            OVER_BACKWARD[way](backward, torch.randn_like(y), torch.randn_like(y))
 
 
 def test_the_choice_of_plain_operations_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -57,7 +57,24 @@ def is_transformed() -> bool:
 def keeps_otherwise() -> bool:
     """Whether what a call saves for its backward pass goes to somebody who may count it: saved
     tensors' hooks, as `torch.utils.checkpoint` has them, which expects as many of a second run."""
-    return _top_saved_tensors_default_hooks(False) is not None
+    return bool(_top_saved_tensors_default_hooks(False))
+
+
+def no_forward_mode() -> BackendError:
+    """The error that a backward pass is to be differentiated forwards."""
+    return BackendError(
+        "backward pass: expected cotangents without tangents, got some that are differentiated "
+        "forwards, which what was computed outside does not follow. Call the layer inside too: "
+        "within torch.func.jvp, or within the dual_level of torch.autograd.forward_ad."
+    )
+
+
+def refuse_tangents(tensors: Iterable[Tensor | None]) -> None:
+    """Raise BackendError where one of some cotangents has a tangent, which would be lost."""
+    if forward_ad._current_level < 0 or peek_interpreter_stack() is not None:
+        return
+    if any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors):
+        raise no_forward_mode()
 
 
 def what_records(x: Tensor) -> str | None:

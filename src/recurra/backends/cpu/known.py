@@ -29,7 +29,7 @@ from recurra.backends.runtime.call import Call, Values
 from recurra.backends.runtime.execute import Executor, accumulate
 from recurra.backends.runtime.gradients import composed_cotangents, cotangents, is_batched
 from recurra.backends.runtime.program import Program
-from recurra.backends.watching import is_transformed, outliving
+from recurra.backends.watching import is_transformed, outliving, refuse_tangents
 from recurra.errors import BackendError
 from recurra.ir import Graph, Node
 
@@ -388,8 +388,9 @@ class KnownCall:
         """
         settle_after_fork()
         key = (needs, torch.get_num_threads(), *(d is None for d in d_outputs))
-        batched = is_transformed() or any(map(is_batched, d_outputs))
-        if not torch.is_grad_enabled() and not batched:
+        plain = not is_transformed() and not any(map(is_batched, d_outputs))
+        if plain and not torch.is_grad_enabled():
+            refuse_tangents(d_outputs)
             if key not in self._reverses:
                 self._reverses[key] = self._reverse(slots, d_outputs, needs)
             reverse = self._reverses[key]

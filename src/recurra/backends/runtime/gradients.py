@@ -10,7 +10,7 @@ from torch._C._functorch import is_legacy_batchedtensor
 from recurra.backends.runtime.apart import Apart
 from recurra.backends.runtime.call import Call, Values
 from recurra.backends.runtime.execute import Executor
-from recurra.backends.watching import is_transformed
+from recurra.backends.watching import is_transformed, no_forward_mode, refuse_tangents
 from recurra.ir import Node
 
 
@@ -132,6 +132,11 @@ class _Cotangents(torch.autograd.Function):
         raise AssertionError("executors without this derivative say so")
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Refused: what is differentiated forwards is so from the layer's call on."""
+        raise no_forward_mode()
+
+    @staticmethod
     def vmap(
         info: Any, in_dims: tuple[Any, ...], *inputs: Any
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
@@ -214,7 +219,11 @@ def cotangents(
 
     Args:
         saved: the leaves, in the order of `nodes`, and what `executor.kept` names.
+
+    Raises:
+        BackendError: when cotangents have tangents, which only torch's own operations follow.
     """
+    refuse_tangents(d_outputs)
     if any(map(is_batched, d_outputs)):
         return _for_each(
             lambda some: cotangents(executor, call, nodes, wanted, saved, some), d_outputs
