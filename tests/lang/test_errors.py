@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import random
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -749,6 +750,9 @@ def test_default_of_a_size_that_the_cell_has_not() -> None:
 # ---- what is allowed and hardly ever meant -------------------------------------------------------
 
 
+DRAWN = "random numbers are drawn once, when the cell is defined"
+
+
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize(
     ("function", "options", "says"),
@@ -759,6 +763,9 @@ def test_default_of_a_size_that_the_cell_has_not() -> None:
         (lambda x, h, v, W: tanh(W @ x + h), {"context": "v"}, "nothing reads the context v"),
         (lambda x, h, dt, W, U: h + dt * tanh(W @ x + U @ h), {}, "dt is a learned vector [H]"),
         (lambda x, h, W, x2: tanh(W @ x + h) + x2, {}, "x2 is a learned vector [H]"),
+        (lambda x, h, W: tanh(W @ x + h) + 0.1 * torch.randn(1), {}, DRAWN),
+        (lambda x, h, W: tanh(W @ x + h) + 0.1 * np.random.randn(1), {}, DRAWN),
+        (lambda x, h, W: tanh(W @ x + h) + random.random(), {}, DRAWN),
     ],
 )
 def test_warnings_at_definition(
@@ -780,6 +787,7 @@ def test_warnings_at_definition(
         (lambda x, h, a, b: a * h + b * x, {"sizes": {"x": "H"}}),
         (lambda x, h, W, p, b: tanh(W @ x + p * h + b), {}),
         (lambda x, h: x + 0 * h, {"sizes": {"x": "H"}}),
+        (lambda x, h: x + np.random.default_rng(0).random(4) * h, {"sizes": {"x": 4, "h": 4}}),
     ],
 )
 def test_what_is_said_or_usual_warns_of_nothing(

@@ -166,6 +166,10 @@ def shared_left_of_rows(x, S, W):
     return sum(S), W @ S
 
 
+def shared_left_of_a_sum(x, S, W):
+    return sum(S), outer(sum(S), x) - 0.5 * (W @ S)
+
+
 def both_times_a_vector(x, S, W):
     return (W @ S) @ x, S
 
@@ -180,6 +184,8 @@ MISTAKES: dict[Callable[..., Any], str] = {
     r"vector, once by each: W @ \(S @ v\)",
     shared_left_of_rows: r"new state S of shape \[P, Q\], got \[Q\] \(W @ S\)\. Left of S, .* W "
     r"is a vector: write W @ \(S @ v\)",
+    shared_left_of_a_sum: r"-: expected a matrix beside outer\(sum\(S\), x\), got 0\.5 \* "
+    r"\(W @ S\), a vector\. Left of S, .* sizes=\{'W': \.\.\.\} says that a vector is meant",
     both_times_a_vector: r"expected a matrix, got W @ S of shape \[Q\]\. .* write W @ \(S @ v\)",
     inverse_of_own: r"expected a matrix, got S of shape \[P, Q\]\. Each sequence has its own: only",
     squared: r"@: expected a vector beside the matrix S, .* S @ \(S @ v\)",
@@ -197,6 +203,14 @@ MISTAKES: dict[Callable[..., Any], str] = {
     parts: r"rows: expected a number of rows >= 1, got 2\.0",
     headless: r"outer: expected a number of heads >= 1, got 'heads'",
 }
+
+
+def test_a_vector_left_of_a_matrix_is_said_where_it_goes_with_each_row() -> None:
+    def lowered(x, S, w):
+        return sum(S), outer(sum(S), x) - w @ S
+
+    of = cell(**{**MATRIX, "sizes": {"S": ("P", "Q"), "x": "Q", "w": "P"}})(lowered)
+    assert str(of).endswith("return sum(S), outer(sum(S), x) - w @ S")
 
 
 @pytest.mark.parametrize("function", MISTAKES, ids=lambda function: function.__name__)

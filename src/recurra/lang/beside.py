@@ -31,6 +31,23 @@ def refuse_rows(op: str, rows: "Symbol", other: "Symbol") -> NoReturn:
     )
 
 
+def refuse_product(op: str, rows: "Symbol", other: "Symbol") -> None:
+    """U @ S beside a matrix: a vector, where nothing but this product says that U is one."""
+    product = other
+    while product.op in ("neg", "mul", "div"):  # by numbers
+        wide = [child for child in product.inputs if child.shape != ()]
+        if len(wide) != 1:
+            return
+        product = wide[0]
+    if product.op != "columns_read" or product.inputs[0].label not in rows.trace.made_vectors:
+        return
+    vector = product.inputs[0].label
+    rows.trace.fail(
+        f"{SIGNS.get(op, op)}: expected a matrix beside {rows.text}, got {other.text}, a vector. "
+        f"{hint_left_of_rows(product)} sizes={{{vector!r}: ...}} says that a vector is meant."
+    )
+
+
 def hint_left_of_rows(symbol: "Symbol") -> str:
     """What to write for U @ S, which is a vector, where a matrix was meant."""
     if symbol.op != "columns_read":

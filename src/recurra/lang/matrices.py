@@ -127,6 +127,8 @@ def matrix_product(left: Symbol, right: Symbol) -> Symbol:
             f"@: expected a matrix or a vector, got {matrix.text}, which stands beside matrices "
             f"alone. Multiply by it with *."
         )
+    if own is right and other.shape is None and other.label in trace.parameters:
+        trace.made_vectors.add(other.label)
     if is_of_rows(other) or (len(other.shape or ()) == 2 and (own is right or turned)):
         hint = f"Multiply a vector, once by each: {left.text} @ ({right.text} @ v)."
         trace.fail(

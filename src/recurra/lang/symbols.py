@@ -14,7 +14,13 @@ import torch
 
 from recurra.ir import POSITIONS, Dim, Shape, blocks_of, has_own_rows, shape_text
 from recurra.lang.arrays import constant_of, is_array, kind_of, numbers_of
-from recurra.lang.beside import HINTS_BESIDE, hint_left_of_rows, hint_shared, refuse_rows
+from recurra.lang.beside import (
+    HINTS_BESIDE,
+    hint_left_of_rows,
+    hint_shared,
+    refuse_product,
+    refuse_rows,
+)
 from recurra.lang.instead import INSTEAD
 from recurra.lang.trace import ACTIVE, Trace
 from recurra.lang.where import Where, here
@@ -533,6 +539,8 @@ def _beside_rows(op: str, rows: Symbol, wide: list[Symbol]) -> Shape:
             refuse_rows(op, rows, symbol)
         if over_rows(symbol) and len(shape) == 1:
             continue
+        if has_own_rows(whole):
+            refuse_product(op, rows, symbol)
         if not over_rows(symbol):
             size = size * blocks_of(whole)
         if len(shape) == 2 and not has_rows(symbol):

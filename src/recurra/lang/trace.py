@@ -23,6 +23,7 @@ class Trace:
         self.parameters: tuple[str, ...] = ()
         self.inside: Any = None  # the symbol of what says which positions a memory has, if any
         self.taken: set[str] = set()  # names of arguments
+        self.made_vectors: set[str] = set()  # parameters that are vectors by b @ S alone
         self.arrays: dict[str, tuple[np.ndarray, Any]] = {}  # with the symbol of each
         self._known: dict[str, Dim] = {}
         self._origin: dict[str, str] = {}

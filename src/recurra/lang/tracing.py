@@ -2,11 +2,14 @@
 
 import difflib
 import inspect
+import random
 import re
 from collections.abc import Callable
+from ctypes import string_at
 from typing import Any
 
 import numpy as np
+import torch
 
 from recurra.ir import POSITIONS, Dim, Graph, Node, has_own_rows, inside, intern, leaf, shape_text
 from recurra.lang.arrays import is_array
@@ -43,9 +46,16 @@ def trace_equations(
     leaves = _leaf_symbols(trace, signature, options)
     if options.memory:
         trace.inside = Symbol(trace, "input", (), {}, (POSITIONS,), label=inside().name)
-    returned, local_names = _run(function, {**leaves, **signature.constants}, trace)
     code = code_of(function)
     where = Where(code.co_filename, code.co_firstlineno, name)
+    before = _random_states()
+    returned, local_names = _run(function, {**leaves, **signature.constants}, trace)
+    if _random_states() != before:
+        where.warn(
+            f"random numbers are drawn once, when the cell is defined, and are the same at every "
+            f"step. For noise at each step write inputs={(*signature.inputs, 'noise')!r}; draw "
+            f"what stays as it is by a generator of its own, np.random.default_rng(0)."
+        )
     outputs = _outputs(returned, trace, leaves, options, where)
     _close_sizes(trace, leaves, signature, options, where)
     if not hasattr(function, "names_its_values"):
@@ -62,6 +72,14 @@ def trace_equations(
             )
     read = {node.name for node in graph.inputs if node.attr("kind") == "array"}
     return graph, {name: array for name, (array, _) in trace.arrays.items() if name in read}
+
+
+def _random_states() -> tuple[object, ...]:
+    """Where the generators are that a program shares: torch's, numpy's and Python's."""
+    numpys = np.random.get_state(legacy=False)["state"]
+    drawn = (numpys["pos"], numpys["key"].tobytes())
+    torchs = torch.get_rng_state()  # read in place: a mode that follows tensors is none of ours
+    return string_at(torchs.data_ptr(), torchs.nbytes), drawn, random.getstate()
 
 
 def _leaf_symbols(trace: Trace, signature: Signature, options: Options) -> dict[str, Symbol]:
