@@ -19,6 +19,8 @@ from recurra.lang import (
     exp,
     layer_norm,
     leaky_relu,
+    max,
+    mean,
     minimum,
     sigmoid,
     softplus,
@@ -26,6 +28,7 @@ from recurra.lang import (
     sum,
     tanh,
     where,
+    windows,
 )
 from recurra.lang.symbols import language_names
 from recurra.show.names import latex_symbol, plain_symbol
@@ -165,6 +168,7 @@ def test_text_of_a_graph_that_was_cut() -> None:
 UNARY = ["-{0}", "tanh({0})", "abs({0})", "clamp({0}, -1.0, 2.0)", "leaky_relu({0}, 0.3)"]
 UNARY += ["{0} + 2", "1 - {0}", "{0} * 0.5", "-1.5 * {0}", "{0} ** 2", "2 ** {0}", "{0} / -0.5"]
 BINARY = ["{0} + {1}", "{0} - {1}", "{0} * {1}", "{0} / {1}", "{0} ** {1}", "{0} < {1}"]
+BINARY += ["{0} % {1}", "{0} // {1}"]
 BINARY += ["maximum({0}, {1})", "where({0} > {1}, {0}, -1)", "W @ (V.T @ ({0} + {1}))"]
 EXPRESSIONS = st.recursive(
     st.sampled_from(["x", "h", "a", "b", "u"]),
@@ -252,6 +256,34 @@ def test_latex_of_outputs_inputs_and_numbers() -> None:
     assert "10^{-7}" in lines[r"h_{\mathrm{new},t}"]
     assert r"(u_t - (h_{t-1} - s_{t-1}))" in lines[r"h_{\mathrm{new},t}"]
     assert r"\infty" in lines["y_t"]
+
+
+def test_remainders_and_numbers_of_one_stand_as_they_were_written() -> None:
+    @cell(sizes={"W": ("H + 1", "I")})
+    def f(x, h, t, W, b):
+        new, d = split(W @ x, ["H", 1])
+        return tanh(new + h * d + b * (t % 3 == 0)) * (h % 2)
+
+    assert "tanh(new + h * d[0] + b * (t % 3 == 0)) * (h % 2)" in str(f)
+    last = latex_lines(f)[-1]
+    assert r"h_{t-1}\,d_t" in last
+    assert r"t \bmod 3 = 0" in last
+    assert r"\odot (h_{t-1} \bmod 2)" in last
+    assert_reads_back(f)
+
+
+def test_latex_says_what_is_over_rows_and_how_wide_windows_are() -> None:
+    @cell(state=("h", "a"), memory="m", sizes={"a": "S", "v": "Q"})
+    def f(x, h, a, m, W, F, v):
+        a = (F @ windows(a, 5)) @ v
+        return tanh(W @ x + h + sum(m, dim=0) - max(m, dim=0) * mean(m, dim=0)), a * sum(a)
+
+    latex = f.latex()
+    assert r"\textstyle\sum_{\mathrm{dim}\,0} m" in latex
+    assert r"\max_{\mathrm{dim}\,0}(m) \odot \operatorname{mean}_{\mathrm{dim}\,0}(m)" in latex
+    assert r"\operatorname{windows}_{5}(a_{t-1})" in latex
+    assert latex.count(r"\textstyle\sum") == 2
+    assert latex.count(r"\sum_") == 1, "numbers over positions have one dimension"
 
 
 @pytest.mark.parametrize("name", cells.names())

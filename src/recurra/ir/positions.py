@@ -168,7 +168,7 @@ TABLE = [
         shape=shapes.windows,
         cotangent=lambda y, d: (apply("overlaps", d),),
         text="windows({0}, {width})",
-        latex=r"\operatorname{{windows}}({0})",
+        latex=r"\operatorname{{windows}}_{{{width}}}({0})",
     ),
     Op(
         name="overlaps",  # [S]: to each position what windows have of it, summed; for `windows`
@@ -218,7 +218,7 @@ TABLE = [
         shape=shapes.windows,
         expand=_expand_neighbours,
         text="windows({0}, {width})",
-        latex=r"\operatorname{{windows}}({0})",
+        latex=r"\operatorname{{windows}}_{{{width}}}({0})",
     ),
 ]
 

@@ -43,9 +43,10 @@ class TextWriter:
         if _is_identity(node):
             return self._identity(str(node.shape[0]))
         if self._is_number_of_vector(node):
-            (part,) = node.inputs
-            start, length = part.attr("start"), part.inputs[0].shape[0]
-            return self._sliced(self.operand(part.inputs[0], 4), index_text(length, start))
+            return self._number_of_vector(node.inputs[0])
+        rest = self._remainder(node)
+        if rest is not None:
+            return self._modulo(self.operand(rest[0], 2), self.operand(rest[1], 3))
         template = self._template(node)
         operands = [self._placed(node, place, template) for place in range(len(node.inputs))]
         attrs = {key: self._attribute(value) for key, value in node.attrs}
@@ -60,10 +61,31 @@ class TextWriter:
         return f"{whole}[{bounds}]"
 
     def _is_number_of_vector(self, node: Node) -> bool:
-        """Whether it is v[3], which is the sum of a part of one number."""
-        part = node.inputs[0] if node.op == "sum" else node
-        is_one = part.op == "slice" and part.shape == (Dim.of(1),) and part.attr("axis") == 0
-        return is_one and part is not node and part not in self.labels
+        """Whether it is v[3], or the only number of a vector, which is the sum of that part."""
+        return node.op == "sum" and node.inputs[0].shape == (Dim.of(1),)
+
+    def _number_of_vector(self, part: Node) -> str:
+        if part in self.labels or part.op != "slice" or part.attr("axis") != 0:
+            return self._only_number(self.operand(part, 4))
+        start, length = part.attr("start"), part.inputs[0].shape[0]
+        return self._sliced(self.operand(part.inputs[0], 4), index_text(length, start))
+
+    def _only_number(self, vector: str) -> str:
+        return f"{vector}[0]"
+
+    def _remainder(self, node: Node) -> tuple[Node, Node] | None:
+        """a and b of a % b, which is a - b * floor(a / b); None of what is no such difference."""
+        if node.op != "sub" or node.inputs[1].op != "mul":
+            return None
+        a, product = node.inputs
+        b, whole = product.inputs
+        if whole.op != "floor" or whole.inputs[0].op != "div":
+            return None
+        own = {product, whole, whole.inputs[0]}
+        return (a, b) if whole.inputs[0].inputs == (a, b) and own.isdisjoint(self.labels) else None
+
+    def _modulo(self, a: str, b: str) -> str:
+        return f"{a} % {b}"
 
     def _identity(self, size: str) -> str:
         return f"eye({size!r})"
@@ -89,6 +111,8 @@ class TextWriter:
     def _precedence(self, node: Node) -> int:
         if self._is_number_of_vector(node):
             return 4
+        if self._remainder(node) is not None:
+            return 2
         if node.op == "const":
             return 3 if node.attr("value") < 0 else 4
         return 1 if node.op == "size" else OPS[node.op].precedence
@@ -136,7 +160,16 @@ class LatexWriter(TextWriter):
         bounds = bounds.replace('"', "").replace(" ", "")
         return f"{{{whole}}}_{{[{bounds}]}}"  # the whole may have an index of its own
 
+    def _only_number(self, vector: str) -> str:
+        return vector
+
+    def _modulo(self, a: str, b: str) -> str:
+        return rf"{a} \bmod {b}"
+
     def _template(self, node: Node) -> str:
+        over_rows = _over_rows(node)
+        if over_rows:
+            return _LATEX_OVER_ROWS[over_rows]
         if node.op != "mul" or all(child.shape for child in node.inputs):
             return OPS[node.op].latex
         first, second = (child.op == "const" for child in node.inputs)
@@ -147,6 +180,8 @@ class LatexWriter(TextWriter):
     def _precedence(self, node: Node) -> int:
         # a fraction holds together by itself; what a sum sign reaches over is unclear
         special = {"div": 4, "sum": 0, "column": 2, "outer_vectors": 2, "repeat": 2}
+        if _over_rows(node) == "sum":
+            return 0
         if node.op in special and not self._is_number_of_vector(node):
             return special[node.op]
         return super()._precedence(node)
@@ -169,6 +204,23 @@ class LatexWriter(TextWriter):
             return mantissa
         power = f"10^{{{int(exponent)}}}"
         return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
+
+
+_LATEX_OVER_ROWS = {
+    "sum": r"\textstyle\sum_{{\mathrm{{dim}}\,0}} {0}",
+    "max": r"\max_{{\mathrm{{dim}}\,0}}({0})",
+    "mean": r"\operatorname{{mean}}_{{\mathrm{{dim}}\,0}}({0})",
+}
+
+
+def _over_rows(node: Node) -> str:
+    """What it takes of each column: sum(S, dim=0) and its like; empty of anything else."""
+    name = node.op
+    if name in ("sum_rows", "max_rows", "mean_rows"):
+        return name.removesuffix("_rows")
+    if name in ("positions_sum", "positions_max", "positions_mean"):
+        return name.removeprefix("positions_") if len(node.inputs[0].shape) == 2 else ""
+    return ""
 
 
 def _is_made_a_vector(reader: Node, node: Node) -> bool:
