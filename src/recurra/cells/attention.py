@@ -135,31 +135,9 @@ def coverage_gru(
 
 @cell(memory="m", sizes={"v": "A"}, default_sizes=_LIKE_H)
 def conditional_gru(
-    x,
-    h,
-    m,
-    W_z,
-    U_z,
-    b_z,
-    W_r,
-    U_r,
-    b_r,
-    W,
-    U,
-    b,
-    W_a,
-    U_a,
-    v,
-    C_z,
-    V_z,
-    d_z,
-    C_r,
-    V_r,
-    d_r,
-    C,
-    V,
-    d,
-):
+    x, h, m, W_z, U_z, b_z, W_r, U_r, b_r, W, U, b,
+    W_a, U_a, v, C_z, V_z, d_z, C_r, V_r, d_r, C, V, d,
+):  # fmt: skip
     """Two GRU transitions with attention between them: the first reads x, the second the memory.
 
     Source: Sennrich et al. (2017), "Nematus: a Toolkit for Neural Machine Translation", EACL,

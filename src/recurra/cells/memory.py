@@ -131,27 +131,9 @@ def multiplicative_lstm(
 
 @cell(state=("h", "c"), init={"b_f": 1.0})
 def residual_lstm(
-    x,
-    h,
-    c,
-    W_xi,
-    W_hi,
-    p_i,
-    b_i,
-    W_xf,
-    W_hf,
-    p_f,
-    b_f,
-    W_xo,
-    W_ho,
-    p_o,
-    b_o,
-    W_xg,
-    W_hg,
-    b_g,
-    W_p,
-    W_r,
-):
+    x, h, c, W_xi, W_hi, p_i, b_i, W_xf, W_hf, p_f, b_f, W_xo, W_ho, p_o, b_o, W_xg, W_hg, b_g,
+    W_p, W_r,
+):  # fmt: skip
     """LSTM with a shortcut from the input to the output, behind the memory's own projection.
 
     Source: Kim, El-Khamy, Lee (2017), "Residual LSTM: Design of a Deep Recurrent Architecture for

@@ -48,30 +48,9 @@ def time_aware_lstm(x, h, c, dt, W_d, b_d, W_f, U_f, b_f, W_i, U_i, b_i, W_o, U_
 
 @cell(state=("h", "c"), inputs=("x", "time"), sizes={"time": 1}, init={"rate": "uniform3"})
 def phased_lstm(
-    x,
-    h,
-    c,
-    time,
-    W_i,
-    U_i,
-    p_i,
-    b_i,
-    W_f,
-    U_f,
-    p_f,
-    b_f,
-    W_g,
-    U_g,
-    b_g,
-    W_o,
-    U_o,
-    p_o,
-    b_o,
-    rate,
-    shift,
-    ratio=0.05,
-    leak=0.001,
-):
+    x, h, c, time, W_i, U_i, p_i, b_i, W_f, U_f, p_f, b_f, W_g, U_g, b_g, W_o, U_o, p_o, b_o,
+    rate, shift, ratio=0.05, leak=0.001,
+):  # fmt: skip
     """Phased LSTM: each unit has a clock of its own, and is open for a part of its period only; it
     reads the time at which x was measured, and not how much has passed.
 
