@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from benchmarks.before import MOST, earlier, slower
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.oracle import DisagreementError
 from benchmarks.registry import Benchmark, Row, Settings
@@ -27,13 +29,14 @@ threads, and a ratio is the median of the rounds' ratios, its spread the smalles
   python -m benchmarks                            all but the trainings, about 40 minutes
   python -m benchmarks torch_nn floor             these two
   python -m benchmarks --quick                    does everything work? its figures are no results
+  python -m benchmarks calls --before OLD.json    which jobs take longer than in an earlier run?
   python -m benchmarks char_rnn --minutes 10      train against a plain PyTorch model, side by side
   python -m benchmarks sst2                       classify sentences, beside scikit-learn
   python -m benchmarks neurons                    train a character model, and find its neurons
   python -m benchmarks motion                     say motion, beside what learns nothing
 
-The exit status is 0 when every target was met, 2 when one was missed, 1 when a benchmark could
-not be reported. Keep the machine otherwise idle.
+The exit status is 0 when every target was met, 2 when one was missed or a job takes longer than
+before, 1 when a benchmark could not be reported. Keep the machine otherwise idle.
 """
 
 
@@ -54,6 +57,10 @@ def main() -> int:
         data=arguments.data,
         runs=arguments.runs,
     )
+    try:
+        before = None if arguments.before is None else earlier(arguments.before, settings)
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(settings.threads)
     keep_freed_memory()  # as `recurra train` does; every side in this process has it
     chosen = [
@@ -61,7 +68,7 @@ def main() -> int:
         for benchmark in BENCHMARKS.values()
         if benchmark.name in arguments.names or (not arguments.names and benchmark.by_default)
     ]
-    return _run(chosen, settings, arguments.out)
+    return _run(chosen, settings, arguments.out, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         help="of every side (%(default)s)",
     )
     add("--out", type=Path, default=Path("benchmarks/results"), help="folder (%(default)s)")
+    add(
+        "--before",
+        type=Path,
+        metavar="JSON",
+        help=f"an earlier run here: name what takes over {MOST:g} times as long as in it",
+    )
     training = parser.add_argument_group("char_rnn")
     training.add_argument(
         "--minutes",
@@ -119,7 +132,12 @@ def _list() -> int:
     return MET
 
 
-def _run(chosen: list[Benchmark], settings: Settings, folder: Path) -> int:
+def _run(
+    chosen: list[Benchmark],
+    settings: Settings,
+    folder: Path,
+    before: Mapping[str, Mapping[tuple[str, str], float]] | None = None,
+) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
     now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = folder / f"{'quick' if settings.quick else 'bench'}-{now}.json"
@@ -137,9 +155,14 @@ def _run(chosen: list[Benchmark], settings: Settings, folder: Path) -> int:
     console.print(table(results, settings))
     console.print(verdict(results, failures))
     console.print(f"json: {path}")
+    longer, count = slower(results, before or {})
+    for each in longer:
+        console.print(each, style="bold red", markup=False)
+    if before is not None:
+        console.print(f"{len(longer)} of {count} jobs take over {MOST:g} times as long as before")
     if failures:
         return FAILED
-    missed = any(row.met is False for rows in results.values() for row in rows)
+    missed = bool(longer) or any(row.met is False for rows in results.values() for row in rows)
     return MISSED if missed else MET
 
 

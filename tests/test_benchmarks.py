@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("benchmarks", reason="the benchmarks are not installed, only
 
 from benchmarks import __main__ as command
 from benchmarks import floor
+from benchmarks.before import earlier, slower
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.cells import ANY_CELLS
 from benchmarks.grid import Shape
@@ -131,6 +133,26 @@ def test_the_report_counts_misses(tmp_path: Path) -> None:
     assert rows[2]["ratio"] is None
     assert rows[0]["target"] == {"value": 0.6, "at_most": True}
     assert read["quick"] is True
+
+
+def test_what_takes_longer_than_in_an_earlier_run_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    rows = [replace(_row(job, 2.0), ours=ours) for job, ours in (("a", 1.0), ("b", 2.0))]
+    rows += [replace(_row("c", 2.0), ours=1.0, unit="nats"), _row("d", 2.0)]
+    save(file, document({"floor": rows}, {}, QUICK))
+    before = earlier(file, QUICK)
+    now = [replace(row, ours=1.02 * row.ours) for row in rows]
+    assert slower({"floor": now, "memory": now}, before) == ([], 2)
+    now[1] = replace(rows[1], ours=2.2)
+    [line], count = slower({"floor": now}, before)
+    assert (count, "floor: b, against" in line, "1.10 times" in line) == (2, True, True)
+    with pytest.raises(
+        ValueError, match=r"expected a run of 2 threads on .*, got one of 1 threads"
+    ):
+        earlier(file, replace(QUICK, threads=2))
+    file.write_text("[]")
+    with pytest.raises(ValueError, match=r"--before: expected the json of an earlier run, got "):
+        earlier(file, QUICK)
 
 
 def test_a_failure_does_not_stop_the_others(
