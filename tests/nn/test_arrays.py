@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import recurra as rc
-from recurra.lang import mean, tanh
+from recurra.lang import mean, tanh, where
 
 T, B, IN, H = 6, 3, 3, 5
 A = np.array([[0.8, 0.6], [-0.6, 0.8]])
@@ -110,6 +110,56 @@ def test_a_reservoir_that_learns_nothing(backend: str) -> None:
     assert d[-1].abs().min() > 0
     stream = layer.stream(B)
     torch.testing.assert_close(torch.stack([stream(each) for each in x]), y.detach())
+
+
+def test_a_clockwork_network() -> None:
+    """Units of a period change at its multiples alone, and read none that are faster. Source:
+    Koutník, Greff, Gomez, Schmidhuber (2014), "A Clockwork RNN", ICML, arXiv:1402.3511."""
+    periods = np.repeat([1.0, 2.0, 4.0], 2)
+    slower = (periods[None, :] >= periods[:, None]).astype(float)
+
+    @rc.cell(sizes={"h": 6})
+    def clockwork(x, h, t, W, U, b):
+        return where(t % periods == 0, tanh(W @ x + (slower * U) @ h + b), h)
+
+    layer = rc.Recurrent(clockwork, IN, 6, dtype=torch.float64)
+    first = torch.randn(1, B, 6, dtype=torch.float64, requires_grad=True)
+    y, _ = layer(torch.randn(9, B, IN, dtype=torch.float64), first)
+    changed = (y[1:] != y[:-1]).any(1)
+    assert [changed[:, unit].nonzero().flatten().add(1).tolist() for unit in (0, 2, 4)] == [
+        [1, 2, 3, 4, 5, 6, 7, 8],
+        [2, 4, 6, 8],
+        [4, 8],
+    ]
+    (d,) = torch.autograd.grad(y[-1, :, 4:].sum(), first)
+    assert not d[..., :4].any(), "the slowest units see nothing of the others"
+    assert d[..., 4:].all()
+
+
+@pytest.mark.parametrize("backend", ["reference", pytest.param("auto", marks=pytest.mark.medium)])
+def test_coefficients_of_the_whole_past(backend: str) -> None:
+    """HiPPO-LegS: m holds the past since the first step as coefficients of Legendre polynomials.
+    Source: Gu, Dao, Ermon, Rudra, Ré (2020), "HiPPO: Recurrent Memory with Optimal Polynomial
+    Projections", NeurIPS, arXiv:2008.07669, eq. (4)."""
+    order = 6
+    root = np.sqrt(2.0 * np.arange(order) + 1)
+    legs = np.tril(np.outer(root, root), -1) + np.diag(np.arange(order) + 1.0)
+
+    @rc.cell(state=("h", "m"), sizes={"m": order})
+    def hippo(x, h, m, t, W, U, V, b):
+        m = m + (root * mean(x) - legs @ m) / (t + 1)
+        return tanh(W @ x + U @ h + V @ m + b), m
+
+    layer = rc.Recurrent(hippo, IN, H, backend=backend)
+    x, m = torch.randn(20, 1, IN), np.zeros(order)
+    for k, u in enumerate(x.double().mean(-1).flatten().tolist(), 1):
+        m = m - legs @ m / k + root * u / k
+    _, (_, held) = layer(x)
+    expected = torch.tensor(m, dtype=torch.float32)
+    torch.testing.assert_close(held.detach().flatten(), expected, rtol=1e-4, atol=1e-4)
+    _, (_, of_constant) = layer(torch.full((order, 1, IN), 0.7))
+    expected = torch.tensor([0.7] + [0.0] * (order - 1))
+    torch.testing.assert_close(of_constant.detach().flatten(), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.medium
