@@ -15,7 +15,7 @@ SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-n
 # where shapes and types are checked at run time
 CHECKED := recurra.backends,recurra.nn,beartype.beartype
 
-.PHONY: demo test check fast test-slow sanitize bench pictures caption-pictures report-pictures setup lint types clean
+.PHONY: demo test check most fast test-slow sanitize bench pictures caption-pictures report-pictures setup lint types clean
 
 setup: $(READY)
 
@@ -30,17 +30,21 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train on the Python standard library's source for one minute, then sample
 	$(BIN)/recurra train lm --out runs/demo-$$(date +%Y%m%d-%H%M%S) --max-minutes 1
 
-test: lint types  ## lint, types, and all tests but the slow ones
-	$(BIN)/pytest --quiet -n 2 -m "not slow"
+test: lint  ## lint, types, and all tests but the slow ones, beside each other
+	+$(MAKE) --jobs 2 types most
 
 check: $(READY)  ## under a minute: lint, types, the fast tests, beside each other
 	+$(MAKE) --jobs 3 lint types fast
 
+# a half of the tests for each worker, and who has none left takes some from the other: what the tests of a file share
+# is made once
+most: $(READY)
+	$(BIN)/pytest --quiet -n 2 --dist worksteal -m "not slow"
+
 # shapes are checked at run time by make test alone: that takes as long again
 fast: $(READY)
-	$(BIN)/pytest --quiet -n 2 -m "not slow and not medium" --maxfail 5 --jaxtyping-packages=
+	$(BIN)/pytest --quiet -n 2 --dist worksteal -m "not slow and not medium" --maxfail 5 --jaxtyping-packages=
 
-# some of the slow ones take a thousand times as long as others: who has none left takes them from the other
 test-slow: $(READY)  ## the tests that take minutes, 2,000 random cells among them
 	$(BIN)/pytest --quiet -n 2 --dist worksteal -m slow --timeout 3600 --jaxtyping-packages=$(CHECKED) tests/backends
 	$(BIN)/pytest --quiet -m slow --timeout 3600 --ignore tests/backends

@@ -3,25 +3,41 @@
 And which tests `make check` leaves out.
 """
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from oracle import beyond_the_core
-from recurra.lang import Cell
+# torch and what needs it are imported where they are used: xdist's first process, which only hands
+# out tests, does without
 
-# pytest-xdist runs a worker on each core: more threads would only wait for each other
-torch.set_num_threads(1)
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_thread_for_each_worker() -> None:
+    """pytest-xdist runs a worker on each core: more threads would only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _seed(_a_thread_for_each_worker: None) -> Callable[[int], object]:
+    """Seeds torch; without a GPU the CPU alone: for other devices it would format a traceback."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return torch.manual_seed if gpu else torch.default_generator.manual_seed
 
 
 @pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[None]:
+def _deterministic(_seed: Callable[[int], object]) -> Iterator[None]:
     """Seed torch and fill `torch.empty` with NaN, so that an unwritten output fails its test."""
-    torch.manual_seed(0)
+    import torch
+
+    _seed(0)
     fill = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = True
@@ -62,6 +78,46 @@ def real_data() -> Path:
     return Path(folder)
 
 
+# ---- which tests there are -----------------------------------------------------------------------
+
+# What `-m` leaves out in `make check` and in `make test`; any other is pytest's own affair.
+LEFT_OUT = {"not slow and not medium": {"slow", "medium"}, "not slow": {"slow"}}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage: there is none in what stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, object, object]:
+    """Make no tests that `-m` would leave out: `make check` runs a third of them.
+
+    One of each function is always made, and left to `-m`: a function without any would be called
+    without parameters.
+    """
+    result = yield
+    left_out = LEFT_OUT.get(metafunc.config.getoption("markexpr"), set())
+    if left_out:
+        calls = metafunc._calls  # pytest has no public name for them
+        if left_out & {mark.name for mark in metafunc.definition.iter_markers()}:
+            metafunc._calls = calls[:1]
+        else:
+            metafunc._calls = [
+                call
+                for call in calls
+                if not left_out & {mark.name for mark in call.marks}
+                and not ("medium" in left_out and _is_beyond(call.params))
+            ] or calls[:1]
+    return result
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none; leave cells beyond the core to `make test`.
@@ -69,17 +125,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A test of every registered cell need say nothing: its cells that are not of `oracle._CORE` have
     the mark `medium`.
     """
-    gpu, more = torch.cuda.is_available(), beyond_the_core()
+    import torch
+
+    gpu = torch.cuda.is_available()
     for item in items:
         if not gpu and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if any(_name_of(value) in more for value in given):
+        if hasattr(item, "callspec") and _is_beyond(item.callspec.params):
             item.add_marker(pytest.mark.medium)
+
+
+def _is_beyond(given: Mapping[str, object]) -> bool:
+    """Whether a test is given a cell beyond the core."""
+    from oracle import beyond_the_core
+
+    more = beyond_the_core()
+    return any(_name_of(value) in more for value in given.values())
 
 
 def _name_of(value: object) -> str | None:
     """A cell's name, if that is what a test is given."""
+    from recurra.lang import Cell
+
     if isinstance(value, Cell):
         return value.name
     return value if isinstance(value, str) else None

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from types import CodeType, FunctionType
 from typing import Any
@@ -232,9 +232,10 @@ def slow_beyond_the_core(names: Sequence[str]) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow if name in more else ()) for name in names]
 
 
-def beyond_the_core() -> set[str]:
+@cache
+def beyond_the_core() -> frozenset[str]:
     """Names of the registered cells that are not of the core."""
-    return set(cells.names()) - _CORE
+    return frozenset(cells.names()) - _CORE
 
 
 # ---- what a cell is run on -----------------------------------------------------------------------

@@ -16,7 +16,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset
 
@@ -179,6 +178,13 @@ def assert_close(found: Sequence[Tensor], expected: Sequence[Tensor], tol: float
 # ---- torch.compile -------------------------------------------------------------------------------
 
 
+def graph_counter() -> Any:
+    """A backend that counts graphs; to import it takes longer than to collect all tests."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    return CompileCounterWithBackend("aot_eager")
+
+
 def compiled_like_eager(name: str, backend: str = "aot_eager") -> None:
     """One graph, with one operator for each layer and direction, that gives what eager gives."""
     torch._dynamo.reset()
@@ -206,7 +212,7 @@ def compiled_like_eager(name: str, backend: str = "aot_eager") -> None:
 def compiled_for_many_shapes(dynamic: bool | None) -> None:
     """Other numbers of steps and sequences: right ones, and soon without another graph."""
     torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
+    counter = graph_counter()
     layer = rc.Recurrent("lstm", 3, 5)
     compiled = torch.compile(layer, fullgraph=True, backend=counter, dynamic=dynamic)
     counts = []
@@ -244,7 +250,7 @@ def layers_that_differ_in_one_thing() -> None:
         return tanh(scale * (W @ x) + h)
 
     x = torch.randn(4, 2, 3)
-    counter = CompileCounterWithBackend("aot_eager")
+    counter = graph_counter()
     cells = [same, same.with_constants(scale=2.0), same]
     for graphs, (cell, backend) in enumerate(product(cells, ("auto", "reference"))):
         layer = rc.Recurrent(cell, 3, 3, backend=backend)

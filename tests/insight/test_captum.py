@@ -1,17 +1,24 @@
 """captum's attributions work on layers and models, whose outputs have gradients by the input."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 import recurra as rc
 
-captum = pytest.importorskip("captum.attr", reason="captum is not installed")
+pytestmark = pytest.mark.medium  # captum takes half a second to import
 
 T, B, I, H = 4, 2, 3, 5  # noqa: E741
 
 
-def test_integrated_gradients_of_a_layer_add_up_to_what_it_says() -> None:
+@pytest.fixture(scope="module")
+def captum() -> Any:
+    return pytest.importorskip("captum.attr", reason="captum is not installed")
+
+
+def test_integrated_gradients_of_a_layer_add_up_to_what_it_says(captum: Any) -> None:
     layer = rc.LSTM(I, H, dtype=torch.float64, batch_first=True, backend="reference")
 
     def last(x: Tensor) -> Tensor:
@@ -27,7 +34,7 @@ def test_integrated_gradients_of_a_layer_add_up_to_what_it_says() -> None:
     assert error.abs().max() < 1e-6
 
 
-def test_integrated_gradients_of_a_classifier_of_series() -> None:
+def test_integrated_gradients_of_a_classifier_of_series(captum: Any) -> None:
     model = rc.Classifier(num_classes=2, input_size=I, hidden_size=H, backend="reference").eval()
 
     def scores(x: Tensor) -> Tensor:  # captum has batches first
@@ -39,7 +46,7 @@ def test_integrated_gradients_of_a_classifier_of_series() -> None:
     assert found.ne(0).any()
 
 
-def test_integrated_gradients_of_the_tokens_of_a_language_model() -> None:
+def test_integrated_gradients_of_the_tokens_of_a_language_model(captum: Any) -> None:
     model = rc.LanguageModel(
         7, hidden_size=H, batch_first=True, dtype=torch.float64, backend="reference"
     )

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220)}
 PLACES = {"left": (0, 8), "right": (8, 16)}
 
 
-@pytest.fixture(autouse=True)
-def _without_java(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _without_java() -> Iterator[None]:
     """METEOR has a test of its own; it starts a machine for each evaluation."""
     found = shutil.which
-    monkeypatch.setattr(shutil, "which", lambda name: None if name == "java" else found(name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "which", lambda name: None if name == "java" else found(name))
+        yield
 
 
 def painted(colour: str, place: str, draw: np.random.Generator) -> np.ndarray:
@@ -90,15 +93,36 @@ def trained(table: Path, out: Path, **settings: Any) -> rc.Run:
     return rc.train("caption", data=table, out=out, **{**SMALL, **settings})
 
 
-SLOWER = [pytest.param(i, marks=pytest.mark.slow) for i in ("first", "input", "every", "merge")]
-
-
-@pytest.mark.parametrize(
-    "inject", ["attend", *SLOWER, pytest.param("memory", marks=pytest.mark.slow)]
-)
-def test_it_learns_to_say_what_it_sees(table: Path, tmp_path: Path, inject: str) -> None:
+def learned(table: Path, folder: Path, inject: str) -> rc.Run:
+    """A run to the end of training, whose pictures are gone since."""
+    pictures = shutil.copytree(table.parent, folder / "pictures")
     epochs = {"attend": 16, "memory": 90}.get(inject, 45)  # a memory learns to say the image too
-    run = trained(table, tmp_path / "run", inject=inject, epochs=epochs, average=0.9)
+    run = trained(pictures / table.name, folder / "run", inject=inject, epochs=epochs, average=0.9)
+    shutil.rmtree(pictures)
+    return run
+
+
+@pytest.fixture(scope="module")
+def attending(table: Path, tmp_path_factory: pytest.TempPathFactory) -> rc.Run:
+    return learned(table, tmp_path_factory.mktemp("attend"), "attend")
+
+
+SLOWER = [
+    pytest.param(inject, marks=pytest.mark.slow)
+    for inject in ("first", "input", "every", "merge", "memory")
+]
+
+
+def test_it_learns_to_say_what_it_sees(attending: rc.Run) -> None:
+    says_what_it_sees(attending)
+
+
+@pytest.mark.parametrize("inject", SLOWER)
+def test_it_learns_wherever_the_image_goes_in(table: Path, tmp_path: Path, inject: str) -> None:
+    says_what_it_sees(learned(table, tmp_path, inject))
+
+
+def says_what_it_sees(run: rc.Run) -> None:
     figures = run.evaluate("test")
     assert figures["exact"] == 1.0
     assert figures["unfinished"] == 0
@@ -117,20 +141,14 @@ def test_it_learns_to_say_what_it_sees(table: Path, tmp_path: Path, inject: str)
     assert "no image" in table_of_scores
 
 
-def test_a_run_carries_everything(table: Path, tmp_path: Path) -> None:
+def test_a_run_carries_everything(attending: rc.Run, tmp_path: Path) -> None:
     """The folder is moved, its data are gone, and a picture is captioned in another process."""
-    folder = shutil.copytree(table.parent, tmp_path / "pictures")
-    run = trained(
-        Path(folder) / table.name, tmp_path / "run", epochs=16, inject="attend", average=0.9
-    )
     picture = tmp_path / "picture.png"
     Image.fromarray(painted("blue", "left", np.random.default_rng(7))).resize((64, 64)).save(
         picture
     )
-    expected = run.model.predict([picture])[0]
-    shutil.rmtree(folder)
-    moved = tmp_path / "elsewhere"
-    shutil.move(run.folder, moved)
+    expected = attending.model.predict([picture])[0]
+    moved = shutil.copytree(attending.folder, tmp_path / "elsewhere")
     shutil.rmtree(moved / "data")
     program = (
         "import sys, recurra as rc\n"

@@ -3,8 +3,6 @@
 import random
 
 import pytest
-from seqeval.metrics import classification_report, f1_score
-from seqeval.metrics.sequence_labeling import get_entities
 
 from recurra.tasks.spans import has_spans, span_f1, spans_by_kind, spans_of
 
@@ -41,9 +39,13 @@ def test_labels_that_mark_no_spans() -> None:
     assert not has_spans(["O", "x"])
 
 
+@pytest.mark.medium  # seqeval imports scikit-learn
 @pytest.mark.parametrize("marks", ["BI", "BIES"])
 def test_spans_and_their_f1_are_those_of_seqeval(marks: str) -> None:
     """However labels stand behind one another, those that no span allows too."""
+    from seqeval.metrics import f1_score
+    from seqeval.metrics.sequence_labeling import get_entities
+
     every = ["O", *(f"{mark}-{kind}" for mark in marks for kind in "xy")]
     for seed in range(300):
         rng = random.Random(seed)
@@ -56,7 +58,10 @@ def test_spans_and_their_f1_are_those_of_seqeval(marks: str) -> None:
         assert span_f1(true, said) == pytest.approx(f1_score(true, said))
 
 
+@pytest.mark.medium
 def test_each_kind_is_scored_as_seqeval_scores_it() -> None:
+    from seqeval.metrics import classification_report
+
     every = ["O", *(f"{mark}-{kind}" for mark in "BI" for kind in "xyz")]
     for seed in range(50):
         rng = random.Random(seed)
