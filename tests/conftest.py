@@ -113,17 +113,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, object, 
                 call
                 for call in calls
                 if not left_out & {mark.name for mark in call.marks}
-                and not ("medium" in left_out and _is_beyond(call.params))
+                and not ("medium" in left_out and _is_left_out(call.params))
             ] or calls[:1]
     return result
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; leave cells beyond the core to `make test`.
+    """Skip what needs a GPU where there is none; leave most registered cells to `make test`.
 
-    A test of every registered cell need say nothing: its cells that are not of `oracle._CORE` have
-    the mark `medium`.
+    A test of every registered cell need say nothing: those of `oracle.left_to_make_test` have the
+    mark `medium`.
     """
     import torch
 
@@ -131,15 +131,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not gpu and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        if hasattr(item, "callspec") and _is_beyond(item.callspec.params):
+        if hasattr(item, "callspec") and _is_left_out(item.callspec.params):
             item.add_marker(pytest.mark.medium)
 
 
-def _is_beyond(given: Mapping[str, object]) -> bool:
-    """Whether a test is given a cell beyond the core."""
-    from oracle import beyond_the_core
+def _is_left_out(given: Mapping[str, object]) -> bool:
+    """Whether a test is given a cell that `make check` leaves out."""
+    from oracle import left_to_make_test
 
-    more = beyond_the_core()
+    more = left_to_make_test()
     return any(_name_of(value) in more for value in given.values())
 
 

@@ -176,6 +176,7 @@ def test_windows_of_training_count_on() -> None:
     assert loss(windows[0]) == pytest.approx(losses[0], rel=1e-5)
 
 
+@pytest.mark.medium
 def test_evaluation_reads_in_one_piece() -> None:
     lm = model()
     tokens = np.random.default_rng(0).integers(0, V, 5000)

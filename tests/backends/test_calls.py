@@ -46,6 +46,7 @@ PLAIN = [
 ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", slow_beyond_the_core(PLAIN))
 def test_a_call_of_known_shapes_works_out_no_size(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -89,6 +89,7 @@ def test_who_has_more_to_do_is_no_lack_of_cores(library: ctypes.CDLL) -> None:
     assert any(not is_stalled(ctypes.c_long(2_000_000), False) for _ in range(50))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])  # tiles are the thread's, not a member's
 @pytest.mark.parametrize("of", CELLS, ids=lambda cell: cell.name)
 @pytest.mark.parametrize("shape", SHAPES)

@@ -26,6 +26,7 @@ BACKENDS = ["auto", "reference"]
 needs_compiler = pytest.mark.skipif(cpu.found_compiler() is None, reason="needs a C++ compiler")
 
 
+@pytest.mark.medium
 def test_only_the_gate_asks_a_tensor_where_it_lies() -> None:
     asking = {
         file.name
@@ -143,6 +144,7 @@ def replaced(layer: rc.Recurrent, name: str, change: Callable[[Tensor], Tensor])
     setattr(layer, name, nn.Parameter(change(getattr(layer, name).detach())))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["lstm", "rnn", "gru"])
 @pytest.mark.parametrize("change", CHANGES)

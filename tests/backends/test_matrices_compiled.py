@@ -97,6 +97,7 @@ def test_a_matrix_is_written_and_read_in_one_pass() -> None:
     assert [node.op for node in of_matrix] == ["mul", "mul", "add", "rows_dot"]
 
 
+@pytest.mark.medium
 def test_of_matrices_only_states_are_kept() -> None:
     for of in (cells.mlstm, cells.delta_net, cells.gated_delta_net, selective):
         made = opened(plan(of.equations, TARGET))

@@ -99,6 +99,7 @@ def test_a_vector_of_zeros_has_no_direction() -> None:
     assert y[0, 1].isnan().all()
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 def test_sums_of_widths_that_fill_no_vector() -> None:
     for H in (3, 16, 21, 40):

@@ -50,6 +50,7 @@ def test_token_ids_are_the_vectors_that_they_stand_for(name: str, ids: str) -> N
     check_values(fitted(cells.get(name), SIZES), Case(T=3, B=2, sizes=SIZES, ids=ids))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_a_replaced_value_is_read_wherever_it_was(name: str) -> None:
     patched_in_turn(cells.get(name), Case(T=3, B=2, sizes=SIZES, lengths=(3, 2)))

@@ -128,6 +128,7 @@ def test_random_cell(seed: int) -> None:
     check(of, case, rng.choice((1, 2)), f"seed {seed}\n{source_of(of)}")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_two_threads_share_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled_steps, "_SHARED_BYTES", 0)
@@ -297,6 +298,7 @@ def chooser_of(scores: Tensor, threads: int = 1) -> Stepper:
     return Stepper([layer, decoder], states, tokens=tokens, threads=threads)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("vocabulary", [2, 5, 64, 700, 1287])
 @pytest.mark.parametrize("count", [1, 3, 10])
 @pytest.mark.parametrize("threads", [1, 2])

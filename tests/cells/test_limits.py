@@ -214,6 +214,7 @@ def test_minlstm_goes_by_the_ratio_of_its_gates(scale: float, shut: float) -> No
         torch.testing.assert_close(found.double(), h, rtol=1e-4, atol=1e-4 * scale)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("decay", [-200.0, 1.0, 16.0, 20.0, 200.0])
 def test_rg_lru_at_any_decay(decay: float) -> None:
     """One step from zero is the root times what is let in."""
@@ -228,6 +229,7 @@ def test_rg_lru_at_any_decay(decay: float) -> None:
     torch.testing.assert_close(layer(x)[0][0].double(), root * i * u, rtol=1e-4, atol=1e-12)
 
 
+@pytest.mark.medium
 def test_slstm_starts_from_its_first_input_gate() -> None:
     """Whatever the gates, the first step gives o * z: c / n of one input alone."""
     layer, given = layer_of("slstm")

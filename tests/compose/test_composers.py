@@ -224,6 +224,7 @@ def test_compiled_equals_reference(name: str) -> None:
         compare(of, Call(case=case, threads=2), strict=strict)
 
 
+@pytest.mark.medium
 @each
 def test_it_is_one_recurrence(name: str) -> None:
     text = layer_of(COMPOSED[name]).explain()

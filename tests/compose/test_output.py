@@ -43,6 +43,7 @@ def test_weights_of_attention_are_shown_and_the_states_are_the_cells_own(name: s
     torch.testing.assert_close(state, plain(x, memory=m, memory_lengths=[5, 3])[1])
 
 
+@pytest.mark.medium
 def test_several_values_stand_beside_one_another() -> None:
     cell = compose.showing("attend(gru)", ["r", "read"])
     layer = rc.Recurrent(cell, 3, 4, sizes={"K": 5})

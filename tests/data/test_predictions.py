@@ -31,6 +31,7 @@ def read(path: Path) -> list[list[str]]:
     return found[1:]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("upper", [False, True])
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_rows_come_in_their_order_and_replace_older_predictions(

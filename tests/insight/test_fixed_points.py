@@ -150,6 +150,7 @@ def test_principal_components_are_the_directions_of_largest_variance() -> None:
     assert found(states).shape == (400, 2, 2)
 
 
+@pytest.mark.medium
 def test_points_are_drawn_with_trajectories() -> None:
     figure_of = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
     step = two_units((2.0, 1.5))

@@ -50,6 +50,7 @@ def test_the_first_of_many_are_the_largest() -> None:
     torch.testing.assert_close(two.mean(0), all_of_them.mean(0)[:2], rtol=0, atol=0.05)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_gradients_are_those_of_finite_differences(cell: str) -> None:
     layer = layer_of(cell)

@@ -155,6 +155,7 @@ def flow_by_autograd(layer: rc.Recurrent, x: Tensor, d_y: Tensor) -> np.ndarray:
     return found
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("options", [{"num_layers": 3}, {"num_layers": 2, "bidirectional": True}])
 def test_losses_reach_all_layers_and_directions(options: dict[str, object]) -> None:
     torch.manual_seed(0)

@@ -71,6 +71,7 @@ def test_a_stack_has_its_last_layer_drawn() -> None:
     assert len(figures) == 3
 
 
+@pytest.mark.medium
 def test_of_long_sequences_the_losses_that_there_are_count() -> None:
     torch.manual_seed(0)
     layer = Recurrent(cells.rnn, 3, 4, backend="reference")

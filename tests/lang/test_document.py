@@ -42,6 +42,7 @@ def check(of: Cell) -> None:
     assert [getattr(back, name) for name in _SAME] == [getattr(of, name) for name in _SAME]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", cells.names())
 def test_every_cell_of_the_registry_comes_back(name: str) -> None:
     of = cells.get(name)
@@ -115,6 +116,7 @@ def test_a_vector_of_one_feature_stays_a_vector() -> None:
     check(compose.zoneout(narrow))
 
 
+@pytest.mark.medium
 def test_results_are_the_same_bit_for_bit() -> None:
     back, x = again(everything), torch.randn(7, 3, 4)
     context = (torch.randn(3, 5), torch.randn(3, 6))

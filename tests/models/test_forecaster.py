@@ -350,6 +350,7 @@ def test_learns_a_wave(decoding: str, options: dict[str, Any]) -> None:
     assert (said - target).square().mean() < 0.05  # of waves whose variance is 0.5
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("options", [{}, {"shared_channels": True}])
 @pytest.mark.parametrize("density", ["gaussian", "mixture"])
 def test_a_forecast_does_not_depend_on_the_others_of_its_batch(

@@ -71,6 +71,7 @@ def test_bytes_are_the_same_numbers_as_floats() -> None:
     assert torch.equal(model(x), model(x.float()))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("options", [{}, {"delay": 2}, {"output_size": 2}, {"cell": framewise}])
 @torch.no_grad()

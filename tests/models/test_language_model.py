@@ -176,6 +176,7 @@ def on_reference(model: rc.LanguageModel) -> rc.LanguageModel:
     return same
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"top_k": 5}, {"top_p": 0.8}])
 @pytest.mark.parametrize("cell", ["lstm", "mut1"])
 def test_compiled_text_is_the_text_of_the_model(cell: str, options: dict[str, float]) -> None:

@@ -52,6 +52,7 @@ def test_what_lies_past_the_lengths_is_not_looked_at(make: Any) -> None:
         torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("make", [of_ids, of_series])
 @pytest.mark.parametrize("ahead", [0, 2])
 @pytest.mark.parametrize("options", [{}, {"crf": True}, {"constrain": "bio"}])

@@ -119,28 +119,39 @@ def test_nothing_to_learn_is_a_loss_of_zero_with_a_gradient(make: Any) -> None:
         assert float(loss.detach()) == 0
 
 
+@pytest.fixture(scope="module")
+def writes() -> Translator:
+    return Translator(V, K, embedding_size=5, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def say() -> list[Forecaster]:
+    """One for each way to decode."""
+    ways = ("direct", "recursive", "segments")
+    return [Forecaster(C, F, T, decoding=way, **SMALL) for way in ways]
+
+
 @pytest.mark.parametrize(
     ("lengths", "error"),
     [([0, T, T], ValueError), ([T + 1, T, T], ValueError), ([T, T], ValueError),
      (torch.full((B,), 4.0), TypeError), ([True] * B, TypeError)],
 )  # fmt: skip
-def test_lengths_of_sources_and_series_are_checked(lengths: Any, error: type[Exception]) -> None:
-    writes = Translator(V, K, embedding_size=5, **SMALL)
+def test_lengths_of_sources_and_series_are_checked(
+    writes: Translator, say: list[Forecaster], lengths: Any, error: type[Exception]
+) -> None:
     with pytest.raises(error, match="source_lengths"):
         writes(torch.randint(V, (T, B)), torch.randint(K, (4, B)), lengths)
-    for decoding in ("direct", "recursive", "segments"):
-        says = Forecaster(C, F, T, decoding=decoding, **SMALL)
+    for says in say:
         with pytest.raises(error, match="lengths of series"):
             says(torch.randn(T, B, C), lengths)
 
 
 @pytest.mark.parametrize("lengths", [[-1, 4, 4], [5, 4, 4], [4, 4]])
-def test_lengths_of_targets_are_checked(lengths: list[int]) -> None:
-    model = Translator(V, K, embedding_size=5, **SMALL)
+def test_lengths_of_targets_are_checked(writes: Translator, lengths: list[int]) -> None:
     with pytest.raises(ValueError, match="target_lengths"):
-        model(torch.randint(V, (T, B)), torch.randint(K, (4, B)), None, lengths)
+        writes(torch.randint(V, (T, B)), torch.randint(K, (4, B)), None, lengths)
     with pytest.raises(ValueError, match="target_lengths"):
-        model.wanted(torch.randint(K, (4, B)), lengths)
+        writes.wanted(torch.randint(K, (4, B)), lengths)
 
 
 def test_the_mark_is_no_token_of_a_target() -> None:

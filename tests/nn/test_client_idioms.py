@@ -156,6 +156,7 @@ class WeightDrop(nn.Module):
         return self.module(*args)
 
 
+@pytest.mark.medium
 @each_kind
 def test_weight_drop_that_deletes_a_parameter_and_sets_it(kind: str) -> None:
     def idiom(layer: Any) -> list[Tensor]:

@@ -102,6 +102,7 @@ def test_raw_numbers_of_every_size_have_their_nll(density: Density, scale: float
     assert raw.grad.isfinite().all()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("density", WITH_SPREAD, ids=str)
 def test_samples_have_the_mean_and_the_quantiles(density: Density) -> None:
     raw = drawn(density, 1)[0].detach()

@@ -203,6 +203,7 @@ COTANGENTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", COTANGENTS)
 def test_cotangents_may_lie_otherwise_each_time(name: str) -> None:
     layer, d = rc.LSTM(IN, H), torch.randn(T, B, H)

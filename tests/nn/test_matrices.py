@@ -66,6 +66,7 @@ def test_a_learned_first_state_is_a_matrix() -> None:
     assert of.first_S_l0.grad.abs().sum() > 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("of", [written, in_heads], ids=lambda of: of.name)
 def test_a_stream_gives_what_the_layer_gives(of: object) -> None:
     made = Recurrent(of, 3, H, sizes={"P": 3, "Q": 4} if of is written else None)  # type: ignore[arg-type]

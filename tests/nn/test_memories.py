@@ -111,6 +111,7 @@ def test_a_stream_sees_weights_that_were_multiplied_with_its_memory() -> None:
     assert not torch.equal(before, after[0])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("of", [additive, located, everything], ids=lambda of: of.name)
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_a_stream_begins_again_with_other_sequences(of: Cell, backend: str) -> None:
@@ -133,6 +134,7 @@ def test_a_stream_begins_again_with_other_sequences(of: Cell, backend: str) -> N
         stream.reset(batch_size=2)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("of", [additive, located, everything], ids=lambda of: of.name)
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_a_stream_goes_on_with_some_of_its_sequences(of: Cell, backend: str) -> None:

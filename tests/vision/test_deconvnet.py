@@ -92,6 +92,7 @@ def test_it_is_unpooling_rectifying_and_filtering() -> None:
     torch.testing.assert_close(found, back)
 
 
+@pytest.mark.medium
 def test_views_of_every_encoder(encoder: Encoder) -> None:
     images = torch.randn(12, 1, 24, 28)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -130,6 +131,7 @@ def test_the_strongest_are_found_whatever_the_batches(encoder: Encoder) -> None:
         assert list(views[0].images) == most[:, channel].argsort(descending=True)[:3].tolist()
 
 
+@pytest.mark.medium
 def test_nothing_comes_back_from_outside_the_field(encoder: Encoder) -> None:
     image = torch.randn(1, 1, 40, 44)
     for layer in encoder.layers():

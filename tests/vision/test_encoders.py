@@ -105,6 +105,7 @@ def test_a_frozen_network_lets_gradients_through_to_the_picture(small: Encoder) 
     assert images.grad is not None
 
 
+@pytest.mark.medium
 def test_staged(small: Encoder) -> None:
     small.train().tune(0.5, after=0.3)
     images = torch.randn(2, small.channels, 16, 16)

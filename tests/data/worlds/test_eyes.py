@@ -18,6 +18,7 @@ def train() -> Clips:
     return eyes(**SMALL)["train"]
 
 
+@pytest.mark.medium
 def test_clips_have_their_shapes_and_ranges(train: Clips) -> None:
     assert (train.frames.shape, train.frames.dtype) == ((20, 40, 1, 36, 60), np.uint8)
     assert train.targets is not None
@@ -40,6 +41,7 @@ def test_the_gaze_does_not_depend_on_what_spoils_the_picture(train: Clips) -> No
     np.testing.assert_array_equal(fewer.frames, train.frames)
 
 
+@pytest.mark.medium
 def test_gaze_rests_and_jumps(train: Clips) -> None:
     assert train.targets is not None
     moved = np.hypot(*np.diff(train.targets, axis=1).transpose(2, 0, 1))

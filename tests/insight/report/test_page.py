@@ -78,6 +78,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.medium
 def test_the_page_is_well_formed_and_all_names_are_unique(html: str) -> None:
     tags = Tags()
     tags.feed(html)
@@ -87,6 +88,7 @@ def test_the_page_is_well_formed_and_all_names_are_unique(html: str) -> None:
     assert local <= set(tags.ids)
 
 
+@pytest.mark.medium
 def test_nothing_is_asked_of_any_other_file(html: str) -> None:
     tags = Tags()
     tags.feed(html)
@@ -95,6 +97,7 @@ def test_nothing_is_asked_of_any_other_file(html: str) -> None:
     assert not re.search(r"@import|url\((?!#)", html)
 
 
+@pytest.mark.medium
 def test_what_is_written_is_text_and_no_markup(html: str) -> None:
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
@@ -102,6 +105,7 @@ def test_what_is_written_is_text_and_no_markup(html: str) -> None:
     assert "a &lt;b&gt;" in html
 
 
+@pytest.mark.medium
 def test_drawings_are_in_the_colours_of_the_page(html: str) -> None:
     drawings = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
     assert len(drawings) == 4  # of two figures, for a wide window and for a phone
@@ -112,12 +116,14 @@ def test_drawings_are_in_the_colours_of_the_page(html: str) -> None:
         assert not set(re.findall(r"#[0-9a-f]{6}\b", each)) & set(style.LIGHT.values())
 
 
+@pytest.mark.medium
 def test_numbers_come_with_the_page(html: str, report: Report) -> None:
     [href] = re.findall(r'href="data:text/csv[^,]*,([^"]*)" download="one.csv"', html)
     assert base64.b64decode(href).decode() == report.figures[0].csv()
     assert "8 more rows." in html
 
 
+@pytest.mark.medium
 def test_long_tables_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     from recurra.insight.report import page
 
@@ -128,6 +134,7 @@ def test_long_tables_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "download=" not in html
 
 
+@pytest.mark.medium
 def test_tokens_of_one_shade_are_one_stretch(html: str) -> None:
     assert "<h3>T &amp; S</h3>" in html
     assert '<p>a&lt;<span class="a8">bc</span><span class="b4">d</span></p>' in html
@@ -170,6 +177,7 @@ def test_figures_of_one_name_are_refused() -> None:
         Report(title="t", figures=[of("one", draw=draw), of("one", draw=draw)])
 
 
+@pytest.mark.medium
 def test_a_drawing_of_its_own_width_is_there_once() -> None:
     def large(figure: Any) -> None:
         figure.set_size_inches(11, 2)
