@@ -39,7 +39,7 @@ check: $(READY)  ## under a minute: lint, types, the fast tests, beside each oth
 # a half of the tests for each worker, and who has none left takes some from the other: what the tests of a file share
 # is made once
 most: $(READY)
-	$(BIN)/pytest --quiet -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest --quiet -n 2 --dist worksteal -m "not slow" --durations 15
 
 # shapes are checked at run time by make test alone: that takes as long again
 fast: $(READY)

@@ -60,6 +60,7 @@ def test_cell_of_the_registry(name: str, case: Case) -> None:
     compare(fitted(of, sizes), call, strict=name not in DIVIDE_BY_A_STATE)
 
 
+@pytest.mark.medium
 def test_threads_and_one_thread_agree() -> None:
     case = Case(T=7, B=9, sizes={"I": 5, "H": 40})
     threads = torch.get_num_threads()

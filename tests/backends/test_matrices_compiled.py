@@ -113,5 +113,6 @@ def test_rows_of_a_vector_are_not_copied() -> None:
     assert "flatten" not in copied
 
 
+@pytest.mark.medium
 def test_auto_compiles_them() -> None:
     assert load(in_heads).explain(SIZES).startswith("cell in_heads")

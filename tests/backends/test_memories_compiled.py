@@ -58,6 +58,7 @@ def test_rows_that_are_alike_have_a_gradient_as_one_row() -> None:
     compare(read, Call(case=Case(T=3, B=2, sizes={"I": 3, "H": 4, "K": 3, "A": 5}, positions=4)))
 
 
+@pytest.mark.medium
 def test_how_many_positions_there_are_is_no_part_of_a_library() -> None:
     """One cell, whatever its memory's length: what is printed is the same."""
     backend, sources = CpuBackend(located), set()

@@ -1,5 +1,6 @@
 """The command, called as a user calls it but in this process, and a small text to call it on."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,22 @@ def quick(data: Path) -> tuple[str, ...]:
     return ("train", "lm", "--data", str(data), *QUICK)
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, which stays as it is."""
+    folder, threads = tmp_path_factory.mktemp("finished"), torch.get_num_threads()
+    (folder / "text.txt").write_text(TEXT)
+    words = ("train", "lm", "--data", str(folder / "text.txt"), *QUICK)
+    result = CliRunner().invoke(app, [*words, "--out", str(folder / "run")])
+    assert result.exit_code == 0, result.output
+    torch.set_num_threads(threads)
+    return folder / "run"
+
+
 @pytest.fixture
-def run(recurra: Recurra, quick: tuple[str, ...], tmp_path: Path) -> Path:
-    """A finished run."""
-    assert recurra(*quick, "--out", tmp_path / "run").code == 0
-    return tmp_path / "run"
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A finished run of the test's own."""
+    return shutil.copytree(finished, tmp_path / "run")
 
 
 @pytest.fixture(autouse=True)

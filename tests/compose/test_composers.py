@@ -150,6 +150,7 @@ def test_residual_and_highway_tie_the_sizes() -> None:
     assert torch.equal(layer.b_gate_l2, torch.full((8,), -2.0))
 
 
+@pytest.mark.medium
 def test_peephole_makes_the_peephole_lstm() -> None:
     layer, made = layer_of(cells.peephole_lstm), layer_of(COMPOSED["peephole"])
     made.load_state_dict(layer.state_dict())

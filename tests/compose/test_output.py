@@ -28,6 +28,7 @@ def test_deep_output_equals_the_oracle(name: str) -> None:
         assert_same(found, expected, 1e-11, way)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["attend(gru)", "conditional_gru", "coverage_gru"])
 def test_weights_of_attention_are_shown_and_the_states_are_the_cells_own(name: str) -> None:
     cell = compose.showing(name, "alpha")

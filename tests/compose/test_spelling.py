@@ -146,6 +146,7 @@ def test_rules_are_the_cells_own() -> None:
     assert pickle.loads(pickle.dumps(made)).init == made.init
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("spelled", ["zoneout(lstm, 0.1)", "layer_norm(gru)", "gru:b_r=1"])
 def test_layers_and_models_take_a_spelling(spelled: str) -> None:
     layer = rc.Recurrent(spelled, 3, 4)

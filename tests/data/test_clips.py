@@ -82,6 +82,7 @@ def write_video(path: Path, shown: Sequence[int]) -> Path:
     return path
 
 
+@pytest.mark.medium
 def test_a_video(tmp_path: Path) -> None:
     path = write_video(tmp_path / "wave.mp4", [0, 60, 120, 180, 240])
     frames, count = read_frames(path, ClipReading(colours="grey", size=(24, 32)))
@@ -117,6 +118,7 @@ def soli(path: Path, gesture: int, num_frames: int = 5, **others: np.ndarray) ->
     return path
 
 
+@pytest.mark.medium
 def test_solis_recordings_and_their_splits(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     names = [f"{gesture}_{session}_{n}" for gesture in (0, 2, 10) for session in (2, 3)
@@ -307,6 +309,7 @@ def test_recordings_of_another_layout(
     assert message in str(error.value)
 
 
+@pytest.mark.medium
 def test_a_recording_with_other_labels_than_frames(tmp_path: Path) -> None:
     path = soli(tmp_path / "1_2_0.h5", 1, label=np.array([0, 1, 1, 1]))
     with pytest.raises(DataError, match=r"expected a label for each of its 5 frames, got 4"):

@@ -53,6 +53,7 @@ def test_columns_are_chosen(
     assert (found.tolist() if isinstance(found, np.ndarray) else found) == targets
 
 
+@pytest.mark.medium
 def test_parquet_is_read_by_what_its_cells_are(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     frames, rows = tmp_path / "frames.parquet", tmp_path / "rows.parquet"

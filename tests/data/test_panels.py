@@ -71,6 +71,7 @@ def test_covariates_and_groups(tmp_path: Path) -> None:
     np.testing.assert_array_equal(second.known, [[2.5], [2.6]])
 
 
+@pytest.mark.medium
 def test_parquet_and_arrays(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet

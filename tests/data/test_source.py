@@ -103,6 +103,7 @@ def test_shards_side_by_side_are_the_whole(
         assert all(len(part.examples) >= 1 for part in parts)  # none has nothing to compute
 
 
+@pytest.mark.medium
 @given(st.integers(1, 9), st.integers(1, 6), st.integers(1, 40), st.data())
 def test_shards_of_streams_side_by_side_are_the_window(
     batch_size: int, bptt: int, extra: int, data: st.DataObject

@@ -30,6 +30,7 @@ def same(examples: LabelledExamples, pairs: Pairs) -> bool:
     )
 
 
+@pytest.mark.medium
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(0, 3))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_back(tmp_path: Path, lengths: list[int], channels: int) -> None:

@@ -13,6 +13,7 @@ from recurra.data import TokenStreams, split_by_position
 from recurra.errors import DataError
 
 
+@pytest.mark.medium
 @given(st.integers(1, 7), st.integers(1, 9), st.integers(0, 60), st.sampled_from(["<u1", "<u4"]))
 def test_every_token_is_predicted_once(batch_size: int, bptt: int, extra: int, dtype: str) -> None:
     num_tokens = batch_size * bptt + 1 + extra

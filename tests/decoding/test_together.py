@@ -50,6 +50,7 @@ def generators() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(10 + i) for i in range(4)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", [Noisy, Together, Indexed])
 @pytest.mark.parametrize("sampler", [Sampler(), Sampler(temperature=0.5, top_k=4, forbid=(2,))])
 def test_each_is_what_it_is_alone(kind: type[Noisy], sampler: Sampler) -> None:

@@ -34,6 +34,7 @@ def test_a_sheet_has_projections_beside_patches(tmp_path: Path) -> None:
     assert at_green[:, 0].min() == at_red[:, 0].min()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_it_is_drawn_of_any_encoder(channels: int, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -78,6 +78,7 @@ def test_a_time_constant_of_what_stays_is_infinite_and_of_what_is_gone_none() ->
     assert found[3] < 0
 
 
+@pytest.mark.medium
 def test_the_constant_input_moves_the_points() -> None:
     step = two_units((2.0, 0.5))
     found = find_fixed_points(step, grid(-1.0, 1.0), torch.tensor([0.8], dtype=torch.float64))

@@ -85,6 +85,7 @@ def test_a_one_unit_map_is_the_mean_log_slope() -> None:
     assert found.exponents[0] == pytest.approx(math.log(2), abs=0.03)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("gain", "sign"), [(0.5, -1), (3.0, 1)])
 def test_a_tanh_network_is_stable_at_a_small_gain_and_chaotic_at_a_large_one(
     gain: float, sign: int

@@ -47,6 +47,7 @@ def test_a_layer_that_is_called_twice_is_refused() -> None:
         Watched(layer=once.layer, loss=lambda: once.loss() + once.loss()).check()
 
 
+@pytest.mark.medium
 def test_fresh_cells_are_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
     report = report_of_cells([cells.rnn, cells.lstm], steps=15, hidden_size=6, batch_size=2)
     assert report.columns == ["rnn", "lstm"]

@@ -130,6 +130,7 @@ def test_packed_sequences_are_in_the_callers_order(batch_first: bool) -> None:
     torch.testing.assert_close(t.result[1], state, **EXACT)
 
 
+@pytest.mark.medium
 def test_what_a_module_packs_itself_is_in_the_order_before_it() -> None:
     class Packs(nn.Module):
         def __init__(self, rnn: nn.Module) -> None:
@@ -184,6 +185,7 @@ def test_composed_cells_keep_their_names() -> None:
     assert t.f.shape == (T, B, H)
 
 
+@pytest.mark.medium
 def test_masks_and_dropout_are_drawn_as_in_any_call() -> None:
     layer = layer_of("zoneout(lstm, 0.3)", num_layers=2, dropout=0.5)
     x = steps()
@@ -264,6 +266,7 @@ def test_classifiers_and_taggers_read_as_they_do() -> None:
     torch.testing.assert_close(t.result, tagger(ids, lengths), **EXACT)
 
 
+@pytest.mark.medium
 def test_the_attention_map_of_a_translator() -> None:
     model = rc.Translator(6, 5, embedding_size=3, hidden_size=H, dtype=FLOAT64).eval()
     source, target = torch.randint(6, (6, B)), torch.randint(5, (T, B))

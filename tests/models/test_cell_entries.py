@@ -124,6 +124,7 @@ def test_no_argument_of_a_model_runs_a_file_that_a_config_names(tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.medium
 def test_the_cell_that_is_given_must_be_the_saved_one(tmp_path: Path) -> None:
     model = small(own_cell.with_constants(slope=2.0)).eval()
     model.save(tmp_path)

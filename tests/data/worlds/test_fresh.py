@@ -21,6 +21,7 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for() -> None:
     assert not torch.equal(first.x, later.x)
 
 
+@pytest.mark.medium
 def test_no_clip_comes_twice() -> None:
     fresh = FreshClips(WORLD, 32)
     passes = [fresh.batch(epoch, index).x for epoch in (0, 1) for index in range(len(fresh))]

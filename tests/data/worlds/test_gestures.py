@@ -16,6 +16,7 @@ def train() -> Clips:
     return gestures(**SMALL)["train"]
 
 
+@pytest.mark.medium
 def test_clips_have_the_shape_of_solis(train: Clips) -> None:
     assert train.frames.shape == (80, 40, 4, 32, 32)
     assert train.frames.dtype == np.uint8
@@ -38,6 +39,7 @@ def test_a_part_is_the_same_whatever_the_others_are(train: Clips) -> None:
     assert (few[0] != few[1]).any()
 
 
+@pytest.mark.medium
 def test_several_gestures_come_in_a_clip_at_different_speeds(train: Clips) -> None:
     assert train.labels is not None
     shown = np.pad(train.labels > 0, ((0, 0), (1, 1)))

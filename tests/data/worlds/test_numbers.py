@@ -17,6 +17,7 @@ def world() -> dict[str, Numbers]:
     return numbers(**SMALL)
 
 
+@pytest.mark.medium
 def test_parts_have_their_sizes_and_shapes(world: dict[str, Numbers]) -> None:
     assert {name: len(part) for name, part in world.items()} == SMALL
     train = world["train"]
@@ -26,12 +27,14 @@ def test_parts_have_their_sizes_and_shapes(world: dict[str, Numbers]) -> None:
     assert counts[1:].min() > 60
 
 
+@pytest.mark.medium
 def test_a_part_is_the_same_whatever_the_others_are(world: dict[str, Numbers]) -> None:
     again = numbers(**{**SMALL, "train": 5})
     np.testing.assert_array_equal(again["val"].pictures, world["val"].pictures)
     assert again["val"].captions == world["val"].captions
 
 
+@pytest.mark.medium
 def test_captions_are_the_values_and_values_the_digits(world: dict[str, Numbers]) -> None:
     for part in world.values():
         for captions, value, digits in zip(part.captions, part.values, part.digits, strict=True):
@@ -46,6 +49,7 @@ def test_a_number_of_two_digits_or_more_is_of_one_part() -> None:
     assert _values("test", 1).tolist() == list(range(10))
 
 
+@pytest.mark.medium
 def test_a_digit_is_of_one_part_and_all_ten_are_in_each() -> None:
     found = {part: _digits(part) for part in ("train", "val", "test")}
     images = [each.tobytes() for own, _ in found.values() for each in own]

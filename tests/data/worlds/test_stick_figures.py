@@ -29,6 +29,7 @@ def joints_of(clips: Clips) -> np.ndarray:
     return clips.targets.reshape(*clips.targets.shape[:2], len(JOINTS), 2)
 
 
+@pytest.mark.medium
 def test_clips_have_their_shapes_and_ranges(train: Clips) -> None:
     assert (train.frames.shape, train.frames.dtype) == ((20, 40, 1, 64, 64), np.uint8)
     assert train.targets is not None
@@ -50,6 +51,7 @@ def test_joints_do_not_depend_on_what_spoils_the_picture(train: Clips, clear: Cl
     np.testing.assert_array_equal(fewer.frames, train.frames)
 
 
+@pytest.mark.medium
 def test_limbs_keep_their_lengths(clear: Clips) -> None:
     joints = joints_of(clear)
     for one, other, _ in LIMBS:
@@ -58,12 +60,14 @@ def test_limbs_keep_their_lengths(clear: Clips) -> None:
         np.testing.assert_allclose(lengths, lengths[:, :1].repeat(40, 1), rtol=1e-4)
 
 
+@pytest.mark.medium
 def test_a_foot_stands_on_the_floor(clear: Clips) -> None:
     joints = joints_of(clear)
     feet = joints[:, :, [JOINTS.index("near_foot"), JOINTS.index("far_foot")], 1].max(2)
     np.testing.assert_allclose(feet, feet[:, :1].repeat(40, 1), rtol=1e-4)
 
 
+@pytest.mark.medium
 def test_limbs_are_painted_between_their_joints(clear: Clips) -> None:
     """The middle of a near limb is bright, and what is far from all limbs is as the ground."""
     joints = joints_of(clear) * 64
@@ -81,6 +85,7 @@ def test_limbs_are_painted_between_their_joints(clear: Clips) -> None:
     assert (frames[:, :, [0, -1]] == ground).all()
 
 
+@pytest.mark.medium
 def test_each_amount_does_what_it_says() -> None:
     def made(**given: float) -> Clips:
         return stick_figures(**TINY, **{**CLEAR, **given})["train"]

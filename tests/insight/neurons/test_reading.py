@@ -32,6 +32,7 @@ def texts(model: rc.LanguageModel) -> list[Read]:
     return [read(model, ids_of(model, quoted_text(seed=seed)), warm_up=60) for seed in (0, 1)]
 
 
+@pytest.mark.medium
 def test_one_stream_is_the_text_as_the_model_reads_it(model: rc.LanguageModel) -> None:
     ids = ids_of(model, quoted_text(400))
     found = read(model, ids, streams=1, warm_up=20)
@@ -85,6 +86,7 @@ def test_the_unit_that_was_made_to_track_quotes_is_found(texts: list[Read]) -> N
     assert {str(unit) for unit, _, _ in found.ranked[:2]} == {"h[0]", "c[0]"}
 
 
+@pytest.mark.medium
 def test_shares_count_units_that_track_anything(texts: list[Read]) -> None:
     found = tracking(texts[1], list(PROPERTIES.values()))
     assert "inside docstrings" not in found.names  # of which there are none
@@ -103,6 +105,7 @@ def test_what_changes_before_the_text_alone_is_left_out() -> None:
     assert "inside quotes" not in tracking(found, list(PROPERTIES.values())).names
 
 
+@pytest.mark.medium
 def test_holding_a_unit_holds_it_and_nothing_else(model: rc.LanguageModel) -> None:
     ids = ids_of(model, quoted_text(400))
     how = {"streams": 1, "warm_up": 20}
@@ -154,6 +157,7 @@ def test_a_model_writes_with_units_held(model: rc.LanguageModel) -> None:
     assert free == write_held(model, 'a "', 100, seed=3, temperature=1.0)
 
 
+@pytest.mark.medium
 def test_models_of_layers_that_read_batches_first_are_read_likewise() -> None:
     torch.manual_seed(0)
     vocabulary = quoting_model().vocabulary
