@@ -29,6 +29,7 @@ def layer_of(cell: object, hidden: int = H, **options: object) -> rc.Recurrent:
     return rc.Recurrent(cell, IN, hidden, dtype=torch.float64, **options)  # pyright: ignore
 
 
+@pytest.mark.medium
 def test_of_a_linear_cell_they_are_the_logarithms_of_its_eigenvalues() -> None:
     layer = layer_of(linear, 4, backend="reference")
     basis = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64))[0]

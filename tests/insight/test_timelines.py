@@ -52,6 +52,7 @@ def test_clips_of_numbers_are_drawn() -> None:
     assert timelines_png([clip], title="test").startswith(b"\x89PNG")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("shape", [(16, 16), (8, 24)])
 def test_points_are_drawn_into_frames(tmp_path: Path, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)

@@ -114,6 +114,7 @@ def test_walk_does_not_look_behind_the_inputs() -> None:
     assert Graph(inputs=(top,), outputs=(("y", top),)).nodes() == ()
 
 
+@pytest.mark.medium
 def test_long_chains_need_no_recursion() -> None:
     node = STATE
     for _ in range(5_000):

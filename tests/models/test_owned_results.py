@@ -20,6 +20,7 @@ def is_apart(*tensors: Tensor) -> bool:
     return len(own) == len(tensors) and all(sizes)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("attention", ["additive", "none"])
 def test_what_an_encoder_makes(attention: str) -> None:
     model = Translator(V, K, embedding_size=5, hidden_size=6, attention=attention).eval()

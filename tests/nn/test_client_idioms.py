@@ -118,6 +118,7 @@ def test_initialisation_by_name_by_isinstance_and_by_apply(kind: str) -> None:
         check(idiom, *both(kind, IN, H, 2))
 
 
+@pytest.mark.medium
 @each_kind
 def test_reset_parameters_draws_what_torch_draws(kind: str) -> None:
     check(lambda layer: layer.reset_parameters(), *both(kind, IN, H, 2, bias=False))
@@ -252,6 +253,7 @@ def repackage_hidden(h: Any) -> Any:
     return h.detach() if isinstance(h, Tensor) else tuple(repackage_hidden(v) for v in h)
 
 
+@pytest.mark.medium
 @each_kind
 def test_truncated_backpropagation(kind: str) -> None:
     def idiom(layer: Any) -> list[Tensor]:

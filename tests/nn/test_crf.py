@@ -40,6 +40,7 @@ def test_the_partition_is_the_sum_over_all_paths() -> None:
         torch.testing.assert_close(found[b], each.logsumexp(0))
 
 
+@pytest.mark.medium
 def test_probabilities_of_all_paths_are_one_and_gradients_are_right() -> None:
     crf, scores = drawn()
     labels = paths(T).T  # every path is a sequence of the batch

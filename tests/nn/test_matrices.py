@@ -100,6 +100,7 @@ def test_two_layers_joined_have_matrix_states_each() -> None:
     assert isinstance(both.forwards, CellStack)
 
 
+@pytest.mark.medium
 def test_slots_of_a_turing_machine_differ_and_learn_to_be_found() -> None:
     """Slots that start alike stay alike, and nothing is then learned about where they are."""
     torch.manual_seed(0)

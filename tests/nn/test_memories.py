@@ -82,6 +82,7 @@ def test_going_on_from_a_state_over_positions() -> None:
     torch.testing.assert_close(layer(x, begun, **options)[0], whole)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("of", [additive, located, everything], ids=lambda of: of.name)
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_stream(of: Cell, batch_first: bool) -> None:

@@ -54,6 +54,7 @@ def found(layer: Any, lengths: Tensor | None = LENGTHS) -> list[Tensor]:
     return [y.detach(), *(each.detach() for each in states), x.grad, *grads]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("make", LAYERS.values(), ids=list(LAYERS))
 def test_order_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)

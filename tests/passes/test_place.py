@@ -89,6 +89,7 @@ def read(node: Node) -> Node:
     return node
 
 
+@pytest.mark.medium
 @TARGETS
 def test_every_value_of_the_table_is_computed_before_it_is_read(target: Target) -> None:
     for name in ("gru", "lstm", "mut1", "slstm"):

@@ -46,6 +46,7 @@ def cmu_test(real_data: Path) -> list[Motion]:
     return [replace(motion.every(2), frames=euler_of(motion.every(2).frames)) for motion in read]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("row", ROWS, ids="-".join)
 def test_baselines_of_cmu_are_those_that_were_measured(
     row: tuple[str, str], cmu_test: list[Motion]
