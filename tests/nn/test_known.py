@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 import recurra as rc
+from known_at_once import know_at_once
 from oracle import slow_beyond_the_core
 from recurra import cells
 from recurra.backends.cpu import KnownCall, found_compiler
@@ -190,6 +191,13 @@ def test_a_call_of_few_steps_gives_the_bits_of_a_longer_one(kind: type[rc.Recurr
             for _ in range(4):
                 assert torch.equal(layer(x[:steps])[0], y[:steps])
     assert len(known(layer)) == 3
+
+
+def test_calls_that_tests_want_known_at_once_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, layer, other = know_at_once(monkeypatch), rc.GRU(IN, H), rc.GRU(IN, H, num_layers=2)
+    for each in (layer, other, layer):
+        each(torch.randn(T, B, IN))
+    assert taken == [layer, layer]
 
 
 # ---- cotangents of all kinds ---------------------------------------------------------------------
