@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recurra.nn import known
+from recurra.nn import checks, known
 from recurra.nn.known import KnownCalls
 from recurra.nn.stack import CellStack
 
@@ -22,6 +22,16 @@ class _Own:
         return layer.__dict__.setdefault("_known", KnownCalls())
 
 
+def _check(layer: Any, x: Any, state: Any) -> None:
+    """Raise where the long way does: what is worked out is otherwise a call that was run."""
+    checks.check_input(layer.home, x, layer.input_size)
+    if state is not None:
+        shapes = layer.state_shapes(x.shape[0 if layer.batch_first else 1])
+        checks.checked_states(layer.home, state, layer.cell.states, shapes)
+    if not layer.has_computed_parameters():
+        layer.checked_parameters(0)
+
+
 def know_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
     """From now on calls are worked out before they are run; which were known, as they come."""
     run, taken = KnownCalls.run, []
@@ -30,6 +40,7 @@ def know_at_once(patch: pytest.MonkeyPatch) -> list[Any]:
         with suppress(Exception):  # the long way says what is wrong with a call
             key = known._kind(layer, x, state)
             if key is not None and key not in self._calls:
+                _check(layer, x, state)
                 self._calls[key] = self._worked_out(layer, x, state)
         found = run(self, layer, x, state)
         if found is not None:
