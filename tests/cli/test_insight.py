@@ -69,6 +69,27 @@ def test_a_sheet_is_drawn(run: Path) -> None:
 
 
 @pytest.mark.medium
+def test_a_sheet_is_drawn_of_the_frames_of_clips(tmp_path: Path) -> None:
+    world = "gestures:train=4,val=2,test=2"
+    small = {"widths": "4,4", "vector_size": 8, "hidden_size": 8, "view": None}
+    train("frames", data=world, out=tmp_path / "run", max_steps=1, **small)
+    clips, draw = tmp_path / "clips", np.random.default_rng(0)
+    clips.mkdir()
+    for name in ("a", "b"):
+        np.save(clips / f"{name}.npy", draw.random((6, 4, 32, 32), dtype=np.float32))
+    sheet = tmp_path / "sheet.png"
+    code, said = invoke(tmp_path / "run", clips, clips / "a.npy", "--out", sheet, "--maps", 2)
+    assert code == 0, said
+    assert "in 18 frames" in said
+    with Image.open(sheet) as drawn:
+        assert drawn.width > 100
+    np.save(clips / "c.npy", draw.random((6, 4, 24, 24), dtype=np.float32))
+    code, said = invoke(tmp_path / "run", clips, "--out", sheet)
+    assert code == 2
+    assert "c.npy: expected frames of [32, 32] rows and columns, as of others" in said
+
+
+@pytest.mark.medium
 def test_mistakes_are_told(run: Path, tmp_path: Path) -> None:
     pictures, sheet = tmp_path / "pictures", tmp_path / "sheet.png"
     (tmp_path / "empty").mkdir()

@@ -124,9 +124,9 @@ def insight(
     With --find, or --unit, look at one neuron of a language model: what it does over a text, on the
     terminal, and with --out as a page.
 
-    With pictures behind the run, and --out sheet.png, draw what excites the maps of its encoder
-    most in them: of each map, at the left what of its strongest patches excited it, back in pixels
-    by a deconvnet, at the right the patches.
+    With pictures behind the run, or clips where it reads frames, and --out sheet.png, draw what
+    excites the maps of its encoder most in them: of each map, at the left what of its strongest
+    patches excited it, back in pixels by a deconvnet, at the right the patches.
 
     With --compare and no run, show what becomes of gradients in fresh cells, on the same noise.
 
@@ -344,6 +344,7 @@ def _show_neuron(
 def _draw_sheet(
     names: list[str], out: Path, layer: str | None, maps: int, patches: int, device: str
 ) -> None:
+    from recurra.cli.seen import seen
     from recurra.insight import draw_deconvnet
     from recurra.models import load
 
@@ -357,8 +358,7 @@ def _draw_sheet(
     _check_room("out", out.parent)
     check_installed("recurra insight", "vision", "PIL")
     model = load(run, device=device)
-    encoder, preprocessing = _eyes(model, run)
-    pixels = _pixels(images, preprocessing, encoder)
+    encoder, preprocessing, pixels = seen(model, run, images)
     layers = list(encoder.layers())
     chosen = layers[-1] if layer is None else layer
     if chosen not in layers:
@@ -374,48 +374,5 @@ def _draw_sheet(
         num_channels=maps,
         top=patches,
     )
-    typer.echo(printable(f"{out}: {chosen} in {len(pixels):,} pictures"), err=True)
-
-
-def _eyes(model: Any, run: Path) -> tuple[Any, Any]:
-    """The encoder of a model, and its preprocessing."""
-    from recurra.vision import Encoder, Preprocessing
-
-    encoders = [each for each in model.modules() if isinstance(each, Encoder)]
-    made = [each for each in model.parts.values() if isinstance(each, Preprocessing)]
-    if not encoders or not made:
-        missing = "a preprocessing" if encoders else "an encoder of pictures"
-        raise ValueError(
-            f"run: expected a run whose model has {missing}, got {str(run)!r}, a "
-            f"{type(model).__name__} without. Choose a run that reads pictures."
-        )
-    return encoders[0], made[0]
-
-
-def _pixels(given: list[str], preprocessing: Any, encoder: Any) -> Any:
-    """[N, C, Y, X] of the pictures that are named, and of those in folders that are."""
-    import torch
-
-    from recurra.errors import DataError
-    from recurra.vision import SUFFIXES, open_picture
-
-    files = []
-    for name in given:
-        place = Path(name)
-        inside = [place]
-        if place.is_dir():
-            inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(
-                    f"{place}: expected pictures in this folder, got none. Name others."
-                )
-        files += inside
-    pixels = [preprocessing(open_picture(file)) for file in files]
-    for file, each in zip(files, pixels, strict=True):
-        if each.shape != pixels[0].shape:
-            raise DataError(
-                f"{file}: expected a picture of {list(pixels[0].shape[1:])} rows and columns, as "
-                f"the first, got {list(each.shape[1:])}. Give pictures of one size."
-            )
-    parameter = next(encoder.parameters())
-    return torch.stack(pixels).to(parameter.device, parameter.dtype)
+    what = "frames" if preprocessing is None else "pictures"
+    typer.echo(printable(f"{out}: {chosen} in {len(pixels):,} {what}"), err=True)

@@ -156,8 +156,17 @@ class FrameTagger(Tagger):
             pixels = self.scaling(pixels)
         return pixels.movedim(-1, 1)
 
+    def pixels(self, frames: Tensor) -> Tensor:
+        """[N, C, Y, X] of frames [N, C, Y, X] of bytes or other numbers: scaled, as the encoder
+        reads them."""
+        return self._laid(frames)
+
+    def clip(self, given: Any, where: str) -> np.ndarray:
+        """[T, C, Y, X] uint8 or float32 of what a user gives; see `as_clip`."""
+        return as_clip(given, self.encoder.channels, where)
+
     def _series(self, series: Any, where: str) -> np.ndarray:
-        return as_clip(series, self.encoder.channels, where)
+        return self.clip(series, where)
 
     @property
     def config(self) -> dict[str, Any]:
