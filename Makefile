@@ -15,7 +15,7 @@ SANITIZED = LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-n
 # where shapes and types are checked at run time
 CHECKED := recurra.backends,recurra.nn,beartype.beartype
 
-.PHONY: demo test check most fast test-slow sanitize bench pictures caption-pictures report-pictures setup lint types clean
+.PHONY: demo test check most fast test-slow sanitize bench pictures caption-pictures frame-pictures report-pictures setup lint types clean
 
 setup: $(READY)
 
@@ -71,6 +71,9 @@ pictures: $(READY)  ## draw what the pages show of worlds that are made up, and 
 
 caption-pictures: $(READY)  ## draw what RUN=runs/scenes says of scenes and where it looks; without RUN one is trained, for minutes
 	$(BIN)/python -m benchmarks.draw_captions $(RUN)
+
+frame-pictures: $(READY)  ## draw docs/frames.md: curves from its table, and clips of RUN=runs/frames, which the benchmark frames leaves
+	$(BIN)/python -m benchmarks.draw_frames $(RUN)
 
 report-pictures: $(READY)  ## photograph a report of fresh cells, or of RUN=runs/first, for README and docs; it takes a Chromium
 	$(BIN)/python -m benchmarks.draw_report $(RUN)
