@@ -158,3 +158,32 @@ def test_where_words_look_is_drawn_of_attention_alone(tmp_path: Path) -> None:
     said = model.predict(pictures, attention=True, max_length=4)
     drawn = captions_png(list(zip(pictures, said, strict=True)), model.preprocessing)
     assert drawn.startswith(b"\x89PNG")
+
+
+def test_evaluation_is_measured_as_asked(recurra: Any, trained: Path) -> None:
+    """Its floors are kept beside the run's data, and looked for among as many pictures as asked."""
+    for file in (trained / "data").glob("floor-*"):
+        file.unlink()
+    asked = ("evaluate", trained, "--neighbours", 5, "--beam-size", 1, "--no-java")
+    outcome = recurra(*asked)
+    assert outcome.code == 0
+    assert "nearest of 5 of the 22 pictures of training, evenly drawn; --neighbours 0 takes" in (
+        outcome.out
+    )
+    assert "beam 1" in outcome.out
+    assert "sentence to image, of 1:" in outcome.out
+    names = sorted(file.name for file in (trained / "data").glob("floor-*"))
+    assert names == ["floor-nearest.safetensors", "floor-no-image.safetensors"]
+    found = json.loads(recurra(*asked, "--ranked", 0, "--json").out)
+    assert found["floors"]["nearest"]["among"] == 5
+    assert "text_to_image_1" not in found
+    assert "nearest of" not in recurra("evaluate", trained, "--no-java").out
+    refused = recurra("evaluate", trained, "--neighbours", -1)
+    assert refused.code == 2
+    assert "neighbours: expected a whole number of at least 0, got -1" in refused.err
+
+
+def test_what_is_no_way_of_measuring_is_refused(recurra: Any, trained: Path) -> None:
+    outcome = recurra("evaluate", trained, "--encoding", "utf-8")
+    assert outcome.code == 2
+    assert "--encoding: expected one of beam_size, length_penalty, neighbours" in outcome.err

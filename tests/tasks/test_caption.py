@@ -21,7 +21,7 @@ from recurra.data import worlds
 from recurra.data.caption_store import CaptionExamples, SingleCaptions, open_images, write_images
 from recurra.errors import CheckpointError, DataError
 from recurra.nn.plain import evaluating
-from recurra.tasks import CaptionTask
+from recurra.tasks import CaptionTask, caption
 from recurra.tasks.caption_encoders import encoder_for, pixels
 from recurra.tasks.caption_floors import nearest, recalls
 from recurra.tasks.caption_rewards import self_critical, written
@@ -306,6 +306,38 @@ def test_an_encoder_that_stays_as_it_is_reads_a_picture_once(table: Path, tmp_pa
         rc.train("caption", **asked)
     with pytest.raises(DataError, match=r"none.pth: expected a file of weights, got no such file"):
         rc.train("caption", encoder_weights="none.pth", **asked)
+
+
+def test_floors_are_made_once_and_again_for_another_encoder(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(table, tmp_path / "run", max_steps=2)
+    made: list[int] = []
+    whole = caption.vectors_of
+
+    def noted(*given: Any) -> torch.Tensor:
+        made.append(len(given[-1]))
+        return whole(*given)
+
+    monkeypatch.setattr(caption, "vectors_of", noted)
+    first = run.evaluate("test")["floors"]
+    assert first == run.evaluate("test")["floors"] == rc.Run.open(run.folder).evaluate()["floors"]
+    assert made == [108]
+    model = run.load()
+    with torch.no_grad():
+        next(model.encoder.parameters()).mul_(2.0)
+    run.task.floors(model, "test", run.task._vectors(model, np.arange(7)), [["a"]] * 7)
+    assert made == [108, 7, 108]
+    assert first["nearest"]["among"] == first["nearest"]["of"] == 108
+
+
+def test_captions_without_a_word_are_told_of_when_it_is_measured(
+    table: Path, tmp_path: Path
+) -> None:
+    some = table.with_name("wordless.tsv")
+    some.write_text(table.read_text() + "3.png\t ... \n5.png\t!\n")
+    run = trained(some, tmp_path / "run", max_steps=1)
+    assert "2 captions have no word and are left out" in run.evaluate("test")["warnings"]
 
 
 def test_a_step_reads_all_captions_of_an_image_or_one(table: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from recurra.cli.options import (
 )
 from recurra.errors import argument
 
+CAPTIONS = "Captions"  # panel of the help
+
 
 def evaluate(
     run: Annotated[Path, RUN],
@@ -76,6 +78,36 @@ def evaluate(
             parser=path,
         ),
     ] = None,
+    beam_size: Annotated[
+        int | None,
+        option(CAPTIONS, "Beams with which pictures are captioned.", default="the run's own"),
+    ] = None,
+    neighbours: Annotated[
+        int | None,
+        option(
+            CAPTIONS,
+            "Pictures of training among which the nearest is looked for, whose caption is a floor; "
+            "0: all.",
+            default="the run's own, 10000",
+        ),
+    ] = None,
+    ranked: Annotated[
+        int | None,
+        option(
+            CAPTIONS,
+            "Pictures among which sentences look for theirs; 0: none.",
+            default="the run's own, 100",
+        ),
+    ] = None,
+    java: Annotated[
+        bool | None,
+        option(
+            CAPTIONS,
+            "METEOR too, and SPICE where its models are, if Java is there.",
+            "--java/--no-java",
+            default="the run's own, java",
+        ),
+    ] = None,
     device: Annotated[str, option(None, "Where the model runs.", choices=DEVICES)] = "cpu",
 ) -> None:
     """Measure a run's best model on a part of its data, or on another file.
@@ -91,6 +123,7 @@ def evaluate(
     Examples: recurra evaluate runs/first; recurra evaluate runs/first --data other.txt --json
     """
     from recurra.tasks import Run
+    from recurra.views import bar_on
 
     opened = Run.open(checked_run(run))
     if confusion is not None and not opened.task_class.has_confusion:
@@ -104,8 +137,16 @@ def evaluate(
         _check_timeline(timeline, opened.task_class.name, data)
     if gif is not None:
         _check_gif(gif, opened.task_class.name, data)
-    how = {} if encoding is None else {"encoding": encoding}
-    figures = opened.evaluate(split, data=data, device=device, **how)
+    asked = {
+        "encoding": encoding,
+        "beam_size": beam_size,
+        "neighbours": neighbours,
+        "ranked": ranked,
+        "java": java,
+    }
+    how = {name: value for name, value in asked.items() if value is not None}
+    with bar_on() as watch:
+        figures = opened.evaluate(split, data=data, device=device, watch=watch, **how)
     if confusion is not None:
         _draw(figures, confusion)
     if gif is not None:

@@ -94,6 +94,11 @@ class CaptionExamples:
         places = np.array([place for count in counts for place in range(count)], dtype=np.int64)
         return self.batch(chosen, which, places, weight)
 
+    def pictures(self, numbers: np.ndarray) -> CaptionBatch:
+        """A batch of the images with these numbers, in this order, without their captions."""
+        none = np.zeros(0, dtype=np.int64)
+        return self.batch(numbers, none, none)
+
     def batch(
         self, numbers: np.ndarray, which: np.ndarray, places: np.ndarray, weight: float = 1.0
     ) -> CaptionBatch:

@@ -21,8 +21,9 @@ from recurra.runs.reporting import Reported, report_of
 from recurra.runs.starting import ViewMaker, go_on
 from recurra.settings import check_known, one_or_several
 from recurra.training.hooks import Hook
-from recurra.training.settings import RunSettings
+from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Task
+from recurra.views import Watch, unwatched
 
 
 class Run:
@@ -89,6 +90,7 @@ class Run:
         """A task that evaluates as it did in this run's training."""
         with contextlib.suppress(RunError):  # the model can be used where the settings are damaged
             task.training = self._own_settings.training
+        task.folder = self.folder
         return task
 
     @property
@@ -153,6 +155,7 @@ class Run:
         *,
         data: Any = None,
         device: str | None = None,
+        watch: Watch = unwatched,
         **how: Any,
     ) -> dict[str, Any]:
         """The figures of the best model over one of the run's splits, or over other files.
@@ -161,8 +164,14 @@ class Run:
             split: "train", "val" or "test"; None: the test split, or the whole of `data`.
             data: another file of the same kind, or several; with `split`, that part of it.
             device: where to run; None: the CPU.
+            watch: is told what is done, and how far it is, by a task that takes long over it.
             how: settings of the task's data, where `data` is not to be read as the run read its
-                own: encoding="latin-1".
+                own: encoding="latin-1"; of the run's own data those that its task is measured by,
+                where another value is to count than the run's: beam_size=1.
+        Raises:
+            ValueError: when there is no such part or setting, or a value is out of its range.
+            CheckpointError: when the run has no model.
+            DataError: when the data are damaged or gone.
         """
         model = self.load(device=device)
         if data is not None:
@@ -171,9 +180,26 @@ class Run:
             figures = self._own_class.evaluate_file(model, one_or_several(data), split, own)
         else:
             task = self._adopted(self.task)  # which may have been trained in another run since
-            figures = task.evaluate(model, split or "test")
+            if how:
+                task.training = self._measured(task, how)
+            task.watch = watch
+            try:
+                figures = task.evaluate(model, split or "test")
+            finally:
+                task.watch = unwatched
         name = split or ("all" if data is not None else "test")
         return {**figures, "split": name, "run": str(self.folder)}
+
+    def _measured(self, task: Task[Any, Any], how: Mapping[str, Any]) -> TrainingSettings:
+        """The settings of the run's training with others of those that say how it is measured."""
+        known = task.measured_by
+        if unknown := sorted(set(how).difference(known)):
+            those = f"one of {', '.join(known)}" if known else f"no setting for runs of {task.name}"
+            raise ValueError(
+                f"{unknown[0]}: expected {those}, got {how[unknown[0]]!r:.40}. Leave it out, or "
+                f"name other files for {argument('data=')}, which settings of data are for."
+            )
+        return replace(task.training or task.training_settings(), **how)
 
     def predict(self, inputs: Any, **settings: Any) -> list[Any]:
         """What the best model makes of inputs, one prediction for each."""

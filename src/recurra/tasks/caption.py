@@ -4,8 +4,9 @@ Letters: N images, M captions, T tokens of a caption, D features of an image.
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,26 +15,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recurra.data.caption_store import CaptionBatch, CaptionExamples
+from recurra.errors import argument
 from recurra.insight.captions import figure_of_captions
 from recurra.models import Caption, Captioner
 from recurra.nn.dropout import chosen
 from recurra.nn.plain import evaluating
 from recurra.settings import Settings
 from recurra.tasks import caption_data
-from recurra.tasks.caption_floors import blind_model, nearest, recalls
+from recurra.tasks.beside import digest, kept
+from recurra.tasks.caption_floors import blind_model, nearest
+from recurra.tasks.caption_reading import (
+    BLOCK,
+    blocks,
+    read,
+    surprise,
+    surprise_of_all,
+    vectors_of,
+)
+from recurra.tasks.caption_recall import recalled
 from recurra.tasks.caption_rewards import self_critical
 from recurra.tasks.caption_scores import Consensus, check_scorers, scene_of, scored, warnings
 from recurra.tasks.captioned import CaptionedTask
+from recurra.tasks.encoding import FOLDER
 from recurra.tasks.options import CaptionerSettings, CaptionSettings, CaptionTraining
 from recurra.text import Vocabulary
 from recurra.training.settings import RunSettings, TrainingSettings
 from recurra.training.task import Carried, Figure, Loss, Moment
 
 VALIDATED = 500  # images of the validation part that are captioned each time
-RANKED = 100  # images among which sentences find theirs
 NUM_SHOWN = 4  # captions of a preview
 NUM_DRAWN = 8  # pictures of a report
-_BATCH = 64  # images that are read side by side where nothing is learned
 _COLUMNS = ("bleu1", "bleu4", "rouge_l", "meteor", "spice", "cider", "exact", "facts", "ppl")
 
 
@@ -47,6 +58,9 @@ class CaptionTask(CaptionedTask[Captioner]):
     data_settings: ClassVar[type[Settings]] = CaptionSettings
     model_settings: ClassVar[type[Settings]] = CaptionerSettings
     training_settings: ClassVar[type[TrainingSettings]] = CaptionTraining
+    measured_by: ClassVar[tuple[str, ...]] = (
+        *("beam_size", "length_penalty", "neighbours", "ranked", "java"),
+    )
 
     def __init__(
         self,
@@ -61,7 +75,6 @@ class CaptionTask(CaptionedTask[Captioner]):
         self.is_of_scenes = all(scene_of(each) is not None for each in texts["val"][:20])
         self._reward: Consensus | None = None
         self._said: list[Caption] = []  # of the last validation
-        self._blind: Captioner | None = None
 
     @classmethod
     def check(cls, settings: RunSettings) -> RunSettings:
@@ -111,8 +124,7 @@ class CaptionTask(CaptionedTask[Captioner]):
     def loss(self, model: nn.Module, batch: CaptionBatch, state: Carried, moment: Moment) -> Loss:
         """The mean over tokens and the marks behind captions, in nats; with a memory, what it says
         of the image; at the end of a run that asks for it, the reward of what is drawn."""
-        given = self.training
-        training = given if isinstance(given, CaptionTraining) else CaptionTraining()
+        training = self._training
         of: Captioner = getattr(model, "module", model)  # type: ignore[assignment]
         if of.encoder is not None and of.training:
             of.encoder.advance(moment.fraction)
@@ -193,8 +205,8 @@ class CaptionTask(CaptionedTask[Captioner]):
         writing = {"max_length": self._longest + 5, **writing}
         found: list[Caption] = []
         with torch.no_grad(), evaluating(model):
-            for start in range(0, len(numbers), _BATCH):
-                batch = part.gather(numbers[start : start + _BATCH])
+            for some in blocks(numbers, BLOCK):
+                batch = part.gather(some)
                 found += model.predict(self.images(model, split, batch), **writing)
         return found
 
@@ -203,113 +215,120 @@ class CaptionTask(CaptionedTask[Captioner]):
         part = self.part(split)
         numbers = np.arange(len(part)) if chosen is None else np.array(chosen)
         total, count = 0.0, 0
-        device = model.output.weight.device
         with torch.no_grad(), evaluating(model):
-            for start in range(0, len(numbers), _BATCH):
-                batch = part.gather(numbers[start : start + _BATCH])
-                images = self.images(model, split, batch)
-                captions, lengths = batch.captions.to(device), batch.lengths.to(device)
-                which = batch.which.to(device)
-                log_p = model.log_probabilities(images, captions, lengths, which=which)
-                total -= float(log_p.double().sum())
-                count += int(lengths.sum()) + len(lengths)
+            for some in blocks(numbers, BLOCK):
+                batch = part.gather(some)
+                features = model.features(self.images(model, split, batch))
+                nats, tokens = surprise(model, features, batch)
+                total, count = total + nats, count + tokens
         return total / count
 
     def _words(self, said: Sequence[Caption]) -> list[str]:
         return [caption_data.tokens_of(self.vocabulary, each.text) for each in said]
 
     def evaluate(self, model: Captioner, split: str) -> dict[str, Any]:
-        """The scores of `caption_scores.scored`, `nll`, `ppl`, recalls of `RANKED` images both
-        ways, what is wrong (`warnings`), and the same scores of the `floors`; free-running, with
-        the beams that the run's settings name."""
-        self.part(split)
-        given = self.training
-        training = given if isinstance(given, CaptionTraining) else CaptionTraining()
+        """The scores of `caption_scores.scored`, `nll`, `ppl`, recalls of some images both ways,
+        what is wrong (`warnings`), and the same scores of the `floors`; free-running, with the
+        beams that the run's settings name. Each image is encoded once."""
+        part = self.part(split)
+        training = self._training
         writing = {"beam_size": training.beam_size, "length_penalty": training.length_penalty}
-        started = time.perf_counter()
-        said = self.captioned(model, split, **writing)
-        seconds = time.perf_counter() - started
-        references = self._references(split)
-        nll = self.nll(model, split)
+        chosen = self.sample(split, training.ranked) if model.inject != "none" else []
+        reading = read(
+            model,
+            part,
+            partial(self.images, model, split),
+            self.watch,
+            chosen=chosen,
+            max_length=self._longest + 5,
+            **writing,
+        )
+        said, references = reading.said, self._references(split)
+        self.watch("scores", 0, 1)
+        scores = scored(self._words(said), references, java=training.java)
+        found = {}
+        if chosen:
+            batch = part.gather(np.array(chosen))
+            found = recalled(model, reading.features, batch, self.watch)
+            found["ranked"] = len(chosen)
         return {
-            **scored(self._words(said), references, java=True),
-            "nll": nll,
-            "ppl": math.exp(nll),
-            **self.recalled(model, split),
+            **scores,
+            "nll": reading.nll,
+            "ppl": math.exp(reading.nll),
+            **found,
             "unfinished": sum(not each.finished for each in said) / len(said),
             "different": len({each.text for each in said}),
             "images": len(said),
             **writing,
-            "images_per_s": len(said) / max(seconds, 1e-9),
-            "seconds": seconds,
-            "warnings": warnings(said),
-            "floors": self.floors(model, split),
+            "images_per_s": len(said) / max(reading.seconds, 1e-9),
+            "seconds": reading.seconds,
+            "warnings": warnings(said, int(self.description.get("empty", 0))),
+            "floors": self.floors(model, split, reading.vectors, references),
         }
 
-    def recalled(self, model: Captioner, split: str) -> dict[str, float]:
-        """How sentences find images, and images sentences, among `RANKED` images of a part."""
-        if model.inject == "none":
-            return {}
-        chosen = self.sample(split, RANKED)
-        batch = self.parts[split].gather(np.array(chosen))
-        with torch.no_grad(), evaluating(model):
-            images = self.images(model, split, batch)
-            features = images if images.dim() != 4 else model.features(images)
-            if model.inject == "memory":
-                said = model.imagined(batch.captions.to(features.device), batch.lengths)
-                alike = functional.normalize(said, dim=1) @ functional.normalize(features, dim=1).T
-                return recalls(alike.T, batch.which.tolist())
-            captions = batch.captions.to(features.device)
-            scores = features.new_empty((len(features), len(batch.lengths)))
-            # captions of like length side by side: there is less padding to read
-            for block in batch.lengths.argsort().split(RANKED):
-                lengths = batch.lengths[block]
-                some = captions[: int(lengths.max()), block]
-                which = torch.zeros_like(block).to(features.device)
-                for n, each in enumerate(features):
-                    scores[n, block] = model.log_probabilities(
-                        each[None], some, lengths, which=which
-                    )
-        # an image finds what it makes more probable than others do; a sentence as it is
-        own = scores - scores.logsumexp(0)
-        found = recalls(own, batch.which.tolist())
-        plain = recalls(scores, batch.which.tolist())
-        return found | {k: v for k, v in plain.items() if k.startswith("text_to_image")}
+    @property
+    def _training(self) -> CaptionTraining:
+        given = self.training
+        return given if isinstance(given, CaptionTraining) else CaptionTraining()
 
-    def floors(self, model: Captioner, split: str) -> dict[str, dict[str, float]]:
+    def floors(
+        self, model: Captioner, split: str, vectors: Tensor, references: Sequence[Sequence[str]]
+    ) -> dict[str, dict[str, float]]:
         """The scores of captions of the most alike image of training, as the model's own vectors
-        have it, and of a language model that sees no image."""
-        references = self._references(split)
-        found = {}
+        have it, and of a language model that sees no image.
+
+        Args:
+            vectors: [N, D] of the images of the part.
+            references: what people say of each.
+        """
+        found: dict[str, dict[str, float]] = {}
         if model.inject != "none":
-            own, others = (self._vectors(model, each) for each in (split, "train"))
-            texts = self._references("train")
-            found["nearest"] = scored([texts[n][0] for n in nearest(own, others)], references)
-        if self._blind is None:
-            self._blind = blind_model(self.parts["train"], self.vocabulary)
-        part = self.parts[split]
-        nothing = np.zeros((len(part), 1), dtype=np.float32)
-        blind = CaptionTask(
-            {**self.parts, split: CaptionExamples(nothing, part.captions)},
-            self.texts,
-            self.vocabulary,
+            numbers = self._neighbours()
+            others = self._vectors(model, numbers)
+            texts = [self.texts["train"][numbers[k]][0] for k in nearest(vectors, others)]
+            said = [caption_data.tokens_of(self.vocabulary, text) for text in texts]
+            whole = len(self.parts["train"])
+            found["nearest"] = {**scored(said, references), "among": len(numbers), "of": whole}
+        blind = blind_model(
+            self.parts["train"], self.vocabulary, path=self._beside("no-image"), watch=self.watch
         )
-        said = blind.captioned(self._blind, split, [0], beam_size=3)
-        nll = blind.nll(self._blind, split)
-        scores = scored(self._words(said) * len(part), references)
-        found["no image"] = {**scores, "nll": nll, "ppl": math.exp(nll)}
+        with torch.no_grad():
+            (said_of_all,) = blind.predict(
+                torch.zeros(1, 1, dtype=torch.float32, device="cpu"),
+                beam_size=3,
+                max_length=self._longest + 5,
+            )
+            nll = surprise_of_all(blind, self.parts[split], self.watch)
+        words = self._words([said_of_all]) * len(references)
+        found["no image"] = {**scored(words, references), "nll": nll, "ppl": math.exp(nll)}
         return found
 
-    def _vectors(self, model: Captioner, split: str) -> Tensor:
-        """[N, D]: what the model's encoder makes of each image; of a grid the mean."""
-        part, found = self.parts[split], []
-        with torch.no_grad(), evaluating(model):
-            for start in range(0, len(part), _BATCH):
-                numbers = np.arange(start, min(start + _BATCH, len(part)))
-                images = self.images(model, split, part.gather(numbers))
-                features = images if images.dim() != 4 else model.features(images)
-                found.append(features.mean(1) if features.dim() == 3 else features)
-        return torch.cat(found)
+    def _neighbours(self) -> np.ndarray:
+        """The numbers of the images of training among which the nearest is looked for."""
+        count = len(self.parts["train"])
+        return np.array(self.sample("train", self._training.neighbours or count))
+
+    def _vectors(self, model: Captioner, numbers: np.ndarray) -> Tensor:
+        """[N, D]: what the model's encoder makes of these images of training; of a grid the mean.
+        They are kept beside the run's data, by the encoder and by the pictures."""
+        part = self.parts["train"]
+
+        def make() -> dict[str, Tensor]:
+            images = partial(self.images, model, "train")
+            return {"vectors": vectors_of(model, part, images, self.watch, numbers)}
+
+        if model.encoder is None or model.preprocessing is None or self.size is None:
+            return make()["vectors"]
+        self.watch("pictures of training", 0, len(numbers))
+        own = (model.encoder.digest, model.preprocessing.digest, model.inject == "attend")
+        pictures = (np.asarray(part.images[some]) for some in blocks(numbers, BLOCK))
+        key = digest(*map(str, own), arrays=pictures)
+        made = kept(self._beside("nearest"), key, make)["vectors"]
+        return made.to(next(model.parameters()))
+
+    def _beside(self, name: str) -> Path | None:
+        """The file of the run where what evaluation makes once is kept; None: there is no run."""
+        return None if self.folder is None else self.folder / FOLDER / f"floor-{name}.safetensors"
 
     @classmethod
     def say(cls, figures: Mapping[str, Any]) -> str:
@@ -327,7 +346,14 @@ class CaptionTask(CaptionedTask[Captioner]):
             ways = {"text_to_image": "sentence to image", "image_to_text": "image to sentence"}
             for way, name in ways.items():
                 shares = ", ".join(f"@{k} {figures[f'{way}_{k}']:.1%}" for k in (1, 5, 10))
-                lines.append(f"{name}, of {RANKED}: {shares}, median {figures[f'{way}_median']:g}")
+                median = figures[f"{way}_median"]
+                lines.append(f"{name}, of {figures['ranked']}: {shares}, median {median:g}")
+        near = figures["floors"].get("nearest", {})
+        if near and near["among"] < near["of"]:
+            lines.append(
+                f"nearest of {near['among']:,} of the {near['of']:,} pictures of training, evenly "
+                f"drawn; {argument('neighbours=0')} takes all"
+            )
         lines.append(
             f"{figures['images']:,} images, {figures['images_per_s']:.1f} a second, "
             f"{figures['different']:,} different captions, beam {figures['beam_size']}"

@@ -87,8 +87,9 @@ def _boxes_of(world: worlds.Pictures) -> list[np.ndarray | None]:
     return [own[: len(scene)] for own, scene in zip(world.boxes, world.scenes, strict=True)]
 
 
-def kept(found: CaptionData, data: CaptionSettings) -> CaptionData:
-    """The data with captions as they are learned, and as many pictures as are asked for."""
+def kept(found: CaptionData, data: CaptionSettings) -> tuple[CaptionData, int]:
+    """The data with captions as they are learned, and as many pictures as are asked for; and how
+    many captions have no word and are left out."""
     parts: dict[str, tuple[Captioned, ...]] = {}
     how = {"lower": data.lower, "punctuation": data.punctuation}
     empty = 0
@@ -110,7 +111,7 @@ def kept(found: CaptionData, data: CaptionSettings) -> CaptionData:
     notes = [*found.notes]
     if empty:
         notes.append(f"{empty:,} captions have no word and are left out")
-    return CaptionData(parts=parts, notes=tuple(notes))
+    return CaptionData(parts=parts, notes=tuple(notes)), empty
 
 
 def tokens_of(vocabulary: Vocabulary, text: str) -> str:

@@ -4,7 +4,9 @@ nothing.
 Letters: N images, D features of each.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,15 @@ from torch.nn import functional
 from recurra.data import Buckets
 from recurra.data.caption_store import CaptionExamples, SingleCaptions
 from recurra.models import Captioner
+from recurra.tasks.beside import digest, kept
 from recurra.text import Vocabulary
+from recurra.views import Watch, unwatched
 
 _STEPS, _PASSES = 400, 20  # of the language model, at most; captions are short and alike
 _BATCH = 64  # captions
 _UNITS = 128
 _RATE = 5e-3
+_RECIPE = 1  # raised when the same captions come to give another language model
 _BLOCK = 256  # images that are compared at a time
 
 
@@ -41,14 +46,28 @@ def nearest(vectors: Tensor, others: Tensor) -> list[int]:
     return found
 
 
-def blind_model(train: CaptionExamples, vocabulary: Vocabulary, *, seed: int = 0) -> Captioner:
+def blind_model(
+    train: CaptionExamples,
+    vocabulary: Vocabulary,
+    *,
+    seed: int = 0,
+    path: Path | None = None,
+    watch: Watch = unwatched,
+) -> Captioner:
     """A language model of captions, trained a little: what their words alone say of the next one.
 
     Args:
         train: the part to train on; its images count for nothing.
         vocabulary: of the captions.
         seed: of its weights and batches.
+        path: of the file where its weights are kept, by what they are learned from.
+        watch: is told how many steps are taken.
     """
+    rows = [ids for each in train.captions for ids in each]
+    lengths = np.array([len(ids) for ids in rows])
+    whole = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
+    recipe = json.dumps([_RECIPE, _STEPS, _PASSES, _BATCH, _UNITS, _RATE, seed, len(vocabulary)])
+    key = digest(recipe, arrays=[lengths, whole])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Captioner(
@@ -59,6 +78,14 @@ def blind_model(train: CaptionExamples, vocabulary: Vocabulary, *, seed: int = 0
             hidden_size=_UNITS,
             embedding_size=_UNITS // 2,
         )
+        weights = kept(path, key, lambda: _trained(model, train, seed, watch).state_dict())
+        model.load_state_dict(dict(weights))
+    return model.eval()
+
+
+def _trained(model: Captioner, train: CaptionExamples, seed: int, watch: Watch) -> Captioner:
+    """The language model, having learned."""
+    with torch.enable_grad():
         optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE)
         nothing = np.zeros((len(train), 1), dtype=np.float32)
         captions = SingleCaptions(CaptionExamples(nothing, train.captions))
@@ -66,13 +93,14 @@ def blind_model(train: CaptionExamples, vocabulary: Vocabulary, *, seed: int = 0
         steps = min(_STEPS, _PASSES * len(source))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(steps):
+            watch("a language model without images", step, steps)
             batch = source.batch(step // len(source), step % len(source))
             loss = model.loss(batch.images, batch.captions, batch.lengths, which=batch.which)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return model.eval()
+    return model
 
 
 def recalls(scores: Tensor, of: Sequence[int]) -> dict[str, float]:

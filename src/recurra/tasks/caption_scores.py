@@ -134,7 +134,7 @@ def warnings(said: Sequence[Caption], empty: int = 0) -> list[str]:
 
     Args:
         said: of different images.
-        empty: references without a word.
+        empty: captions of the data without a word.
     """
     found = []
     unfinished = sum(not each.finished for each in said) / max(1, len(said))

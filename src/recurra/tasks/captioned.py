@@ -73,11 +73,12 @@ class CaptionedTask(Task[SeeingT, CaptionBatch]):
     @classmethod
     def prepare(cls: type[TaskT], folder: Path, data: CaptionSettings) -> TaskT:
         """Read pictures and captions, and write them into the folder as they are learned."""
-        found = caption_data.kept(cls.read(data), data)
+        found, empty = caption_data.kept(cls.read(data), data)
         notes = [*found.notes, *caption_data.write_parts(folder, found, data)]
         vocabulary = caption_data.vocabulary_of([e.captions for e in found.parts["train"]], data)
         described = {
             "notes": notes,
+            "empty": empty,
             "max_tokens": data.max_tokens,
             "lower": data.lower,
             "punctuation": data.punctuation,

@@ -22,7 +22,7 @@ from recurra.errors import DataError
 from recurra.models import Model
 from recurra.settings import Settings
 from recurra.training.settings import RunSettings, TrainingSettings
-from recurra.views import Figure
+from recurra.views import Figure, Watch, unwatched
 
 BatchT = TypeVar("BatchT")
 ModelT = TypeVar("ModelT", bound=Model)
@@ -104,7 +104,10 @@ class Task(ABC, Generic[ModelT, BatchT]):
         data_settings: which data, and how it is read.
         model_settings: of the model.
         training_settings: how it is trained, with the task's own settings and defaults.
+        measured_by: the settings of its training that say how `evaluate` measures.
         training: those of the run that it is used in, which trainers and runs set; None: of none.
+        folder: of that run; None: it is used in none, or the run has no place yet.
+        watch: is told what `evaluate` does, and how far it is.
     """
 
     known: ClassVar[dict[str, "type[Task[Any, Any]]"]] = {}  # every task that was defined
@@ -123,7 +126,10 @@ class Task(ABC, Generic[ModelT, BatchT]):
     data_settings: ClassVar[type[Settings]]
     model_settings: ClassVar[type[Settings]]
     training_settings: ClassVar[type[TrainingSettings]] = TrainingSettings
+    measured_by: ClassVar[tuple[str, ...]] = ()
     training: TrainingSettings | None = None
+    folder: Path | None = None
+    watch: Watch = staticmethod(unwatched)
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

@@ -3,6 +3,7 @@
 from recurra.views.notebook import NotebookView, in_notebook
 from recurra.views.status import Figure, Sample, Status
 from recurra.views.view import LiveView, PlainView, SilentView, View, showing_builds, view_for
+from recurra.views.watching import Watch, bar_on, unwatched
 
 __all__ = [
     "Figure",
@@ -13,7 +14,10 @@ __all__ = [
     "SilentView",
     "Status",
     "View",
+    "Watch",
+    "bar_on",
     "in_notebook",
     "showing_builds",
+    "unwatched",
     "view_for",
 ]

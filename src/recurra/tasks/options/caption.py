@@ -255,6 +255,29 @@ class CaptionTraining(TrainingSettings):
         check=not_negative,
         on_resume="free",
     )
+    neighbours: int = setting(
+        10_000,
+        "Of evaluation: pictures that are trained on, evenly drawn from all, among which the "
+        "nearest is looked for, whose caption is a floor; 0: all.",
+        REPORTS,
+        least=0,
+        on_resume="free",
+    )
+    ranked: int = setting(
+        100,
+        "Of evaluation: pictures among which sentences look for theirs, of each of which a "
+        "captioner reads all their sentences; 0: none, and no recall is told.",
+        REPORTS,
+        least=0,
+        on_resume="free",
+    )
+    java: bool = setting(
+        True,
+        "Of evaluation: METEOR too, and SPICE where its models are, if Java is there.",
+        REPORTS,
+        flags="--java/--no-java",
+        on_resume="free",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
