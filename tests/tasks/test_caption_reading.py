@@ -1,5 +1,7 @@
 """A part is read once: what comes of it is what comes of captioning, scoring and encoding apart."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ COUNT = 70  # more than are read side by side
 
 def model_of(inject: str) -> Captioner:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 6, "embedding_size": 5, "image_size": 4}
+    sizes: dict[str, Any] = {"hidden_size": 6, "embedding_size": 5, "image_size": 4}
     return Captioner(vocabulary=WORDS, inject=inject, backend="reference", **sizes).eval()
 
 

@@ -47,5 +47,5 @@ def digest(*parts: str, arrays: Iterable[np.ndarray] = ()) -> str:
         content.update(f"{len(part)} {part}".encode())
     for each in arrays:
         content.update(f"{each.dtype.str} {each.shape}".encode())
-        content.update(np.ascontiguousarray(each).reshape(-1))
+        content.update(each.tobytes())
     return content.hexdigest()

@@ -285,7 +285,7 @@ class CaptionTask(CaptionedTask[Captioner]):
         if model.inject != "none":
             numbers = self._neighbours()
             others = self._vectors(model, numbers)
-            texts = [self.texts["train"][numbers[k]][0] for k in nearest(vectors, others)]
+            texts = [self.texts["train"][int(numbers[k])][0] for k in nearest(vectors, others)]
             said = [caption_data.tokens_of(self.vocabulary, text) for text in texts]
             whole = len(self.parts["train"])
             found["nearest"] = {**scored(said, references), "among": len(numbers), "of": whole}
