@@ -4,6 +4,10 @@ All sides are the same network, trained with the same steps from the same seeds;
 is done about their gradients. Each side has the rate of `LRS` with which its median over the seeds
 is best on the validation part; what is reported is the median on the test part. Flossing before
 training alone is a side as well: what it gives is lost again while the network trains.
+
+A trial ends where its score on the validation part, which is measured 50 times in it, is down to
+what counts as solved. So the test scores of trials that solve the problem lie about that, above it
+as well as below, and whether they solved it is told beside them.
 """
 
 import math
@@ -52,16 +56,27 @@ def _check() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side at one rate: its scores on both parts, each seed's at its best validation score."""
+    """One side at one rate: its scores on both parts, each seed's at its best validation score; and
+    after how many steps each seed solved the problem, None where it did not."""
 
     lr: float
     val: list[float]
     test: list[float]
+    solved: list[int | None]
+
+    @property
+    def how_many(self) -> str:
+        """How many of its seeds solved the problem, and when, in words."""
+        steps = [each for each in self.solved if each is not None]
+        when = f", after {min(steps):,} to {max(steps):,} steps" if steps else ""
+        return f"{len(steps)} of {len(self.solved)} solved{when}"
 
 
 def _trained(side: str, lr: float, settings: Settings) -> Side:
     options, clip = SIDES[side]
-    best = []
+    if settings.quick:
+        options = options.replace("floss_before=100", "floss_before=2")
+    outcomes = []
     for seed in SEEDS[:1] if settings.quick else SEEDS:
         trial = Trial(
             task=TASK + options,
@@ -72,8 +87,17 @@ def _trained(side: str, lr: float, settings: Settings) -> Side:
             clip=clip,
             max_steps=20 if settings.quick else STEPS,
         )
-        best.append(run_trial(trial, threads=settings.threads).best())
-    return Side(lr=lr, val=[each.score for each in best], test=[_known(each.test) for each in best])
+        outcomes.append(run_trial(trial, threads=settings.threads))
+    best = [outcome.best() for outcome in outcomes]
+    return Side(
+        lr=lr,
+        val=[each.score for each in best],
+        test=[_known(each.test) for each in best],
+        solved=[
+            point.step if outcome.status == "solved" else None
+            for outcome, point in zip(outcomes, best, strict=True)
+        ],
+    )
 
 
 def _known(score: float | None) -> float:
@@ -105,8 +129,9 @@ def row_of(ours: Side, name: str, theirs: Side, settings: Settings) -> Row:
         target=Target(value=10.0),
         rounds=len(ours.test),
         threads=settings.threads,
-        note=f"rates {ours.lr:g} and {theirs.lr:g}",
-        details={"ours": ours.test, "theirs": theirs.test},
+        note=f"rates {ours.lr:g} and {theirs.lr:g}; flossed {ours.how_many}; {theirs.how_many} of "
+        "the other side",
+        details={"ours": ours.test, "theirs": theirs.test, "solved": ours.solved},
     )
 
 

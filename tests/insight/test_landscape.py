@@ -50,6 +50,8 @@ def test_points_say_how_many_are_stable_and_how_long_they_hold() -> None:
         "stable one fades over 9.49 steps at the longest."
     )
     drawn(figure)
+    under = figure_of_fixed_points(points(), trajectories, under="the mean input")
+    assert under.found.startswith("Under the mean input, 8 searches ended")
 
 
 def test_clipping_says_the_threshold() -> None:

@@ -109,6 +109,26 @@ class TestLossByContext:
             np.sort(found.losses[1]), np.sort(whole.detach().numpy()), rtol=1e-4
         )
 
+    def test_spellings_go_with_their_words(self) -> None:
+        torch.manual_seed(0)
+        how = {"vocab_size": 5, "hidden_size": 4, "subwords": "characters", "num_pieces": 6}
+        x, lengths = torch.randint(0, 5, (6, 3)), [6, 2, 4]
+        pieces = torch.randint(0, 6, (6, 3, 2))
+        model = rc.Classifier(2, **how).eval()  # type: ignore[arg-type]
+        target = torch.tensor([0, 1, 1])
+        found = memory.classifier_context(model, x, target, lengths, pieces=pieces, contexts=(2,))
+        for b, length in enumerate(lengths):
+            at = slice(length - 2, length), slice(b, b + 1)
+            wanted = model.loss(x[at], target[b : b + 1], pieces=pieces[at]).item()
+            assert found.losses[0, b] == pytest.approx(wanted, rel=1e-4)
+        saliency = memory.classifier_saliency(model, x, target, lengths, pieces=pieces)
+        assert np.isfinite(saliency.norms).sum(axis=0).tolist() == lengths
+        tagger = rc.Tagger(3, **how).eval()  # type: ignore[arg-type]
+        labels = torch.randint(0, 3, (6, 3))
+        found = memory.tagger_context(tagger, x, labels, lengths, pieces=pieces, contexts=(1,))
+        total = tagger.loss(x, labels, lengths, pieces=pieces, reduction="sum").item()
+        assert found.losses[-1].sum() == pytest.approx(total, rel=1e-4)
+
 
 class TestSaliency:
     def test_falls_as_the_state_forgets(self, ids: np.ndarray) -> None:

@@ -25,10 +25,10 @@ WAVES = np.sin(np.arange(60)[:, None] / np.array([3.0, 9.0]))
     [
         (
             figure_of_memory(CONTEXT, SALIENCY),
-            "16 tokens of context give all but 0.01 nats of what 64 do (nll 0.995); the first "
-            "alone costs 2.00 nats; half of the gradient comes from the last 1 tokens.",
+            "16 tokens of context give all but 0.01 nats of what 64 do (nll 0.995); with 1 alone "
+            "it is 2.00 nats higher; half of the gradient comes from the last 1 tokens.",
         ),
-        (figure_of_memory(CONTEXT), "the first alone costs 2.00 nats."),
+        (figure_of_memory(CONTEXT), "with 1 alone it is 2.00 nats higher."),
         (figure_of_memory(None, SALIENCY), "half of the gradient comes from the last 1 tokens."),
         (
             figure_of_time_constants({"layer 0": time_constants("f", np.full((4, 3), 0.9))}),

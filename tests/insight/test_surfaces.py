@@ -168,4 +168,14 @@ def test_colours_reach_from_the_least_loss_to_the_largest(low: float, high: floa
     drawn = draw_surface(
         Surface(x=along, y=along, loss=loss, names=("a", "b")), figure_of.Figure().subplots()
     )
-    np.testing.assert_allclose(drawn.levels[[0, -1]], np.log10([low, high]))
+    np.testing.assert_allclose(drawn.get_clim(), np.log10([low, high]))
+
+
+@pytest.mark.parametrize("value", [2.0, 0.0, np.nan])
+def test_a_loss_that_is_the_same_everywhere_is_drawn(value: float) -> None:
+    figure_of = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
+    along = np.linspace(-1, 1, 3)
+    surface = Surface(x=along, y=along, loss=np.full((3, 3), value), names=("a", "b"))
+    drawn = draw_surface(surface, figure_of.Figure().subplots())
+    low, high = drawn.get_clim()
+    assert low < high

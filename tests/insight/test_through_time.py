@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from recurra import Recurrent, cells
+from recurra.insight import through_time
 from recurra.insight.gradient_flow import compare_flows, gradient_flow_of_loss
 from recurra.insight.through_time import Watched, figures_of_layers, report_of_cells
 from recurra.lang import Cell
@@ -26,8 +27,12 @@ def watched(cell: Cell, steps: int = 12, *, ragged: bool = False) -> Watched:
 @pytest.mark.parametrize("ragged", [False, True], ids=["whole", "ragged"])
 def test_models_stand_side_by_side(ragged: bool) -> None:
     both = {"a": watched(cells.gru, ragged=ragged), "b": watched(cells.rnn, 20)}
-    lags, flow, lyapunov = figures_of_layers(both)
-    assert [lags.name, flow.name, lyapunov.name] == ["gradient_by_lag", "gradient_flow", "lyapunov"]
+    lags, flow, verdicts, lyapunov = figures_of_layers(both)
+    assert [lags.name, flow.name] == ["gradient_by_lag", "gradient_flow"]
+    assert [verdicts.name, lyapunov.name] == ["vanishing", "lyapunov"]
+    assert "a: The gradient " in verdicts.found
+    assert "b: The gradient " in verdicts.found
+    assert "The largest singular value of W_hh" in verdicts.found  # b is of the theorem's form
     assert set(lags.table) == {"lag", "a", "b"}
     assert len(lags.table["a"]) == 12
     assert set(lyapunov.table) == {"a", "b"}
@@ -69,7 +74,13 @@ def test_a_stack_has_its_last_layer_drawn() -> None:
     figures = figures_of_layers(
         {"two": Watched(layer=layer, loss=lambda: layer(x)[0].square().sum())}
     )
-    assert len(figures) == 3
+    assert len(figures) == 4
+
+
+def test_large_states_have_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(through_time, "_MOST_MULTIPLIED", 3)
+    names = [each.name for each in figures_of_layers({"a": watched(cells.gru)})]
+    assert names == ["gradient_by_lag", "gradient_flow", "lyapunov"]
 
 
 @pytest.mark.medium

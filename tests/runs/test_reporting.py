@@ -40,12 +40,23 @@ def test_the_whole_report_begins_with_the_figure_of_its_task(run: Run, tmp_path:
     report = run.report()
     names = [figure.name for figure in report.figures]
     assert names[:3] == ["confusion", "gradient_by_lag", "gradient_flow"]
-    assert names[-1] == "training"
+    assert names[3:] == ["fixed_points", "surface", "training", "clipping"]
+    assert "a threshold of " in report.figures[-1].found
     facts = dict(report.facts)  # type: ignore[arg-type]
     assert facts["steps"] == "6"
     assert facts["hidden units"] == "4"
     report.write(tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size < 1_000_000
+
+
+def test_longer_examples_say_how_far_back_the_model_looks(tmp_path: Path) -> None:
+    texts = ["it was a fine film", "a film that is so dull", "and so it rains"] * 30
+    task = ClassifyTask.of(read_labelled((texts, LABELS)))
+    run = train(task, out=tmp_path / "run", **{**HOW, "max_steps": 2})
+    confusion, memory, *_ = run.report().figures
+    assert [confusion.name, memory.name] == ["confusion", "memory"]
+    assert list(memory.table["context, steps"]) == [1, 2, 4, 6]
+    assert len(memory.table["gradient norm"]) == 6
 
 
 def test_a_run_that_goes_on_has_a_new_report(tmp_path: Path) -> None:

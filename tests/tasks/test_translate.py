@@ -270,6 +270,11 @@ def test_figures_of_attention_and_of_lengths(tmp_path: Path) -> None:
     assert [each.name for each in drawn] == ["attention", "bleu_by_length"]
     assert all(png(each.draw).startswith(b"\x89PNG") for each in drawn)
     assert "in the mean" in drawn[0].found
+    report = run.report()
+    names = [each.name for each in report.figures]
+    assert names[2:6] == ["gradient_by_lag", "gradient_flow", "vanishing", "lyapunov"]
+    assert "What goes on through time in run is that of its encoder." in report.notes
+    assert report.facts[0][0] == "cell"
     (said,) = run.model.predict(["the number 7"], attention=True)
     from recurra.insight.translation import draw_attention, draw_by_length
 

@@ -22,10 +22,16 @@ def figure_of_surface(surface: Surface, paths: Mapping[str, Descent] | None = No
     paths = paths or {}
 
     def draw(figure: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = style.panels(figure, 2 if paths else 1, height=3.2)
         style.bare(axes[0])
         drawn = draw_surface(surface, axes[0], paths)
-        figure.colorbar(drawn, ax=axes[0], label="log10 of the loss")
+        bar = figure.colorbar(drawn, ax=axes[0], label="loss", format=_power)
+        bar.outline.set_visible(False)
+        low, high = drawn.get_clim()
+        bar.locator = MaxNLocator(5, integer=high - low >= 2)  # whole powers of ten, where some are
+        bar.update_ticks()
         if paths:
             draw_descents(paths, axes[1])
 
@@ -46,6 +52,11 @@ def figure_of_surface(surface: Surface, paths: Mapping[str, Descent] | None = No
     )
 
 
+def _power(value: float, _: Any) -> str:
+    """A number of which the power of ten is given."""
+    return f"{10**value:.2g}"
+
+
 def _found_on(surface: Surface, paths: Mapping[str, Descent]) -> str:
     finite = surface.loss[np.isfinite(surface.loss)]
     said = "No loss on the plane is finite"
@@ -63,12 +74,15 @@ def _found_on(surface: Surface, paths: Mapping[str, Descent]) -> str:
     return f"{said}."
 
 
-def figure_of_fixed_points(points: FixedPoints, trajectories: np.ndarray) -> Figure:
+def figure_of_fixed_points(
+    points: FixedPoints, trajectories: np.ndarray, *, under: str = ""
+) -> Figure:
     """Fixed and slow points among trajectories, and the eigenvalues there.
 
     Args:
         points: that were found.
         trajectories: [T, B, N], the states that were searched from.
+        under: which constant input, in words; "" where that goes without saying.
     """
 
     def draw(figure: Any) -> None:
@@ -81,7 +95,7 @@ def figure_of_fixed_points(points: FixedPoints, trajectories: np.ndarray) -> Fig
         title="Fixed and slow points",
         lede="Look for points where trajectories come to rest: stable ones are what the network "
         "holds, saddles decide between them.",
-        found=_found_of(points),
+        found=f"Under {under}, {_found_of(points)}" if under else _capital(_found_of(points)),
         draw=draw,
         table={
             "speed": points.speeds.tolist(),
@@ -95,7 +109,7 @@ def figure_of_fixed_points(points: FixedPoints, trajectories: np.ndarray) -> Fig
 
 def _found_of(points: FixedPoints) -> str:
     if not len(points):
-        return f"None of {points.searches} searches ended where the recurrence stands still."
+        return f"none of {points.searches} searches ended where the recurrence stands still."
     fixed, stable = points.is_fixed, points.is_stable
     said = (
         f"{points.searches} searches ended in {fixed.sum()} fixed and {(~fixed).sum()} slow "
@@ -105,6 +119,10 @@ def _found_of(points: FixedPoints) -> str:
     if stable.any() and np.isfinite(longest):
         said += f"; what is held at a stable one fades over {longest:.3g} steps at the longest"
     return f"{said}."
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def figure_of_clipping(report: ClippingReport) -> Figure:

@@ -175,12 +175,14 @@ def classifier_context(
     target: Tensor,
     lengths: Tensor | Sequence[int] | None = None,
     *,
+    pieces: Tensor | None = None,
     contexts: Sequence[int] = CONTEXTS,
 ) -> ContextLoss:
     """The loss of a classifier that reads only the last n steps of each sequence.
 
     Args:
         x: [T, B] token ids or [T, B, I] series; target: [B] classes; lengths: [B].
+        pieces: [T, B, C], how words are spelled, of a model that reads that.
         contexts: numbers of steps; those beyond the longest sequence are left out but for one.
     """
     lengths = _lengths(x, lengths)
@@ -193,10 +195,11 @@ def classifier_context(
             torch.arange(int(kept.max()), dtype=torch.int64, device="cpu")[:, None]
             + (lengths - kept)[None, :]
         )
-        steps = steps.clamp(max=len(x) - 1).to(x.device)
-        index = steps.reshape(*steps.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
+        which = torch.arange(x.shape[1], dtype=torch.int64, device=x.device)[None, :]
+        window = steps.clamp(max=len(x) - 1).to(x.device), which
+        spelled = {} if pieces is None else {"pieces": pieces[window]}
         with evaluating(model), torch.no_grad():
-            return model.loss(x.gather(0, index), target, kept, reduction="none")
+            return model.loss(x[window], target, kept, reduction="none", **spelled)
 
     return context_loss(losses, [*shorter, longest], unit="steps")
 
@@ -207,6 +210,7 @@ def tagger_context(
     target: Tensor,
     lengths: Tensor | Sequence[int] | None = None,
     *,
+    pieces: Tensor | None = None,
     contexts: Sequence[int] = CONTEXTS,
     places: int = _PLACES,
     seed: int = 0,
@@ -218,6 +222,7 @@ def tagger_context(
 
     Args:
         x: [T, B] token ids or [T, B, I] series; target: [T, B] labels, -1 or less where unknown.
+        pieces: [T, B, C], how words are spelled, of a model that reads that.
         places: steps of all sequences that are looked at, chosen by `seed`.
     Raises:
         DataError: when no step has a label.
@@ -236,7 +241,8 @@ def tagger_context(
 
     def losses(context: int) -> Tensor:
         return torch.cat([
-            _tag_losses(model, x, target, lengths, some, context, after) for some in rows.split(256)
+            _tag_losses(model, x, target, lengths, pieces, some, context, after)
+            for some in rows.split(256)
         ])  # fmt: skip
 
     return context_loss(losses, contexts, unit="steps")
@@ -247,6 +253,7 @@ def _tag_losses(
     x: Tensor,
     target: Tensor,
     lengths: Tensor,
+    pieces: Tensor | None,
     rows: Tensor,
     context: int,
     after: int,
@@ -260,9 +267,10 @@ def _tag_losses(
         first[None, :]
         + torch.arange(int(counts.max()), dtype=torch.int64, device=at.device)[:, None]
     )
-    window = x[steps.clamp(max=len(x) - 1), which[None, :].expand_as(steps)]
+    window = steps.clamp(max=len(x) - 1), which[None, :].expand_as(steps)
+    spelled = {} if pieces is None else {"pieces": pieces[window]}
     with evaluating(model), torch.no_grad():
-        logits = model(window, counts)
+        logits = model(x[window], counts, **spelled)
     chosen = logits[at - first, torch.arange(len(at), dtype=torch.int64, device=at.device)]
     return functional.cross_entropy(chosen.float(), target[at, which], reduction="none")
 
@@ -344,17 +352,20 @@ def classifier_saliency(
     x: Tensor,
     target: Tensor,
     lengths: Tensor | Sequence[int] | None = None,
+    *,
+    pieces: Tensor | None = None,
 ) -> Saliency:
     """Of a classifier: how the loss depends on each step, counted back from the sequence's end.
 
     Args:
-        x, target, lengths: as for `classifier_context`.
+        x, target, lengths, pieces: as for `classifier_context`.
     """
     counts = _lengths(x, lengths)
+    spelled = {} if pieces is None else {"pieces": pieces}
     with evaluating(model):
         return saliency_by_lag(
             model.recurrent,
-            lambda: model.loss(x, target, counts, reduction="none"),
+            lambda: model.loss(x, target, counts, reduction="none", **spelled),
             lengths=counts,
         )
 

@@ -11,6 +11,7 @@ from recurra.insight.report.figure import Figure
 
 _LONGEST = 1000.0  # steps: beyond, a time constant is said to be longer
 _MOST_STEPS = 400  # of a map
+SHORTEST_MEMORY = 4  # steps, below which there is nothing to say of how far back a model looks
 
 
 def figure_of_memory(
@@ -25,10 +26,11 @@ def figure_of_memory(
     table: dict[str, Any] = {}
     if context is not None:
         gain = context.nll[0] - context.nll[-1]
+        fewest, most = context.contexts[0], context.contexts[-1]
         found.append(
-            f"{context.reach:,} {context.unit} of context give all but 0.01 nats of what "
-            f"{context.contexts[-1]:,} do (nll {context.nll[-1]:.3f}); the first alone costs "
-            f"{gain:.2f} nats"
+            f"{context.reach:,} {context.unit} of context give all but 0.01 nats of what {most:,} "
+            f"do (nll {context.nll[-1]:.3f}); with {fewest:,} alone it is {abs(gain):.2f} nats "
+            f"{'higher' if gain >= 0 else 'lower'}"
         )
         table |= {
             f"context, {context.unit}": context.contexts,

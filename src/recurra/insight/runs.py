@@ -2,6 +2,7 @@
 how lags are counted in it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -48,6 +49,29 @@ def _below(call: LayerCall, num_layers: int, dtype: torch.dtype | None) -> list[
             )
             runs.append(run)
     return runs
+
+
+def narrowed(call: LayerCall, count: int) -> LayerCall:
+    """The call with so many of its sequences, the longest."""
+    batch = call.y.shape[1]
+    order = torch.arange(batch, dtype=torch.int64, device=call.y.device)
+    if call.lengths is not None:
+        order = call.lengths.argsort(descending=True, stable=True)
+    kept = order[:count]
+    lengths = None if call.lengths is None else call.lengths[kept]
+    memory_lengths = None if call.memory_lengths is None else call.memory_lengths[kept]
+    return replace(
+        call,
+        x=call.x[:, kept],
+        states=tuple(each[:, kept] for each in call.states),
+        lengths=lengths,
+        inputs=tuple(each[:, kept] for each in call.inputs),
+        context=tuple(each[kept] for each in call.context),
+        memory=tuple(each[kept] for each in call.memory),
+        memory_lengths=memory_lengths,
+        y=call.y[:, kept],
+        finals=tuple(each[:, kept] for each in call.finals),
+    )
 
 
 class FromEnds:

@@ -290,8 +290,12 @@ class Plane:
 # ---- drawing -------------------------------------------------------------------------------------
 
 
+_CONTOURS = 12  # lines of equal loss
+_MOST_MARKED = 60  # steps of a path, beyond which they are a line alone
+
+
 def draw_surface(surface: Surface, axes: Any, paths: Mapping[str, Descent] | None = None) -> Any:
-    """Draw a surface as filled contours of the logarithm of its loss, and paths over it.
+    """Draw the logarithm of a surface's loss with lines of equal loss, and paths over it.
 
     A path that leaves the surface is drawn to its edge: the axes stay those of the surface.
 
@@ -300,27 +304,42 @@ def draw_surface(surface: Surface, axes: Any, paths: Mapping[str, Descent] | Non
         axes: of matplotlib.
         paths: descents by what the legend calls them.
     Returns:
-        The contours, of which a colour bar can be made.
+        The image, whose values are powers of ten and of which a colour bar can be made.
     """
     shown = np.where(np.isfinite(surface.loss), surface.loss, np.nan)
     positive = shown[np.isfinite(shown) & (shown > 0)]
     least, most = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
     floor = max(float(least), 1e-4 * float(most))
-    levels = np.linspace(np.log10(floor), np.log10(max(float(most), 2 * floor)), 25)
-    contours = axes.contourf(
-        surface.x,
-        surface.y,
-        np.log10(np.maximum(shown, floor)),
-        levels=levels,
+    low, high = np.log10(floor), np.log10(max(float(most), 2 * floor))
+    powers = np.log10(np.maximum(shown, floor))
+    image = axes.imshow(
+        powers,
+        origin="lower",
+        aspect="auto",
+        interpolation="bilinear",
         cmap=style.sequential(),
-        extend="min",
+        vmin=low,
+        vmax=high,
+        extent=(*_edges(surface.x), *_edges(surface.y)),
     )
+    if positive.size and np.nanmin(powers) < np.nanmax(powers):
+        axes.contour(
+            surface.x,
+            surface.y,
+            powers,
+            levels=np.linspace(low, high, _CONTOURS),
+            colors=[style.INK],
+            linestyles="solid",
+            linewidths=0.5,
+            alpha=0.35,
+        )
     for number, (name, path) in enumerate((paths or {}).items()):
+        is_long = len(path.points) > _MOST_MARKED
         axes.plot(
             *path.points[:, :2].T,
-            marker="o",
+            marker="" if is_long else "o",
             markersize=2.5,
-            linewidth=1.2,
+            linewidth=1.0 if is_long else 1.2,
             color=(style.RED, style.GREEN, style.GOLD)[number % 3],
             label=name,
             zorder=3 + number,
@@ -332,14 +351,21 @@ def draw_surface(surface: Surface, axes: Any, paths: Mapping[str, Descent] | Non
     axes.set_ylabel(surface.names[1])
     if paths:
         axes.legend(loc="upper right").set_zorder(10)
-    return contours
+    return image
+
+
+def _edges(places: np.ndarray) -> tuple[float, float]:
+    """Where the first and the last cell end, whose middles are at evenly spaced places."""
+    half = 0.5 * float(places[1] - places[0]) if len(places) > 1 else 0.5
+    return float(places[0]) - half, float(places[-1]) + half
 
 
 def draw_descents(paths: Mapping[str, Descent], axes: Any) -> None:
     """Draw the loss along each path, by step, on a logarithmic scale."""
     for number, (name, path) in enumerate(paths.items()):
         colour = (style.RED, style.GREEN, style.GOLD)[number % 3]
-        axes.plot(np.maximum(path.loss, 1e-12), label=name, color=colour, linewidth=1.4)
+        width = 0.7 if len(path.loss) > _MOST_MARKED else 1.4
+        axes.plot(np.maximum(path.loss, 1e-12), label=name, color=colour, linewidth=width)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("loss")

@@ -7,7 +7,7 @@ Letters: T time, B batch, I input, H hidden, N numbers in all states together.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,10 +20,11 @@ from recurra.insight.dynamics_figures import (
     figure_of_vanishing,
 )
 from recurra.insight.gradient_flow import compare_flows, fresh_layer, gradient_flow_of_loss
+from recurra.insight.linearized import Linearized
 from recurra.insight.lyapunov import LyapunovSpectrum, lyapunov_spectrum, spectrum_of_run
 from recurra.insight.report import Figure, Report
-from recurra.insight.runs import linearized_run
-from recurra.insight.vanishing import vanishing
+from recurra.insight.runs import linearized_run, narrowed
+from recurra.insight.vanishing import vanishing, vanishing_of_run
 from recurra.lang import Cell
 from recurra.nn.stack import CellStack
 
@@ -31,6 +32,7 @@ _MOST_LOSSES = 100  # of a sequence whose gradients are taken back
 _SEQUENCES = 2  # that a Lyapunov spectrum is the mean of
 _EXPONENTS = 48  # of a layer, the first ones
 _BURN_IN = 0.2  # of the steps, which are not counted
+_MOST_MULTIPLIED, _MOST_LAGS = 512, 50  # numbers in states, and steps, of Jacobians multiplied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,54 +64,45 @@ class Watched:
 
 
 def figures_of_layers(watched: Mapping[str, Watched]) -> list[Figure]:
-    """Gradients of each model's own loss through its layer, and the layer's Lyapunov exponents.
+    """Gradients of each model's own loss through its layer, whether they must vanish there, and the
+    layer's Lyapunov exponents.
 
     Args:
         watched: by the names of the models.
     Raises:
         ValueError: when a model does not call its layer once.
-    Cost: for each about T^2 / 2 steps back, of at most 100 losses.
+    Cost: for each about T^2 / 2 steps back, of at most 100 losses; whether gradients must vanish
+        is asked of states of at most 512 numbers, whose Jacobians are multiplied.
     """
-    flows, spectra = {}, {}
+    flows, verdicts, spectra = {}, {}, {}
     for name, each in watched.items():
         call = each.call()
         flows[name] = gradient_flow_of_loss(each.layer, each.loss, most=_MOST_LOSSES)
         if len(call.y) >= 1 / _BURN_IN:
-            spectra[name] = _spectrum(call)
+            run = _run_of(call, _SEQUENCES)
+            spectra[name] = _spectrum(run)
+            if run.size <= _MOST_MULTIPLIED:
+                place = call.layer.places[-1]
+                verdicts[name] = vanishing_of_run(
+                    _run_of(call, 1), call.layer, place, max_lag=_MOST_LAGS
+                )
     figures = [figure_of_lags(flows), figure_of_flow(flows)]
+    if verdicts:
+        figures.append(figure_of_vanishing(verdicts))
     return [*figures, figure_of_lyapunov(spectra)] if spectra else figures
 
 
-def _spectrum(call: LayerCall) -> LyapunovSpectrum:
-    """The first exponents of the last layer along what a call read."""
-    run = linearized_run(_narrowed(call, _SEQUENCES), call.layer.places[-1], torch.float64)
+def _run_of(call: LayerCall, sequences: int) -> Linearized:
+    """The last layer along some of the sequences that a call read."""
+    return linearized_run(narrowed(call, sequences), call.layer.places[-1], torch.float64)
+
+
+def _spectrum(run: Linearized) -> LyapunovSpectrum:
+    """The first exponents of a run."""
     return spectrum_of_run(
         run,
         num_exponents=min(run.size, _EXPONENTS),
-        burn_in=int(_BURN_IN * len(call.y)),
-    )
-
-
-def _narrowed(call: LayerCall, count: int) -> LayerCall:
-    """The call with so many of its sequences, the longest."""
-    batch = call.y.shape[1]
-    order = torch.arange(batch, dtype=torch.int64, device=call.y.device)
-    if call.lengths is not None:
-        order = call.lengths.argsort(descending=True, stable=True)
-    kept = order[:count]
-    lengths = None if call.lengths is None else call.lengths[kept]
-    memory_lengths = None if call.memory_lengths is None else call.memory_lengths[kept]
-    return replace(
-        call,
-        x=call.x[:, kept],
-        states=tuple(each[:, kept] for each in call.states),
-        lengths=lengths,
-        inputs=tuple(each[:, kept] for each in call.inputs),
-        context=tuple(each[kept] for each in call.context),
-        memory=tuple(each[kept] for each in call.memory),
-        memory_lengths=memory_lengths,
-        y=call.y[:, kept],
-        finals=tuple(each[:, kept] for each in call.finals),
+        burn_in=int(_BURN_IN * len(run.order)),
     )
 
 

@@ -226,12 +226,19 @@ def vanishing(
         )
     place = place_of(layer, index, reverse)
     run = linearized_run(call_of(layer, x, **options), place, dtype=dtype)
+    return vanishing_of_run(run, layer, place, max_lag=max_lag, seed=seed)
+
+
+def vanishing_of_run(
+    run: Linearized, layer: CellStack, place: tuple[int, int], *, max_lag: int = 100, seed: int = 0
+) -> Vanishing:
+    """The same of a run that is linearised already, of a layer and one of its `places`."""
     with torch.no_grad():
         found = _back(run, max_lag, seed)
     simple = simple_recurrence(layer.cell)
     sigma, eta = None, float(np.nanmax(found["largest"]))
     if simple is not None:
-        W = layer.parameters_of(*place)[simple.parameter].detach().to(dtype)
+        W = layer.parameters_of(*place)[simple.parameter].detach().to(run.dtype)
         sigma = float(torch.linalg.matrix_norm(W, 2))
         eta = simple.gamma * sigma
     return Vanishing(

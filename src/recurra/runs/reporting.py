@@ -7,7 +7,10 @@ from typing import Any
 
 from recurra.errors import DataError
 from recurra.files.metrics import read_metrics
+from recurra.insight.clipping import clipping_report
+from recurra.insight.landscape import figure_of_clipping
 from recurra.insight.report import Figure, Passage, Report
+from recurra.insight.surroundings import resting_points, surface_around
 from recurra.insight.through_time import Watched, figures_of_layers
 from recurra.insight.training import TrainingCurves, figure_of_training
 from recurra.models.saving import read_note
@@ -44,13 +47,15 @@ class Reported:
 def report_of(run: Reported) -> Report:
     """The whole report of a run."""
     through, notes = _through_time([run])
-    figures = [*run.task.insights(run.model), *through, *_training([run])]
+    around, left_out = _around(run)
+    own = run.task.insights(run.model)
+    figures = [*own, *through, *around, *_training([run]), *_clipping(run)]
     return Report(
         title=f"{run.name}: {run.task.titled(run.model)}",
         subtitle=_subtitle(run.task),
         facts=_facts(run.folder, run.task, run.settings.training, run.model),
         figures=figures,
-        notes=notes,
+        notes=[*notes, *left_out],
     )
 
 
@@ -102,13 +107,57 @@ def _through_time(runs: Sequence[Reported]) -> tuple[list[Figure], list[str]]:
         except (DataError, ValueError) as error:
             watched.pop(run.name, None)
             notes.append(f"No gradients through time of {run.name}: {error}")
+            continue
+        name, _ = _layer_of(run.model)
+        if name != "recurrent":
+            notes.append(f"What goes on through time in {run.name} is that of its {name}.")
     return (figures_of_layers(watched) if watched else []), notes
+
+
+def _around(run: Reported) -> tuple[list[Figure], list[str]]:
+    """Where the recurrence of a run's model rests and the loss about its weights, and notes on what
+    is not shown."""
+    try:
+        watched = _watched(run)
+        call = watched.call()
+    except (DataError, ValueError):
+        return [], []  # which was said of the gradients through time
+    figures, notes = [], []
+    for what, make in (
+        ("fixed points", lambda: resting_points(call)),
+        ("error surface", lambda: surface_around(run.model, watched.loss)),
+    ):
+        try:
+            figures.append(make())
+        except ValueError as error:
+            notes.append(f"No {what} of {run.name}: {error}")
+    return figures, notes
+
+
+def _clipping(run: Reported) -> list[Figure]:
+    """How long a run's gradients were, and the threshold that follows; none of a run that kept no
+    norms."""
+    try:
+        return [figure_of_clipping(clipping_report(read_metrics(run.folder / METRICS_NAME)))]
+    except ValueError:
+        return []
+
+
+def _layer_of(model: Any) -> tuple[str, CellStack | None]:
+    """The recurrent layer that a report is about, and what the model calls it: of a translator the
+    encoder, which has a sentence to keep; of a captioner, whose encoder is none, the decoder."""
+    for name in ("recurrent", "encoder", "decoder"):
+        layer = getattr(model, name, None)
+        if isinstance(layer, CellStack):
+            return name, layer
+    return "", None
 
 
 def _watched(run: Reported) -> Watched:
     """A run's recurrent layer, with the loss of a few sequences of its validation part."""
-    layer, settings = getattr(run.model, "recurrent", None), run.settings.training
-    if not isinstance(layer, CellStack):
+    _, layer = _layer_of(run.model)
+    settings = run.settings.training
+    if layer is None:
         raise ValueError(f"{type(run.model).__name__} has no recurrent layer that reads all of it.")
     few = replace(settings, batch_size=min(_SEQUENCES, settings.batch_size), devices=1)
     batch = run.task.source("val", few).batch(0, 0)
@@ -190,12 +239,12 @@ def _subtitle(task: Task[Any, Any]) -> str:
 
 def _facts(folder: Path, task: Task[Any, Any], training: TrainingSettings, model: Any) -> Facts:
     rows = read_metrics(folder / METRICS_NAME)
-    recurrent = getattr(model, "recurrent", None)
-    cell = getattr(recurrent, "cell", None)
-    facts: Facts = [("cell", cell.name)] if cell is not None else []
-    if hidden := getattr(recurrent, "hidden_size", None):
-        layers = getattr(recurrent, "num_layers", 1)
-        facts.append(("hidden units", f"{layers} × {hidden:,}" if layers > 1 else f"{hidden:,}"))
+    _, layer = _layer_of(model)
+    facts: Facts = []
+    if layer is not None:
+        layers, hidden = layer.num_layers, f"{layer.hidden_size:,}"
+        facts.append(("cell", layer.cell.name))
+        facts.append(("hidden units", f"{layers} × {hidden}" if layers > 1 else hidden))
     facts.append(("parameters", f"{sum(p.numel() for p in model.parameters()):,}"))
     figure, note = task.figures[0], read_note(folder)
     value = note.get(f"val_{figure.name}")

@@ -27,6 +27,8 @@ from recurra.data import (
 from recurra.data.records import named
 from recurra.errors import DataError, argument
 from recurra.insight.confusion import figure_of_confusion
+from recurra.insight.memory import classifier_context, classifier_saliency
+from recurra.insight.memory_figures import SHORTEST_MEMORY, figure_of_memory
 from recurra.models import Classifier, Confusion, Names, Scaling
 from recurra.models.prediction import Prediction
 from recurra.nn.plain import evaluating
@@ -302,9 +304,22 @@ class ClassifyTask(EncodedTask[Classifier, LabelledBatch]):
         }
 
     def insights(self, model: Classifier, *, brief: bool = False) -> list[Any]:
-        """What is taken for what."""
+        """What is taken for what; and how far back the model looks."""
         _, confusion = self._read(model, "val", VALIDATION_EXAMPLES)
-        return [figure_of_confusion(confusion, "the validation part")]
+        figures = [figure_of_confusion(confusion, "the validation part")]
+        return figures if brief else [*figures, *self._memory(model)]
+
+    def _memory(self, model: Classifier) -> list[Any]:
+        """How far back from the end of an example the model looks; nothing of examples so short
+        that there is nothing to say."""
+        batch = self.some("val", _BATCH)
+        if int(batch.lengths.max()) < SHORTEST_MEMORY:
+            return []
+        x, lengths, pieces = self.given(model, batch)
+        target = batch.target.to(x.device)
+        context = classifier_context(model, x, target, lengths, **pieces)
+        saliency = classifier_saliency(model, x, target, lengths, **pieces)
+        return [figure_of_memory(context, saliency)]
 
     def _read(
         self, model: Classifier, split: str, most: int | None = None

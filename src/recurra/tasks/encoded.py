@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -196,13 +197,25 @@ class EncodedTask(Task[ReaderT, BatchT]):
 
     def read(self, model: nn.Module, batch: Any) -> Tensor:
         """What the model gives for a batch that has `x` and `lengths`, where the model is."""
+        x, lengths, pieces = self.given(model, batch)
+        return model(x, lengths, **pieces)
+
+    def given(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What the model is called with for a batch, where it is: x, lengths, and how words are
+        spelled where it reads that."""
         like = next(model.parameters())
         x, lengths = batch.x, batch.lengths.to(like.device)
         if x.is_floating_point():
-            return model(x.to(like), lengths)
+            return x.to(like), lengths, {}
         ids = x if self._ids is None else self._ids[x]
         pieces = {} if self._pieces is None else {"pieces": self._pieces[x].to(like.device)}
-        return model(ids.to(like.device), lengths, **pieces)
+        return ids.to(like.device), lengths, pieces
+
+    def some(self, split: str, most: int) -> Any:
+        """A batch of at most so many examples of a part, spread over all of it."""
+        part = self.part(split)
+        chosen = np.linspace(0, len(part) - 1, min(most, len(part))).round().astype(np.int64)
+        return part.gather(chosen)
 
     # ---- predicting ------------------------------------------------------------------------------
 

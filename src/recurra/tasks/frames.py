@@ -303,6 +303,10 @@ class FramesTask(TagTask):
         clips = figure_of_timelines(self.timelines(model, "val"))
         return [clips, *super().insights(model, brief=brief)]
 
+    def _memory(self, model: Any) -> list[Any]:
+        """Nothing: each place would have the encoder see all frames before it again."""
+        return []
+
     @classmethod
     def evaluate_file(cls, model: Any, data: Any, split: str | None, how: Any) -> dict[str, Any]:
         """The figures on other clips, read as the run read its own, or on those of a world."""

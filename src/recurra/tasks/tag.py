@@ -33,6 +33,8 @@ from recurra.data.tagged_files import (
 from recurra.data.tagged_store import TaggedBatch, TaggedExamples, open_tagged, write_tagged
 from recurra.errors import DataError, argument
 from recurra.insight.confusion import figure_of_confusion
+from recurra.insight.memory import tagger_context
+from recurra.insight.memory_figures import SHORTEST_MEMORY, figure_of_memory
 from recurra.models import Confusion, Names, Scaling, Tagger, Tags
 from recurra.models.parts import declared_parts
 from recurra.models.scaling import Missing
@@ -324,11 +326,22 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         }
 
     def insights(self, model: Tagger, *, brief: bool = False) -> list[Any]:
-        """What is taken for what; of numbers nothing."""
+        """What is taken for what, and how far back the model looks; of numbers nothing."""
         if not self.labels:
             return []
         confusion = Confusion.from_config(self._read(model, "val")["confusion"])
-        return [figure_of_confusion(confusion, "the validation part")]
+        figures = [figure_of_confusion(confusion, "the validation part")]
+        return figures if brief else [*figures, *self._memory(model)]
+
+    def _memory(self, model: Tagger) -> list[Any]:
+        """How far back from a step the model looks. Nothing of a CRF, whose loss is that of whole
+        sequences, nor of sequences so short that there is nothing to say."""
+        batch = self.some("val", _BATCH)
+        if model.crf is not None or int(batch.lengths.max()) < SHORTEST_MEMORY:
+            return []
+        x, lengths, pieces = self.given(model, batch)
+        context = tagger_context(model, x, batch.target.to(x.device), lengths, **pieces)
+        return [figure_of_memory(context)]
 
     def _read(self, model: Tagger, split: str) -> dict[str, Any]:
         """The figures of a part, and what `evaluate` says beside them."""

@@ -13,6 +13,7 @@ from benchmarks import browser
 
 from recurra.insight import style
 from recurra.insight.report import Figure, Passage, Report
+from recurra.tasks import train
 
 pytestmark = pytest.mark.medium
 
@@ -75,8 +76,42 @@ def page() -> Iterator[browser.Page]:
         yield running.page()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=list(WIDTHS))
+@pytest.fixture(scope="module")
+def report_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The whole report of a run of a small language model, and the names of its figures."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "text.txt").write_text('say "the cat (sat)" on\n    the mat  # so\n' * 400)
+    how: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "bptt": 20, "max_steps": 20}
+    how |= {"backend": "reference", "view": None}
+    run = train("lm", data=str(folder / "text.txt"), out=folder / "first", **how)
+    report = run.report()
+    return report.write(folder / "report.html"), [each.name for each in report.figures]
+
+
+SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+SIZES = pytest.mark.parametrize("width", WIDTHS.values(), ids=list(WIDTHS))
+
+
+@SCHEMES
+@SIZES
+def test_every_figure_of_a_runs_report_is_drawn(
+    page: browser.Page, report_of_a_run: tuple[Path, list[str]], width: int, dark: bool
+) -> None:
+    file, names = report_of_a_run
+    wanted = {"memory", "gradient_flow", "vanishing", "lyapunov", "fixed_points", "surface"}
+    assert wanted | {"clipping", "training", "surprise", "paths"} <= set(names)
+    page.look(width, 800, dark=dark)
+    page.open(file)
+    assert page.complaints == []
+    seen = page.evaluate(SEEN)
+    assert [each["name"] for each in seen] == names
+    assert min(each["count"] for each in seen) >= 1
+    assert min(each["least"] for each in seen) >= 9
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@SCHEMES
+@SIZES
 def test_a_report_is_seen_whole(
     page: browser.Page, page_file: Path, width: int, dark: bool
 ) -> None:
