@@ -9,7 +9,6 @@ last state should have a line of slow points, and its belief should be the place
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,6 @@ from recurra.training import Trainer, TrainingSettings
 
 BITS, UNITS = 3, 64
 SEEDS = (1, 2, 3)  # of the flip-flop
-# Pulses are far apart, so that nothing but a fixed point holds a bit from one to the next: trained
-# on gaps of 20 steps a network may hold a value at a point that is slow, but not fixed.
-STEPS, EVERY, BATCH, FLIP_FLOP_STEPS = 400, 100, 16, 2000
 SLOW = 1e-5  # speed: a state moves by less than 0.005 a step
 LEADING = 0.95
 
@@ -55,61 +51,31 @@ def _check() -> None:
     check_agreement("fixed-points", {"y": points}, {"layer": {"y": after[0]}})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memories:
-    """What a trained flip-flop holds.
-
-    Attributes:
-        error: mean squared, on the validation part.
-        states: [T, B, N], that it went through on sequences of pulses, and were searched from.
-        found: its fixed points without input.
-        values: those of the bits that are read at stable points.
-    """
-
-    error: float
-    states: np.ndarray
-    found: FixedPoints
-    values: set[tuple[int, ...]]
-
-
-def memories_of(seed: int, *, max_steps: int = FLIP_FLOP_STEPS) -> Memories:
-    """Train a GRU on the flip-flop from a seed, and search what it holds."""
-    task = FlipFlopTask(FlipFlop(bits=BITS, steps=STEPS, every=EVERY))
+def _flip_flop(settings: Settings, seed: int = SEEDS[0]) -> Row:
+    torch.set_num_threads(settings.threads)
+    task = FlipFlopTask(FlipFlop(bits=BITS))
     torch.manual_seed(seed)
     model = task.build(ReadoutSettings(cell=rc.cells.gru, hidden_size=UNITS))
-    own = TrainingSettings(max_steps=max_steps, batch_size=BATCH, lr=0.003, seed=seed, device="cpu")
+    steps = 20 if settings.quick else 2000
+    own = TrainingSettings(max_steps=steps, lr=0.003, seed=seed, device="cpu")
     progress = Trainer(task, model, own).fit()
     step = OneStep(model.recurrent, dtype=torch.float64)
-    x = FlipFlop(bits=BITS).batch(32, torch.Generator().manual_seed(7)).x.double()
-    states = states_seen(step, x)
-    found = find_fixed_points(step, states, searches=512)
+    x = task.problem.batch(32, torch.Generator().manual_seed(7)).x.double()
+    found = find_fixed_points(step, states_seen(step, x), searches=512)
     stable = torch.as_tensor(found.points[found.is_stable & found.is_fixed])
     bits = model.decoder(stable.float()).detach()
     near = bits[(bits.abs() - 1).abs().amax(1) < 0.3]
-    assert progress.best is not None
-    return Memories(
-        error=progress.best,
-        states=states.numpy(),
-        found=found,
-        values={tuple(row) for row in near.sign().long().tolist()},
-    )
-
-
-def _flip_flop(settings: Settings, seed: int = SEEDS[0]) -> Row:
-    torch.set_num_threads(settings.threads)
-    of = memories_of(seed, max_steps=20 if settings.quick else FLIP_FLOP_STEPS)
-    found, count = of.found, len(of.values)
-    stable = int((found.is_stable & found.is_fixed).sum())
+    values = {tuple(row) for row in near.sign().long().tolist()}
     return Row(
         job=f"GRU {UNITS} that holds {BITS} bits, seed {seed}: values that are stable fixed points",
         peer="values",
-        ours=count,
+        ours=len(values),
         theirs=2**BITS,
         unit="points",
-        ratio=count / 2**BITS,
+        ratio=len(values) / 2**BITS,
         target=Target(value=1.0),
         threads=settings.threads,
-        note=f"validation mse {of.error:.2g}; {stable} stable of {len(found)} fixed",
+        note=f"validation mse {progress.best:.2g}; {len(stable)} stable of {len(found)} fixed",
         details={"unstable directions": found.unstable.tolist()},
     )
 

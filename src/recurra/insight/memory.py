@@ -197,9 +197,9 @@ def classifier_context(
         )
         which = torch.arange(x.shape[1], dtype=torch.int64, device=x.device)[None, :]
         window = steps.clamp(max=len(x) - 1).to(x.device), which
-        spelled = {} if pieces is None else {"pieces": pieces[window]}
+        spelled = None if pieces is None else pieces[window]
         with evaluating(model), torch.no_grad():
-            return model.loss(x[window], target, kept, reduction="none", **spelled)
+            return model.loss(x[window], target, kept, pieces=spelled, reduction="none")
 
     return context_loss(losses, [*shorter, longest], unit="steps")
 
@@ -268,9 +268,9 @@ def _tag_losses(
         + torch.arange(int(counts.max()), dtype=torch.int64, device=at.device)[:, None]
     )
     window = steps.clamp(max=len(x) - 1), which[None, :].expand_as(steps)
-    spelled = {} if pieces is None else {"pieces": pieces[window]}
+    spelled = None if pieces is None else pieces[window]
     with evaluating(model), torch.no_grad():
-        logits = model(x[window], counts, **spelled)
+        logits = model(x[window], counts, pieces=spelled)
     chosen = logits[at - first, torch.arange(len(at), dtype=torch.int64, device=at.device)]
     return functional.cross_entropy(chosen.float(), target[at, which], reduction="none")
 
@@ -361,11 +361,10 @@ def classifier_saliency(
         x, target, lengths, pieces: as for `classifier_context`.
     """
     counts = _lengths(x, lengths)
-    spelled = {} if pieces is None else {"pieces": pieces}
     with evaluating(model):
         return saliency_by_lag(
             model.recurrent,
-            lambda: model.loss(x, target, counts, reduction="none", **spelled),
+            lambda: model.loss(x, target, counts, pieces=pieces, reduction="none"),
             lengths=counts,
         )
 

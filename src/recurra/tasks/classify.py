@@ -317,8 +317,8 @@ class ClassifyTask(EncodedTask[Classifier, LabelledBatch]):
             return []
         x, lengths, pieces = self.given(model, batch)
         target = batch.target.to(x.device)
-        context = classifier_context(model, x, target, lengths, **pieces)
-        saliency = classifier_saliency(model, x, target, lengths, **pieces)
+        context = classifier_context(model, x, target, lengths, pieces=pieces)
+        saliency = classifier_saliency(model, x, target, lengths, pieces=pieces)
         return [figure_of_memory(context, saliency)]
 
     def _read(

@@ -198,17 +198,17 @@ class EncodedTask(Task[ReaderT, BatchT]):
     def read(self, model: nn.Module, batch: Any) -> Tensor:
         """What the model gives for a batch that has `x` and `lengths`, where the model is."""
         x, lengths, pieces = self.given(model, batch)
-        return model(x, lengths, **pieces)
+        return model(x, lengths) if pieces is None else model(x, lengths, pieces=pieces)
 
-    def given(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def given(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the model is called with for a batch, where it is: x, lengths, and how words are
         spelled where it reads that."""
         like = next(model.parameters())
         x, lengths = batch.x, batch.lengths.to(like.device)
         if x.is_floating_point():
-            return x.to(like), lengths, {}
+            return x.to(like), lengths, None
         ids = x if self._ids is None else self._ids[x]
-        pieces = {} if self._pieces is None else {"pieces": self._pieces[x].to(like.device)}
+        pieces = None if self._pieces is None else self._pieces[x].to(like.device)
         return ids.to(like.device), lengths, pieces
 
     def some(self, split: str, most: int) -> Any:

@@ -340,7 +340,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         if model.crf is not None or int(batch.lengths.max()) < SHORTEST_MEMORY:
             return []
         x, lengths, pieces = self.given(model, batch)
-        context = tagger_context(model, x, batch.target.to(x.device), lengths, **pieces)
+        context = tagger_context(model, x, batch.target.to(x.device), lengths, pieces=pieces)
         return [figure_of_memory(context)]
 
     def _read(self, model: Tagger, split: str) -> dict[str, Any]:
