@@ -129,7 +129,7 @@ def draw_clipping(report: ClippingReport, axes: Any) -> None:
         label=f"recommended threshold {report.recommended:g}",
     )
     if (report.norms > 0).all():
-        axes.set_yscale("log")
+        style.logarithmic(axes.yaxis)
     axes.set_xlabel("step")
     axes.set_ylabel("gradient norm before clipping")
     axes.legend()

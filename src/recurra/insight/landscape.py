@@ -27,6 +27,7 @@ def figure_of_surface(surface: Surface, paths: Mapping[str, Descent] | None = No
         axes = style.panels(figure, 2 if paths else 1, height=3.2)
         style.bare(axes[0])
         drawn = draw_surface(surface, axes[0], paths)
+        axes[0].locator_params(nbins=5)  # of a phone, where more run into one another
         bar = figure.colorbar(drawn, ax=axes[0], label="loss", format=_power)
         bar.outline.set_visible(False)
         low, high = drawn.get_clim()
