@@ -13,13 +13,16 @@ SMALL = {
     "convnet": {"name": "convnet"},
     "convnet of strides": {"name": "convnet", "downsample": "stride", "depth": 2},
     "convnet of points": {"name": "convnet", "vector": "points"},
+    "convnet of places as they are": {"name": "convnet", "size": 0, "pool": 3},
+    "convnet of points as they are": {"name": "convnet", "size": 0, "vector": "points"},
     "resnet": {"name": "resnet", "depth": 2},
 }
 
 
 @pytest.fixture(params=sorted(SMALL))
 def small(request: pytest.FixtureRequest) -> Encoder:
-    network = vision.encoder(**SMALL[request.param], channels=4, widths=(4, 8), size=6).eval()
+    options = {"channels": 4, "widths": (4, 8), "size": 6, **SMALL[request.param]}
+    network = vision.encoder(**options).eval()
     torch.manual_seed(0)
     network.reset_parameters()
     return network
@@ -34,6 +37,14 @@ def test_shapes(small: Encoder) -> None:
     both = small.both(images)
     assert torch.equal(both[0], vectors)
     assert torch.equal(both[1], grid)
+
+
+def test_places_as_they_are_are_the_grid() -> None:
+    network = ConvNet(widths=(4, 8), size=0, pool=5).eval()
+    images = torch.randn(2, 3, 20, 20)
+    vectors, grid = network.both(images)
+    assert network.size == 5 * 5 * 8
+    assert torch.equal(vectors, grid.transpose(1, 2).flatten(1))
 
 
 def test_the_grid_is_row_by_row(small: Encoder) -> None:

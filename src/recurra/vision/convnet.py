@@ -40,11 +40,12 @@ class FromScratch(Encoder):
     ) -> None:
         super().__init__()
         where = type(self).__name__
-        check_sizes(where, channels=channels, size=size, depth=depth, pool=pool)
+        check_sizes(where, channels=channels, depth=depth, pool=pool)
+        check_sizes(where, least=0, size=size)
         check_widths(where, widths)
         check_choice(where, NORMS, norm=norm)
         check_choice(where, VECTORS, vector=vector)
-        self.channels, self.widths, self.size = channels, tuple(widths), size
+        self.channels, self.widths, self._asked_size = channels, tuple(widths), size
         self.depth, self.pool, self.norm, self.vector = depth, pool, norm, vector
         self.grid_size = self.widths[-1]
         self._make_layers(dtype=dtype, device=device)
@@ -52,6 +53,7 @@ class FromScratch(Encoder):
             self.project = Points(self.grid_size, size, dtype=dtype, device=device)
         else:
             self.project = Places(self.grid_size, pool, size, dtype=dtype, device=device)
+        self.size = self.project.size
         self.reset_parameters()
 
     @abstractmethod
@@ -61,8 +63,9 @@ class FromScratch(Encoder):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that make it again."""
-        own = ("name", "channels", "size", "depth", "pool", "norm", "vector")
-        return {**{each: getattr(self, each) for each in own}, "widths": [*self.widths]}
+        own = ("name", "channels", "depth", "pool", "norm", "vector")
+        found = {each: getattr(self, each) for each in own}
+        return {**found, "size": self._asked_size, "widths": [*self.widths]}
 
     def pooled(self, maps: Tensor) -> Tensor:
         """[N, size]."""
@@ -86,7 +89,7 @@ class ConvNet(FromScratch):
     Args:
         channels: C of the pictures.
         widths: the maps of each stage; each halves rows and columns.
-        size: of the vector.
+        size: of the vector; 0: no linear layer, the places or points themselves are the vector.
         depth: convolutions in each stage.
         pool: rows and columns of the grid that the vector is made of.
         norm: "group" (Wu & He), the same in training and in use and of each picture by itself;
@@ -97,7 +100,7 @@ class ConvNet(FromScratch):
             (2015), arXiv:1412.6806), which computes less than half as much.
         dtype, device: of the parameters.
     Raises:
-        ValueError: when a size is below 1, or another argument is none of these.
+        ValueError: when a size is too small, or another argument is none of these.
     """
 
     name: ClassVar[str] = "convnet"
@@ -147,13 +150,17 @@ class ConvNet(FromScratch):
 
 
 class Places(nn.Sequential):
-    """A vector made of maps: averages over pool x pool places -> linear -> ReLU."""
+    """A vector made of maps: averages over pool x pool places -> linear -> ReLU.
+
+    Args:
+        size: of the vector; 0: the averages themselves.
+    """
 
     def __init__(self, width: int, pool: int, size: int, **where: Any) -> None:
-        linear = nn.Linear(
-            width * pool * pool, size, dtype=where.get("dtype"), device=where.get("device")
-        )
-        super().__init__(nn.AdaptiveAvgPool2d(pool), nn.Flatten(), linear, nn.ReLU())
+        places = width * pool * pool
+        layers = [nn.Linear(places, size, **where), nn.ReLU()] if size else []
+        super().__init__(nn.AdaptiveAvgPool2d(pool), nn.Flatten(), *layers)
+        self.size = size or places
 
 
 class Points(nn.Module):
@@ -163,14 +170,16 @@ class Points(nn.Module):
     A map's point is the mean of its places, each weighed by a softmax over the map.
     Source: Levine, Finn, Darrell, Abbeel (2016), "End-to-End Training of Deep Visuomotor Policies",
     arXiv:1504.00702, section 5.2. Difference: how bright a map is stands beside its point.
+
+    Args:
+        size: of the vector; 0: points and brightness themselves.
     """
 
     def __init__(self, width: int, size: int, **where: Any) -> None:
         super().__init__()
         self.maps = nn.Conv2d(width, width, 1, **where)
-        self.linear = nn.Linear(
-            3 * width, size, dtype=where.get("dtype"), device=where.get("device")
-        )
+        self.linear = nn.Linear(3 * width, size, **where) if size else None
+        self.size = size or 3 * width
 
     def forward(self, maps: Tensor) -> Tensor:
         """[N, size] of maps [N, K, Y, X]."""
@@ -181,7 +190,8 @@ class Points(nn.Module):
         across = (share.sum(2) * _ticks(X, share)).sum(2)
         down = (share.sum(3) * _ticks(Y, share)).sum(2)
         bright = bright - math.log(Y * X)
-        return torch.relu(self.linear(torch.cat([across, down, bright], dim=1)))
+        found = torch.cat([across, down, bright], dim=1)
+        return found if self.linear is None else torch.relu(self.linear(found))
 
 
 def _ticks(count: int, like: Tensor) -> Tensor:
@@ -210,11 +220,13 @@ def draw(network: nn.Module) -> None:
             module.reset_parameters()
 
 
-def check_sizes(where: str, **sizes: object) -> None:
-    """Raise ValueError unless each is a whole number of 1 or more."""
+def check_sizes(where: str, *, least: int = 1, **sizes: object) -> None:
+    """Raise ValueError unless each is a whole number of at least so much."""
     for name, value in sizes.items():
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{where}: expected {name} of 1 or more, got {value!r:.40}. Raise it.")
+        if type(value) is not int or value < least:
+            raise ValueError(
+                f"{where}: expected {name} of {least} or more, got {value!r:.40}. Raise it."
+            )
 
 
 def check_widths(where: str, widths: Sequence[int]) -> None:

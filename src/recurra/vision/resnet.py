@@ -48,13 +48,13 @@ class ResNet(FromScratch):
     Args:
         channels: C of the pictures.
         widths: the maps of each stage; each but the first halves rows and columns.
-        size: of the vector.
+        size: of the vector; 0: no linear layer, as for a `ConvNet`.
         depth: blocks in each stage: 2 * depth * stages + 2 layers in all.
         pool: rows and columns of the grid that the vector is made of, see `ConvNet`.
         norm: "group", "batch" or "none", see `ConvNet`.
         dtype, device: of the parameters.
     Raises:
-        ValueError: when a size is below 1, or the norm is none of these.
+        ValueError: when a size is too small, or the norm is none of these.
     """
 
     name: ClassVar[str] = "resnet"

@@ -10,7 +10,7 @@ Source: Zhang et al. (2015), "Appearance-based gaze estimation in the wild", CVP
 import numpy as np
 
 from recurra.data.worlds.made import Clips, at_least, check_counts, generator
-from recurra.data.worlds.noise import add_noise
+from recurra.data.worlds.noise import add_noise, amounts
 
 ROWS, COLUMNS = 36, 60
 TARGETS = ("yaw_degrees", "pitch_degrees")
@@ -28,6 +28,7 @@ def eyes(
     frames: int = 40,
     blur: float = 1.0,
     noise: float = 1.0,
+    noise_to: float = 0.0,
     occlusion: float = 1.0,
     seed: int = 0,
 ) -> dict[str, Clips]:
@@ -40,6 +41,7 @@ def eyes(
         frames: T, at least 2.
         blur: how far out of focus cameras are; 0 is sharp.
         noise: of each pixel; 0 is none, 1 a standard deviation of 28 of 255.
+        noise_to: unless it is 0, each clip has an amount of its own, drawn from `noise` to this.
         occlusion: how often eyes blink and how much hair is before them; 0 is never.
         seed: 0 or more; a part depends on it, on its own size and on `frames` alone, and the gaze
             on no amount of blur, noise or occlusion.
@@ -52,9 +54,9 @@ def eyes(
     counts = {"train": train, "val": val, "test": test}
     check_counts(counts)
     at_least(2, frames=frames)
-    at_least(0, blur=blur, noise=noise, occlusion=occlusion, seed=seed)
+    at_least(0, blur=blur, noise=noise, noise_to=noise_to, occlusion=occlusion, seed=seed)
     return {
-        part: _drawn(generator(seed, part), count, frames, blur, noise, occlusion)
+        part: _drawn(generator(seed, part), count, frames, blur, (noise, noise_to), occlusion)
         for part, count in counts.items()
     }
 
@@ -64,7 +66,7 @@ def _drawn(
     count: int,
     num_frames: int,
     blur: float,
-    noise: float,
+    noise: tuple[float, float],
     occlusion: float,
 ) -> Clips:
     gaze = _gaze(random, count, num_frames)
@@ -73,6 +75,7 @@ def _drawn(
     shake += random.uniform(-2, 2, (count, 1, 2)) - shake.mean(axis=1, keepdims=True)
     looks = random.random((count, 11))
     soft = 0.7 + blur * random.uniform(0.4, 1.6, count)
+    noisy = 28 * amounts(random, count, *noise)
     frames = np.empty((count, num_frames, 1, ROWS, COLUMNS), dtype=np.uint8)
     visible = np.empty((count, num_frames), dtype=bool)
     for start in range(0, count, _BLOCK):
@@ -80,7 +83,7 @@ def _drawn(
         painted, visible[block] = _painted(
             gaze[block], closed[block], shake[block], looks[block], soft[block], occlusion
         )
-        frames[block, :, 0] = add_noise(random, painted, 28 * noise)
+        frames[block, :, 0] = add_noise(random, painted, noisy[block])
     return Clips(
         frames=frames,
         targets=gaze.astype(np.float32),

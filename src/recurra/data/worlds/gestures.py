@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from recurra.data.worlds.made import Clips, at_least, check_counts, generator
-from recurra.data.worlds.noise import hiss
+from recurra.data.worlds.noise import amounts, hiss
 
 PALM = ("push", "pull", "palm tilt", "palm hold")
 EDGE = ("slow swipe", "fast swipe", "circle")
@@ -40,6 +40,7 @@ def gestures(
     test: int = 200,
     frames: int = 40,
     noise: float = 1.0,
+    noise_to: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Clips]:
     """Draw the world.
@@ -50,6 +51,7 @@ def gestures(
         test: clips.
         frames: T, at least 12.
         noise: 0 shows hands alone; with 1 a network of single frames gets about half of the labels.
+        noise_to: unless it is 0, each clip has an amount of its own, drawn from `noise` to this.
         seed: 0 or more; a part depends on it and on its own size alone.
     Returns:
         By part, "train", "val" and "test"; labels are places in `LABELS`, 0 where there is no hand.
@@ -59,18 +61,22 @@ def gestures(
     counts = {"train": train, "val": val, "test": test}
     check_counts(counts)
     at_least(12, frames=frames)
-    at_least(0, noise=noise, seed=seed)
+    at_least(0, noise=noise, noise_to=noise_to, seed=seed)
     return {
-        part: _drawn(generator(seed, part), count, frames, noise) for part, count in counts.items()
+        part: _drawn(generator(seed, part), count, frames, noise, noise_to)
+        for part, count in counts.items()
     }
 
 
-def _drawn(random: np.random.Generator, count: int, num_frames: int, noise: float) -> Clips:
+def _drawn(
+    random: np.random.Generator, count: int, num_frames: int, noise: float, noise_to: float
+) -> Clips:
     labels, ages, speeds, numbers = _timelines(random, count, num_frames)
     shown = labels > 0
     # one hand each time a gesture is made, drawn once
     hands = random.random((int(numbers.max()) + 1, 3))
     gains = random.uniform(0.6, 1.0, (len(hands), ANTENNAS)).astype(np.float32) * _LOUD
+    hissing = _HISS * amounts(random, count, noise, noise_to)
     frames = np.empty((count, num_frames, ANTENNAS, CELLS, CELLS), dtype=np.uint8)
     for start in range(0, count, _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -79,7 +85,7 @@ def _drawn(random: np.random.Generator, count: int, num_frames: int, noise: floa
         moments = ages[block][here] * speeds[block][here]
         echoes = _echoes(labels[block][here] - 1, moments, hands[own])
         echoes *= random.uniform(0.9, 1.1, len(echoes)).astype(np.float32)[:, None, None]
-        heard = hiss(random, frames[block].shape, _HISS * noise)
+        heard = hiss(random, frames[block].shape, hissing[block])
         heard[here] += gains[own][:, :, None, None] * echoes[:, None]
         np.abs(heard, out=heard)
         frames[block] = np.minimum(heard, 255, out=heard)

@@ -10,7 +10,7 @@ Letters: N clips, T frames, S rows and columns, J = 11 joints, M frames of all c
 import numpy as np
 
 from recurra.data.worlds.made import Clips, at_least, check_counts, generator
-from recurra.data.worlds.noise import add_noise
+from recurra.data.worlds.noise import add_noise, amounts
 
 JOINTS = (
     *("head", "neck", "hip", "near_elbow", "near_hand", "far_elbow", "far_hand"),
@@ -39,6 +39,7 @@ def stick_figures(
     size: int = 64,
     blur: float = 1.0,
     noise: float = 1.0,
+    noise_to: float = 0.0,
     occlusion: float = 1.0,
     seed: int = 0,
 ) -> dict[str, Clips]:
@@ -52,6 +53,7 @@ def stick_figures(
         size: S, at least 32.
         blur: how far out of focus cameras are; 0 is sharp.
         noise: of each pixel; 0 is none, 1 a standard deviation of 45 of 255.
+        noise_to: unless it is 0, each clip has an amount of its own, drawn from `noise` to this.
         occlusion: how wide what stands before figures is; 0 is nothing.
         seed: 0 or more; a part depends on it, on its own size and on `frames` alone, and the
             joints on no amount of blur, noise or occlusion.
@@ -66,9 +68,9 @@ def stick_figures(
     check_counts(counts)
     at_least(2, frames=frames)
     at_least(32, size=size)
-    at_least(0, blur=blur, noise=noise, occlusion=occlusion, seed=seed)
+    at_least(0, blur=blur, noise=noise, noise_to=noise_to, occlusion=occlusion, seed=seed)
     return {
-        part: _drawn(generator(seed, part), count, frames, size, blur, noise, occlusion)
+        part: _drawn(generator(seed, part), count, frames, size, blur, (noise, noise_to), occlusion)
         for part, count in counts.items()
     }
 
@@ -79,7 +81,7 @@ def _drawn(
     num_frames: int,
     size: int,
     blur: float,
-    noise: float,
+    noise: tuple[float, float],
     occlusion: float,
 ) -> Clips:
     joints, heights = _joints(random, count, num_frames)
@@ -89,6 +91,7 @@ def _drawn(
     )
     soft = size / 64 * (0.6 + blur * random.uniform(0.2, 1.2, count))
     thick = size / 64 * random.uniform(1.0, 1.5, count)
+    noisy = 45 * amounts(random, count, *noise)
     frames = np.empty((count, num_frames, 1, size, size), dtype=np.uint8)
     for start in range(0, count, _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -98,7 +101,7 @@ def _drawn(
         low = ground[own][:, None, None].astype(np.float32)
         pictures = low + (bright[own][:, None, None].astype(np.float32) - low) * figure
         _cover(pictures, screens[block].reshape(-1, *screens.shape[2:]) * size, 90 * shade[own])
-        frames[block, :, 0] = add_noise(random, pictures, 45 * noise).reshape(
+        frames[block, :, 0] = add_noise(random, pictures, noisy[own]).reshape(
             -1, num_frames, size, size
         )
     return Clips(

@@ -182,7 +182,14 @@ class CaptionerSettings(Settings):
     encoder_pool: int = setting(
         4, "Rows and columns of the places that a picture's vector is made of.", _SEEING, most=256
     )
-    encoder_size: int = setting(256, "Features of a picture's vector.", _SEEING, most=MAX_SIZE)
+    encoder_size: int = setting(
+        256,
+        "Features of a picture's vector; 0: its places as they are, no layer over them, which is "
+        "what an encoder that does not learn is read by.",
+        _SEEING,
+        least=0,
+        most=MAX_SIZE,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
