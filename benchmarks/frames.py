@@ -2,14 +2,14 @@
 
 Of each world two models are trained through the command line, one with recurrence and one whose
 units, as many, see single frames. Both are measured online on the test part, and on the same clips
-with other noise than that of training.
+with other noise than that of training. Of gestures two more learn from clips of all these amounts.
 """
 
 import math
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class World:
 
     Attributes:
         name: of the world.
+        noise: of the clips that are learned from, as the world is given it.
         flags: of `recurra train frames`.
         figure: of `recurra evaluate`.
         scale: what it is shown in, times the figure.
@@ -41,11 +42,17 @@ class World:
     """
 
     name: str
+    noise: str = ""
     flags: str
     figure: str
     scale: float
     unit: str
     target: float
+
+    @property
+    def title(self) -> str:
+        """The world, and what noise it is learned with where that is not the usual."""
+        return f"{self.name} ({self.noise})" if self.noise else self.name
 
     @property
     def is_share(self) -> bool:
@@ -61,6 +68,7 @@ GESTURES = World(
     unit="%",
     target=87.0,
 )
+ALL_NOISE = replace(GESTURES, noise=f"noise={NOISES[0]:g},noise_to={NOISES[-1]:g}")
 EYES = World(
     name="eyes",
     flags="--fresh --vector points --epochs 10 --eval-every 300",
@@ -101,17 +109,18 @@ def _check() -> None:
 
 def _trained(world: World, more: str, settings: Settings) -> list[dict]:
     """The figures of a model on the world's test part, with each amount of noise."""
-    few = f"{world.name}:train=8,val=2,test=2"
-    data = few if settings.quick else world.name
-    others = f"{few}," if settings.quick else f"{world.name}:train=1,val=1,"
-    evaluations = [
-        ["--split=test"] if noise == 1 else ["--data", f"{others}noise={noise:g}"]
-        for noise in NOISES
-    ]
+    few = "train=8,val=2,test=2" if settings.quick else ""
+    given = ",".join(filter(None, (few, world.noise)))
+    others = few or "train=1,val=1"
+    evaluations = [["--data", f"{world.name}:{others},noise={noise:g}"] for noise in NOISES]
     figures, progress = train_and_evaluate(
-        *("frames", [f"--data={data}"], f"{world.flags} {more}", SEED, settings),
+        "frames",
+        [f"--data={world.name}{':' * bool(given)}{given}"],
+        f"{world.flags} {more}",
+        SEED,
+        settings,
         evaluations=evaluations,
-        name=f"{world.name}{'-alone' if more else ''}",
+        name=f"{world.name}{'-all-noise' * bool(world.noise)}{'-alone' * bool(more)}",
     )
     return [{**each, "minutes": progress["elapsed_s"] / 60} for each in figures]
 
@@ -125,15 +134,15 @@ def _of_world(world: World, settings: Settings) -> Iterator[Row]:
     if world.is_share:
         asked.append(("found", FOUND, " found in 5 frames"))
     for figure, target, what in asked:
-        yield _asked(f"{world.name}{what}", world.scale * ours[figure], target, world, ours)
+        yield _asked(f"{world.title}{what}", world.scale * ours[figure], target, world, ours)
     if world.is_share:
         gain = world.scale * (ours[world.figure] - theirs[world.figure])
-        yield _asked(f"{world.name}, points over single frames", gain, GAIN, world, theirs)
+        yield _asked(f"{world.title}, points over single frames", gain, GAIN, world, theirs)
     for noise, one, other in zip(NOISES, with_memory, alone, strict=True):
         for figure, _, what in asked:
             mine, single = (world.scale * each[figure] for each in (one, other))
             yield Row(
-                job=f"{world.name}{what}, noise {noise:g}",
+                job=f"{world.title}{what}, noise {noise:g}",
                 peer="single frames",
                 ours=mine,
                 theirs=single,
@@ -160,7 +169,7 @@ def _asked(job: str, value: float, target: float, world: World, figures: dict) -
 
 
 def _run(settings: Settings) -> Iterator[Row]:
-    for world in (GESTURES, EYES, FIGURES):
+    for world in (GESTURES, ALL_NOISE, EYES, FIGURES):
         yield from _of_world(world, settings)
 
 
