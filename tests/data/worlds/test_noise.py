@@ -29,8 +29,7 @@ def test_each_clip_has_noise_of_its_own_between_both(world: str) -> None:
 @pytest.mark.parametrize("world", sorted(CLIP_WORLDS))
 def test_what_is_true_does_not_hang_on_noise(world: str) -> None:
     parts = [
-        CLIP_WORLDS[world](**FEW, **more)["test"]
-        for more in ({}, {"noise": 0.5, "noise_to": 2.0})
+        CLIP_WORLDS[world](**FEW, **more)["test"] for more in ({}, {"noise": 0.5, "noise_to": 2.0})
     ]
     assert parts[0].truth(3) is not None
     np.testing.assert_array_equal(parts[0].truth(3), parts[1].truth(3))
