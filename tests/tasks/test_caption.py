@@ -308,6 +308,20 @@ def test_an_encoder_that_stays_as_it_is_reads_a_picture_once(table: Path, tmp_pa
         rc.train("caption", encoder_weights="none.pth", **asked)
 
 
+def test_the_encoder_of_another_run_stays_as_it_is(table: Path, tmp_path: Path) -> None:
+    seeing = trained(table, tmp_path / "seeing", max_steps=2)
+    own = {"inject": "every", "encoder_rate": 0.0, "encoder_pool": 2, "encoder_size": 0}
+    reading = trained(
+        table, tmp_path / "reading", max_steps=2, init_from=seeing.folder, **own
+    ).load()
+    learned = seeing.load().encoder.state_dict()
+    for name, value in reading.encoder.state_dict().items():
+        torch.testing.assert_close(value, learned[name], rtol=0, atol=0)
+    assert reading.encoder.size == 2 * 2 * reading.encoder.grid_size
+    assert reading.image is not None
+    assert reading.image.in_features == reading.encoder.size
+
+
 def test_floors_are_made_once_and_again_for_another_encoder(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,7 +178,7 @@ def _train(options: Options, out: Path | None, given: dict[str, Any], *, resume:
             from recurra.runs import rehearse
             from recurra.tasks import find
 
-            said = rehearse(find(options.task), given)
+            said = rehearse(find(options.task), given, init_from=init_from)
             waiting.stop()
             _say(console, said)
             return

@@ -114,12 +114,18 @@ def start(
             return fit_in(folder, trainer, new.lock, marks)
 
 
-def rehearse(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> str:
+def rehearse(
+    task: type[Task[Any, Any]],
+    given: Mapping[str, Any],
+    *,
+    init_from: str | os.PathLike[str] | None = None,
+) -> str:
     """What a run of these settings would train, and on which batches, in lines; nothing is left.
 
     Args:
         task: its class.
         given: settings by name, as for `start`.
+        init_from: as for `start`.
     Raises:
         ValueError, DataError: as for `start`.
     """
@@ -127,9 +133,9 @@ def rehearse(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> str:
         asked = RunSettings.of(kinds_of(task), absolute(task, given))
         settings = task.check(asked)
         ready = task.prepare(Path(made), settings.data)
-        model, _ = _new_model(ready, settings, None)
+        model, taken = _new_model(ready, settings, init_from)
         trainer = Trainer(ready, model, replace(settings.training, devices=1))
-        return describe(trainer, ready.batches(settings.training))
+        return describe(trainer, ready.batches(settings.training)) + taken
 
 
 def go_on(
@@ -213,7 +219,7 @@ def _new_model(
             f"{task.name}: expected sizes that fit into memory, got {sizes} "
             f"({str(error).splitlines()[0]:.120}). Make it smaller."
         ) from error
-    said = ""
+    said, names = "", set[str]()
     if init_from is not None:
         taken = take_weights(model, load(init_from))
         said = f"\nfrom {init_from}  {taken}"
@@ -226,6 +232,8 @@ def _new_model(
                 f"and meaning, got {init_from}, where none of {len(taken.left)} agree: "
                 f"{taken.cause}. {remedy} from another."
             )
+        names.update(taken.tensors)
+    task.check_start(settings, names)
     return model, said
 
 

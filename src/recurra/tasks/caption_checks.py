@@ -19,12 +19,12 @@ def checked(settings: RunSettings) -> RunSettings:
     Raises:
         DataError: where a file or folder is not there, or features are not of the kind that is
             needed.
-        ValueError: where there is no such encoder, or it can learn nothing.
+        ValueError: where there is no such encoder.
     """
     _check_files(settings.data)
     if settings.data.features is not None:
         return replace(settings, data=_with_kind(settings.data, settings.model))
-    _check_encoder(settings.model, settings.training)
+    _check_encoder(settings.model)
     return settings
 
 
@@ -58,9 +58,9 @@ def _with_kind(data: CaptionSettings, model: Any) -> CaptionSettings:
     return replace(data, feature_kind=kind)
 
 
-def _check_encoder(model: Any, training: Any) -> None:
+def _check_encoder(model: Any) -> None:
     """Raise ValueError where there is no such encoder, or DataError where its weights are not
-    there; weights that are drawn anew do not stay as they are."""
+    there."""
     if model.encoder not in names():
         encoder(model.encoder)  # says which there are
     if model.encoder_weights is not None and not Path(model.encoder_weights).is_file():
@@ -68,11 +68,16 @@ def _check_encoder(model: Any, training: Any) -> None:
             f"{model.encoder_weights}: expected a file of weights, got no such file. Check "
             f"{argument('encoder_weights=')}."
         )
+
+
+def check_learns(model: Any, training: Any) -> None:
+    """Raise ValueError where an encoder's weights are drawn anew and stay as they are drawn."""
     blind = getattr(model, "inject", "") == "none"
     if training.encoder_rate == 0 and model.encoder_weights is None and not blind:
         raise ValueError(
             f"encoder_rate: expected more than 0 for an encoder whose weights are drawn anew, got "
-            f"0. Give it {argument('encoder_weights=')}, or let it learn."
+            f"0. Give it {argument('encoder_weights=')}, start from a run with "
+            f"{argument('init_from=')}, or let it learn."
         )
 
 

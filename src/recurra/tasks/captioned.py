@@ -6,7 +6,7 @@ Letters: N images, C channels, Y rows, X columns of pixels.
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from recurra.data.captions import CaptionData
 from recurra.data.opening import warn_of_one_held_out
 from recurra.models.seeing import Seeing
 from recurra.tasks import caption_data
-from recurra.tasks.caption_checks import checked
+from recurra.tasks.caption_checks import check_learns, checked
 from recurra.tasks.caption_encoders import encoder_for, pixels, preprocessing_for
 from recurra.tasks.cells import with_cell
 from recurra.tasks.options import CaptionSettings
@@ -174,6 +174,11 @@ class CaptionedTask(Task[SeeingT, CaptionBatch]):
             "encoder": encoder_for(model),
             "preprocessing": preprocessing_for(model.encoder, self.size),
         }
+
+    def check_start(self, settings: RunSettings, taken: Collection[str]) -> None:
+        """An encoder that does not learn has weights that are not drawn anew."""
+        if self.size is not None and not any(name.startswith("encoder.") for name in taken):
+            check_learns(settings.model, settings.training)
 
     # ---- training --------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ reported. A batch is a pure function of two numbers, so that a position in the d
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,6 +195,16 @@ class Task(ABC, Generic[ModelT, BatchT]):
     @abstractmethod
     def build(self, model: Any, *, backend: str = "auto") -> ModelT:
         """A new model of these settings for the data, its parameters drawn anew."""
+
+    def check_start(self, settings: RunSettings, taken: Collection[str]) -> None:
+        """Check that a new model can learn; here any can.
+
+        Args:
+            settings: of the run.
+            taken: the names of the weights that it took from another model.
+        Raises:
+            ValueError: where it can not.
+        """
 
     def titled(self, model: ModelT) -> str:
         """What a view calls the run."""
