@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from recurra.data.caption_store import CaptionBatch, CaptionExamples
+from recurra.models import Captioner
 from recurra.tasks.caption_recall import pair_scores
 from recurra.views import unwatched
 
 COUNT, TOKENS = 20, 24
 
 
-class Sure:
+class Sure(Captioner):
     """A captioner that is sure which tokens it says of an image, whatever stands before them."""
 
-    mark = TOKENS
-
     def __init__(self, scale: float) -> None:
+        super().__init__(TOKENS, image_size=1, hidden_size=1, embedding_size=1)
         draw = torch.Generator().manual_seed(0)
         logits = scale * torch.randn(COUNT, TOKENS + 1, generator=draw)
         own = torch.arange(COUNT)
@@ -28,7 +28,7 @@ class Sure:
         self.log_p = logits.log_softmax(1)
         self.read = 0  # tokens and ends
 
-    def __call__(self, images: Tensor, captions: Tensor, lengths: Tensor, *, which: Tensor) -> Any:
+    def forward(self, images: Tensor, captions: Tensor, lengths: Tensor, *, which: Tensor) -> Any:
         self.read += int(lengths.sum()) + len(lengths)
         own = self.log_p[images[which, 0].long()]
         return own.expand(len(captions) + 1, *own.shape)
