@@ -70,7 +70,8 @@ def test_the_middle_of_the_surface_is_the_model(monkeypatch: pytest.MonkeyPatch)
     figure = surface_around(layer, lambda: layer(x)[0].square().mean())
     losses = list(figure.table["loss"])
     assert len(losses) == 15**2
-    assert losses[len(losses) // 2] == pytest.approx(float(layer(x)[0].square().mean()))
+    loss = layer(x)[0].square().mean().item()
+    assert losses[len(losses) // 2] == pytest.approx(loss)
     assert all(map(torch.equal, before, layer.parameters()))
 
 

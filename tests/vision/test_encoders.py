@@ -152,7 +152,7 @@ def test_names() -> None:
     [
         ({"channels": 0}, "channels of 1 or more"),
         ({"widths": ()}, "widths to be the maps of each stage"),
-        ({"size": 0}, "size of 1 or more"),
+        ({"size": -1}, "size of 0 or more"),
         ({"norm": "layer"}, "norm to be one of group, batch, none"),
         ({"vector": "lines"}, "vector to be one of places, points"),
         ({"downsample": "drop"}, "downsample to be one of pool, stride"),

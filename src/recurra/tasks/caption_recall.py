@@ -61,7 +61,8 @@ def pair_scores(model: Captioner, features: Tensor, batch: CaptionBatch, watch: 
     order = lengths.argsort()  # captions of like length side by side: there is less padding to read
     own = _read(model, features, captions, lengths, order, which)
     scores = own.new_empty((len(features), len(order)))
-    is_whole = torch.ones(len(features), dtype=torch.bool)  # whether an image read all to the end
+    # whether an image read all to the end
+    is_whole = torch.ones(len(features), dtype=torch.bool, device=torch.device("cpu"))
     beginnings = [steps for steps in _BEGINNINGS if steps <= len(captions)]
     for n, image in enumerate(features):
         watch("recall", n, len(features))

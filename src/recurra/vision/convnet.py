@@ -158,7 +158,7 @@ class Places(nn.Sequential):
 
     def __init__(self, width: int, pool: int, size: int, **where: Any) -> None:
         places = width * pool * pool
-        layers = [nn.Linear(places, size, **where), nn.ReLU()] if size else []
+        layers = [_linear(places, size, **where), nn.ReLU()] if size else []
         super().__init__(nn.AdaptiveAvgPool2d(pool), nn.Flatten(), *layers)
         self.size = size or places
 
@@ -178,7 +178,7 @@ class Points(nn.Module):
     def __init__(self, width: int, size: int, **where: Any) -> None:
         super().__init__()
         self.maps = nn.Conv2d(width, width, 1, **where)
-        self.linear = nn.Linear(3 * width, size, **where) if size else None
+        self.linear = _linear(3 * width, size, **where) if size else None
         self.size = size or 3 * width
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -192,6 +192,15 @@ class Points(nn.Module):
         bright = bright - math.log(Y * X)
         found = torch.cat([across, down, bright], dim=1)
         return found if self.linear is None else torch.relu(self.linear(found))
+
+
+def _linear(
+    read: int,
+    size: int,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> nn.Linear:
+    return nn.Linear(read, size, dtype=dtype, device=device)
 
 
 def _ticks(count: int, like: Tensor) -> Tensor:
