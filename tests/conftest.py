@@ -15,6 +15,15 @@ import pytest
 # out tests, does without
 
 
+def pytest_configure() -> None:
+    """Let Hypothesis's examples take their time: a busy machine makes any of them slow once, and
+    what hangs is ended by pytest-timeout."""
+    from hypothesis import settings
+
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _a_thread_for_each_worker() -> None:
     """pytest-xdist runs a worker on each core: more threads would only wait for each other."""
