@@ -1,6 +1,7 @@
 """`recurra caption`: a line for each picture, sheets and pages, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ def test_what_is_no_page_is_not_written_over(recurra: Any, trained: Path, tmp_pa
     assert outcome.code == 2
     assert "expected a new file, or an older page to replace" in outcome.err
     assert kept.read_text() == "<!doctype html>my notes"
+
+
+def test_a_photograph_is_not_drawn_over_and_an_older_figure_is(
+    recurra: Any, trained: Path, tmp_path: Path
+) -> None:
+    photograph = shutil.copy(trained.parent / "1.png", tmp_path / "photograph.png")
+    before = photograph.read_bytes()
+    outcome = recurra("caption", trained, photograph, "--grid", photograph)
+    assert outcome.code == 2
+    assert "expected a new file, or an older .png picture to replace" in outcome.err
+    assert photograph.read_bytes() == before
+    for _ in range(2):
+        assert recurra("caption", trained, photograph, "--grid", tmp_path / "new.png").code == 0
 
 
 def test_captions_are_read_by_html_as_they_are(tmp_path: Path) -> None:

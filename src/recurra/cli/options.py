@@ -258,7 +258,7 @@ def invoked(group: Any, words: Sequence[str]) -> Any:
 _PICTURES = {
     ".svg": rb"<svg[\s>]",
     ".dot": rb"^\s*(strict\s+)?(di)?graph\b",
-    ".png": rb"^\x89PNG",
+    ".png": rb"(?s)^\x89PNG.*(Matplotlib|recurra)",  # who drew it; a photograph was not drawn
     ".pdf": rb"^%PDF",
     ".gif": rb"^GIF8",
 }

@@ -15,6 +15,7 @@ from recurra.vision.pictures import require_pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
 
 _ACROSS = 3  # patches of a map beside one another, and maps of a sheet
 _GAP, _HEADING, _MARGIN = 2, 18, 14
@@ -55,8 +56,18 @@ def draw_deconvnet(
         )
     sheet = deconvnet_sheet(views, preprocessing)
     kind = path.suffix[1:].replace("jpg", "jpeg") or "png"
-    write_atomically(path, lambda part: sheet.save(part, format=kind))
+    made = {"pnginfo": _made_here()} if kind == "png" else {}
+    write_atomically(path, lambda part: sheet.save(part, format=kind, **made))
     return path
+
+
+def _made_here() -> "PngInfo":
+    """What says that a picture was drawn here, so that a later one may take its place."""
+    from PIL.PngImagePlugin import PngInfo
+
+    said = PngInfo()
+    said.add_text("Software", "recurra")
+    return said
 
 
 def deconvnet_sheet(views: Sequence[View], preprocessing: Preprocessing | None = None) -> "Image":

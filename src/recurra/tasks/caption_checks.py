@@ -37,7 +37,7 @@ def _with_kind(data: CaptionSettings, model: Any) -> CaptionSettings:
             f"place of pictures, got {model.encoder_weights}. Leave one out."
         )
     inject = getattr(model, "inject", None)  # aligners read grids alone
-    reader = "an aligner" if inject is None else f"{argument('inject=')}{inject}"
+    reader = "an aligner" if inject is None else argument(f"inject={inject}")
     needed = "grid" if inject in ("attend", None) else "vector"
     kind = needed if data.feature_kind == "auto" else data.feature_kind
     if kind != needed:

@@ -105,7 +105,7 @@ class FramesTask(TagTask):
         if data.fresh and not is_made:
             raise DataError(
                 f"{argument('fresh=')}: expected a world of clips ({', '.join(CLIP_WORLDS)}), of "
-                f"which new ones can be drawn, got {argument('data=')}{data.data!r:.60}. Leave it "
+                f"which new ones can be drawn, got {argument(f'data={data.data!r:.60}')}. Leave it "
                 f"out."
             )
         check_files(replace(data, data=None) if is_made else data)

@@ -101,6 +101,7 @@ def test_hands_move_as_their_gestures_say() -> None:
         ({"val": 0}, "val: expected at least 1, got 0"),
         ({"frames": 5}, "frames: expected at least 12"),
         ({"noise": -1.0}, "noise: expected"),
+        ({"noise_to": float("inf")}, "noise_to: expected a finite number"),
         ({"noise": 2.0, "noise_to": 1.0}, "noise_to: expected more than noise=2, or 0, got 1"),
         ({"seed": -1}, "seed: expected"),
     ],

@@ -49,7 +49,7 @@ def make(
     try:
         return worlds[_name(data)](**arguments)
     except ValueError as error:
-        raise DataError(f"{argument('data=')}{data}: {error}") from None
+        raise DataError(f"{argument(f'data={data}')}: {error}") from None
 
 
 def given(data: str | PathLike[str], worlds: Mapping[str, Maker[Any]]) -> dict[str, int | float]:
@@ -69,7 +69,7 @@ def given(data: str | PathLike[str], worlds: Mapping[str, Maker[Any]]) -> dict[s
     try:
         return {**known, **_read(name, rest, known)}
     except ValueError as error:
-        raise DataError(f"{argument('data=')}{data}: {error}") from None
+        raise DataError(f"{argument(f'data={data}')}: {error}") from None
 
 
 def _name(data: str | PathLike[str]) -> str:

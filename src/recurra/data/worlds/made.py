@@ -3,6 +3,7 @@
 Letters: N pictures or clips, T frames, C channels, Y rows, X columns, O numbers to learn.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +76,10 @@ def at_least(least: int | float, **values: int | float) -> None:
     """Sizes or amounts of a world are not below this.
 
     Raises:
-        ValueError: naming the first that is.
+        ValueError: naming the first that is, or is not finite.
     """
     for name, value in values.items():
         if not value >= least:
             raise ValueError(f"{name}: expected at least {least}, got {value}. Give it more.")
+        if value == math.inf:
+            raise ValueError(f"{name}: expected a finite number, got {value}. Give it less.")

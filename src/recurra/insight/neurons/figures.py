@@ -244,13 +244,14 @@ def figure_of_saturation(layers: Mapping[str, Sequence[Saturation]]) -> Figure:
         for name, gate in gates
     }
     most = max(sure, key=lambda key: sure[key]) if sure else ""
+    where = f", most of them of {most} ({sure[most]})" if any(sure.values()) else ""
     return Figure(
         name="saturation",
         title="Gates that are shut or open",
         lede="Look for dots near a corner: at the right a gate that is always open, at the top "
         "one that is always shut, at the origin one that is never sure.",
         found=f"{sum(sure.values()):,} of {sum(len(g.left) for _, g in gates):,} gates are at one "
-        f"end nine times in ten, most of them of {most} ({sure.get(most, 0)}).",
+        f"end nine times in ten{where}.",
         draw=lambda figure: draw_saturation(figure, gates),
         table={
             f"{name} {gate.name} {side}": getattr(gate, end)
