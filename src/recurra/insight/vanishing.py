@@ -118,7 +118,8 @@ class Vanishing:
         found = {
             "vanishes": f"The gradient vanishes: at most {last:.2g} of it is left {lag} steps back",
             "explodes": f"The gradient explodes: it grows up to {last:.2g} times in {lag} steps",
-            "holds": f"The gradient holds: up to {last:.2g} of it is left {lag} steps back",
+            "holds": "The gradient neither vanishes nor explodes: at most "
+            f"{last:.2g} of it is left {lag} steps back",
         }[self.kind]
         return f"{found} ({self.factor:.3g} a step). {self._theorem()}"
 
