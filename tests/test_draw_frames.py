@@ -34,7 +34,7 @@ def test_curves_are_those_of_the_table() -> None:
 
 def test_the_figure_is_of_the_pages_table() -> None:
     found = draw_frames.curves(draw_frames.PAGE.read_text(encoding="utf-8"))
-    assert [each.noises for each in found] == [(0.5, 1, 1.5, 2)] * 3
+    assert [each.noises for each in found] == [(0.5, 1, 1.5, 2)] * 4
     drawn = draw_frames.drawn(found)
     file = draw_frames.FIGURE.read_text(encoding="utf-8")
     assert file == drawn, "draw it: python -m benchmarks.draw_frames"
