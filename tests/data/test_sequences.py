@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recurra.data.sequences import read_sequence
+from recurra.data.sequences import is_number, read_sequence
 from recurra.errors import DataError
 
 WANTED = [[0.5, 1.25], [2.0, -3.0]]
@@ -140,3 +140,11 @@ def test_gaps_are_read_where_they_may_be(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_sequence(tmp_path / "a.npy", gaps=True).values, wanted)
     with pytest.raises(DataError, match="finite numbers, got inf at step 0, feature 1"):
         read_sequence(written(tmp_path, "x,y\n0.5,inf\n"), gaps=True)
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_one"),
+    [("1.5", True), ("1,5", True), ("-2e3", True), ("1_000", False), ("", False)],
+)
+def test_what_is_a_number_to_all_tables_of_series(cell: str, is_one: bool) -> None:
+    assert is_number(cell) == is_one

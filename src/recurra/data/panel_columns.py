@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from recurra.data.sequences import (
+    GAPS,
     INDEX_NAMES,
     TextTable,
     column_of_numbers,
+    is_number,
     read_sequence,
     read_text_table,
     with_first_row,
@@ -136,8 +138,8 @@ class _TextColumns(Columns):
         try:
             return column_of_numbers(self.path, self._table, at)
         except DataError:
-            there = [row for row in self._table.rows if not _is_gap(row[1][at])]
-            if there and not any(_is_number(cells[at]) for _, cells in there):  # something else
+            there = [row for row in self._table.rows if row[1][at].lower() not in GAPS]
+            if there and not any(is_number(cells[at]) for _, cells in there):  # something else
                 line, cells = there[0]
                 raise DataError(
                     f"{self.path}, line {line}, column {at + 1}: expected a number, got "
@@ -279,19 +281,6 @@ def _other_columns() -> str:
         f"{argument('date_column=')}, of categories that are known ahead by "
         f"{argument('known_covariates=')}; {argument('target=')} names those that are forecast."
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.replace(",", ".", 1))
-    except ValueError:
-        return False
-    return True
-
-
-def _is_gap(cell: str) -> bool:
-    """Whether a cell of a column without numbers says that a value is missing."""
-    return cell.lower() in ("", "?", "-", "na", "n/a", "nan", "null", "none")
 
 
 def _refuse_repeated(path: Path, names: Sequence[str]) -> None:

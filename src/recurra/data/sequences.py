@@ -22,7 +22,7 @@ ARRAYS, TABLES = (".npy",), (".csv", ".tsv")
 SUFFIXES = ARRAYS + TABLES
 
 _MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf"})
-_GAPS = _MISSING - {"inf", "-inf", "+inf"}
+GAPS = _MISSING - {"inf", "-inf", "+inf"}  # what says, among numbers, that one is missing
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 INDEX_NAMES = frozenset({"", "Unnamed: 0"})  # what pandas writes above the numbers of its rows
 
@@ -137,7 +137,7 @@ def read_text_table(path: Path, *, encoding: str | None = None) -> TextTable:
     width = len(rows[0][1] if header is None else header)
     for number, cells in rows:
         if len(cells) != width:
-            if not any(map(_is_number, cells)):
+            if not any(map(is_number, cells)):
                 raise DataError(
                     f"{path}, line {number}: expected numbers, got {separator.join(cells)!r:.60}. "
                     "Write numbers alone, a header only in the first line."
@@ -155,7 +155,7 @@ def with_first_row(table: TextTable, names: Collection[str]) -> TextTable:
     header = table.header
     if header is None or len(header) != 1 or header[0].strip().lower() in names:
         return table
-    if all(_is_number(cells[0]) for _, cells in table.rows):
+    if all(is_number(cells[0]) for _, cells in table.rows):
         return table
     return replace(table, header=None, rows=[(table.first_line, header), *table.rows])
 
@@ -234,10 +234,11 @@ def _is_header(cells: Sequence[str]) -> bool:
     if not first and rest and rest == [str(i) for i in range(len(rest))]:
         return True
     names = cells if first else rest
-    return bool(names) and not any(_is_number(c) or c.lower() in _MISSING for c in names)
+    return bool(names) and not any(is_number(c) or c.lower() in _MISSING for c in names)
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, with a point or a comma."""
     try:
         _float(cell.replace(",", ".", 1))
     except ValueError:
@@ -275,7 +276,7 @@ def _has_decimal_commas(
 
 
 def _number(path: Path, line: int, column: int, cell: str, comma: bool, gaps: bool) -> float:
-    if gaps and cell.lower() in _GAPS:
+    if gaps and cell.lower() in GAPS:
         return float("nan")
     try:
         return _float(cell.replace(",", ".", 1) if comma else cell)
