@@ -8,7 +8,7 @@ from oracle import Case, assert_same, fitted, registry, results
 from recurra import cells, compose
 from recurra.backends import ReferenceBackend, load
 from recurra.backends.choose import AutoBackend
-from recurra.backends.cpu import CpuBackend, building, execute, found_compiler, loops
+from recurra.backends.cpu import CpuBackend, building, execute, extents, found_compiler
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.errors import BackendError, BuildError
 from recurra.lang import (
@@ -84,7 +84,7 @@ def halving(h):
 def test_subnormal_numbers_are_zero_in_loops_and_nowhere_else(
     threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loops, "_SHARED_CHUNK", 0)
+    monkeypatch.setattr(extents, "_SHARED_CHUNK", 0)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)

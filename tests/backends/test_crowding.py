@@ -8,7 +8,7 @@ import torch
 
 from oracle import Case, results
 from recurra import cells, compose
-from recurra.backends.cpu import CpuBackend, abi, found_compiler, loops
+from recurra.backends.cpu import CpuBackend, abi, extents, found_compiler
 from recurra.backends.cpu.compiler import load_library
 from recurra.lang import Cell
 
@@ -101,8 +101,8 @@ def test_turns_give_the_same_bits(
     two_threads: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loops, "_SHARED_STEP", 0)
-    monkeypatch.setattr(loops, "_SHARED_CHUNK", 0)
+    monkeypatch.setattr(extents, "_SHARED_STEP", 0)
+    monkeypatch.setattr(extents, "_SHARED_CHUNK", 0)
     steps, batch, sizes, lengths = SHAPES[shape]
     case = Case(T=steps, B=batch, sizes=sizes, lengths=lengths)
     inputs = case.tensors(of, getattr(torch, dtype))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from recurra.backends.cpu.execute import TARGET, CpuLoops
+from recurra.backends.cpu.extents import CACHE_BYTES
 from recurra.backends.cpu.known import KnownCall, Unknown
-from recurra.backends.cpu.loops import CACHE_BYTES
 from recurra.backends.report import describe_threads
 from recurra.backends.runtime.attempts import Attempts
 from recurra.backends.runtime.backend import PlannedBackend

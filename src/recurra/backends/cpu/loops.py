@@ -1,11 +1,9 @@
 """A compiled time loop: memory for what it writes, and the call."""
 
 import ctypes
-import math
 import time
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -13,17 +11,13 @@ from torch import Tensor
 
 from recurra.backends.cpu import abi, gate
 from recurra.backends.cpu.abi import (
-    BLOCK_ROWS,
-    LARGE_SUM,
     LONG,
     LONG_BYTES,
-    MAX_DEPTH,
-    PANEL,
     PARTS,
     POINTER,
-    TILE,
 )
 from recurra.backends.cpu.building import Building
+from recurra.backends.cpu.extents import UNWANTED, WANTED, Extents
 from recurra.backends.cpu.inputs import (
     Fit,
     array_of,
@@ -44,7 +38,7 @@ from recurra.backends.cpu.invocation import (
     Wanted,
     hand,
 )
-from recurra.backends.cpu.loop_sizes import count_of, dims_of, padded, shape_of, width_of
+from recurra.backends.cpu.loop_sizes import padded
 from recurra.backends.cpu.packed import Packed
 from recurra.backends.cpu.printer import print_loop
 from recurra.backends.cpu.schedule import Bulk, Schedule, resolve, schedule, size_names
@@ -54,43 +48,7 @@ from recurra.backends.runtime.call import LoopResult
 from recurra.errors import BackendError
 from recurra.ir import Graph, Node, has_positions, is_rows
 
-CACHE_BYTES = 1 << 20
-# Sequences times steps of a chunk. What a chunk computes should stay in the L2; sums that do not
-# fit there go through memory once a chunk, which larger ones make rarer.
-_CHUNK_ROWS, _CHUNK_ROWS_OF_LARGE = 256, 1024
-# Of multiplications: from which threads share a step, meeting in it, or the steps of a chunk; and
-# how many an elementwise result counts for.
-_SHARED_STEP, _SHARED_CHUNK, _ELEMENTWISE = 1 << 15, 1 << 18, 8
 _MOST_FORMS = 1024  # of calls; what is forgotten is found again
-_NUMBER_BYTES = 4
-_MOST_ROWS = 2**62
-_WANTED, _UNWANTED = -1, -2  # in a layout, of what has no place in the working memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layout:
-    """The working memory of a run: where each part begins, in bytes.
-
-    Attributes:
-        arrays: for each array that the loop computes, or that it is wanted (and so has memory of
-            its own) or that nobody wants it.
-        packed: for each matrix, or that nobody wants what is computed with it; they come first.
-        packed_size: numbers that they take together.
-        carried: for each carried value two of them, or that it is wanted.
-        space_size: numbers that threads have for packing, in all.
-        size: numbers of the whole.
-    """
-
-    chunk: int
-    by_panel: bool
-    arrays: tuple[int, ...]
-    packed: tuple[int, ...]
-    packed_size: int
-    carried: tuple[int, ...]
-    scratch: int
-    space: int
-    space_size: int
-    size: int
 
 
 class CompiledLoop:
@@ -114,7 +72,7 @@ class CompiledLoop:
         launched_s: seconds of all runs so far, likewise.
         skip: as it was given.
         everything: to want all that a run without sums can give.
-        packed_sizes: numbers that each matrix takes when it is packed.
+        extents: how large what it reads and writes is.
     """
 
     def __init__(
@@ -143,52 +101,13 @@ class CompiledLoop:
         self._kernels = abi.Kernels(products, sums=any(item.is_sum for item in (*before, *after)))
         self._building = Building(head + self.source, ("run",))
         # what follows from the sizes is worked out here, not at every call
-        plan = self.plan
-        self._made = plan.arrays[len(plan.inputs) :]
-        self._widths = [width_of(node, sizes) for node in self._made]
-        self._flat = {item.operand for item in (*before, *after)}
-        self._flat |= {item.right for item in after if item.right is not None}
-        self._flat = {resolve(node, set(plan.arrays))[0] for node in self._flat}
-        self._counts = [count_of(node, sizes) for node in self._made]
-        self._sum_shapes = {node: shape_of(node, sizes) for node in plan.sums}
-        self._total_shapes = {node: shape_of(node, sizes) for node in plan.totals}
-        self._scratch = sum(
-            count.evaluate(sizes) * padded(size.evaluate(sizes)) for count, size in plan.scratch
-        )
+        self.extents = Extents(self.plan, sizes, halved=products is torch.bfloat16)
         self._numbers = (LONG * len(self._size_names))(*(sizes[n] for n in self._size_names))
-        shapes = [shape_of(matrix, sizes) for matrix in plan.matrices]
-        self._halved = products is torch.bfloat16
-        self._matrix_shapes = shapes
-        self._input_shapes = [shape_of(node, sizes) or (1,) for node in plan.inputs]
-        self._carried_shapes = [shape_of(node, sizes) or (1,) for node in plan.carried]
-        self._bias_widths = [width_of(node, sizes) for node in plan.biases]
-        self.packed_sizes = [padded(rows) * self._stored(columns) for rows, columns in shapes]
-        self._deepest = max((self._stored(columns) for _, columns in shapes), default=0)
-        in_step = {product.matrix for phase in plan.phases for product in phase.products}
-        self._unless_wanted = {
-            plan.matrices.index(item.matrix): item.node for item in after if item.matrix is not None
-        }
-        for i in (*in_step, *(plan.matrices.index(b.matrix) for b in before if b.matrix)):
-            self._unless_wanted.pop(i, None)
-        rows = sum(math.prod(dims_of(shape, sizes)) for p in plan.phases for shape in p.rows)
-        # the rows of a sequence that a product takes at most
-        self._most_rows = max(
-            (count_of(p.node, sizes) for phase in plan.phases for p in phase.products), default=1
-        )
-        self._summed_rows = max((count_of(b.operand, sizes) for b in after if b.is_sum), default=1)
-        rows += sum(map(math.prod, self._carried_shapes))
-        elementwise = _ELEMENTWISE * (sum(self._widths) + rows)
-        self._step_work = elementwise + sum(math.prod(shapes[i]) for i in in_step)
-        self._row_work = elementwise + sum(math.prod(shape) for shape in shapes)
-        self._largest = max((4 * math.prod(shapes[i]) for i in in_step), default=0)
-        large = any(math.prod(shape) > LARGE_SUM for shape in self._sum_shapes.values())
-        self._chunk_rows = _CHUNK_ROWS_OF_LARGE if large or self._halved else _CHUNK_ROWS
-        self._widest = max((shape[0] for shape in self._sum_shapes.values()), default=0)
-        unit = 0 if plan.unit is None else plan.unit.evaluate(sizes)
-        self._parts = max(self._widest // unit if unit else 0, 1)  # of columns that a thread packs
-        self._bulk = bool(before or after)
+        flat = {item.operand for item in (*before, *after)}
+        flat |= {item.right for item in after if item.right is not None}
+        self._flat = {resolve(node, set(self.plan.arrays))[0] for node in flat}
         self._forms: dict[tuple[object, ...], CallForm] = {}
-        self.everything = Wanted(carried=range(len(plan.carried)), arrays=plan.arrays)
+        self.everything = Wanted(carried=range(len(self.plan.carried)), arrays=self.plan.arrays)
 
     def load(self) -> None:
         """Wait for what is being built.
@@ -336,7 +255,7 @@ class CompiledLoop:
         if form is None or given is None:
             if len(self._forms) >= _MOST_FORMS:  # of lengths that keep changing
                 self._forms.clear()
-            shared = threads or self._useful_threads(steps, batch, most)
+            shared = threads or self.extents.useful_threads(steps, batch, most)
             form = self._forms[key] = self._new_form(values, order, batch, shared, wanted, tables)
             given = [values[read.of] for read in form.reads]
         return form, given
@@ -351,13 +270,13 @@ class CompiledLoop:
         tables: frozenset[Node],
     ) -> CallForm:
         """What calls with such values have in common."""
-        plan, steps = self.plan, len(order)
-        layout = self._layout(steps, batch, threads, wanted)
+        plan, extents, steps = self.plan, self.extents, len(order)
+        memory = extents.working_memory(steps, batch, threads, wanted)
         numbers: list[int] = [0] * len(FIELDS)
         inside: list[tuple[int, int]] = []
         working = [
-            (FIELDS["scratch"], layout.scratch),
-            (FIELDS["space"], layout.space),
+            (FIELDS["scratch"], memory.scratch),
+            (FIELDS["space"], memory.space),
         ]
         packing: list[tuple[int, int]] = []
         reads: list[Read] = []
@@ -366,30 +285,30 @@ class CompiledLoop:
             inside.append((FIELDS[part], LONG_BYTES * len(numbers)))
 
         begins("arrays")
-        for node, shape in zip(plan.inputs, self._input_shapes, strict=True):
+        for node, shape in zip(plan.inputs, extents.input_shapes, strict=True):
             value = gate.bound(values[node], node)[0]
             fits, rest = self._array(node, value, (steps, batch, *shape), node in tables)
             reads.append(Read(at=len(numbers), node=node, of=node, fits=fits))
             numbers += (0, *rest)
         made: list[Made] = []
         for node, width, count, place in zip(
-            self._made, self._widths, self._counts, layout.arrays, strict=True
+            extents.made, extents.widths, extents.counts, memory.arrays, strict=True
         ):
             at, row = len(numbers), width
-            if place == _WANTED:
+            if place == WANTED:
                 lead = (count,) if is_rows(node.shape) else ()
                 made.append(Made(at=at, node=node, shape=(steps, batch, *lead, width)))
-            elif place != _UNWANTED:
+            elif place != UNWANTED:
                 row = padded(width)
                 working.append((at, place))
-            local = int(place not in (_WANTED, _UNWANTED))
+            local = int(place not in (WANTED, UNWANTED))
             numbers += (0, batch * count * row, row, local, 0)
         begins("matrices")
         num_inputs = len(reads)
         for node, shape, place in zip(
-            plan.matrices, self._matrix_shapes, layout.packed, strict=True
+            plan.matrices, extents.matrix_shapes, memory.packed, strict=True
         ):
-            if place == _UNWANTED:
+            if place == UNWANTED:
                 numbers += (0, 0, 0, 0)
                 continue
             of = node if node in values else node.inputs[0]
@@ -403,7 +322,7 @@ class CompiledLoop:
             numbers += (0, *value.stride(), 0)
         weights = slice(num_inputs, len(reads))
         begins("biases")
-        for node, width in zip(plan.biases, self._bias_widths, strict=True):
+        for node, width in zip(plan.biases, extents.bias_widths, strict=True):
             if values[node].numel() != width:
                 raise misfit(node, values[node], (width,))
             fits = contiguous(values[node])
@@ -411,19 +330,19 @@ class CompiledLoop:
             numbers.append(0)
         begins("carried")
         hands: list[Hand] = []
-        for i, (node, shape) in enumerate(zip(plan.carried, self._carried_shapes, strict=True)):
+        for i, (node, shape) in enumerate(zip(plan.carried, extents.carried_shapes, strict=True)):
             each = hand(node, (batch, *shape), order, len(numbers), i in wanted.carried)
             hands.append(each)
             if not each.rows:
-                working.append((each.at, layout.carried[i]))
+                working.append((each.at, memory.carried[i]))
             numbers += (0, int(i in wanted.carried))
         begins("sums")
         sums: list[Made] = []
-        for node, shape in self._sum_shapes.items():
+        for node, shape in extents.sum_shapes.items():
             if node in wanted.sums:
                 sums.append(Made(at=len(numbers), node=node, shape=shape))
             numbers.append(0)
-        for node, shape in self._total_shapes.items():
+        for node, shape in extents.total_shapes.items():
             sums.append(Made(at=len(numbers), node=node, shape=(batch, *shape), zero=True))
             numbers.append(0)
         for name, number in {
@@ -431,11 +350,11 @@ class CompiledLoop:
             "batch": batch,
             "first": order.start,
             "direction": order.step,
-            "chunk": layout.chunk,
+            "chunk": memory.chunk,
             "sizes": ctypes.addressof(self._numbers),
-            "space_size": layout.space_size,
+            "space_size": memory.space_size,
             "threads": threads,
-            "by_panel": int(layout.by_panel),
+            "by_panel": int(memory.by_panel),
             "kernels": self._table,
         }.items():
             numbers[FIELDS[name]] = number
@@ -446,9 +365,9 @@ class CompiledLoop:
             block=array("q", numbers),
             inside=tuple(inside),
             working=tuple(working),
-            work_size=layout.size,
+            work_size=memory.size,
             packing=tuple(packing),
-            packed_size=layout.packed_size,
+            packed_size=memory.packed_size,
             weights=weights,
             threads=threads,
             reads=tuple(reads),
@@ -491,68 +410,6 @@ class CompiledLoop:
             self.spent.zero_()
         return self._spent_at
 
-    def _layout(self, steps: int, batch: int, threads: int, wanted: Wanted) -> "_Layout":
-        """Where in its working memory a run of such a shape has what."""
-        plan = self.plan
-        chunk = min(steps, -(-self._chunk_rows // max(batch, 1))) if self._bulk else steps
-        by_panel = self._by_panel(batch, threads)
-        at = 0
-
-        def taken(numbers: int) -> int:
-            nonlocal at
-            start, at = at, at + _NUMBER_BYTES * padded(numbers)
-            return start
-
-        packed = [
-            _UNWANTED
-            if self._unless_wanted.get(i, node) not in (*wanted.arrays, node)
-            else taken(size)
-            for i, (node, size) in enumerate(zip(plan.matrices, self.packed_sizes, strict=True))
-        ]
-        packed_size = at // _NUMBER_BYTES
-        late = {item.node for item in plan.after}
-        arrays: list[int] = []
-        for node, width, count in zip(self._made, self._widths, self._counts, strict=True):
-            if node in wanted.arrays:
-                arrays.append(_WANTED)
-            elif node in late:
-                arrays.append(_UNWANTED)
-            else:
-                arrays.append(taken(chunk * batch * count * padded(width)))
-        # the system may give fewer threads than it is asked for, which then share the whole
-        space_size = max(
-            team
-            * self._space(chunk * batch, batch, team, by_panel=by_panel, summed=bool(wanted.sums))
-            for team in range(1, threads + 1)
-        )
-        return _Layout(
-            chunk=max(chunk, 1),
-            by_panel=by_panel,
-            arrays=tuple(arrays),
-            packed=tuple(packed),
-            packed_size=packed_size,
-            carried=tuple(
-                _WANTED if i in wanted.carried else taken(2 * batch * math.prod(shape))
-                for i, shape in enumerate(self._carried_shapes)
-            ),
-            scratch=taken(batch * self._scratch),
-            space=taken(space_size),
-            space_size=space_size,
-            size=at // _NUMBER_BYTES + PANEL,
-        )
-
-    def _space(self, rows: int, batch: int, threads: int, *, by_panel: bool, summed: bool) -> int:
-        """Numbers that each thread of a team takes for packing, for chunks of so many rows."""
-        size = 0
-        if summed:
-            columns = padded(-(-self._widest // threads)) + (self._parts + 1) * PANEL
-            size = columns * self._stored(min(rows * self._summed_rows, MAX_DEPTH))
-        if self._halved:  # operands of products are rounded there
-            own = (batch if by_panel else -(-batch // threads)) * self._most_rows
-            own = max(own, BLOCK_ROWS if self._bulk else 0)
-            size = max(size, padded(own) * self._deepest)
-        return padded(size)
-
     def _check_ids(self, at: int, ids: Tensor, shape: tuple[int, int], rows: int) -> None:
         """Raise ValueError for ids that are no rows of the smallest table."""
         if ids.shape != shape:
@@ -567,23 +424,6 @@ class CompiledLoop:
                 f"{ids.reshape(-1)[outside].item()}. Use the vocabulary that the layer was made "
                 f"for."
             )
-
-    def _stored(self, depth: int) -> int:
-        """The room for so many numbers that a product sums over, in numbers of float32."""
-        return -(-depth // TILE) * TILE // 2 if self._halved else depth
-
-    def _useful_threads(self, steps: int, batch: int, threads: int) -> int:
-        """One where there is so little to do between two meetings of the threads that waiting for
-        each other costs more: on a busy machine, where another has no core, milliseconds."""
-        if self._by_panel(batch, threads):
-            return threads if batch * self._step_work >= _SHARED_STEP else 1
-        rows = min(self._chunk_rows, steps * batch) if self._bulk else steps * batch
-        return threads if rows * self._row_work >= _SHARED_CHUNK else 1
-
-    def _by_panel(self, batch: int, threads: int) -> bool:
-        """Whether threads share the columns of each product, meeting after it, instead of each
-        taking sequences of its own: for few sequences, and for weights that then fit its cache."""
-        return threads > 1 and (batch < 2 * threads or self._largest > CACHE_BYTES)
 
 
 @lru_cache(maxsize=1024)

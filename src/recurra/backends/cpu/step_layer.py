@@ -210,7 +210,7 @@ class LayerLoop:
         self._sizes = layer.all_sizes
         self._values = self._known_values()
         self._loop = self._loop_of_sizes()
-        if self._loop.packed_sizes == before.packed_sizes:
+        if self._loop.extents.packed_sizes == before.extents.packed_sizes:
             self._invoke(packed)
         else:
             self._invoke(None)
