@@ -87,6 +87,10 @@ def test_a_sheet_is_drawn_of_the_frames_of_clips(tmp_path: Path) -> None:
     code, said = invoke(tmp_path / "run", clips, "--out", sheet)
     assert code == 2
     assert "c.npy: expected frames of [32, 32] rows and columns, as of others" in said
+    Image.new("L", (32, 32)).save(tmp_path / "still.png")
+    code, said = invoke(tmp_path / "run", tmp_path / "still.png", "--out", sheet)
+    assert code == 2
+    assert "still.png: expected a clip, which is a folder of pictures" in said
 
 
 @pytest.mark.medium

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recurra.data.clip_files import ClipReading, read_frames
-from recurra.data.clips import Clip, ClipData, decoded_clips, read_clips
+from recurra.data.clips import Clip, ClipData, clips_in, decoded_clips, read_clips
 from recurra.data.defects import Defects
 from recurra.errors import DataError
 
@@ -322,6 +322,15 @@ def test_frames_of_different_sizes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"wave, frame 3: expected 4 rows and 6 columns as of the"):
         read_frames(folder, ClipReading())
     assert len(read_frames(folder, ClipReading(size=(4, 6)))[0]) == 3
+
+
+def test_a_file_that_is_no_clip_is_told(tmp_path: Path) -> None:
+    grey(0).save(tmp_path / "still.png")
+    (tmp_path / "notes.txt").write_text("no clip")
+    with pytest.raises(DataError, match=r"still\.png: expected a clip, .*, got one picture\. Put"):
+        clips_in(tmp_path / "still.png", ClipReading(), labelled=False)
+    with pytest.raises(DataError, match=r"notes\.txt: expected a clip, .*, got another file\. Put"):
+        clips_in(tmp_path / "notes.txt", ClipReading(), labelled=False)
 
 
 def test_clips_without_labels_or_none(tmp_path: Path) -> None:

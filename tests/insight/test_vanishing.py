@@ -72,6 +72,11 @@ def test_the_verdict_says_what_the_theorem_does() -> None:
     surely = vanishing(layer_with(scaled(0.5, 8, generator)), x)
     assert surely.kind == "vanishes"
     assert "0.5, is below 1/gamma = 1: it must vanish" in surely.verdict()
+    perhaps = vanishing(layer_with(scaled(1.2, 8, generator)), x)
+    assert perhaps.kind != "explodes"
+    single, whole = perhaps.largest.mean() / 1.2, perhaps.product_norm[-1, 0] ** (1 / 40) / 1.2
+    assert f"a single step has {single:.0%} of it on average" in perhaps.verdict()
+    assert f"the product of all 40 has {whole:.0%} of it a step" in perhaps.verdict()
     layer = rc.Recurrent("gru", 2, 8, dtype=torch.float64, backend="reference")
     gated = vanishing(layer, x)
     assert gated.simple is None

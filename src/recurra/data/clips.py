@@ -28,6 +28,7 @@ from recurra.data.clip_labels import (
 from recurra.data.decoding import WORKERS, add_error, ahead
 from recurra.data.defects import Defect, Defects
 from recurra.data.drawing import drawn
+from recurra.data.image_folders import IMAGES
 from recurra.data.opening import entries_by_part, paths_of
 from recurra.data.records import named
 from recurra.errors import DataError, argument
@@ -244,11 +245,18 @@ def clips_in(path: Path, how: ClipReading, *, labelled: bool = True) -> list[Cli
         how: they are read.
         labelled: whether each must have a label, or numbers, at each frame.
     Raises:
-        DataError: when there is none, or one has no labels.
+        DataError: when there is none, the path is of a file that is no clip, or a clip has no
+            labels.
     """
     if not path.exists():
         raise DataError(f"{path}: expected a folder of clips, got no such file. Check the path.")
     alone = is_clip(path)
+    if not alone and not path.is_dir():
+        got = "one picture" if path.suffix.lower() in IMAGES else "another file"
+        raise DataError(
+            f"{path}: expected a clip, which is a folder of pictures, a GIF, a video, .npy or .h5, "
+            f"or a folder of clips, got {got}. Put the pictures of a clip into a folder of its own."
+        )
     found = [path] if alone else _below(path)
     if not found:
         raise DataError(

@@ -145,9 +145,12 @@ class Vanishing:
         if self.kind == "explodes":
             return f"{above}; here it does."
         used = float(np.nanmean(self.largest)) / self.sigma
+        kept = self.factor / self.sigma
+        flat = f", as {self.simple.activation} is flat where the units are" if used < 0.995 else ""
         return (
-            f"{above}. A step uses {used:.0%} of it on average: {self.simple.activation} is flat "
-            f"where the units are, or directions turn away from where {name} stretches."
+            f"{above}. The Jacobian of a single step has {used:.0%} of it on average{flat}; the "
+            f"product of all {int(self.lags[-1])} has {kept:.0%} of it a step, as directions turn "
+            f"away from those that {name} stretches."
         )
 
 
