@@ -18,7 +18,7 @@ SOURCE = """
 // each of a team notes itself, three times, and who runs it
 extern "C" void meet(long threads, bool crowded, long *noted, long *runs_on) {
     Crowding crowding;
-    for (int i = 0; crowded && i < 10; ++i) crowding.met(true);
+    for (int i = 0; crowded && i < 10; ++i) crowding.met(500000000, 0);
     std::atomic<long> count{0};
     on_threads(threads, crowding, [&](Barrier &barrier, int threads, int me) {
         for (int i = 0; i < 3; ++i) {
@@ -29,20 +29,31 @@ extern "C" void meet(long threads, bool crowded, long *noted, long *runs_on) {
     });
 }
 
-// whether a team is found to be short of cores, of whose members one works or sleeps
-extern "C" bool is_stalled(long ns, bool sleeps) {
+// whether a team is found to be short of cores, of whose members one works and then sleeps
+extern "C" bool is_stalled(long works_ns, long sleeps_ns) {
     Crowding crowding;
     on_threads(2, crowding, [&](Barrier &barrier, int threads, int me) {
-        if (me && sleeps) usleep(ns / 1000);
         const long start = nanoseconds(CLOCK_MONOTONIC);
-        while (me && nanoseconds(CLOCK_MONOTONIC) - start < ns) {}
+        while (me && nanoseconds(CLOCK_MONOTONIC) - start < works_ns) {}
+        if (me && sleeps_ns) usleep(sleeps_ns / 1000);
         barrier.wait(threads);
     });
     return crowding.lasts();
 }
 
+// how long a pause is after so many teams in a row that took so long for so much work
+extern "C" long pause_ns(long teams, long taken, long work) {
+    Crowding crowding;
+    for (long i = 0; i < teams; ++i) crowding.met(taken, work);
+    if (!crowding.lasts()) return 0;
+    const long start = nanoseconds(CLOCK_MONOTONIC);
+    while (crowding.lasts()) {}
+    return nanoseconds(CLOCK_MONOTONIC) - start;
+}
+
 extern "C" void crowd(const Kernels *kernels, bool stalled) {
-    for (int i = 0; i < (stalled ? 10 : 1); ++i) kernels->crowding->met(stalled);
+    const long taken = 500000000;
+    for (int i = 0; i < (stalled ? 10 : 1); ++i) kernels->crowding->met(taken, stalled ? 0 : taken);
 }
 extern "C" bool is_crowded(const Kernels *kernels) { return kernels->crowding->lasts(); }
 """.replace(
@@ -60,7 +71,7 @@ pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ co
 
 @pytest.fixture(scope="module")
 def library() -> ctypes.CDLL:
-    return load_library(SOURCE, ("meet", "is_stalled", "crowd", "is_crowded"))
+    return load_library(SOURCE, ("meet", "is_stalled", "pause_ns", "crowd", "is_crowded"))
 
 
 @pytest.fixture
@@ -83,10 +94,32 @@ def test_members_take_turns_on_one_thread(library: ctypes.CDLL) -> None:
 
 def test_who_has_more_to_do_is_no_lack_of_cores(library: ctypes.CDLL) -> None:
     is_stalled = library["is_stalled"]
-    is_stalled.restype = ctypes.c_bool
-    assert is_stalled(ctypes.c_long(20_000_000), True)
+    is_stalled.argtypes, is_stalled.restype = (ctypes.c_long, ctypes.c_long), ctypes.c_bool
+    assert is_stalled(0, 20_000_000)
     # on a machine with other work a member may truly lose its core: once of many times it does not
-    assert any(not is_stalled(ctypes.c_long(2_000_000), False) for _ in range(50))
+    assert any(not is_stalled(2_000_000, 0) for _ in range(50))
+
+
+def test_a_short_loss_of_a_core_is_no_lack_of_cores(library: ctypes.CDLL) -> None:
+    is_stalled = library["is_stalled"]
+    is_stalled.argtypes, is_stalled.restype = (ctypes.c_long, ctypes.c_long), ctypes.c_bool
+    assert any(not is_stalled(20_000_000, 1_000_000) for _ in range(20))
+
+
+def test_pauses_are_as_long_as_what_was_lost_and_longer_in_a_row(library: ctypes.CDLL) -> None:
+    function, ms = library["pause_ns"], 1_000_000
+    function.argtypes, function.restype = (ctypes.c_long,) * 3, ctypes.c_long
+
+    def pause_ns(teams: int, taken: int, work: int) -> int:
+        """The shortest of some: who looks at the clock may lose its core as well."""
+        return min(function(teams, taken, work) for _ in range(5))
+
+    assert pause_ns(1, 10 * ms, 11 * ms) == 0
+    assert pause_ns(1, 10 * ms, 10 * ms) == 0
+    assert 6 * ms < pause_ns(1, 2 * ms, ms) < 9 * ms
+    assert 12 * ms < pause_ns(1, 3 * ms, ms) < 17 * ms
+    assert 12 * ms < pause_ns(2, 2 * ms, ms) < 17 * ms
+    assert 24 * ms < pause_ns(9, 2 * ms, ms) < 33 * ms
 
 
 @pytest.mark.medium

@@ -1,9 +1,9 @@
 // A team of threads, how they meet, and what becomes of them where the cores are taken.
 //
 // Threads that meet wait for the last of them. Where another program runs on its core, that takes a
-// turn of the scheduler, milliseconds, at every meeting. So a team that was kept waiting goes on as
-// one thread for a while, whose members take turns: each does what it would do on a thread of its
-// own, so the numbers are the same bits.
+// turn of the scheduler, milliseconds, at every meeting. So a team that takes longer than one thread
+// would goes on as one for a while, whose members take turns: each does what it would do on a thread
+// of its own, so the numbers are the same bits.
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -89,62 +89,77 @@ inline long nanoseconds(clockid_t clock) {
     return time.tv_sec * 1000000000L + time.tv_nsec;
 }
 
-// Time that a thread could have run and did not.
-class Idle {
-    long since = now();
-    static long now() { return nanoseconds(CLOCK_MONOTONIC) - nanoseconds(CLOCK_THREAD_CPUTIME_ID); }
+// A clock that takes no call, in ticks of its own.
+inline long ticks() {
+#if defined(__x86_64__) || defined(__i386__)
+    return (long)__builtin_ia32_rdtsc();
+#else
+    return nanoseconds(CLOCK_MONOTONIC);
+#endif
+}
 
-  public:
-    void again() { since = now(); }
-    long ns() const { return now() - since; }
+// A moment by both clocks.
+struct Moment {
+    long ns = nanoseconds(CLOCK_MONOTONIC), ticks = ::ticks();
+
+    // as nanoseconds, what took so many ticks between this moment and another
+    long ns_of(long taken, const Moment &later) const {
+        const long between = later.ticks - ticks;
+        return between > 0 ? (long)((double)taken / between * (later.ns - ns)) : 0;
+    }
 };
 
 // Where the members of a team meet: what they share of it.
 struct Meeting {
     std::atomic<int> waiting{0}, round{0};
-    std::atomic<bool> kept_waiting{false};
-    std::atomic<bool> stalled{false};  // for a member whose core something else had
-    Turns *turns = nullptr;            // where the members are on one thread
+    std::atomic<long> work{0};  // ns that they ran and did not wait, all of them together
+    Turns *turns = nullptr;     // where the members are on one thread
+    const Moment start;
 };
 
 // A member's own side of it.
 class Barrier {
     static constexpr int PATIENCE = 20000;  // looks, 0.2 ms or more
-    static constexpr long LOST = 300000;    // ns
     Meeting &meeting;
-    Idle idle;
+    long ran, waited = 0;  // ns before the start, ticks
 
   public:
-    explicit Barrier(Meeting &meeting) : meeting(meeting) {}
+    explicit Barrier(Meeting &meeting)
+        : meeting(meeting), ran(meeting.turns ? 0 : nanoseconds(CLOCK_THREAD_CPUTIME_ID)) {}
 
     void wait(int threads) {
         if (threads == 1) return;
         if (meeting.turns) return meeting.turns->meet();
         const int mine = meeting.round.load(std::memory_order_relaxed);
         if (meeting.waiting.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
-            // a long wait alone may be for one who has more to do
-            if (meeting.kept_waiting.load(std::memory_order_relaxed) && idle.ns() > LOST)
-                meeting.stalled.store(true, std::memory_order_relaxed);
             meeting.waiting.store(0, std::memory_order_relaxed);
             meeting.round.store(mine + 1, std::memory_order_release);
             return;
         }
-        int looks = 0;
-        for (; meeting.round.load(std::memory_order_acquire) == mine; ++looks) {
-            if (looks == PATIENCE) meeting.kept_waiting.store(true, std::memory_order_relaxed);
+        const long since = ticks();
+        for (int looks = 0; meeting.round.load(std::memory_order_acquire) == mine; ++looks) {
             if (looks > PATIENCE + 2000) usleep(50);
             else if (looks > PATIENCE) sched_yield();
 #if defined(__x86_64__) || defined(__i386__)
             else __builtin_ia32_pause();
 #endif
         }
-        if (looks > PATIENCE) idle.again();
+        waited += ticks() - since;
+    }
+
+    // after the last meeting
+    void leave() {
+        if (meeting.turns) return;
+        const long own = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - ran;
+        const long work = own - meeting.start.ns_of(waited, Moment());
+        if (work > 0) meeting.work.fetch_add(work, std::memory_order_relaxed);
     }
 };
 
 // Whether the cores are fewer than they seem, as teams have found; of the whole process.
 class Crowding {
-    static constexpr long FIRST = 50000000, MOST = 2000000000;  // ns
+    static constexpr long LITTLE = 20000, MOST = 2000000000;  // ns
+    static constexpr long TIMES = 8, MOST_TIMES = 32;
     std::atomic<long> until{0}, pause{0};
 
     static long now() { return nanoseconds(CLOCK_MONOTONIC); }
@@ -154,11 +169,16 @@ class Crowding {
         const long end = until.load(std::memory_order_relaxed);
         return end && now() < end;
     }
-    // a team has met to its end: try again after a pause, which is longer each time in a row
-    void met(bool stalled) {
+    // A team took so long for what one thread does in `work`. Where one is faster, teams try again
+    // after a pause of some times what was lost: trying costs a part of it, and so does a pause that
+    // is longer than the crowd stays. It becomes longer each time in a row.
+    void met(long taken, long work) {
         const long before = pause.load(std::memory_order_relaxed);
-        if (!stalled && !before) return;
-        const long next = !stalled ? 0 : before < FIRST ? FIRST : 4 * before > MOST ? MOST : 4 * before;
+        const long lost = taken - work - work / 16;
+        if (lost <= LITTLE && !before) return;
+        const auto lesser = [](long a, long b) { return a < b ? a : b; };
+        const long longer = lesser(MOST_TIMES * lost, TIMES * lost > 2 * before ? TIMES * lost : 2 * before);
+        const long next = lost <= LITTLE ? 0 : lesser(longer, MOST);
         pause.store(next, std::memory_order_relaxed);
         until.store(next ? now() + next : 0, std::memory_order_relaxed);
     }
@@ -174,11 +194,12 @@ template <typename F> static void on_threads(long threads, Crowding &crowding, F
             Barrier barrier(meeting);
             body(barrier, threads, me);
             barrier.wait(threads);  // which sees who is late; the one of OpenMP does not
+            barrier.leave();
         }
         static void enter(void *team) {
             ((Team *)team)->member(omp_get_num_threads(), omp_get_thread_num());
         }
-    } team = {body, {}};
+    } team = {body};
     if (threads > 1 && crowding.lasts()) {
         const auto member = [&](int me) { team.member((int)threads, me); };
         Turns turns(threads, member);
@@ -187,7 +208,9 @@ template <typename F> static void on_threads(long threads, Crowding &crowding, F
         team.meeting.turns = nullptr;
     }
     GOMP_parallel(Team::enter, &team, (unsigned)threads, 0);
-    if (threads > 1) crowding.met(team.meeting.stalled.load(std::memory_order_relaxed));
+    if (threads > 1)
+        crowding.met(nanoseconds(CLOCK_MONOTONIC) - team.meeting.start.ns,
+                     team.meeting.work.load(std::memory_order_relaxed));
 }
 
 }  // namespace
