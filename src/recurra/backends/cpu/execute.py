@@ -201,6 +201,7 @@ class CpuLoops:
             wanted=Wanted(
                 carried=[i for i, node in enumerate(states) if node in history],
                 arrays=frozenset(arrays),
+                kept=self._parts.for_backward_alone if keep else (),
             ),
             tables=self._tables(values),
             history=history,

@@ -17,6 +17,7 @@ from torch import Tensor
 from recurra.backends.cpu import abi, gate
 from recurra.backends.cpu.abi import LONG_BYTES, Array, Call, Carried, Matrix
 from recurra.backends.cpu.inputs import Fit, misfit
+from recurra.backends.cpu.kept import KEPT
 from recurra.backends.cpu.packed import PACKED, Packed
 from recurra.backends.cpu.workspace import Piece
 from recurra.ir import Node
@@ -40,12 +41,14 @@ class Wanted:
         arrays: what is recorded or computed at every step.
         sums: what is summed over all steps.
         last: whether the last carried values are wanted.
+        kept: what of it only the backward pass reads.
     """
 
     carried: Collection[int] = ()
     arrays: Collection[Node] = ()
     sums: Collection[Node] = ()
     last: bool = True
+    kept: Collection[Node] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +75,14 @@ class Made:
     Attributes:
         at: where its address goes.
         zero: it is added to.
+        kept: only the backward pass reads it.
     """
 
     at: int
     node: Node
     shape: tuple[int, ...]
     zero: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,7 @@ class Hand:
             the working memory.
         first, last: the bytes from there to the value before the first step, and after the last.
         size: bytes of a value.
+        kept: only the backward pass reads those of all steps.
     """
 
     at: int
@@ -100,9 +106,16 @@ class Hand:
     first: int
     last: int
     size: int
+    kept: bool
+
+    def memory(self) -> tuple[Tensor, int]:
+        """For those of all steps, with its address."""
+        return (KEPT.take if self.kept else gate.fresh)(self.rows, *self.shape)
 
 
-def hand(node: Node, shape: tuple[int, ...], order: range, at: int, whole: bool) -> Hand:
+def hand(
+    node: Node, shape: tuple[int, ...], order: range, at: int, *, whole: bool, kept: bool
+) -> Hand:
     """A carried value as the struct `Carried` at such a place."""
     steps, ahead, size = len(order), order.step > 0, _NUMBER_BYTES * math.prod(shape)
     return Hand(
@@ -113,6 +126,7 @@ def hand(node: Node, shape: tuple[int, ...], order: range, at: int, whole: bool)
         first=0 if ahead or not whole else steps * size,
         last=(steps * ahead if whole else steps & 1) * size,
         size=size,
+        kept=kept,
     )
 
 
@@ -268,7 +282,7 @@ class CallForm:
         carried: dict[int, Tensor] = {}
         for i, (hand, value) in enumerate(zip(self.carried, first, strict=True)):
             if hand.rows:
-                carried[i], block[hand.at] = gate.fresh(hand.rows, *hand.shape)
+                carried[i], block[hand.at] = hand.memory()
             _begin(hand, value, block[hand.at] + hand.first)
         function, alive = self.function, (given, packed, *alive)
         return Invocation(function, block, self, work, carried, arrays, sums, alive)
@@ -278,7 +292,8 @@ class CallForm:
         """Memory for what a loop gives, zero where it adds to it; its addresses go into a block."""
         found: dict[Node, Tensor] = {}
         for each in made:
-            found[each.node], block[each.at] = gate.fresh(*each.shape)
+            memory = KEPT.take if each.kept else gate.fresh
+            found[each.node], block[each.at] = memory(*each.shape)
             if each.zero:
                 found[each.node].zero_()
         return found

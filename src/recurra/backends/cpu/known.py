@@ -172,7 +172,7 @@ class _Loop:
         rows: dict[int, Tensor] = {}
         for i, (hand, place) in enumerate(zip(form.carried, first, strict=True)):
             if hand.rows:
-                rows[i], numbers[hand.at] = gate.fresh(hand.rows, *hand.shape)
+                rows[i], numbers[hand.at] = hand.memory()
             if place:
                 ctypes.memmove(numbers[hand.at] + hand.first, place, hand.size)
             else:

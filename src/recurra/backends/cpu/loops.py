@@ -297,7 +297,8 @@ class CompiledLoop:
             at, row = len(numbers), width
             if place == WANTED:
                 lead = (count,) if is_rows(node.shape) else ()
-                made.append(Made(at=at, node=node, shape=(steps, batch, *lead, width)))
+                own = (steps, batch, *lead, width)
+                made.append(Made(at=at, node=node, shape=own, kept=node in wanted.kept))
             elif place != UNWANTED:
                 row = padded(width)
                 working.append((at, place))
@@ -331,11 +332,12 @@ class CompiledLoop:
         begins("carried")
         hands: list[Hand] = []
         for i, (node, shape) in enumerate(zip(plan.carried, extents.carried_shapes, strict=True)):
-            each = hand(node, (batch, *shape), order, len(numbers), i in wanted.carried)
+            whole, kept = i in wanted.carried, node in wanted.kept
+            each = hand(node, (batch, *shape), order, len(numbers), whole=whole, kept=kept)
             hands.append(each)
             if not each.rows:
                 working.append((each.at, memory.carried[i]))
-            numbers += (0, int(i in wanted.carried))
+            numbers += (0, int(whole))
         begins("sums")
         sums: list[Made] = []
         for node, shape in extents.sum_shapes.items():

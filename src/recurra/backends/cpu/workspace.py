@@ -40,7 +40,7 @@ class Workspace:
             with outliving():
                 return gate.fresh(size)
         if torch.are_deterministic_algorithms_enabled():
-            _as_new(piece[0])
+            as_new(piece[0])
         return piece
 
     def give(self, piece: Piece) -> None:
@@ -49,7 +49,7 @@ class Workspace:
             self._pieces.append(piece)
 
 
-def _as_new(tensor: Tensor) -> None:
+def as_new(tensor: Tensor) -> None:
     """What torch does to new memory where it shall be filled; see
     `torch.utils.deterministic.fill_uninitialized_memory`."""
     if getattr(torch.utils.deterministic, "fill_uninitialized_memory", False):

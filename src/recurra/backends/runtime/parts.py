@@ -66,6 +66,7 @@ class Parts:
             for keep in (False, True)
         }
         self.reads = self._backward_reads()
+        self.for_backward_alone = self._for_backward_alone()
 
     def _handed_out(self, keep: bool) -> Node:
         output, body = self.output, self.plan.loop.body
@@ -125,6 +126,17 @@ class Parts:
                 if node not in made and node.attr("kind") != "cotangent"
             )
         )
+
+    def _for_backward_alone(self) -> frozenset[Node]:
+        """What a forward loop records that goes to nobody but the backward pass; of a state whose
+        values it records, those before the steps."""
+        recorded = set(self.reads).union(self._residuals[True])
+        given = {self.outputs[True], self.output, *self.after[True].inputs}
+        if self.is_written(True):
+            given.discard(self.output)
+        states, made = self.plan.states, self.plan.loop.body.output_nodes
+        own = {old for old, new in zip(states, made, strict=False) if not {old, new} & given}
+        return frozenset((recorded - given - set(states)) | own)
 
     def history(self, keep: bool) -> dict[Node, Node]:
         """The states whose values at all steps somebody reads, each with its next value."""
