@@ -21,7 +21,9 @@ HOURS = np.arange("2020-01-01T00", "2020-02-01T00", dtype="M8[h]").astype("M8[s]
 
 
 def small(decoding: str = "direct", **options: Any) -> Forecaster:
-    return Forecaster(C, F, T, decoding=decoding, **{"hidden_size": 8, **options}).eval()
+    made = Forecaster(C, F, T, decoding=decoding, **{"hidden_size": 8, **options}).eval()
+    made.decoder.reset_parameters()  # a new one says the last value, whatever it reads
+    return made
 
 
 def with_covariates(decoding: str, **options: Any) -> Forecaster:
@@ -134,6 +136,22 @@ def test_the_values_of_a_way_on_are_those_that_were_fed_back(
     torch.testing.assert_close(told.raw, said.raw)
     torch.testing.assert_close(told.base, said.base)
     assert told.values is None
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_before_training_points_are_the_last_value(decoding: str) -> None:
+    x = torch.randn(T, B, C)
+    for options in ({}, {"residual": True, "subtract_last": False}):
+        if options and decoding != "recursive":
+            continue
+        model = Forecaster(C, F, T, decoding=decoding, hidden_size=8, **options).eval()
+        assert model.repeats_last
+        values, _ = model.forecast(x)
+        torch.testing.assert_close(values, x[-1:].expand(F, B, C))
+        model(x).raw.sum().backward()
+        assert model.decoder.weight.grad.abs().sum() > 0  # and learns
+    for options in ({"subtract_last": False}, {"density": "mixture"}):
+        assert not Forecaster(C, F, T, decoding=decoding, hidden_size=8, **options).repeats_last
 
 
 def test_a_residual_is_added_to_the_step_before() -> None:

@@ -188,6 +188,61 @@ def test_a_model_that_is_no_better_than_what_learns_nothing_is_told_so() -> None
     assert "no better than" in said
 
 
+def walk(steps: int) -> np.ndarray:
+    """Of which nothing can be known but its last value."""
+    return np.cumsum(np.random.default_rng(3).normal(size=(steps, 2)), axis=0)
+
+
+def test_what_surpasses_the_last_value_is_better_by_more_than_the_standard_error() -> None:
+    """Over blocks of windows, each as long as a window: their means are judged."""
+    values = wave(400, noise=1.0)
+    task = task_of(values, parts="200,150,50", look_back=12, horizon=4)
+    model = task.build(ForecasterSettings(hidden_size=8)).eval()
+    assert model.repeats_last
+    assert task.counts_untrained(model)
+    task.validate(model, torch.device("cpu"))
+    assert not task.surpasses  # it is the last value
+    scaled = (values - values[:200].mean(0)) / values[:200].std(0)
+    starts = np.arange(200, 350 - 4 + 1)
+    blocks = starts // 16
+    for shift in (0.001, 0.3, -0.3):
+        with torch.no_grad():
+            model.decoder.bias.fill_(shift)
+        assert not model.repeats_last
+        task.validate(model, torch.device("cpu"))
+        error = np.stack([scaled[s : s + 4] - scaled[s - 1] for s in starts])
+        gain = (error**2 - (error - shift) ** 2).mean(axis=(1, 2))
+        off = [(gain - gain.mean())[blocks == block].sum() / len(gain) for block in set(blocks)]
+        k = len(off)
+        standard = np.sqrt(k / (k - 1) * np.sum(np.square(off)))
+        assert task.surpasses == (gain.mean() > standard), shift
+
+
+@pytest.mark.medium
+def test_a_model_that_does_not_surpass_the_last_value_stays_it(tmp_path: Path) -> None:
+    """And says so; what is kept, and goes on, is true of the weights that are there."""
+    data = str(csv_of(tmp_path / "walk.csv", walk(300)))
+    for name, steps in (("whole", 12), ("part", 6)):
+        run = rc.train(
+            *("forecast",), data=data, out=tmp_path / name, max_steps=steps, eval_every=3, **SMALL
+        )
+    rc.train("forecast", out=tmp_path / "part", resume=True, max_steps=12, view=None)
+    for name in ("whole", "part"):
+        model = rc.load(tmp_path / name)
+        assert model.repeats_last
+        found = rc.Run.open(tmp_path / name).evaluate("val")
+        assert found["mse"] == pytest.approx(found["baselines"]["persistence"]["mse"], rel=1e-6)
+        progress = json.loads((tmp_path / name / "training.json").read_text())["progress"]
+        assert progress["best_step"] == 0
+        assert progress["best"] == pytest.approx(found["mse"], rel=1e-6)
+        rows = (tmp_path / name / "metrics.csv").read_text().splitlines()
+        assert rows[1].startswith("0,")  # the validation before the first step
+    said = run.task.remark({"mse": progress["best"]})
+    assert said is not None
+    assert "no step of training made the model better than persistence" in said
+    assert "what is kept is persistence" in said
+
+
 # ---- training ------------------------------------------------------------------------------------
 
 

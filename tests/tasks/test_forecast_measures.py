@@ -27,6 +27,21 @@ def test_the_scale_is_that_of_the_seasonal_naive_of_training() -> None:
     assert np.nanmean(errors) == pytest.approx(1.5)
 
 
+def test_the_standard_error_of_a_mean_is_that_over_blocks() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=50)
+    alone = measures.standard_error(means, np.ones(50), np.arange(50))
+    assert alone == pytest.approx(means.std(ddof=1) / np.sqrt(50))
+    # what goes together counts once, however often it is measured
+    often = np.repeat(means, 7)
+    assert measures.standard_error(often, np.ones(350), np.repeat(np.arange(50), 7)) == (
+        pytest.approx(alone)
+    )
+    weighted = measures.standard_error(means, np.repeat([1.0, 0.0], 25), np.arange(50))
+    assert weighted == pytest.approx(means[:25].std() / np.sqrt(25) * np.sqrt(50 / 49))
+    assert measures.standard_error(means, np.ones(50), np.zeros(50)) is None
+
+
 def test_persistence_in_its_own_training_part_has_a_scaled_error_of_one() -> None:
     walk = np.cumsum(np.random.default_rng(0).normal(size=(200, 2)), axis=0)
     said = naive.persistence(walk[:-1, None], 1)[:, 0]

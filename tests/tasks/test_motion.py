@@ -40,15 +40,21 @@ def recorded(path: Path, frames: int, *, pace: float, seed: int) -> None:
     np.savetxt(path, values, delimiter=",", fmt="%.5f")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("motion")
+def recordings(folder: Path, *, alike: bool = False) -> Path:
+    """Of two actions, three to train on and one to test on; those of an action swing alike, or
+    each its own way."""
     for number, (action, pace) in enumerate({"running": 0.4, "walking": 0.2}.items()):
         for part, files in (("train", 3), ("test", 1)):
             for file in range(files):
                 path = folder / part / action / f"{action}_{file + 1}.txt"
-                recorded(path, 61 + 20 * file, pace=pace, seed=10 * number + file)
+                seed = 10 * number + (0 if alike else file)
+                recorded(path, 61 + 20 * file, pace=pace, seed=seed)
     return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recordings(tmp_path_factory.mktemp("motion"))
 
 
 def task_of(data: Path, **options: Any) -> MotionTask:
@@ -161,7 +167,8 @@ def test_the_published_windows_are_drawn_from_windows_of_their_length(tmp_path: 
 
 
 @pytest.mark.medium
-def test_it_learns_what_swings(data: Path, tmp_path: Path) -> None:
+def test_it_learns_what_swings(tmp_path: Path) -> None:
+    data = recordings(tmp_path / "data", alike=True)
     run = rc.train("motion", data=str(data), out=tmp_path / "run", epochs=40, **SMALL)
     found = run.evaluate("test")
     errors = found["errors"]["every"]
@@ -182,6 +189,16 @@ def test_it_learns_what_swings(data: Path, tmp_path: Path) -> None:
     assert forecast.values.shape == (4, D)
     assert forecast.channels[:4] == ("position x", "position y", "position z", "joint 0 x")
     np.testing.assert_allclose(forecast.values[:, -1], 0.25, atol=1e-6)
+
+
+@pytest.mark.medium
+def test_what_is_worse_than_zero_velocity_on_the_validation_part_is_not_kept(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Recordings that swing their own way teach nothing of those to validate on."""
+    rc.train("motion", data=str(data), out=tmp_path / "run", epochs=3, **SMALL)
+    assert rc.load(tmp_path / "run").repeats_last
+    assert "no step of training made the model better than zero velocity" in caplog.text
 
 
 def test_both_ways_to_decode_train(data: Path) -> None:

@@ -43,7 +43,7 @@ from recurra.nn.initial import Rule
 from recurra.nn.plain import evaluating
 
 Draws = torch.Generator | Sequence[torch.Generator] | None
-_SMALL = 0.01  # of the usual weights, for the first forecasts to be the value before
+_SMALL = 0.01  # of the usual weights, for the first forecasts to be near the value before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +218,7 @@ class Forecaster(Model):
                 )
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew; the first forecasts are close to the last value."""
+        """Draw all parameters anew; the first forecasts are the last value, or close to it."""
         self.recurrent.reset_parameters()
         self._reset_own_parameters()
 
@@ -231,10 +231,21 @@ class Forecaster(Model):
             place = getattr(self, name, None)
             if place is not None:
                 nn.init.normal_(place)
-        if self.residual or self.subtract_last:  # what is added begins small
-            with torch.no_grad():
-                self.decoder.weight.mul_(_SMALL)
+        if self.residual or self.subtract_last:  # what is added begins at zero, or small
             nn.init.zeros_(self.decoder.bias)
+            with torch.no_grad():  # components of a mixture that begin alike would stay so
+                self.decoder.weight.mul_(0.0 if self.adds_to_last else _SMALL)
+
+    @property
+    def adds_to_last(self) -> bool:
+        """Whether it says points that are added to the last value, or to the one before."""
+        return self.density.kind == "point" and (self.residual or self.subtract_last)
+
+    @property
+    def repeats_last(self) -> bool:
+        """Whether all it says is the last value, whatever it reads, as before training where it
+        adds to that."""
+        return self.adds_to_last and not any(bool(w.any()) for w in self.decoder.parameters())
 
     # ---- sizes
 

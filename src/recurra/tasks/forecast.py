@@ -3,6 +3,7 @@
 Letters: S steps of all series, N series, F steps to come, B windows, C channels, Q levels.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from recurra.models.series import measured
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER, check_files
 from recurra.tasks.forecast_files import SeriesRecords, rows_of
+from recurra.tasks.forecast_measures import standard_error
 from recurra.tasks.forecast_rolling import Rolling, flipped, interval_of
 from recurra.tasks.forecast_scores import Scores
 from recurra.tasks.options import ForecasterSettings, ForecastTraining, SeriesSettings
@@ -37,6 +39,7 @@ _MAX_VALIDATED = 4000  # windows of a validation, an even sample of more
 _NUM_CHANNELS, _NUM_STEPS = 3, 12  # of a preview
 _NUM_DRAWN = 3  # windows of the picture
 _NUM_WORST = 7  # channels or series that are named
+_SAME = 1e-5  # relative, of figures of one forecast in single and in double precision
 _NEAR = 0.01  # of what learns nothing: a model that is less than this better is no better
 
 
@@ -55,6 +58,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
     name: ClassVar[str] = "forecast"
     title: ClassVar[str] = "forecaster"
     counted: ClassVar[str] = "numbers"
+    beginning: ClassVar[str] = "persistence"  # what repeating the last value is called
     loss_name: ClassVar[str] = "loss"
     predicted: ClassVar[tuple[str, ...]] = ("step",)
     input_column: ClassVar[str] = "target"
@@ -84,6 +88,7 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
         self.channels, self.season = Names(list(channels)), season
         self.description = dict(description or {})
         self._kind = "point", "mse"  # of the model, see `build` and `adopt`
+        self._surpasses = True
 
     # ---- data ------------------------------------------------------------------------------------
 
@@ -329,6 +334,12 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
         naive = self.naive_figures("val")
         best = min(naive, key=naive.__getitem__)
         value = naive[best]
+        if best == self.beginning and math.isclose(figures[first], value, rel_tol=_SAME):
+            return (
+                f"no step of training made the model better than {best}, which learns nothing, by "
+                f"more than a standard error; what is kept is {best}: validation {first} "
+                f"{value:.4f}"
+            )
         if figures[first] < (1 - _NEAR) * value:
             return None
         how = "no better than" if figures[first] <= (1 + _NEAR) * value else "worse than"
@@ -341,8 +352,47 @@ class ForecastTask(Task[Forecaster, WindowBatch]):
 
     def validate(self, model: Forecaster, device: torch.device) -> dict[str, float]:
         """The figures on the validation part, or on an even sample of a long one."""
-        found = self.rolling.scores(model, "val", _MAX_VALIDATED).figures()
+        scores = self.rolling.scores(model, "val", _MAX_VALIDATED)
+        found = scores.figures()
+        if model.adds_to_last:
+            first = self.figures[0].name
+            naive = self.rolling.naive_scores("val", _MAX_VALIDATED)["persistence"]
+            (own, weight), (theirs, _) = scores.by_window(first), naive.by_window(first)
+            there = weight > 0
+            self._judge(
+                (theirs - own)[there] / weight[there],
+                weight[there],
+                self.rolling.blocks("val", _MAX_VALIDATED)[there],
+            )
         return {figure.name: found[figure.name] for figure in self.figures}
+
+    def _judge(self, gain: np.ndarray, weight: np.ndarray, block: np.ndarray) -> None:
+        """Whether a model is better than the last value by more than the standard error of the
+        difference; where that cannot be told, whether it is better.
+
+        Args:
+            gain: [B], the error of the last value less the model's, of each window.
+            weight: [B], of each window in the figure.
+            block: [B], which windows may go together.
+        """
+        error = standard_error(gain, weight, block) or 0.0
+        self._surpasses = float((weight * gain).sum() / weight.sum()) > error
+
+    def counts_untrained(self, model: Forecaster) -> bool:
+        """One that repeats the last value does: it is kept unless a trained one is better by more
+        than a standard error.
+
+        Source: the rule of one standard error, Breiman, Friedman, Olshen, Stone (1984),
+        "Classification and regression trees", section 3.4.3: of models whose errors are within it
+        the simplest is taken.
+        """
+        return model.repeats_last
+
+    @property
+    def surpasses(self) -> bool:
+        """Whether the model validated last is better than the last value by more than the standard
+        error of the difference, over windows that share steps with few others."""
+        return self._surpasses
 
     def validation_cost(self, training: ForecastTraining) -> tuple[float, float]:
         """In windows; reading alone costs about a third of learning."""

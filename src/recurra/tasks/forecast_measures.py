@@ -3,7 +3,7 @@
 All take arrays in the units in which the errors are to be said. A value that is NaN in `true` was
 never seen, and counts nowhere.
 
-Letters: N windows, F steps ahead, C channels, T steps of a series, Q levels, D draws.
+Letters: N windows, F steps ahead, C channels, T steps of a series, Q levels, D draws, K blocks.
 """
 
 import math
@@ -53,6 +53,31 @@ def scaled_error(said: np.ndarray, true: np.ndarray, scale: np.ndarray) -> np.nd
         scale: [C]; a channel whose scale is NaN counts nowhere.
     """
     return absolute_error(said, true) / scale
+
+
+def standard_error(difference: np.ndarray, weight: np.ndarray, block: np.ndarray) -> float | None:
+    """Of the weighted mean of differences: blocks of them may go together, which have nothing to do
+    with one another.
+
+    Args:
+        difference: [N], such as of the errors of two forecasts of the same window.
+        weight: [N], of each in the mean.
+        block: [N], the number of the block that each is in.
+    Returns:
+        error: None of a single block, of which it cannot be told.
+
+    Source: Liang, Zeger (1986), "Longitudinal data analysis using generalized linear models",
+    Biometrika 73: the variance of a mean over clusters. That differences of errors are judged by
+    it: Diebold, Mariano (1995), "Comparing predictive accuracy", JBES 13.
+    """
+    names, number = np.unique(block, return_inverse=True)
+    K = len(names)
+    if K < 2:
+        return None
+    share = weight / weight.sum()
+    off = share * (difference - (share * difference).sum())
+    of_blocks = np.bincount(number, weights=off, minlength=K)
+    return math.sqrt(K / (K - 1) * float((of_blocks**2).sum()))
 
 
 def pinball(quantiles: np.ndarray, true: np.ndarray, levels: Sequence[float]) -> np.ndarray:

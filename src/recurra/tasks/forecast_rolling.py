@@ -54,7 +54,7 @@ class Rolling:
         self.look_back, self.horizon = look_back, horizon
         self.calendar, self.season = tuple(calendar), season
         self._windows: dict[str, Windows] = {}
-        self._naive: dict[tuple[str, int | None], dict[str, dict[str, Any]]] = {}
+        self._naive: dict[tuple[str, int | None], dict[str, Scores]] = {}
 
     def windows(self, part: str) -> Windows:
         """The windows of a part.
@@ -105,12 +105,25 @@ class Rolling:
 
     def batches(self, split: str, most: int | None = None) -> Iterator[WindowBatch]:
         """The windows of a part in their order, or an even sample of them."""
-        windows = self.windows(split)
-        chosen = np.arange(len(windows))
-        if most is not None and len(windows) > most:
-            chosen = np.linspace(0, len(windows) - 1, most).astype(np.int64)
+        windows, chosen = self.windows(split), self._chosen(split, most)
         for start in range(0, len(chosen), _BATCH):
             yield windows.gather(chosen[start : start + _BATCH])
+
+    def _chosen(self, split: str, most: int | None) -> np.ndarray:
+        """The numbers of the windows of a part, or of an even sample of them."""
+        count = len(self.windows(split))
+        if most is None or count <= most:
+            return np.arange(count)
+        return np.linspace(0, count - 1, most).astype(np.int64)
+
+    def blocks(self, split: str, most: int | None = None) -> np.ndarray:
+        """[B], the block of each window of a part or of a sample: those of a series that begin
+        within the length of a window, look-back and horizon, so that windows share steps with those
+        of their own block and the next ones alone."""
+        windows, chosen = self.windows(split), self._chosen(split, most)
+        series, starts = windows.series[chosen], windows.starts[chosen]
+        of_series = (starts - self.stored.offsets[series]) // (self.look_back + self.horizon)
+        return series * (int(of_series.max()) + 1) + of_series
 
     def arguments(self, model: Forecaster, batch: WindowBatch) -> dict[str, Any]:
         """What the model is called with for a batch, where the model is."""
@@ -214,6 +227,10 @@ class Rolling:
     def naive(self, split: str, most: int | None = None) -> dict[str, dict[str, Any]]:
         """The figures of forecasts that learn nothing, over every window of a part, or over an even
         sample of `most`."""
+        return {name: one.figures() for name, one in self.naive_scores(split, most).items()}
+
+    def naive_scores(self, split: str, most: int | None = None) -> dict[str, Scores]:
+        """Their errors, likewise."""
         if (split, most) not in self._naive:
             scores: dict[str, Scores] = {}
             spread, scale, _ = self.units
@@ -225,8 +242,7 @@ class Rolling:
                 for name, said in found.items():
                     one = scores.setdefault(name, Scores())
                     one.add(said, self.true(batch), spread[own], scale[own])
-            figures = {name: one.figures() for name, one in scores.items()}
-            self._naive[split, most] = figures
+            self._naive[split, most] = scores
         return self._naive[split, most]
 
     def shown(self, model: Forecaster, count: int, seed: int) -> list[ShownWindow]:

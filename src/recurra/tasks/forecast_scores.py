@@ -35,6 +35,7 @@ class Scores:
         self._steps: np.ndarray | None = None
         self._counts: np.ndarray | None = None
         self._channels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._windows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"mse": [], "mae": []}
 
     def add(
         self,
@@ -73,6 +74,8 @@ class Scores:
             found = np.nansum(each[name], axis=(0, 1)), (~np.isnan(each[name])).sum(axis=(0, 1))
             total, count = self._channels.get(name, (0, 0))
             self._channels[name] = total + found[0], count + found[1]
+            own = np.nansum(each[name], axis=(0, 2)), (~np.isnan(each[name])).sum(axis=(0, 2))
+            self._windows[name].append(own)
         by_step = np.nansum(each["mse"], axis=(1, 2))
         count = (~np.isnan(each["mse"])).sum(axis=(1, 2))
         self._steps = by_step if self._steps is None else self._steps + by_step
@@ -94,6 +97,12 @@ class Scores:
             with np.errstate(invalid="ignore"):
                 found["mse_by_step"] = (self._steps / self._counts).tolist()
         return found
+
+    def by_window(self, figure: str) -> tuple[np.ndarray, np.ndarray]:
+        """Of `mse` or `mae`, scaled, of each window in the order in which they were added: the sum
+        [B] of the errors that count, and how many do."""
+        totals, counts = zip(*self._windows[figure], strict=True)
+        return np.concatenate(totals), np.concatenate(counts)
 
     def by_channel(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """`mse` and `mae`, scaled, of each channel that something counts in, by its name."""

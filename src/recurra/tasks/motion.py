@@ -57,6 +57,7 @@ class MotionTask(ForecastTask):
 
     name: ClassVar[str] = "motion"
     title: ClassVar[str] = "forecaster of motion"
+    beginning: ClassVar[str] = "zero velocity"
     data_settings: ClassVar[type[Settings]] = MotionSettings
     model_settings: ClassVar[type[Settings]] = MotionModelSettings
     training_settings: ClassVar[type[TrainingSettings]] = MotionTraining
@@ -164,7 +165,19 @@ class MotionTask(ForecastTask):
 
     def validate(self, model: Forecaster, device: torch.device) -> dict[str, float]:
         """The figure over all windows of the validation part."""
-        return {"angle_error": _mean(self._by_action(self._errors(model, "val"), "val"))}
+        errors = self._errors(model, "val")
+        if model.adds_to_last:
+            at = np.array([*self._labels().values()]) - 1
+            gain = (self._naive_errors("val")[self.beginning] - errors)[:, at].mean(axis=1)
+            weights = self._weights(self.rolling.windows("val").series)
+            self._judge(gain, weights, self.rolling.blocks("val"))
+        return {"angle_error": _mean(self._by_action(errors, "val"))}
+
+    def _weights(self, series: np.ndarray) -> np.ndarray:
+        """[N], of each window in the mean over actions: those of an action weigh 1 together."""
+        actions = np.array([_action(name) for name in self.stored.names])[series]
+        _, number, count = np.unique(actions, return_inverse=True, return_counts=True)
+        return 1 / count[number]
 
     def evaluate(self, model: Forecaster, split: str) -> dict[str, Any]:
         """`angle_error`; `errors`, by average ("every", "published"), by who says ("model", "zero

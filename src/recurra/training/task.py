@@ -262,6 +262,18 @@ class Task(ABC, Generic[ModelT, BatchT]):
         are no better than those of a guess; None: nothing."""
         return None
 
+    def counts_untrained(self, model: ModelT) -> bool:
+        """Whether a model that has not learned yet is an answer already, as one that repeats the
+        last value: then it is validated before the first step, and is kept until a trained one
+        `surpasses` it."""
+        return False
+
+    @property
+    def surpasses(self) -> bool:
+        """Whether the model that was validated last is better than the untrained one beyond what
+        chance may do, where that one counts."""
+        return True
+
     @property
     def solved(self) -> float | None:
         """The first figure at which there is nothing left to learn; None: there is none."""

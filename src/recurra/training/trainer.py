@@ -260,8 +260,7 @@ class Trainer(Generic[ModelT, BatchT]):
         with held_interrupts() as interrupted:
             if self.progress.step == 0:
                 self._floss(interrupted)
-                if self._plan.at_start:
-                    self._validate()
+                self._validate_untrained()
                 self._sample_if_due()
             while self._fraction < 1.0:
                 if self.logbook is not None:
@@ -390,6 +389,17 @@ class Trainer(Generic[ModelT, BatchT]):
         """The model has the weights within that are kept: the average, where there is one."""
         return nullcontext() if self._average is None else self._average.in_place()
 
+    def _validate_untrained(self) -> None:
+        """Validate before the first step, where the plan has it so or such a model counts."""
+        (counts,) = self._decided(self.task.counts_untrained(self.model))
+        if not (counts or self._plan.at_start):
+            return
+        # one that a killed run had kept comes again, as the run does
+        self.progress.best = self.progress.best_step = None
+        self._validate()
+        if counts:
+            self._write_row(validated=True)
+
     def _validate(self) -> bool:
         """Measure the validation figures; keep the weights when the first is the best so far."""
         with self._kept():
@@ -398,22 +408,27 @@ class Trainer(Generic[ModelT, BatchT]):
     def _measure(self) -> bool:
         progress, started = self.progress, self._clock()
         figures: dict[str, float] = {}
+        surpasses = True
         if self.ranks.is_first:
             # As the model will be loaded: in its own precision, not that of training.
             with torch.no_grad(), evaluating(self.model):
                 figures = self.task.validate(self.model, self.device)
-        cost_s = self._clock() - started
-        figures, progress.val_cost_s = self.ranks.broadcast((figures, cost_s))
+            surpasses = self.task.surpasses
+        told = figures, surpasses, self._clock() - started
+        figures, surpasses, progress.val_cost_s = self.ranks.broadcast(told)
         value = figures[self.criterion.name]
         progress.val_step, progress.val_elapsed_s = progress.step, progress.elapsed_s
-        improved = self._judge(value, figures)
+        improved = self._judge(value, figures, surpasses=surpasses)
         for hook in self._hooks:
             hook.validated(self, figures)
         self._stop_all(bool(self._decided(self.stopped is not None)[0]))
         return improved
 
-    def _judge(self, value: float, figures: Mapping[str, float]) -> bool:
-        """Keep the weights when they are the best so far; stop when none were for too long."""
+    def _judge(self, value: float, figures: Mapping[str, float], *, surpasses: bool) -> bool:
+        """Keep the weights when they are the best so far; stop when none were for too long.
+
+        Untrained ones are kept until others surpass them.
+        """
         progress = self.progress
         if not math.isfinite(value):
             progress.val = {}
@@ -424,6 +439,8 @@ class Trainer(Generic[ModelT, BatchT]):
             self.view.noted(f"step {progress.step}: no better, learning rate halved")
         improved, best_step = is_better(self.criterion, value, progress.best), progress.best_step
         kept = improved or (self.criterion.is_discrete and value == progress.best)
+        if best_step == 0 and progress.step > 0 and not surpasses:
+            kept = False
         progress.waited = 0 if improved else progress.waited + 1
         if kept:
             progress.best, progress.best_step = value, progress.step
