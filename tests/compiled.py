@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oracle import Case, Inputs, Results, results
 from recurra.backends import ReferenceBackend
-from recurra.backends.cpu import CpuBackend, extents, unsuitable
+from recurra.backends.cpu import CpuBackend, extents, kept, unsuitable
 from recurra.lang import Cell
 
 # float32: of the largest number in a result; bfloat16: of its norm
@@ -144,10 +144,14 @@ def _allowed(expected: Tensor, dtype: torch.dtype) -> float:
 
 @contextmanager
 def _sizes(call: Call) -> Iterator[None]:
-    """The sizes by which loops cut their work, as the call has them."""
+    """The sizes by which loops cut their work, as the call has them.
+
+    Memory for what is kept, however little, comes from the pool.
+    """
     rows = {"_CHUNK_ROWS": call.chunk_rows, "_CHUNK_ROWS_OF_LARGE": call.chunk_rows}
     rows |= {"_SHARED_STEP": 0, "_SHARED_CHUNK": 0}  # threads share work however little it is
-    with mock.patch.multiple(extents, CACHE_BYTES=call.cache_bytes, **rows):
+    pooled = mock.patch.object(kept, "LEAST", 1)
+    with pooled, mock.patch.multiple(extents, CACHE_BYTES=call.cache_bytes, **rows):
         yield
 
 
