@@ -122,6 +122,8 @@ def test_recurrent_dropout_spares_what_is_kept() -> None:
     assert "c = f * c + i * g" in lines(COMPOSED["recurrent_dropout"])
     dropped = [line for line in lines(COMPOSED["recurrent_dropout"]) if "drop_g" in line]
     assert dropped == ["g = tanh(W_xg @ x + W_hg @ h + b_g) * drop_g"]
+    of_torch = lines(compose.recurrent_dropout(cells.torch_lstm, 0.4))
+    assert "g = tanh(g_bar) * drop_g" in of_torch
 
 
 def test_variational_dropout_is_on_what_products_read() -> None:
@@ -156,6 +158,8 @@ def test_peephole_makes_the_peephole_lstm() -> None:
     made.load_state_dict(layer.state_dict())
     x = torch.randn(6, 4, 5)
     torch.testing.assert_close(made(x), layer(x))
+    of_torch = lines(compose.peephole(cells.torch_lstm))
+    assert {f"{k} = sigmoid({k}_bar + p_{k} * c)" for k in "ifo"} <= set(of_torch)
 
 
 def test_composing_twice_finds_new_names() -> None:

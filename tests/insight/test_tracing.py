@@ -169,12 +169,48 @@ def test_layers_in_the_notation_of_torch() -> None:
         layer, other = ours(I, H, dtype=FLOAT64), theirs(I, H, dtype=FLOAT64)
         layer.load_state_dict(other.state_dict())
         torch.testing.assert_close(rc.trace(layer, x).h, other(x)[0], **EXACT)
-    assert rc.trace(rc.LSTM(I, H), x.float()).names()[-6:] == ("i", "f", "g", "o", "c", "h")
     projected, other = (make(I, H, proj_size=2, dtype=FLOAT64) for make in (rc.LSTM, nn.LSTM))
     projected.load_state_dict(other.state_dict())
     t = rc.trace(projected, x)
     torch.testing.assert_close(t.h, other(x)[0], **EXACT)
     assert (t.h.shape[-1], t.h_1.shape[-1]) == (2, H)  # before it is projected
+
+
+@torch.no_grad()
+def test_gates_of_the_drop_ins_are_gates() -> None:
+    x = 3.0 * steps()
+    for options in ({}, {"bias": False}, {"proj_size": 2}, {"proj_size": 2, "bias": False}):
+        t = rc.trace(rc.LSTM(I, H, dtype=FLOAT64, **options), x)
+        assert [name for name in t.names() if name in "ifgoch"] == list("ifgoch")
+        assert all(0.0 < t[gate].min() <= t[gate].max() < 1.0 for gate in "ifo")
+        assert t.g.abs().max() < 1.0
+        for gate in "ifo":
+            torch.testing.assert_close(t[gate], t[f"{gate}_bar"].sigmoid(), **EXACT)
+        torch.testing.assert_close(t.g, t.g_bar.tanh(), **EXACT)
+    for bias in (True, False):
+        t = rc.trace(rc.GRU(I, H, bias=bias, dtype=FLOAT64), x)
+        assert all(0.0 < t[gate].min() <= t[gate].max() < 1.0 for gate in "rz")
+        assert t.n.abs().max() < 1.0
+
+
+def test_a_drop_in_has_the_gates_of_the_lstm_with_its_weights() -> None:
+    drop_in, layer, x = rc.LSTM(I, H, dtype=FLOAT64), layer_of("lstm"), steps()
+    p = drop_in.parameters_of(0)
+    stacks = (p["weight_ih"], p["weight_hh"], p["bias_ih"] + p["bias_hh"])
+    own = layer.parameters_of(0)
+    with torch.no_grad():
+        for name, stack in zip(("W_x{}", "W_h{}", "b_{}"), stacks, strict=True):
+            for gate, rows in zip("ifgo", stack.chunk(4), strict=True):
+                own[name.format(gate)].copy_(rows)
+    ours, theirs = rc.trace(drop_in, x), rc.trace(layer, x)
+    for name in "ifgoch":
+        torch.testing.assert_close(ours[name], theirs[name], **EXACT)
+    open_gate = {"f": 1.0}
+    torch.testing.assert_close(
+        rc.intervene(drop_in, x, replace=open_gate),
+        rc.intervene(layer, x, replace=open_gate),
+        **EXACT,
+    )
 
 
 def test_composed_cells_keep_their_names() -> None:

@@ -33,10 +33,14 @@ def torch_rnn_relu_no_bias(x, h, weight_ih, weight_hh):
 
 
 def _lstm_gates(c, gates):
-    """New output and memory of an LSTM from the old memory and the stacked gates i, f, g, o."""
-    i, f, g, o = split(gates, 4)
-    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    h = sigmoid(o) * tanh(c)
+    """New output and memory of an LSTM from the old memory and the stack that i, f, g, o are of."""
+    i_bar, f_bar, g_bar, o_bar = split(gates, 4)
+    i = sigmoid(i_bar)
+    f = sigmoid(f_bar)
+    g = tanh(g_bar)
+    o = sigmoid(o_bar)
+    c = f * c + i * g
+    h = o * tanh(c)
     return h, c
 
 

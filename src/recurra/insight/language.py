@@ -28,6 +28,7 @@ from recurra.show.values import named_values
 
 _TOKENS = 10_000  # that units are looked at over
 _LEAST_MEMORY, _LEAST_UNITS = 16, 400  # tokens below which there is nothing to say
+_KEEP_BY_Z = ("gru", "torch_gru", "torch_gru_no_bias")  # z * h + (1 - z) * what is new
 
 
 def memory_of(model: LanguageModel, ids: np.ndarray) -> list[Figure]:
@@ -92,8 +93,8 @@ def _gates(found: Read, cell: Cell) -> Mapping[str, list[Saturation]]:
 
 def _keepers(found: Read, cell: Cell) -> dict[str, TimeConstants]:
     """Of each layer, the gate that says how much of the state is kept, where that is known: f of
-    cells that have a c, z of the GRU."""
-    gate = "f" if "c" in cell.states else "z" if cell.name == "gru" else ""
+    cells that have a c, z of the GRUs."""
+    gate = "f" if "c" in cell.states else "z" if cell.name in _KEEP_BY_Z else ""
     layers = {layer for layer, name in found.values if name == gate}
     kept = {layer: found.values[layer, gate] for layer in sorted(layers)}
     return {

@@ -80,6 +80,8 @@ def test_the_stretch_that_is_shown_is_where_most_happens() -> None:
     [
         ("lstm", ["tracking", "saturation", "time_constants", "paths"]),
         ("gru", ["tracking", "saturation", "time_constants"]),
+        ("torch_lstm", ["tracking", "saturation", "time_constants", "paths"]),
+        ("torch_gru", ["tracking", "saturation", "time_constants"]),
         ("rnn", ["tracking"]),
     ],
 )
