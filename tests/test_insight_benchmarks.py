@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("benchmarks", reason="the benchmarks are not installed, only cloned")
 
@@ -9,6 +10,7 @@ from benchmarks import fixed_points, flossing, gradients
 from benchmarks.registry import Settings
 
 from recurra.insight.gradient_flow import GradientFlow
+from recurra.tasks.made_up import FlipFlop
 
 QUICK = Settings(threads=1, quick=True)
 
@@ -59,6 +61,17 @@ def test_the_table_has_medians_of_what_is_left_of_lag_1() -> None:
 
 def test_nothing_is_left_of_nothing() -> None:
     assert gradients.left(lesson(0.0, 0.0, 0.0, first=0.0).fresh) == 0.0
+
+
+def test_what_ends_the_training_of_a_flip_flop_falls_silent() -> None:
+    spoken, silent = fixed_points.SPOKEN, fixed_points.SILENT
+    problem = fixed_points.FallsSilent(bits=3, steps=spoken + silent)
+    batch = problem.batch(4, torch.Generator().manual_seed(1))
+    said = FlipFlop(bits=3, steps=spoken + silent).batch(4, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(batch.x[:spoken], said.x[:spoken])
+    torch.testing.assert_close(batch.target[:spoken], said.target[:spoken])
+    assert not batch.x[spoken:].any()
+    assert batch.target[spoken:].eq(batch.target[spoken - 1]).all()
 
 
 @pytest.mark.medium
