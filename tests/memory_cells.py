@@ -1,7 +1,7 @@
 """Cells that read a memory, which between them have all that the language has over positions."""
 
 from recurra import cell
-from recurra.lang import layer_norm, mean, sigmoid, softmax, split, tanh, windows
+from recurra.lang import expand, layer_norm, mean, sigmoid, softmax, split, tanh, windows
 from recurra.lang import max as largest
 from recurra.lang import sum as total
 
@@ -63,8 +63,15 @@ def apart_from_the_state(x, h, m, U, W, V, C):
     return tanh(V @ u + C @ (softmax((W @ m) @ u) @ m)) + 0.5 * h
 
 
+@cell(memory="m")
+def evenly(x, h, m, W, U, V):
+    """Numbers and rows that are the same at all positions."""
+    even = softmax(expand(0.5, "S")) + expand(total(tanh(h)), "S") / 8
+    return tanh(W @ x + U @ (even @ (m + expand(0.25, ("S", "K")))) + V @ h)
+
+
 CELLS = (
     *(additive, located, everything, afterwards, of_the_input, rows_of_rows),
-    apart_from_the_state,
+    *(apart_from_the_state, evenly),
 )
 SIZES = {"I": 3, "H": 4, "K": 5, "A": 6, "F": 3, "K_u": 5, "C": 5}

@@ -48,7 +48,8 @@ def _on_tensors(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *values: function(*_tensors(*values))
 
 
-def _where(condition: Tensor, a: Any, b: Any) -> Tensor:
+def _where(condition: Any, a: Any, b: Any) -> Tensor:
+    condition = condition if isinstance(condition, Tensor) else torch.as_tensor(condition)
     return torch.where(condition != 0, *_tensors(a, b))
 
 
@@ -410,7 +411,7 @@ class Eager:
     """
 
     def __init__(self, cell: Cell, sizes: Mapping[str, int] | None = None) -> None:
-        self.cell, self.sizes = cell, dict(sizes or {})
+        self.cell, self.sizes, self.positions = cell, dict(sizes or {}), 0
         # what numpy says in a cell's own lines is said of tensors in those that it prints
         by_its_text = hasattr(cell.function, "names_its_values") or cell.arrays
         self.function = in_torch(written(cell, self.sizes) if by_its_text else cell.function)
@@ -422,7 +423,10 @@ class Eager:
 
     def _expanded(self, s: Any, size: str | tuple[str | int, ...]) -> Tensor:
         """A number as a vector or a matrix, or each of a vector's as often as makes one of the
-        size."""
+        size; over positions one for each."""
+        if self.cell.memory and (size == "S" or size[0] == "S"):
+            sizes = [self._number(each) for each in size[1:]] if isinstance(size, tuple) else []
+            return over(torch.ones([self.positions, *sizes], dtype=torch.float64) * s)
         if isinstance(size, tuple):
             return torch.ones([self._number(each) for each in size], dtype=torch.float64) * s
         count = self._number(size)
@@ -464,6 +468,7 @@ class Eager:
             own |= {n: value[:, b] for n, value in zip(self.cell.further, inputs, strict=True)}
             S = 0 if not memory else memory[0].shape[1]
             count = S if memory_lengths is None else int(memory_lengths[b])
+            self.positions = count
             own |= self._masks(context[len(self.cell.context) :], b, count)
             values = (over(value[b, :count]) for value in memory)
             own |= dict(zip(self.cell.memory, values, strict=True))

@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 
+from oracle import Case, check_reference
 from recurra import cells
 from recurra.backends import load
 from recurra.errors import CellError
@@ -125,6 +126,30 @@ def test_a_name_that_is_not_there() -> None:
         replace(cells.lstm, "odd", b_f=lambda v: v.b_i)
     with pytest.raises(CellError, match="odd: expected an input, state or parameter of size R"):
         replace(low_rank, "odd", low=0.5)  # nothing says any more how long it is
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "printed"),
+    [
+        ("window_lstm", "distance", "distance = expand(0.75, ('S', 'Q'))"),
+        ("location_attention_gru", "alpha", "alpha = expand(0.75, 'S')"),
+        ("fast_weights", "A", "A = outer(expand(0.75, 'H'), expand(1, 'H'))"),
+        ("linear_transformer", "S", "S = outer(expand(0.75, 'H'), expand(1, 'H'), 4)"),
+        ("delta_net", "each", "each = outer(expand(0.75, '4'), expand(1, 'H/4'))"),
+    ],
+)
+def test_a_number_in_place_of_rows_is_rows(name: str, value: str, printed: str) -> None:
+    made = replace(cells.get(name), "filled", **{value: 0.75})
+    assert f"    {printed}\n" in str(made)
+    check_reference(
+        made, Case(T=2, B=2, sizes={"I": 4, "H": 8} | made.usual_sizes(4, 8)), str(made)
+    )
+
+
+def test_a_value_that_is_replaced_by_what_is_made_of_it() -> None:
+    for f in (lambda v: 0.5 * v.f, lambda v: sigmoid(v.c)):
+        with pytest.raises(CellError, match="the place of f as a function of values before it"):
+            replace(cells.lstm, "odd", f=f)
 
 
 def test_a_name_in_place_of_a_cell() -> None:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pickle import PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any, overload
 
-import torch
-
 from recurra.errors import CellError
-from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, has_rows, verify
+from recurra.ir import Dim, Graph, Node, Stage, apply, const, has_positions, verify
 from recurra.lang import libraries as libraries  # what functions of torch and numpy mean
 from recurra.lang import numpy_names as numpy_names
 from recurra.lang.arrays import is_array, kind_of
-from recurra.lang.on_tensors import check_shapes, is_plain_call, run, running, solved_sizes
+from recurra.lang.calling import called
+from recurra.lang.on_tensors import is_plain_call
 from recurra.lang.signature import Heads, Options, Signature, Sizes
 from recurra.lang.tracing import trace_equations
 
@@ -89,13 +88,17 @@ class Cell:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The equations: on symbols inside those of another cell, or on tensors, one step.
 
-        With tensors, of one sequence and without a batch, the function itself is run: a vector is
-        [H], a matrix of `heads` its blocks. `torch.vmap` runs it for many sequences.
+        With tensors, of one sequence and without a batch, the function itself is run, or of a cell
+        that is made of others its equations. A vector is [H], a memory [S, K], a matrix state
+        [P, Q]; of what has `heads` the blocks lie one below the other, [H, H / n]; what is a number
+        has no dimension. A random mask that is not given is its mean. `torch.vmap` runs it for
+        many sequences.
 
+        Returns:
+            What the function returns, as tensors: the new states, behind the output if it has one.
         Raises:
             ValueError: when a tensor has another shape than its argument.
-            TypeError: when an argument is missing, unknown or no tensor, or when the cell is
-                composed of others, or reads a memory or a matrix state.
+            TypeError: when an argument is missing, unknown or no tensor.
         """
         given = self._bound(args, kwargs)
         kept = {**self.options.constants, **self.options.arrays}
@@ -116,38 +119,11 @@ class Cell:
             ) from None
 
     def _on_tensors(self, given: dict[str, Any]) -> Any:
-        constants = {k: v for k, v in given.items() if k in self.constants}
-        if any(v is not self.constants[k] for k, v in constants.items()):
-            rest = {k: v for k, v in given.items() if k not in constants}
-            of = self.with_constants(**constants)  # of other sizes and arrays, it may be
-            return of._on_tensors({**rest, **of.constants})
-        leaves = [leaf for leaf in self.equations.inputs if leaf.attr("kind") != "array"]
-        rows = [leaf.name for leaf in leaves if has_rows(leaf.shape)]
-        if hasattr(self.function, "names_its_values") or rows:
-            what = f"which reads {rows[0]}, over rows" if rows else "which is made of another cell"
-            raise TypeError(
-                f"{self.name}: expected a cell that is a function of vectors, got one "
-                f"{what}. Run it as a layer, Recurrent({self.name}, ...)."
-            )
-        shapes = {leaf.name: leaf.shape for leaf in leaves}
-        missing = [name for name in shapes if name not in given]
-        if missing:
-            raise TypeError(
-                f"{self.name}: expected {', '.join(shapes)}, of one step of one sequence, got no "
-                f"{', '.join(missing)}. Give tensors for them."
-            )
-        sizes = solved_sizes(shapes, given)
-        check_shapes(self.name, shapes, given, sizes)
-        like = next(value for value in given.values() if isinstance(value, torch.Tensor))
-        for name, heads in self.heads.items():
-            if name in given:
-                given[name] = torch.block_diag(*given[name].chunk(heads))
-        for name in inspect.signature(self.function).parameters:
-            if name in self.arrays and not isinstance(given.get(name), torch.Tensor):
-                array = torch.tensor(self.arrays[name], dtype=like.dtype, device=like.device)
-                given[name] = array
-        with running(sizes, like):
-            return run(self.function, given)
+        changed = {k: v for k, v in given.items() if v is not self.constants.get(k, v)}
+        if not changed:
+            return called(self, given)
+        of = self.with_constants(**changed)  # of other sizes and arrays, it may be
+        return called(of, {**given, **of.constants})
 
     def with_constants(self, **constants: Any) -> "Cell":
         """The same equations with other values for arguments that have a default.

@@ -12,7 +12,18 @@ from dataclasses import replace as replaced
 from typing import Any
 
 from recurra.errors import CellError
-from recurra.ir import OPS, Dim, Group, Node, Shape, is_inside, shape_text, topological
+from recurra.ir import (
+    OPS,
+    Dim,
+    Group,
+    Node,
+    Shape,
+    has_own_rows,
+    has_rows,
+    is_inside,
+    shape_text,
+    topological,
+)
 from recurra.lang.cell import Cell, Recipe
 from recurra.lang.masks import Mask
 from recurra.lang.signature import Options
@@ -36,6 +47,7 @@ class NamedSymbols:
         self._given = dict(given)
         self._sizes = {name: trace.unknown(f"{name} of {cell.name}") for name in cell.size_names}
         self._symbols = {node: self._leaf(node) for node in cell.equations.inputs}
+        self._open: set[Node] = set()  # of what an edit is being asked
         self._named = {name: node for node, name in cell.equations.names.items()}
 
     def _leaf(self, node: Node) -> Symbol:
@@ -78,21 +90,29 @@ class NamedSymbols:
     def of(self, node: Node) -> Symbol:
         """The symbol for a node of the cell's equations, made when it is first asked for."""
         for needed in topological([node], stop=self._symbols):  # before it, and in no recursion
-            if needed not in self._symbols:  # an edit may have asked for it meanwhile
-                inputs = tuple(self._symbols[child] for child in needed.inputs)
-                self._symbols[needed] = self._edit(needed, self.made(needed, inputs), self)
+            if needed in self._symbols:  # an edit may have asked for it meanwhile
+                continue
+            if needed in self._open:
+                self._trace.fail(
+                    f"expected what takes the place of {self._cell.equations.names[needed]} as a "
+                    f"function of values before it, got one that reads it again, or what is made "
+                    f"of it. Write it with others."
+                )
+            inputs = tuple(self._symbols[child] for child in needed.inputs)
+            self._open.add(needed)
+            self._symbols[needed] = self._edit(needed, self.made(needed, inputs), self)
         return self._symbols[node]
 
     def made(self, node: Node, inputs: tuple[Symbol, ...]) -> Symbol:
         """The node's operation on `inputs`; what numbers have made trivial is not written."""
-        if node.op == "mul":
+        if node.op == "mul" and not has_rows(node.shape):
             for factor in inputs:
                 if factor.op == "const" and factor.attrs["value"] == 0.0:
                     return factor
         if OPS[node.op].group is Group.ELEMENTWISE:
             return elementwise(node.op, *inputs, **dict(node.attrs))
         attrs = {key: self._attribute(value) for key, value in node.attrs}
-        wide = tuple(map(self._widened, inputs, node.inputs))
+        wide = tuple(map(self.widened, inputs, node.inputs))
         return Symbol(self._trace, node.op, wide, attrs, self._here(node.shape))
 
     def _attribute(self, value: Any) -> Any:
@@ -100,11 +120,23 @@ class NamedSymbols:
             return self._here(value)
         return value.substitute(self._sizes) if isinstance(value, Dim) else value
 
-    def _widened(self, symbol: Symbol, like: Node) -> Symbol:
-        """A number that has taken the place of a vector, as a vector."""
+    def widened(self, symbol: Symbol, like: Node) -> Symbol:
+        """A number that has taken the place of a vector, as a vector; of rows, as rows."""
         if symbol.shape != () or not like.shape:
             return symbol
         shape = self._here(like.shape)
+        if not has_own_rows(shape):
+            return self._expanded(symbol, shape)
+        blocks, column = (
+            {"blocks": shape[0].blocks},
+            self._expanded(symbol, (shape[0].in_blocks(0),)),
+        )
+        if len(shape) == 1:
+            return Symbol(self._trace, "column", (column,), blocks, shape)
+        ones = self._expanded(lift(1.0, self._trace), (shape[1] * shape[0].blocks,))
+        return Symbol(self._trace, "outer_vectors", (column, ones), blocks, shape)
+
+    def _expanded(self, symbol: Symbol, shape: Shape) -> Symbol:
         return Symbol(self._trace, "expand", (symbol,), {"shape": shape}, shape)
 
     def name_open_sizes(self, changed: Mapping[str, Dim]) -> None:
@@ -121,7 +153,7 @@ class NamedSymbols:
                 self._trace.names.setdefault(symbol, name)
         outputs = self._cell.equations.outputs
         own = outputs if self._cell.options.output else outputs[1:]
-        return tuple(self._widened(self.of(node), node) for _, node in own)
+        return tuple(self.widened(self.of(node), node) for _, node in own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +334,8 @@ def replace(
         value = values.get(base.equations.names.get(node, ""))
         if value is None:
             return symbol
-        return lift(value(of) if callable(value) else value, symbol.trace)
+        new = lift(value(of) if callable(value) else value, symbol.trace)
+        return of.widened(new, node) if has_rows(node.shape) else new
 
     how = Composition(name=name, doc=doc or base.doc, edit=edit, numbers=numbers)
     return composed(base, how)

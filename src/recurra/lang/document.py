@@ -503,6 +503,8 @@ def _slice(whole: Symbol, axis: str, start: str, size: Dim) -> Symbol:
 def _expanded(scalar: Symbol, shape: Shape) -> Symbol:
     if scalar.shape != () or len(shape) > 2:
         raise ValueError("graph: expected a scalar to expand, got something else.")
+    over = {} if scalar.trace.inside is None else {"S": POSITIONS}
+    shape = tuple(dim.substitute(over) for dim in shape)
     return Symbol(scalar.trace, "expand", (scalar,), {"shape": shape}, shape)
 
 

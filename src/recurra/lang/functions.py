@@ -35,9 +35,10 @@ def _language(*torch_functions: Any) -> Callable[[Callable[..., Any]], Callable[
     """Register a function of the language, and the torch functions that mean the same."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS[function.__name__] = function
-        TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, function))
-        return also_on_tensors(function)
+        either = also_on_tensors(function)
+        FUNCTIONS[function.__name__] = either
+        TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, either))
+        return either
 
     return register
 
@@ -274,7 +275,8 @@ def concat(*vectors: Any, dim: int = -1) -> Symbol:
 
 @_language()
 def expand(s: Any, size: str | int | tuple[str | int, ...]) -> Symbol:
-    """A scalar as a vector of a size, "H" or 1, or as a matrix of two, ("H", "I").
+    """A scalar as a vector of a size, "H" or 1, or as a matrix of two, ("H", "I"); in a cell with a
+    memory "S" is the number of its positions.
 
     Of a vector of n numbers, n being a number, each stands H / n times in a vector of size H.
     """
@@ -284,6 +286,8 @@ def expand(s: Any, size: str | int | tuple[str | int, ...]) -> Symbol:
         shape = tuple(map(Dim.parse, map(str, size if isinstance(size, tuple) else (size,))))
     except ValueError as error:
         trace.fail(f"expand: {error} Name a size of the cell.")
+    if trace.inside is not None:
+        shape = tuple(dim.substitute({"S": POSITIONS}) for dim in shape)
     if symbol.shape != ():
         if len(shape) != 1:
             trace.fail(f"expand: expected a scalar, got {symbol.text}. Give one size for a vector.")
@@ -360,7 +364,7 @@ def _unary_operator(op: str, *torch_functions: Any) -> None:
         return elementwise(op, v)
 
     operator.__name__ = op
-    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, operator))
+    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, also_on_tensors(operator)))
 
 
 def _binary_operator(op: str, *torch_functions: Any) -> None:
@@ -368,11 +372,11 @@ def _binary_operator(op: str, *torch_functions: Any) -> None:
         return elementwise(op, a, b)
 
     operator.__name__ = op
-    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, operator))
+    TORCH_FUNCTIONS.update(dict.fromkeys(torch_functions, also_on_tensors(operator)))
 
 
 def _square(v: Any) -> Symbol:
-    return elementwise("mul", v, v)
+    return v * v
 
 
 _binary_operator("add", torch.add, _T.add)
@@ -385,10 +389,13 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     _binary_operator(_name, getattr(torch, _name), getattr(_T, _name))
 TORCH_FUNCTIONS.update(dict.fromkeys((torch.square, _T.square), _square))
 TORCH_FUNCTIONS.update(
-    dict.fromkeys((torch.matmul, torch.mm, torch.mv, _T.matmul, _T.__matmul__), product)
+    dict.fromkeys(
+        (torch.matmul, torch.mm, torch.mv, _T.matmul, _T.__matmul__), also_on_tensors(product)
+    )
 )
 
 
+@also_on_tensors
 def dot(a: Any, b: Any) -> Symbol:
     """As numpy has it: a matrix times what is right of it, or the inner product of two vectors."""
     trace = trace_of((a, b), "dot")
@@ -407,12 +414,12 @@ def dot(a: Any, b: Any) -> Symbol:
 
 
 def _linear(v: Any, weight: Any, bias: Any = None) -> Symbol:
-    whole = product(weight, v)
+    whole = weight @ v
     return whole if bias is None else whole + bias
 
 
 def _inner(a: Any, b: Any) -> Symbol:
-    return sum(elementwise("mul", a, b))
+    return sum(a * b)
 
 
 TORCH_FUNCTIONS.update({_F.linear: _linear, torch.dot: _inner, torch.inner: dot})

@@ -26,7 +26,7 @@ def library_function(
         symbol.trace.fail(
             f"expected an operation of the language, got {library}'s {called}. {hint_for(called)}"
         )
-    kwargs = {k: v for k, v in kwargs.items() if k not in _NEUTRAL or v != _NEUTRAL[k]}
+    kwargs = asked_for(kwargs)
     try:
         inspect.signature(meant).bind(*args, **kwargs)
     except TypeError as error:
@@ -35,6 +35,11 @@ def library_function(
             f"{called} with others ({error}). Leave them out."
         )
     return meant(*args, **kwargs)
+
+
+def asked_for(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments without those that change nothing."""
+    return {k: v for k, v in kwargs.items() if k not in _NEUTRAL or v != _NEUTRAL[k]}
 
 
 def _flatten(values: Any) -> list[Any]:

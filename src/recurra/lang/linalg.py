@@ -28,8 +28,8 @@ from recurra.lang.symbols import (
 
 
 def _language(function: Callable[..., Any]) -> Callable[..., Any]:
-    FUNCTIONS[function.__name__] = function
-    return also_on_tensors(function)
+    FUNCTIONS[function.__name__] = also_on_tensors(function)
+    return FUNCTIONS[function.__name__]
 
 
 @_language

@@ -1,10 +1,12 @@
 """Matrices that each sequence has of its own: outer products, rows, and what is made of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from recurra.ir import Dim, Shape, blocks_of, has_own_rows, shape_text
+from recurra.lang.on_tensors import also_on_tensors
 from recurra.lang.symbols import (
     FUNCTIONS,
     OPERATORS,
@@ -20,6 +22,12 @@ from recurra.lang.symbols import (
 )
 
 
+def _language(function: Callable[..., Any]) -> Callable[..., Any]:
+    FUNCTIONS[function.__name__] = also_on_tensors(function)
+    return FUNCTIONS[function.__name__]
+
+
+@_language
 def outer(a: Any, b: Any, heads: int = 1) -> Symbol:
     """The outer product of two vectors, [P] and [Q]: a matrix [P, Q] for each sequence.
 
@@ -45,6 +53,7 @@ def _is_one(symbol: Symbol) -> bool:
     return symbol.op == "const" and symbol.attrs["value"] == 1.0
 
 
+@_language
 def rows(v: Any, parts: int) -> Symbol:
     """A vector cut into equal parts, which are the rows of a matrix: what is for each head."""
     trace = trace_of((v,), "rows")
@@ -56,6 +65,7 @@ def rows(v: Any, parts: int) -> Symbol:
     return Symbol(trace, "rows", (symbol,), {"parts": parts}, shape)
 
 
+@_language
 def flatten(r: Any) -> Symbol:
     """The rows of a matrix one behind the other, as a vector: the way back from rows(v, n)."""
     trace = trace_of((r,), "flatten")
@@ -188,8 +198,6 @@ def over_matrix(op: str, symbol: Symbol, dim: int) -> Symbol:
     return Symbol(trace, f"{op}_rows", (symbol,), {}, columns)
 
 
-for _function in (outer, rows, flatten):
-    FUNCTIONS[_function.__name__] = _function
 OPERATORS[".T"] = transposed
 TORCH_FUNCTIONS.update(
     {torch.outer: outer, torch.Tensor.outer: outer, torch.flatten: flatten}

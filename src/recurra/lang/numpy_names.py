@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from recurra.lang import functions
+from recurra.lang.on_tensors import also_on_tensors
 from recurra.lang.products import product
 from recurra.lang.symbols import NUMPY_FUNCTIONS, Symbol, elementwise
 
@@ -21,7 +22,8 @@ def _elementwise(op: str, *names: str) -> None:
         return elementwise(op, *values)
 
     operator.__name__ = op
-    NUMPY_FUNCTIONS.update({getattr(np, name): operator for name in names})
+    either = also_on_tensors(operator)
+    NUMPY_FUNCTIONS.update({getattr(np, name): either for name in names})
 
 
 def _over_features(function: Callable[..., Symbol], *names: str) -> None:
@@ -56,11 +58,11 @@ _over_features(functions.max, "max", "amax")
 
 
 def _floor_divide(a: Any, b: Any) -> Symbol:
-    return functions.floor(elementwise("div", a, b))
+    return functions.floor(np.divide(a, b))
 
 
 def _square(v: Any) -> Symbol:
-    return elementwise("mul", v, v)
+    return v * v
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Symbol:
@@ -89,7 +91,7 @@ NUMPY_FUNCTIONS.update(
         np.hstack: _concatenate,
         np.split: _split,
         np.transpose: _transpose,
-        np.matmul: product,
+        np.matmul: also_on_tensors(product),
         np.dot: functions.dot,
         np.inner: functions.dot,
     }
