@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recurra.decoding.sampler import Sampler
+from recurra.decoding.sampler import Sampler, check_largest
 
 _BLOCK = 64  # scores whose largest is looked at first
 
@@ -140,6 +140,7 @@ class _Search:
                 values, ids, end = self.choose(
                     tokens, self.K, self.mark, left_out=True, log_probabilities=True
                 )
+                _check_told_apart(values, end)
                 self._end(end.cpu().numpy())
                 rows = self._go_on(values.cpu().numpy(), ids.cpu().numpy())
                 self._see_who_is_done()
@@ -253,6 +254,7 @@ def first_choices(
                 values, chosen, of_mark = choose(
                     tokens, 1, mark, left_out=False, log_probabilities=scored
                 )
+                _check_told_apart(values, of_mark)
                 tokens, gained = chosen[:, 0].cpu(), values[:, 0].tolist()
                 gained_by_mark = of_mark.tolist()
             else:
@@ -370,6 +372,14 @@ def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         places - count * _BLOCK + whole,
     )
     return values, ids
+
+
+def _check_told_apart(values: Tensor, of_mark: Tensor) -> None:
+    """Raise ValueError where a score is NaN, as all are of a model whose weights are: no token is
+    more probable than another then, and none would be told apart from one that is certain."""
+    total = float(values.sum() + of_mark.sum())  # -inf of a token that is ruled out is no fault
+    if math.isnan(total):
+        check_largest(math.nan)
 
 
 def _largest_of(values: np.ndarray, count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ Source: Karpathy, Fei-Fei (2015), "Deep Visual-Semantic Alignments for Generatin
 Descriptions", CVPR, arXiv:1412.2306, section 3.1.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,11 @@ from recurra.models.aligned import Alignment, smoothed
 from recurra.models.captioning import side_by_side
 from recurra.models.captions import plain
 from recurra.models.cell_entries import cell_config
-from recurra.models.checks import check_reduction, counts_of
+from recurra.models.checks import check_reduction, check_token_table, check_which, counts_of
 from recurra.models.ranking import NEGATIVES, image_sentence_scores, max_margin
 from recurra.models.regions import WHOLE, cells, checked_boxes, geometry, shares
 from recurra.models.saving import layer_options
-from recurra.models.seeing import SeeingWords, made, size_of_images
+from recurra.models.seeing import SeeingWords, as_read, made, size_of_images
 from recurra.models.translator import encoded
 from recurra.models.writing import source_tokens
 from recurra.nn import Recurrent
@@ -182,7 +183,7 @@ class Aligner(SeeingWords):
         Args:
             images: pixels [N, C, Y, X] as the encoder reads them, or else the result itself.
         """
-        images = images.to(self.image.weight)
+        images = as_read(type(self).__name__, images, self.image.weight)
         if images.dim() == 4 and self.encoder is not None:
             return self.encoder.grid(images)
         if images.dim() != 3 or images.shape[2] != self.image_size:
@@ -216,7 +217,7 @@ class Aligner(SeeingWords):
             )
         there = None
         if boxes is None:
-            boxes = cells(*self.grid_shape(P), features).expand(N, P, 4)
+            boxes = cells(*self.grid_shape(P), features).repeat(N, 1, 1)  # each image has its own
             vectors = features
         else:
             boxes = checked_boxes(where, boxes.to(features), N)
@@ -269,8 +270,9 @@ class Aligner(SeeingWords):
 
     def _counts(self, lengths: Lengths, captions: Tensor) -> Tensor:
         """[M] int64: the lengths of captions [T, M], checked."""
-        where, (T, M) = type(self).__name__, captions.shape
-        return counts_of(where, "lengths of sentences", lengths, T, M, captions.device)
+        where = type(self).__name__
+        check_token_table(where, "sentences", captions)
+        return counts_of(where, "lengths of sentences", lengths, *captions.shape, captions.device)
 
     def _within(self, captions: Tensor, counts: Tensor) -> Tensor:
         """[T, M], which tokens are of a sentence."""
@@ -331,15 +333,15 @@ class Aligner(SeeingWords):
         where = type(self).__name__
         _check_choice(where, "negatives", negatives, NEGATIVES)
         check_reduction(where, reduction)
-        M = captions.shape[1]
+        if not 0 <= margin < math.inf:
+            raise ValueError(
+                f"{where}: expected a margin of 0 or more, got {margin}. Choose 1 when in doubt."
+            )
         scores = self(images, captions, lengths, boxes=boxes, box_counts=box_counts)
+        M = captions.shape[1]
+        check_which(where, which, len(scores), M, "sentences")
         if which is None:
             which = torch.arange(M, dtype=torch.int64, device=captions.device)
-            if len(scores) != M:
-                raise ValueError(
-                    f"{where}: expected an image for each of {M} sentences, got {len(scores)}. "
-                    f"Say which each is of: which=."
-                )
         lost = max_margin(scores, which, margin=margin, negatives=negatives)
         return lost.mean() if reduction == "mean" else lost.sum()
 
@@ -357,6 +359,8 @@ class Aligner(SeeingWords):
         for regions that are not there; and the regions of the images."""
         regions = self.regions(images, boxes, box_counts)
         words = self.words(captions, lengths)
+        N, M = len(regions.vectors), captions.shape[1]
+        check_which(type(self).__name__, which, N, M, "sentences")
         own = regions.vectors if which is None else regions.vectors[which]
         scores = torch.einsum("tmj,mrj->tmr", words, own)
         if regions.there is not None:
@@ -428,6 +432,8 @@ class Aligner(SeeingWords):
                 regions = self._regions_of(pictures, boxes, first, _BATCH)
                 rows = [self.scores_of(regions, w, some, counts) for some, counts, w in read]
                 found.append(torch.cat(rows, dim=1))
+        if not found:  # no picture
+            return torch.zeros((0, len(sentences)), dtype=torch.float32, device="cpu")
         return torch.cat(found).float().cpu()
 
     def _regions_of(
@@ -465,6 +471,11 @@ class Aligner(SeeingWords):
                 f"{where}: expected smoothness of 0 or more, got {smoothness}. 0 smooths nothing."
             )
         found: list[Alignment] = []
+        if not hasattr(inputs, "__len__") or not all(map(_is_pair, inputs)):
+            raise ValueError(
+                f"{where}: expected a list of pairs of a picture and a sentence, got "
+                f"{inputs!r:.60}. Give such: [(picture, 'a red dog')]."
+            )
         with evaluating(self), torch.no_grad():
             for first in range(0, len(inputs), _BATCH):
                 some = inputs[first : first + _BATCH]
@@ -527,6 +538,10 @@ class Aligner(SeeingWords):
             **layer_options(self.recurrent),
             "dtype": str(self.word.weight.dtype).removeprefix("torch."),
         }
+
+
+def _is_pair(given: Any) -> bool:
+    return isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[1], str)
 
 
 def boxes_side_by_side(boxes: Sequence[Any]) -> tuple[Tensor, list[int]]:

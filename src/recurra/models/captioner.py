@@ -29,10 +29,24 @@ from recurra.lang import Cell
 from recurra.models.captioning import write
 from recurra.models.captions import Caption, CaptionWriting
 from recurra.models.cell_entries import cell_config
-from recurra.models.checks import counts_of
+from recurra.models.checks import (
+    check_captions,
+    check_reduction,
+    check_share,
+    check_token_table,
+    check_which,
+    counts_of,
+)
 from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.saving import layer_options
-from recurra.models.seeing import COORDINATES, SeeingWords, coordinates, made, size_of_images
+from recurra.models.seeing import (
+    COORDINATES,
+    SeeingWords,
+    as_read,
+    coordinates,
+    made,
+    size_of_images,
+)
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_reads_x_alone, check_sizes, check_token_ids
 from recurra.nn.dropout import dropout
@@ -228,7 +242,7 @@ class Captioner(SeeingWords):
             images: pixels [N, C, Y, X] as the encoder reads them, or else the result itself.
         """
         where, is_grid = type(self).__name__, self.inject == "attend"
-        images = images.to(self.output.weight)
+        images = as_read(where, images, self.output.weight)
         if images.dim() == 4 and self.encoder is not None:
             if self.inject == "none":
                 return images.new_zeros(len(images), self.image_size)
@@ -336,20 +350,23 @@ class Captioner(SeeingWords):
             With `imagined`: the logits, [T + 1, M, D] that are imagined, and [M, D] of the images,
             which learn nothing by it.
         """
-        T, M = captions.shape
+        where = type(self).__name__
         counts = self._counts(lengths, captions)
+        T, M = captions.shape
+        check_captions(where, captions, self.vocab_size, counts)
         if read is None:
             read = torch.cat([captions.new_full((1, M), self.mark), captions])
+        elif read.shape != (T + 1, M):
+            raise ValueError(
+                f"{where}: expected read of shape {(T + 1, M)}, the mark and a token for each of "
+                f"the caption, got {tuple(read.shape)}. Put the mark in front."
+            )
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)
         within = steps[:, None] <= counts
         read = read.where(within, self.mark)
-        check_token_ids(type(self).__name__, read, self.vocab_size + 1)
+        check_token_ids(where, read, self.vocab_size + 1)
         features = self.features(images)
-        if which is None and len(features) != M:
-            raise ValueError(
-                f"{type(self).__name__}: expected an image for each of {M} captions, got "
-                f"{len(features)}. Say which each is of: which=."
-            )
+        check_which(where, which, len(features), M)
         seen = self.seen(features)
         seen = seen if which is None else seen[which]
         x = self._dropped(self.embedding(read), self.input_dropout)
@@ -402,6 +419,9 @@ class Captioner(SeeingWords):
                 `reconstruction_loss` of each step.
             reduction: "mean" or "sum".
         """
+        where = type(self).__name__
+        check_reduction(where, reduction)
+        check_share(where, label_smoothing=label_smoothing)
         wanted = self.wanted(captions, lengths)
         smoothing = {"label_smoothing": label_smoothing, "reduction": reduction}
         if self.inject != "memory" or not reconstruction:
@@ -432,8 +452,8 @@ class Captioner(SeeingWords):
 
     def wanted(self, captions: Tensor, lengths: Lengths = None) -> Tensor:
         """What packed logits should say: the tokens and, behind each caption, the mark, [steps]."""
-        T, M = captions.shape
         counts = self._counts(lengths, captions)
+        T, M = captions.shape
         last = captions.new_full((1, M), self.mark)
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)[:, None]
         padded = torch.cat([captions, last]).where(steps < counts, self.mark)
@@ -448,8 +468,8 @@ class Captioner(SeeingWords):
         which: Tensor | None = None,
     ) -> Float[Tensor, " captions"]:
         """The log-probability of each caption and of its end, in nats."""
-        T, M = captions.shape
         counts = self._counts(lengths, captions)
+        T, M = captions.shape
         logits = self(images, captions, lengths, which=which).float()
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)[:, None]
         last = captions.new_full((1, M), self.mark)
@@ -468,8 +488,8 @@ class Captioner(SeeingWords):
                 f"{type(self).__name__}: expected inject='memory' to imagine images, got "
                 f"{self.inject!r}. Make the model with it."
             )
-        T, M = captions.shape
         counts = self._counts(lengths, captions)
+        T, M = captions.shape
         read = torch.cat([captions.new_full((1, M), self.mark), captions])
         steps = torch.arange(T + 1, dtype=torch.int64, device=captions.device)[:, None]
         words, _ = self.visual(
@@ -480,8 +500,9 @@ class Captioner(SeeingWords):
 
     def _counts(self, lengths: Lengths, captions: Tensor) -> Tensor:
         """[M] int64: the lengths of captions [T, M], checked."""
-        where, (T, M) = type(self).__name__, captions.shape
-        return counts_of(where, "lengths of captions", lengths, T, M, captions.device)
+        where = type(self).__name__
+        check_token_table(where, "captions", captions)
+        return counts_of(where, "lengths of captions", lengths, *captions.shape, captions.device)
 
     # ---- what users have
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recurra.models.prediction import Prediction
+from recurra.models.stepping import Steps
 from recurra.nn.checks import check_token_ids
 from recurra.nn.plain import evaluating
 
@@ -28,6 +29,7 @@ class ClassifierStream:
                 f"which reads from the end too and believes nothing before it is there. Use "
                 f"predict, or a model with bidirectional=False."
             )
+        self._read_in = Steps(model)
         self.model = model
         self._pooling = model.pooling.running()
         self._pairs = None if model.pairs is None else model.pairs.running()
@@ -36,6 +38,7 @@ class ClassifierStream:
     def reset(self) -> None:
         """Begin new sequences."""
         self._layer.reset()
+        self._read_in.reset()
         self._pooling.reset()
         if self._pairs is not None:
             self._pairs.reset()
@@ -50,6 +53,7 @@ class ClassifierStream:
             pieces: [B, C], how the words are spelled; only for a model with subwords.
         """
         model = self.model
+        x_t = self._read_in.read(x_t)
         with evaluating(model), torch.no_grad():
             x, spelled, _ = model._arranged(
                 x_t.unsqueeze(0 if not model.batch_first else 1),

@@ -19,13 +19,21 @@ from recurra.compose.spelling import resolved
 from recurra.lang import Cell
 from recurra.models.calendar import check_calendar
 from recurra.models.cell_entries import cell_config
-from recurra.models.checks import check_numbers, check_reduction, check_shape
+from recurra.models.checks import (
+    check_numbers,
+    check_reduction,
+    check_shape,
+    check_share,
+    counts_of,
+)
 from recurra.models.forecaster_options import (
+    check_asked,
     check_call,
     check_kinds,
     columns_of,
     density_of,
     horizon_of,
+    levels_of,
     segment_length_of,
 )
 from recurra.models.forecaster_rows import Rows, at_end, carried, cut
@@ -37,7 +45,6 @@ from recurra.models.starting import Taken, take_weights
 from recurra.nn import Recurrent
 from recurra.nn.checks import check_dropout, check_flags, check_reads_x_alone, check_sizes
 from recurra.nn.densities import Density
-from recurra.nn.densities.base import check_levels
 from recurra.nn.dropout import dropout
 from recurra.nn.initial import Rule
 from recurra.nn.plain import evaluating
@@ -321,6 +328,7 @@ class Forecaster(Model):
         """
         check_call(self, x, past=past, known=known, ahead=ahead, series=series)
         horizon = horizon_of(self, horizon)
+        check_share("Forecaster", truth=truth)
         if target is not None:
             check_shape("Forecaster", target, (horizon, *x.shape[1:]))
         rows = Rows.of(self, x, lengths, past, known, ahead, series)
@@ -498,7 +506,8 @@ class Forecaster(Model):
             levels: Q probabilities; none: no quantiles.
             generator: as for a call; one for each of B makes no series depend on the others.
         """
-        levels = check_levels(levels) if levels else []
+        check_sizes("Forecaster.forecast", num_samples=num_samples)
+        levels = levels_of(levels)
         with evaluating(self), torch.no_grad():
             if self.decoding != "recursive" or not self.density.has_spread:
                 return self.read_out(self(x, lengths, **options), levels)
@@ -509,7 +518,8 @@ class Forecaster(Model):
                 for name, value in options.items()
             }
             if lengths is not None:
-                lengths = torch.as_tensor(lengths, dtype=torch.int64, device=x.device)
+                T, B = x.shape[:2]
+                lengths = counts_of("Forecaster", "lengths of series", lengths, T, B, x.device)
                 lengths = lengths.repeat_interleave(num_samples)
             many = x.repeat_interleave(num_samples, dim=1)
             said = self(many, lengths, generator=generator, **again)
@@ -517,6 +527,8 @@ class Forecaster(Model):
             drawn = self.together(said.values).unflatten(1, (-1, num_samples))
             if not levels:
                 return drawn.mean(dim=2), None
+            if not drawn.numel():  # of no series
+                return drawn.mean(dim=2), drawn.mean(dim=2).repeat(len(levels), 1, 1, 1)
             share = torch.tensor(levels, dtype=drawn.dtype, device=drawn.device)
             return drawn.mean(dim=2), torch.quantile(drawn, share, dim=2)
 
@@ -546,19 +558,16 @@ class Forecaster(Model):
             ValueError: when the horizon is longer than the model's, or a level is out of range.
         """
         where = "Forecaster.predict"
-        check_sizes(where, batch_size=batch_size, num_samples=num_samples)
-        if isinstance(inputs, str) or not hasattr(inputs, "__len__") or isinstance(inputs, Series):
-            raise ValueError(
-                f"{where}: expected a list of series, got {inputs!r:.40}. Put it into one: [...]."
-            )
+        check_asked(where, inputs, seed, batch_size=batch_size, num_samples=num_samples)
         if levels is None:
             levels = self.default_levels
+        levels = levels_of(levels)
         horizon = horizon_of(self, horizon)
         given = [
             GivenSeries.of(self, series, horizon, f"{where}: series {i}")
             for i, series in enumerate(inputs)
         ]
-        draws = {"levels": tuple(levels), "num_samples": num_samples, "seed": seed}
+        draws = {"levels": levels, "num_samples": num_samples, "seed": seed}
         return forecasts_of(self, given, horizon, batch_size, **draws)
 
     @property

@@ -1,14 +1,16 @@
 """The options of a forecaster that are more than a size: checked, and what they stand for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from recurra.errors import argument
-from recurra.models.series import Categories
+from recurra.models.checks import check_seed, check_tensor
+from recurra.models.series import Categories, Series
 from recurra.nn.checks import check_sizes, check_token_ids, in_autocast
 from recurra.nn.densities import Density, named
+from recurra.nn.densities.base import check_levels
 
 if TYPE_CHECKING:
     from recurra.models.forecaster import Forecaster
@@ -68,7 +70,11 @@ def check_call(
     ahead: Tensor | None,
     series: Tensor | None,
 ) -> None:
-    """Raise ValueError unless a call is given what the model was made for."""
+    """Raise unless a call is given what the model was made for."""
+    beside = {"past": past, "known": known, "ahead": ahead, "series": series}
+    for name, tensor in {"x": x, **beside}.items():
+        if tensor is not None:
+            check_tensor("Forecaster", name, tensor)
     if x.dim() != 3 or x.shape[-1] != model.num_channels or not len(x):
         raise ValueError(
             f"Forecaster: expected series [time, batch, {model.num_channels}], got shape "
@@ -113,6 +119,22 @@ def check_call(
                 f"{tuple(series.shape)}. Give one each."
             )
         check_token_ids("Forecaster, series", series, model.vectors.num_embeddings)
+
+
+def check_asked(where: str, inputs: Any, seed: object, **sizes: int) -> None:
+    """Raise unless what is asked of `predict` is a list of series, a seed and sizes."""
+    check_sizes(where, **sizes)
+    if isinstance(inputs, str | Series) or not hasattr(inputs, "__len__"):
+        raise ValueError(
+            f"{where}: expected a list of series, got {inputs!r:.40}. Put it into one: [...]."
+        )
+    check_seed(where, seed)
+
+
+def levels_of(levels: Sequence[float]) -> tuple[float, ...]:
+    """The probabilities of quantiles that are asked for, checked; none where none are."""
+    is_none = isinstance(levels, list | tuple) and not levels
+    return () if is_none else tuple(check_levels(levels))
 
 
 def horizon_of(model: "Forecaster", horizon: int | None) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recurra.errors import DataError, argument
 from recurra.models.calendar import Frequency, calendar_features, checked_dates
+from recurra.models.checks import check_said
 from recurra.models.scaling import Scaling
 from recurra.models.series import Forecast, Series, given_series, scaled, with_size
 
@@ -147,6 +148,7 @@ def forecasts_of(
             # each from the same seed: none depends on which others there are
             generator=[torch.Generator(like.device).manual_seed(seed) for _ in some],
         )
+        check_said("Forecaster.predict", values)
         for b, (place, each) in enumerate(zip(places, some, strict=True)):
             own = None if quantiles is None else _undone(quantiles[:, :, b], each.scaling)
             found[place] = Forecast(

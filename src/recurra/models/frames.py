@@ -20,7 +20,7 @@ from recurra.lang import cell, tanh
 from recurra.models.parts import Names, Part
 from recurra.models.prediction import EncodedInputs
 from recurra.models.reading import past_lengths
-from recurra.models.scaling import Scaling
+from recurra.models.scaling import Scaling, as_array
 from recurra.models.tagger import Tagger
 from recurra.nn.dropout import dropout
 from recurra.vision import Encoder, encoder
@@ -187,7 +187,7 @@ def as_clip(clip: Any, channels: int, where: str) -> np.ndarray:
         DataError: when it is no clip of so many channels, or has numbers that are not finite.
     """
     try:
-        values = np.asarray(clip)
+        values = as_array(clip)
         if values.dtype.kind not in "fiub":
             raise ValueError(f"values of {values.dtype}")
     except (TypeError, ValueError, RuntimeError) as error:

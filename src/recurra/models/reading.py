@@ -18,10 +18,11 @@ from recurra.compose.spelling import resolved
 from recurra.errors import argument
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config
+from recurra.models.checks import check_said, check_tensor
 from recurra.models.parts import Part
 from recurra.models.prediction import EncodedInputs
 from recurra.models.saving import Model, layer_options
-from recurra.models.scaling import Scaling, as_series, without_gaps
+from recurra.models.scaling import Scaling, as_series, without_gaps, wrong_channels
 from recurra.models.starting import Taken, take_weights
 from recurra.nn import Recurrent
 from recurra.nn.checks import (
@@ -230,6 +231,9 @@ class Reader(Model):
     def _arranged(self, x: Tensor, pieces: Tensor | None) -> tuple[Tensor, Tensor | None, bool]:
         """x and pieces time first and with a batch, and whether there was none."""
         rank, form = (2, "[time, batch]") if self.embedding is not None else (3, "[time, batch, I]")
+        check_tensor(type(self).__name__, "x", x)
+        if pieces is not None:
+            check_tensor(type(self).__name__, "pieces", pieces)
         if x.dim() not in (rank, rank - 1) or x.is_floating_point() == (self.embedding is not None):
             what = "token ids" if self.embedding is not None else "series of numbers"
             raise ValueError(
@@ -408,7 +412,9 @@ class Reader(Model):
         with evaluating(self), torch.no_grad():
             for some in order.split(batch_size):
                 part = batch.chosen(some)
-                said = say(self._called(part), part.lengths)
+                scores = self._called(part)
+                check_said(where, scores)
+                said = say(scores, part.lengths)
                 found.update(zip(some.tolist(), said, strict=True))
         return [found[number] for number in range(len(inputs))]
 
@@ -447,7 +453,10 @@ class Reader(Model):
     def _series(self, series: Any, where: str) -> np.ndarray:
         if self.scaling is not None:
             return self.scaling.prepared(series, where)
-        return without_gaps(as_series(series, where), "fail", where)
+        values = as_series(series, where)
+        if values.shape[1] != self.input_size:
+            raise wrong_channels(where, self.input_size or 0, values)
+        return without_gaps(values, "fail", where)
 
     def _padded(self, each: Sequence[Tensor], value: int) -> Tensor:
         """Sequences side by side, [T, B, ...], where the model is and of its dtype."""

@@ -74,10 +74,7 @@ class Scaling:
         """
         values = as_series(series, where)
         if values.shape[1] != len(self.mean):
-            raise DataError(
-                f"{where}: expected {len(self.mean)} channels, as in training, got "
-                f"{values.shape[1]}. Give it one row for each step, one column for each channel."
-            )
+            raise wrong_channels(where, len(self.mean), values)
         return without_gaps(values, self.missing, where)
 
     def to_config(self) -> dict[str, Any]:
@@ -101,6 +98,30 @@ class Scaling:
             ) from error
 
 
+def wrong_channels(where: str, channels: int, values: np.ndarray) -> DataError:
+    """The error of a series [T, I] that has other channels than the model reads."""
+    return DataError(
+        f"{where}: expected {channels} channels, as in training, got {values.shape[1]}. Give it "
+        f"one row for each step, one column for each channel."
+    )
+
+
+def as_array(given: Any) -> np.ndarray:
+    """What a user gives as an array: a tensor wherever it is, and whether or not gradients are kept
+    of it; a masked array with NaN where it is masked.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: when there is no array of it.
+    """
+    if isinstance(given, Tensor):
+        given = given.detach().cpu()
+        return (given.float() if given.dtype == torch.bfloat16 else given).numpy(force=True)
+    if isinstance(given, np.ma.MaskedArray) and given.dtype.kind in "fiub":
+        kept = given.dtype if given.dtype.kind == "f" else np.float64
+        return np.ma.filled(given.astype(kept), np.nan)
+    return np.asarray(given)
+
+
 def as_series(series: Any, where: str, *, double: bool = False) -> np.ndarray:
     """[T, I] float32 of what a user gives: an array, a tensor, lists of numbers; may have NaN.
 
@@ -113,7 +134,7 @@ def as_series(series: Any, where: str, *, double: bool = False) -> np.ndarray:
             large for float32.
     """
     try:
-        values = np.asarray(series)
+        values = as_array(series)
         if values.dtype == object:  # None is how JSON and Parquet write what is missing
             values = values.astype(np.float64)
         if values.dtype.kind not in "fiub":

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurra.models.checks import check_tensor
 from recurra.models.parts import Part
 from recurra.models.saving import Model
 from recurra.text import Vocabulary
@@ -121,6 +122,22 @@ def size_of_images(where: str, encoder: Encoder | None, given: int | None, *, gr
             f"{where}: expected image_size={size}, as of the encoder, got {given}. Leave it out."
         )
     return size
+
+
+def as_read(where: str, images: Any, like: Tensor) -> Tensor:
+    """Images as the encoder reads them, of the dtype and on the device of its numbers.
+
+    Raises:
+        TypeError: when they are no tensor of real floating-point numbers: bytes of pictures are not
+            what the encoder reads.
+    """
+    check_tensor(where, "images", images)
+    if not images.is_floating_point():
+        raise TypeError(
+            f"{where}: expected images of floating-point numbers, as the encoder reads them, got "
+            f"{images.dtype}. Make them of pictures: {where}.pixels(pictures)."
+        )
+    return images.to(like)
 
 
 WAVES = 3  # of each coordinate of a position

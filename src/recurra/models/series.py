@@ -208,7 +208,9 @@ def given_series(given: Any, where: str) -> Series:
     """
     series = given if isinstance(given, Series) else Series(values=given)
     read = {
-        name: None if part is None else as_series(part, f"{where}{said}", double=True)
+        name: None
+        if part is None and name != "values"
+        else as_series(part, f"{where}{said}", double=True)
         for name, part, said in (
             ("values", series.values, ""),
             ("past", series.past, ", past covariates"),

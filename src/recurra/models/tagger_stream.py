@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from recurra.models.stepping import Steps
 from recurra.nn.checks import check_sizes, check_token_ids
 from recurra.nn.plain import evaluating
 
@@ -35,6 +36,7 @@ class TaggerStream:
                 f"end too and knows nothing before it is there. Use predict, or train a model with "
                 f"bidirectional=False, which may look ahead a few steps: delay=8."
             )
+        self._read_in = Steps(model)
         self.model = model
         self.batch_size = batch_size
         self.delay = model.delay + delay
@@ -45,6 +47,7 @@ class TaggerStream:
     def reset(self) -> None:
         """Begin new sequences."""
         self._layer.reset()
+        self._read_in.reset()
         self._num_read = 0
         self._scores: list[Tensor] = []  # of the steps since the last that something was said of
         self._before: Tensor | None = None  # the last label that was said, [B]
@@ -59,6 +62,7 @@ class TaggerStream:
             pieces: [B, C], how the words are spelled; only for a model with subwords.
         """
         model = self.model
+        x_t = self._read_in.read(x_t)
         with evaluating(model), torch.no_grad():
             axis = 1 if model.batch_first else 0
             x, spelled, _ = model._arranged(

@@ -24,7 +24,7 @@ from recurra.errors import argument
 from recurra.ir import has_positions
 from recurra.lang import Cell
 from recurra.models.cell_entries import cell_config, cell_of
-from recurra.models.checks import check_reduction, counts_of
+from recurra.models.checks import check_reduction, check_share, check_tensor, counts_of
 from recurra.models.decoders import first_state, looking_cell, start_sizes
 from recurra.models.parts import Part
 from recurra.models.saving import Model, layer_options
@@ -247,6 +247,7 @@ class Translator(Model):
             summary: [B, D*H], the last output of each direction.
         """
         where = type(self).__name__
+        check_tensor(where, "the source", source)
         if source.dim() != 2 or source.is_floating_point():
             raise ValueError(
                 f"{where}: expected token ids [time, batch], got shape {tuple(source.shape)} of "
@@ -313,6 +314,8 @@ class Translator(Model):
             [T + 1, B, V + 1]; past the lengths what the output layer makes of zeros.
         """
         where = type(self).__name__
+        check_tensor(where, "the source", source)
+        check_tensor(where, "the target", target)
         if target.dim() != 2 or source.shape[1:] != target.shape[1:]:
             raise ValueError(
                 f"{where}: expected targets [time, batch], one for each source of shape "
@@ -366,6 +369,7 @@ class Translator(Model):
             reduction: "mean" or "sum".
         """
         check_reduction(type(self).__name__, reduction)
+        check_share(type(self).__name__, label_smoothing=label_smoothing)
         logits = self(source, target, source_lengths, target_lengths, packed=True)
         wanted = self.wanted(target, target_lengths)
         return functional.cross_entropy(

@@ -48,6 +48,32 @@ def what_else(module: nn.Module) -> str | None:
     return None
 
 
+def other_call(module: nn.Module) -> str | None:
+    """What calling a module does besides what its class of recurra's does, by hooks or by a call
+    that a class of the user's has in its place; other methods may be the user's. None if nothing.
+    """
+    if any(hooks_of(module)):
+        return f"{type(module).__name__} has forward hooks"
+    if "forward" in module.__dict__:
+        return f"{type(module).__name__} was given another forward"
+    for kind in type(module).__mro__:
+        if kind.__module__.partition(".")[0] in _LIBRARIES:
+            return None
+        if "forward" in vars(kind) or "__call__" in vars(kind):
+            return f"{kind.__name__} has its own forward"
+    return None
+
+
+def check_streams(where: str, module: nn.Module) -> None:
+    """Raise ValueError where a stream would pass over what calling the module does."""
+    reason = other_call(module)
+    if reason is not None:
+        raise ValueError(
+            f"{where}: expected a model that is called as its class says, got one of its own: "
+            f"{reason}. Call it for whole sequences instead."
+        )
+
+
 def _called_names(kind: type) -> set[str]:
     """What a class inherits that a call may use."""
     ours = [base for base in kind.__mro__[1:] if base not in nn.Module.__mro__]

@@ -7,8 +7,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
+from numbers import Real
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -163,14 +165,23 @@ def normal_quantiles(levels: Sequence[float]) -> list[float]:
     return torch.special.ndtri(wide).tolist()
 
 
+def _is_number(level: object) -> bool:
+    return isinstance(level, Real) and not isinstance(level, bool)
+
+
 def check_levels(levels: Sequence[float]) -> list[float]:
     """The levels as a list.
 
     Raises:
+        TypeError: when they are no list of numbers.
         ValueError: when there is none, or one is not a probability above 0 and below 1.
     """
+    if not isinstance(levels, Sequence | np.ndarray) or not all(map(_is_number, levels)):
+        raise TypeError(
+            f"levels: expected a list of probabilities, got {levels!r:.60}. Use 0.1 0.5 0.9."
+        )
     wrong = [level for level in levels if not 0 < level < 1]
-    if wrong or not levels:
+    if wrong or not len(levels):
         got = wrong[0] if wrong else "none"
         raise ValueError(
             f"levels: expected probabilities above 0 and below 1, got {got}. Use 0.1 0.5 0.9."
