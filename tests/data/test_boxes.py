@@ -56,6 +56,8 @@ def test_every_format_gives_the_same(tmp_path: Path, name: str) -> None:
         ("a.csv", "x.jpg,1,2,3", "line 1: expected a box"),
         ("a.csv", f"{LINES[0]}\nb.jpg,5,0,4,9", "line 2: expected a box, .* got .'5', '0'"),
         ("a.csv", f"{LINES[0]}\nb.jpg,5,0,nan,9", "line 2: expected a box"),
+        ("a.csv", f"{LINES[0]}\nb.jpg,1,2,3,4,5", "line 2: expected 5 columns.* got 6"),
+        ("a.csv", f'{LINES[0]}\n"b.jpg,1,2,3,4', "line 2: expected a row of a table"),
         ("a.csv", "image,left,top,right,bottom\n", "expected boxes of pictures, got none"),
         ("a.jsonl", '{"image": 3, "boxes": []}', "line 1: expected the name of a picture as image"),
         ("a.jsonl", '{"image": "a.jpg", "boxes": 3}', "expected a list of boxes, got 3"),

@@ -169,6 +169,24 @@ def test_a_table(tmp_path: Path, name: str, content: str) -> None:
     assert found.image == tmp_path / "a.jpg"
 
 
+@pytest.mark.parametrize(("sign", "line"), [(",", 3), ("|", 3)])
+def test_a_quote_that_is_never_closed_does_not_take_the_rows_behind_it(
+    tmp_path: Path, sign: str, line: int
+) -> None:
+    rows = ["image,caption", "a.jpg,A dog", 'a.jpg,"A cat', "b.jpg,A bird", "c.jpg,A fish"]
+    path = tmp_path / "captions.csv"
+    path.write_text("\n".join(rows).replace(",", sign) + "\n")
+    with pytest.raises(DataError, match=f"line {line}: expected a row of a table"):
+        read_captions(path, with_images=False)
+
+
+def test_between_bars_a_quote_stands_as_it_comes(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text('image_name| comment\na.jpg| "Hello" says a man\n')
+    found = read_captions(path, draw=False, with_images=False)
+    assert one(found).captions == ("Hello says a man",)
+
+
 def test_columns_by_name_and_number_and_of_parts(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("id,who,said,split\na.png,x,one,train\nb.png,x,two,val2014\nc.png,x,tri,test\n")

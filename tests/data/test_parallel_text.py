@@ -208,3 +208,31 @@ def test_encoded_pairs_in_a_file_and_in_memory(tmp_path: Path) -> None:
     (tmp_path / "other.targets.json").rename(tmp_path / "val.examples.targets.json")
     with pytest.raises(DataError, match="expected as many targets beside it"):
         open_pairs(tmp_path / "val.examples")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        ("p.csv", ["le chat, the cat, indeed"], r'line 3: .* 2 columns .* got 3.*"," in quotes'),
+        ("p.tsv", ["un\tone\ttwo"], "line 3: expected 2 columns as in the lines above it, got 3"),
+        ("p.csv", ['"un,one', "deux,two"], "line 3: expected a row of a table.*Close every quote"),
+        ("p.csv", ["un," + 200_000 * "x"], None),  # a long text is none the worse
+        ("p.tsv", ["un\tone\t"], None),  # an end that is empty says nothing
+    ],
+)
+def test_nothing_of_a_row_is_dropped(
+    tmp_path: Path, name: str, rows: list[str], message: str | None
+) -> None:
+    sign = "," if name.endswith(".csv") else "\t"
+    path = lines(tmp_path / name, f"source{sign}target", f"a{sign}b", *rows, f"c{sign}d")
+    if message is None:
+        assert len(read_pairs(path, whole=True).parts["train"]) == 3
+        return
+    with pytest.raises(DataError, match=message):
+        read_pairs(path, whole=True)
+
+
+def test_columns_have_names_of_their_own(tmp_path: Path) -> None:
+    path = lines(tmp_path / "p.tsv", "source\ttarget\ttarget", "a\tb\tc")
+    with pytest.raises(DataError, match="different names, got 'target' twice"):
+        read_pairs(path)

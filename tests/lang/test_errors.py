@@ -819,3 +819,34 @@ def test_names_of_arguments_are_no_values(option: str, given: object) -> None:
 def test_options_by_name_are_dicts(option: str, given: object) -> None:
     with pytest.raises(TypeError, match=rf"cell: expected {option} to be a dict by the names of"):
         inspect.unwrap(cell)(**{option: given})
+
+
+# ---- what is no function of equations ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [None, int, max, "gru", 3])
+def test_what_is_no_function_of_equations(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="cell: expected a function that is written as equations"):
+        cell(state="h")(wrong)
+
+
+def test_a_function_that_is_async_or_yields() -> None:
+    async def later(x, h, W, U):
+        return tanh(W @ x + U @ h)
+
+    def piece_by_piece(x, h, W, U):
+        yield tanh(W @ x + U @ h)
+
+    for function in (later, piece_by_piece):
+        assert_says(error_of(function), "expected a function that returns", "Write a plain def")
+
+
+def test_arguments_without_names_keep_their_stars() -> None:
+    def many(x, h, *W):
+        return tanh(h)
+
+    def by_name(x, h, **W):
+        return tanh(h)
+
+    assert_says(error_of(many), "named arguments, got *W.")
+    assert_says(error_of(by_name), "named arguments, got **W.")

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from recurra.data.captions import CaptionData, Captioned
 from recurra.data.image_folders import IMAGES
 from recurra.data.rows import object_rows, parquet_rows
-from recurra.data.tables import lines_of, suffix_of
+from recurra.data.tables import csv_rows, lines_of, suffix_of
 from recurra.errors import DataError
 from recurra.text.reading import read_text
 
@@ -162,8 +163,7 @@ def _of_objects(rows: Iterator[tuple[str, Mapping[str, Any]]]) -> Iterator[_Row]
 
 def _separated(path: Path, encoding: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of a table by the names in its first; without them in the order of `SIDES`."""
-    lines = lines_of(path, encoding)
-    first = next(lines, "")
+    first = next(lines_of(path, encoding), "")
     separator = "\t" if "\t" in first else ","
     cells = [cell.strip() for cell in next(csv.reader([first], delimiter=separator), [])]
     header = _ROW if cells and cells[0].lower().endswith(IMAGES) else tuple(map(str.lower, cells))
@@ -172,13 +172,16 @@ def _separated(path: Path, encoding: str | None) -> Iterator[tuple[str, Mapping[
             f"{path}: expected the columns {', '.join(_ROW)}, got {', '.join(cells):.80}; "
             f"{missing[0]} is missing. Name them in the first line."
         )
-    number = 1
-    if header is _ROW:
-        yield f"{path}, line 1", dict(zip(_ROW, cells, strict=False))
-    for cells in csv.reader(lines, delimiter=separator):
-        number += 1
-        if any(cell.strip() for cell in cells):
-            yield f"{path}, line {number}", dict(zip(header, cells, strict=False))
+    rows = csv_rows(path, lines_of(path, encoding), separator)
+    for number, cells in rows if header is _ROW else islice(rows, 1, None):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise DataError(
+                f"{path}, line {number}: expected {len(header)} columns, {', '.join(header):.80}, "
+                f"got {len(cells)}. Write a row for each box."
+            )
+        yield f"{path}, line {number}", dict(zip(header, cells, strict=False))
 
 
 def _numbers(box: Any, place: str) -> list[float]:

@@ -24,7 +24,7 @@ from recurra.data.defects import Defect, Defects
 from recurra.data.image_folders import IMAGES
 from recurra.data.records import named
 from recurra.data.rows import object_rows, parquet_rows
-from recurra.data.tables import lines_of, suffix_of
+from recurra.data.tables import csv_rows, lines_of, suffix_of
 from recurra.errors import DataError, argument
 from recurra.text.reading import read_text
 
@@ -357,17 +357,13 @@ def _separated(
         )
     lines = lines_of(path, how.encoding)
     quoted = separator != "\t"  # in TSV a quote is a character like any other
-    reader = csv.reader(
-        lines,
-        delimiter=separator,
-        skipinitialspace=quoted,
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-    )
+    strict = separator != "|"  # as captions of Flickr30k are separated, quotes as they come
+    rows = csv_rows(path, lines, separator, quoted=quoted, skipinitialspace=quoted, strict=strict)
     width = len(header) if header else None
-    for cells in islice(reader, 1 if header else 0, None):
+    for number, cells in islice(rows, 1 if header else 0, None):
         if not any(cell.strip() for cell in cells):
             continue
-        place = f"{path}, line {reader.line_num}"
+        place = f"{path}, line {number}"
         if width is None:
             width = len(cells)
         if len(cells) != width or width < 2:

@@ -3,7 +3,6 @@
 Letters: N pairs, B batch, S steps of a source, T of a target.
 """
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from recurra.data.opening import paths_of
 from recurra.data.records import Record, Records, named
 from recurra.data.rows import object_rows, parquet_rows
 from recurra.data.store import open_examples, write_examples
-from recurra.data.tables import lines_of, suffix_of
+from recurra.data.tables import csv_rows, lines_of, suffix_of
 from recurra.errors import DataError, argument
 from recurra.text.corpus import is_hidden
 
@@ -307,13 +306,13 @@ def _separated(
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The rows of a table of text by the names in its first, or by number where that has none."""
     lines = lines_of(path, encoding)
-    split = (
-        csv.reader(lines)
+    split: Iterator[tuple[int, list[str]]] = (
+        csv_rows(path, lines, separator)
         if separator == ","
-        else (line.rstrip("\n").split(separator) for line in lines)
+        else enumerate((line.rstrip("\n").split(separator) for line in lines), 1)
     )
     header: list[str] | None = None
-    for number, cells in enumerate(split, 1):
+    for number, cells in split:
         if not any(cell.strip() for cell in cells):
             continue
         place = f"{path}, line {number}"
@@ -327,13 +326,19 @@ def _separated(
             is_header = bool({*_SOURCES} & {*names})
             is_header &= bool({*_TARGETS} & {*names}) or least < 2
             header = [cell.strip() for cell in cells] if is_header else []
+            if twice := [name for name in header if name and header.count(name) > 1]:
+                raise DataError(
+                    f"{path}: expected columns of different names, got {twice[0]!r} twice. Rename "
+                    f"one."
+                )
             if is_header:
                 continue
             header = [str(i) for i in range(1, len(cells) + 1)]
-        if len(cells) < len(header):
+        if len(cells) < len(header) or any(cell.strip() for cell in cells[len(header) :]):
+            quotes = "" if separator == "\t" else ', a text with "," in quotes'
             raise DataError(
                 f"{place}: expected {len(header)} columns as in the lines above it, got "
-                f"{len(cells)}. Write a source and a target on each line."
+                f"{len(cells)}. Write a source and a target on each line{quotes}."
             )
         yield place, dict(zip(header, cells, strict=False))
 

@@ -285,31 +285,18 @@ class SeparatedRecords(TableRecords):
         """Every row; a line that is blank is none, but `""` in a table of one column is."""
         self._refuse_other_formats()
         separator, quoted = self._dialect()
-        csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-        reader = csv.reader(
-            lines_of(self.path, self.encoding),
-            delimiter=separator,
-            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            strict=True,  # a quote that is never closed is an error, not one long text
-        )
-        width, last = None, 0
-        try:
-            for cells in reader:
-                last = reader.line_num
-                if not cells or (width != 1 and len(cells) == 1 and cells[0].isspace()):
-                    continue
-                width = width or len(cells)
-                if len(cells) != width:
-                    raise DataError(
-                        f"{self.path}, line {reader.line_num}: expected {width} columns as in the "
-                        f"lines above it, got {len(cells)}. {self._about_ragged(separator)}"
-                    )
-                yield reader.line_num, cells
-        except csv.Error as error:
-            raise DataError(
-                f"{self.path}, line {last + 1}: expected a row of a table, got: {error}. "
-                'Close every quote, and write one inside a quoted text twice, as in "a ""b"" c".'
-            ) from None
+        lines = lines_of(self.path, self.encoding)
+        width = None
+        for number, cells in csv_rows(self.path, lines, separator, quoted=quoted):
+            if not cells or (width != 1 and len(cells) == 1 and cells[0].isspace()):
+                continue
+            width = width or len(cells)
+            if len(cells) != width:
+                raise DataError(
+                    f"{self.path}, line {number}: expected {width} columns as in the lines above "
+                    f"it, got {len(cells)}. {self._about_ragged(separator)}"
+                )
+            yield number, cells
 
     def _dialect(self) -> tuple[str, bool]:
         """What separates the cells, and whether quotes mean anything."""
@@ -439,6 +426,51 @@ class ParquetRecords(TableRecords):
     def _damaged(self, error: Exception) -> DataError:
         said = str(error).partition("\n")[0].rstrip(".")
         return DataError(f"{self.path}: expected a Parquet file, got: {said}. Write it again.")
+
+
+def csv_rows(
+    path: Path,
+    lines: Iterator[str],
+    separator: str,
+    *,
+    quoted: bool = True,
+    skipinitialspace: bool = False,
+    strict: bool = True,
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table of text, each with the number of its last line.
+
+    Args:
+        path: of the table, for messages.
+        lines: of it.
+        separator: what stands between cells.
+        quoted: whether quotes are read as RFC 4180 says; otherwise they are characters.
+        skipinitialspace: whether spaces behind a separator count for nothing.
+        strict: whether a text may have lines of its own, and all of a quoted text is quoted; else
+            `"Hello" she said` is taken as it stands, and a row is a line.
+    Raises:
+        DataError: where a quote is never closed, which else would make one long text of all rows
+            behind it.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    reader = csv.reader(
+        lines,
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        skipinitialspace=skipinitialspace,
+        strict=strict,
+    )
+    last = 0
+    try:
+        for cells in reader:
+            if not strict and reader.line_num > last + 1:
+                raise csv.Error("a quote that does not end in its line")
+            last = reader.line_num
+            yield last, cells
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {last + 1}: expected a row of a table, got: {error}. "
+            'Close every quote, and write one inside a quoted text twice, as in "a ""b"" c".'
+        ) from None
 
 
 def lines_of(path: Path, encoding: str | None = None) -> Iterator[str]:

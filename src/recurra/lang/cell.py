@@ -395,6 +395,11 @@ def cell(
 
 
 def _define(function: Callable[..., Any], options: Options) -> Cell:
+    if not callable(function) or not hasattr(inspect.unwrap(function), "__code__"):
+        raise TypeError(
+            f"cell: expected a function that is written as equations, got {kind_of(function)}. "
+            f"Write one: def name(x, h, W, U, b): ..."
+        )
     try:
         return Cell(function, options)
     except CellError as error:

@@ -21,6 +21,7 @@ _TAKEN = (
     *("self", "x", "x_t", "state", "lengths", "context", "embedding", "start", "out"),
     *("memory", "memory_lengths"),
 )
+_PIECEWISE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +103,15 @@ class Signature:
         raise CellError(where.message(text))
 
     def _check(self, names: list[str], arguments: Mapping[str, inspect.Parameter]) -> None:
+        if code_of(self.function).co_flags & _PIECEWISE:
+            self.fail(
+                "expected a function that returns its new states, got one that is async or yields. "
+                "Write a plain def with a return."
+            )
         for name, argument in arguments.items():
             if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-                self.fail(f"expected named arguments, got *{name}. Name every parameter.")
+                stars = "*" if argument.kind is argument.VAR_POSITIONAL else "**"
+                self.fail(f"expected named arguments, got {stars}{name}. Name every parameter.")
             if argument.kind is argument.POSITIONAL_ONLY:
                 self.fail(f"expected named arguments, got {name} before a /. Take the / away.")
         if not self.options.states:
