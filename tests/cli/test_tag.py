@@ -89,26 +89,93 @@ def test_files_of_words_are_tagged(recurra: Any, tags: Path, tmp_path: Path) -> 
 
 
 def test_what_was_said_is_written_in_columns(recurra: Any, tags: Path, tmp_path: Path) -> None:
-    """As the input has it; a file that is there is the user's."""
+    """As the input has it; what recurra wrote is replaced, and what a user has never."""
     source, out = tmp_path / "in.conllu", tmp_path / "out.conllu"
     rows = ("1\tcats\tcat\tX\tNNS\t_\t2\t_\t_\t_", "2\tsleep\t_\tX\t_\t_\t0\t_\t_\t_")
     source.write_text("\n".join(["# text = cats sleep", *rows, ""]))
     outcome = recurra("tag", tags, source, "a dog", "--out", out)
     assert outcome.code == 0, outcome.err
-    first, second, last = out.read_text().split("\n\n")[0].splitlines()
+    generator, first, second, last = out.read_text().split("\n\n")[0].splitlines()
+    assert generator == "# generator = recurra"
     assert first == "# text = cats sleep"
     assert second.split("\t")[2:5:2] == ["cat", "NNS"]
     assert second.split("\t")[3] in ("DET", "NOUN", "VERB")
     assert last.split("\t")[6] == "0"
     assert out.read_text().split("\n\n")[1].startswith("1\ta\t_\t")
-    for there in (out, source):
+    before = out.read_text()
+    assert recurra("tag", tags, source, "a dog", "--out", out).code == 0
+    assert out.read_text() == before
+    again = tmp_path / "again.conllu"  # of its own output: it says once who wrote it
+    assert recurra("tag", tags, out, "--out", again).code == 0
+    assert again.read_text().count("# generator") == 1
+    edited = tmp_path / "edited.conllu"
+    edited.write_text("# checked by hand\n" + before)
+    columns = tmp_path / "out.conll"  # in which nothing may say whose it is
+    assert recurra("tag", tags, source, "--out", columns).code == 0
+    for there in (source, edited, columns):
         before = there.read_bytes()
         outcome = recurra("tag", tags, source, "--out", there)
         assert outcome.code == 2
-        assert f"--out: expected a new file, got '{there}', which is there" in outcome.err
+        assert "--out: expected a new file, or older predictions to replace, got" in outcome.err
+        assert f"'{there}', which nothing says that recurra wrote" in outcome.err
         assert there.read_bytes() == before
     outcome = recurra("tag", tags, source, "--out", tmp_path / "out.xlsx")
     assert ".parquet, .conllu, .conll, got" in outcome.err
+
+
+def test_the_last_two_columns_are_what_is_true_and_what_is_said(
+    recurra: Any, tags: Path, tmp_path: Path
+) -> None:
+    """As conlleval takes them: of any form whose labels the model knows, each line as long."""
+    universal = "1-2\tcats sleep\t_\t_\t_\t_\t_\t_\t_\t_\n1\tcats\t_\tNOUN\t_\t_\t_\t_\t_\t_\n"
+    universal += "2\tsleep\t_\t_\t_\t_\t_\t_\t_\t_\n2.1\t_\t_\tVERB\t_\t_\t_\t_\t_\t_\n"
+    lists = {"tokens": ["cats", "sleep"], "tags": ["NOUN", None]}
+    for name, text, widths in (
+        ("a.conllu", universal, {3}),
+        ("a.jsonl", json.dumps(lists), {3}),
+        ("b.jsonl", '{"tokens": ["cats", "sleep"], "tags": ["B-PER", "O"]}', {2}),
+        ("a.conll", "-DOCSTART- O\n\ncats NOUN\nsleep _\n", {3}),
+        ("named.conll", "word\tgold\ncats\tNOUN\nsleep\t_\n", {3}),
+        ("words.conll", "cats\nsleep\n", {2}),
+    ):
+        (tmp_path / name).write_text(text)
+        out = tmp_path / f"{name}.out.conll"
+        assert recurra("tag", tags, tmp_path / name, "--out", out).code == 0, name
+        rows = [line.split() for line in out.read_text().splitlines() if line]
+        assert {len(row) for row in rows} == widths, name
+        if 3 in widths:
+            *head, first, second = rows
+            assert first[:2] == ["cats", "NOUN"], name
+            assert second[:2] == ["sleep", "_"], name
+            assert all(row[-1] in ("O", "predicted") for row in head), name
+    out = tmp_path / "named.conll.out.conll"
+    [line] = recurra("tag", tags, out).out.splitlines()  # which reads what it wrote
+    assert line.split("\t")[-1] == "cats sleep"
+
+
+def test_words_without_a_tag_count_for_nothing(recurra: Any, tags: Path, tmp_path: Path) -> None:
+    """In CoNLL-U _ is no tag; nor is what is no word of the sentence, or several at once, one."""
+    words = ("the\tDET", "dog\t_", "sleeps\tVERB")
+    row = "{}\t{}\t_\t{}\t_\t_\t_\t_\t_\t_\n"
+    sentence = row.format("1-2", "thedog", "_")
+    for number, word in enumerate(words, 1):
+        sentence += row.format(number, *word.split("\t"))
+    sentence += row.format("3.1", "is", "AUX") + "\n"
+    (tmp_path / "a.conllu").write_text(sentence * 5)
+    outcome = recurra("evaluate", tags, "--data", tmp_path / "a.conllu", "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert (found["steps"], found["unlabelled"], found["sequences"]) == (10, 5, 5)
+    assert {"_", "AUX"}.isdisjoint(found["confusion"]["labels"])
+    outcome = recurra("evaluate", tags, "--data", tmp_path / "a.conllu")
+    assert "10 labels in 5 sequences, 5 more steps have none and count for nothing" in outcome.out
+    (tmp_path / "b.conllu").write_text(sentence * 40)
+    run = ("--data", tmp_path / "b.conllu", "--out", tmp_path / "run", *QUICK)
+    outcome = recurra("train", "tag", *run)
+    assert outcome.code == 0, outcome.err
+    assert "without a label" in outcome.out
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["labels"] == ["DET", "VERB"]
 
 
 def test_text_in_columns_is_known_by_its_labels(recurra: Any, tags: Path, tmp_path: Path) -> None:

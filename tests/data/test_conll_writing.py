@@ -36,7 +36,7 @@ def tagged(source: Path, out: Path, tag_column: str | None = None) -> str:
 def test_of_universal_dependencies_the_tags_alone_are_others(tmp_path: Path) -> None:
     source = tmp_path / "a.conllu"
     source.write_text(UNIVERSAL)
-    wanted = UNIVERSAL.replace("1\tGo\tgo\tVERB", "1\tGo\tgo\tX4")
+    wanted = "# generator = recurra\n" + UNIVERSAL.replace("1\tGo\tgo\tVERB", "1\tGo\tgo\tX4")
     for old, new in (("PRON", "X1"), ("AUX", "X2"), ("PART", "X3")):
         wanted = wanted.replace(f"\t{old}\t", f"\t{new}\t")
     assert tagged(source, tmp_path / "b.conllu") == wanted
@@ -48,28 +48,34 @@ def test_of_universal_dependencies_the_tags_alone_are_others(tmp_path: Path) -> 
 
 
 def test_of_older_columns_labels_stand_behind_all(tmp_path: Path) -> None:
-    """As conlleval takes them; documents stay divided."""
+    """As conlleval takes them; documents stay divided, in lines of as many columns."""
     source = tmp_path / "a.conll"
     source.write_text("-DOCSTART- -X- O\n\nU.N. NNP B-ORG\n# NN O\n\n\nPeter NNP B-PER\n")
     assert tagged(source, tmp_path / "b.conll") == (
-        "-DOCSTART- -X- O\n\nU.N. NNP B-ORG X1\n# NN O X2\n\nPeter NNP B-PER X3\n\n"
+        "-DOCSTART- -X- O O\n\nU.N. NNP B-ORG X1\n# NN O X2\n\nPeter NNP B-PER X3\n\n"
     )
     source.write_text("New York\tPLACE\n# a comment\nis\t\n")
     assert tagged(source, tmp_path / "c.conll") == (
         "New York\tPLACE\tX1\n# a comment\nis\t\tX2\n\n"
     )
+    source.write_text("word pos ner\nU.N. NNP B-ORG\n\nPeter NNP B-PER\n")  # names stay
+    assert tagged(source, tmp_path / "d.conll") == (
+        "word pos ner predicted\nU.N. NNP B-ORG X1\n\nPeter NNP B-PER X2\n\n"
+    )
 
 
 def test_words_without_columns_get_some(tmp_path: Path) -> None:
+    universal = "1\tThey\t_\tPRON\t_\t_\t_\t_\t_\t_\n2\tsleep\t_\tVERB\t_\t_\t_\t_\t_\t_\n\n"
     for name, wanted in (
         ("a.conll", "They\tPRON\nsleep\tVERB\n\n"),
-        ("a.conllu", "1\tThey\t_\tPRON\t_\t_\t_\t_\t_\t_\n2\tsleep\t_\tVERB\t_\t_\t_\t_\t_\t_\n\n"),
+        ("a.conllu", f"# generator = recurra\n{universal}"),
     ):
         with written_columns(tmp_path / name, None) as put:
             put(None, ["They", "sleep"], ["PRON", "VERB"])
             put(None, [], [])
         assert (tmp_path / name).read_text() == wanted
-    other = next(read_conll(tmp_path / "a.conllu"))  # of the other form, whose rows do not fit
+    # of the other form, whose rows do not fit: the word, what is true, and what is said
+    other = next(read_conll(tmp_path / "a.conllu"))
     with written_columns(tmp_path / "b.conll", None) as put:
         put(other, other.words, other.tags)
-    assert (tmp_path / "b.conll").read_text() == "They\tPRON\nsleep\tVERB\n\n"
+    assert (tmp_path / "b.conll").read_text() == "They\tPRON\tPRON\nsleep\tVERB\tVERB\n\n"

@@ -17,12 +17,18 @@ from pathlib import Path
 from recurra.data.tables import lines_of
 from recurra.errors import DataError, argument
 
-WORDS_ALONE = (".conllu", ".conll", ".bio", ".iob", ".iob2", ".pos")  # ends of no other tables
+UNIVERSAL_END = ".conllu"
+WORDS_ALONE = (UNIVERSAL_END, ".conll", ".bio", ".iob", ".iob2", ".pos")  # ends of no other tables
 UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _UNDIVIDED = re.compile(r"\d+[-.]\d+")  # a range of words, or one that is not there
-_DOCUMENT = "-DOCSTART-"
+_NOTHING = "_"
+_MAY_LACK = (3, 4)  # UPOS and XPOS; of FEATS _ says that there are none
+DOCUMENT = "-DOCSTART-"  # what the line of a new document begins with
 _WORDS = ("word", "words", "token", "tokens", "form")
-_TAGS = ("tag", "tags", "label", "labels", "pos", "upos", "xpos", "ner", "ner_tag", "slot")
+_TAGS = (
+    *("tag", "tags", "label", "labels", "pos", "upos", "xpos", "ner", "ner_tag", "slot"),
+    *("gold", "predicted"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +36,14 @@ class TaggedSentence:
     """A sentence whose words have a tag each.
 
     Attributes:
-        words, tags: of the same number.
+        words, tags: of the same number; "" where a word has no tag, which UPOS and XPOS of CoNLL-U
+            write as _.
         place: the file and the line that it begins on, for messages.
         lines: all lines of the sentence as they are written, comments and the like too, and
             those that stand between it and the sentence before.
         rows: which of the lines have the words, from 0.
         is_universal: whether the lines are those of CoNLL-U.
+        head: the line before the first sentence that names the columns; "" where there is none.
     """
 
     words: tuple[str, ...]
@@ -44,6 +52,7 @@ class TaggedSentence:
     lines: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
     is_universal: bool = False
+    head: str = ""
 
 
 def read_conll(
@@ -70,13 +79,14 @@ def read_conll(
 
     A first line that names the columns of words and tags is no sentence; columns may be named so.
     """
-    is_universal = ".conllu" in (suffix.lower() for suffix in path.suffixes)
+    is_universal = UNIVERSAL_END in (suffix.lower() for suffix in path.suffixes)
     words: list[str] = []
     tags: list[str] = []
     held: list[str] = []
     rows: list[int] = []
     width: int | None = None
-    begins, word_at, tag_at = 0, 0, 0
+    begins, word_at, tag_at, names_line = 0, 0, 0, ""
+    names: Sequence[str] = ()
 
     def sentence() -> TaggedSentence:
         return TaggedSentence(
@@ -86,12 +96,13 @@ def read_conll(
             lines=tuple(held),
             rows=tuple(rows),
             is_universal=is_universal,
+            head=names_line,
         )
 
     for number, line, is_comment in _lines(lines_of(path, encoding), is_universal):
         if not line.strip() and words:
             yield sentence()
-            words, tags, held, rows = [], [], [], []
+            words, tags, held, rows, names_line = [], [], [], [], ""
             continue
         if line.strip() or held:
             held.append(line)
@@ -112,7 +123,7 @@ def read_conll(
                     f"{argument('tag_column=')}."
                 )
             if head:
-                held.pop()
+                names_line = held.pop()
                 continue
         if len(cells) != width:
             raise DataError(
@@ -121,7 +132,7 @@ def read_conll(
             )
         if is_universal and _UNDIVIDED.fullmatch(cells[0]):
             continue
-        if cells[0].startswith(_DOCUMENT):
+        if cells[0].startswith(DOCUMENT):
             continue
         if not cells[word_at]:
             raise DataError(
@@ -132,7 +143,8 @@ def read_conll(
             begins = number
         rows.append(len(held) - 1)
         words.append(cells[word_at])
-        tags.append(cells[tag_at])
+        is_tagless = tag_at in _MAY_LACK and names is UNIVERSAL and cells[tag_at] == _NOTHING
+        tags.append("" if is_tagless else cells[tag_at])
     if words:
         yield sentence()
 

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recurra.data.conll import UNIVERSAL, TaggedSentence
-from recurra.data.predictions import written_text
+from recurra.data.conll import DOCUMENT, UNIVERSAL, UNIVERSAL_END, TaggedSentence
+from recurra.data.predictions import GENERATOR, written_text
 from recurra.errors import DataError, argument
 
-UNIVERSAL_END, COLUMNS_END = ".conllu", ".conll"
+COLUMNS_END = ".conll"
 _EMPTY = "_"
+_OUTSIDE = "O"
+_PREDICTED = "predicted"  # what the column of labels is called where columns have names
 
 Put = Callable[[TaggedSentence | None, Sequence[str], Sequence[str]], None]
 
@@ -19,8 +21,9 @@ def written_columns(path: Path, tag_column: str | int | None) -> Iterator[Put]:
     """What takes sentences: each as its file has it or None, its words, and their labels.
 
     In .conllu the label stands in the column of tags; what else a sentence of CoNLL-U has stays as
-    it is, comments too. In .conll it stands behind all columns that the sentence has, as conlleval
-    takes it, or behind the word.
+    it is, comments too; a first line says who wrote the file. In .conll it stands behind all
+    columns that the sentence has, or behind the word and, where it is known, the true label: so
+    that the last two columns are those that conlleval takes. A line of names stays, and names it.
 
     Args:
         path: of the new file, whole or not there at all.
@@ -31,21 +34,31 @@ def written_columns(path: Path, tag_column: str | int | None) -> Iterator[Put]:
     is_universal = path.suffix.lower() == UNIVERSAL_END
     at = _tag_at(tag_column) if is_universal else 0
     with written_text(path) as write:
+        if is_universal:
+            write(f"{GENERATOR}\n")
 
         def put(given: TaggedSentence | None, words: Sequence[str], labels: Sequence[str]) -> None:
             if not words:
                 return
-            if given is not None and given.is_universal == is_universal:
+            if given is not None and given.lines and given.is_universal == is_universal:
                 rows = dict(zip(given.rows, labels, strict=True))
+                if not is_universal:  # the line of a document has as many columns as a word's
+                    starts = (n for n, line in enumerate(given.lines) if line.startswith(DOCUMENT))
+                    rows |= dict.fromkeys(starts, _OUTSIDE)
                 lines = [
                     _with_label(line, rows[n], at) if n in rows else line
                     for n, line in enumerate(given.lines)
+                    if line != GENERATOR
                 ]
+                if given.head:
+                    lines.insert(0, _with_label(given.head, _PREDICTED, 0))
             elif is_universal:
                 pairs = zip(words, labels, strict=True)
                 lines = [_universal(n, *pair, at) for n, pair in enumerate(pairs, 1)]
             else:
-                lines = [f"{word}\t{label}" for word, label in zip(words, labels, strict=True)]
+                true = () if given is None else tuple(tag or _EMPTY for tag in given.tags)
+                known = (true,) if true else ()
+                lines = ["\t".join(row) for row in zip(words, *known, labels, strict=True)]
             write("".join(f"{line}\n" for line in [*lines, ""]))
 
         yield put

@@ -14,6 +14,7 @@ from recurra.files import replacing
 
 INPUT = "input"  # the first column: the text, or where a series stands
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+GENERATOR = "# generator = recurra"  # the first line of files whose form has comments
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -24,8 +25,8 @@ def check_table(path: Path, names: Sequence[str], forms: Sequence[str] = ()) -> 
     Args:
         path: to be written.
         names: the columns that every such table has behind that of the inputs.
-        forms: the ends of other files that they may be written into. One that is there is not
-            replaced: nothing tells it from a file of the user's.
+        forms: the ends of other files that they may be written into. One that is there is replaced
+            where its first line says that recurra wrote it.
     Raises:
         ValueError: when the name has another end, or is that of something that is no such table.
         DataError: when pyarrow is needed and is not there.
@@ -40,14 +41,12 @@ def check_table(path: Path, names: Sequence[str], forms: Sequence[str] = ()) -> 
     if not os.path.lexists(path):
         return
     got = "a symbolic link" if path.is_symlink() else None if path.is_file() else "no file"
-    if got is None and path.stat().st_size and path.suffix.lower() in forms:
-        raise ValueError(
-            f"out: expected a new file, got {str(path)!r}, which is there. Choose another name."
-        )
     if got is None and path.stat().st_size:
-        found = _columns(path)
-        if found[: 1 + len(names)] != [INPUT, *names]:
-            got = "a file that is none"
+        if path.suffix.lower() not in forms:
+            if _columns(path)[: 1 + len(names)] != [INPUT, *names]:
+                got = "a file that is none"
+        elif _first_line(path) != GENERATOR:
+            got = "which nothing says that recurra wrote"
     if got is not None:
         raise ValueError(
             f"out: expected a new file, or older predictions to replace, got {str(path)!r}, {got}. "
@@ -217,6 +216,12 @@ def _pyarrow() -> tuple[Any, Any]:
             f"{argument('out')}: expected pyarrow, to write Parquet with, got none. "
             "Install it: pip install pyarrow, or write .csv."
         ) from None
+
+
+def _first_line(path: Path) -> str:
+    """As it is written, without its end."""
+    with path.open("rb") as file:
+        return file.readline(1 << 10).decode("utf-8", "replace").rstrip("\r\n")
 
 
 def _columns(path: Path) -> list[str]:

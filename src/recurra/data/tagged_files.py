@@ -3,15 +3,16 @@
 Letters: T steps of a sequence, I input, O numbers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recurra.data.conll import WORDS_ALONE, read_conll
+from recurra.data.conll import WORDS_ALONE, TaggedSentence, read_conll
 from recurra.data.frames import TABLES, FrameColumns, recordings, without_labels
 from recurra.data.records import Record, Records, label_name, named
 from recurra.data.rows import object_rows, parquet_rows, parquet_schema
@@ -148,10 +149,11 @@ def _of_one(path: Path, how: Reading) -> list[Tagged]:
 class SentenceRecords(Records):
     """The sentences of a file as words, whatever labels it has besides."""
 
-    def __init__(self, path: Path, how: Reading) -> None:
-        """Take a file in columns, or of lists of words."""
+    def __init__(self, path: Path, how: Reading, labels: Sequence[str] = ()) -> None:
+        """Take a file in columns, or of lists of words; where labels of the model stand beside
+        them, what is written beside what it says is true."""
         self.where = str(path)
-        self._path, self._how = path, how
+        self._path, self._how, self._labels = path, how, frozenset(labels)
         if suffix_of(path) in _MAY_BE_TEXT:
             self.notes = ("words in columns, with labels that the model knows",)
 
@@ -174,15 +176,55 @@ class SentenceRecords(Records):
         return any(isinstance(first.get(name), list) for name in names)
 
     def __iter__(self) -> Iterator[Record]:
+        if suffix_of(self._path) in COLUMNS and not self._has_true:
+            columns: dict[str, Any] = {"word_column": self._how.word_column, "has_tags": False}
+            for each in read_conll(self._path, **columns, encoding=self._how.encoding):
+                written = replace(each, tags=())
+                yield Record(value=each.words, label="", place=each.place, written=written)
+            return
         if suffix_of(self._path) in COLUMNS:
-            how = self._how
-            columns: dict[str, Any] = {"word_column": how.word_column, "encoding": how.encoding}
-            for each in read_conll(self._path, **columns, has_tags=False):
+            for each in self._with_tags():
                 yield Record(value=each.words, label="", place=each.place, written=each)
             return
         for place, row in _rows(self._path, self._how):
             name = _name(row, self._how.word_column, _INPUTS, "word_column", place)
-            yield Record(value=_values(row[name], place), label="", place=place)
+            words, written = _values(row[name], place), None
+            if self._has_true and isinstance(words, tuple):
+                tags = _tags_beside(row, self._how) or ("",) * len(words)
+                written = TaggedSentence(words=words, tags=tags, place=place)
+            yield Record(value=words, label="", place=place, written=written)
+
+    @cached_property
+    def _has_true(self) -> bool:
+        """Whether some of the first sentences have labels that the model knows."""
+        try:
+            if suffix_of(self._path) in COLUMNS:
+                first: Iterable[Sequence[str]] = (each.tags for each in self._with_tags())
+            else:
+                rows = _rows(self._path, self._how)
+                first = (_tags_beside(row, self._how) or () for _, row in rows)
+            return any(self._labels & {*tags} for tags in islice(first, _NUM_LOOKED_AT))
+        except DataError:  # no such column
+            return False
+
+    def _with_tags(self) -> Iterator[TaggedSentence]:
+        how = self._how
+        columns: dict[str, Any] = {"word_column": how.word_column, "tag_column": how.tag_column}
+        return read_conll(self._path, **columns, encoding=how.encoding)
+
+
+def _tags_beside(row: Mapping[str, Any], how: Reading) -> tuple[str, ...] | None:
+    """The labels in a row of a table, "" where there is none; None where it has no list of them, or
+    not one for each word."""
+    names = _TARGETS if how.tag_column is None else (how.tag_column,)
+    inputs = _INPUTS if how.word_column is None else (how.word_column,)
+    tags, words = (
+        next((row[name] for name in several if isinstance(row.get(name), list)), None)
+        for several in (names, inputs)
+    )
+    if tags is None or words is None or len(tags) != len(words):
+        return None
+    return tuple("" if each is None else str(each) for each in tags)
 
 
 def _has_labels(path: Path, how: Reading, labels: Sequence[str]) -> bool:

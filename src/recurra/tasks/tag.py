@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from recurra.data import Sequential, measure_scaling
-from recurra.data.conll_writing import COLUMNS_END, UNIVERSAL_END, written_columns
+from recurra.data.conll import UNIVERSAL_END
+from recurra.data.conll_writing import COLUMNS_END, written_columns
 from recurra.data.frames import FrameRecords
 from recurra.data.records import Record, Records
 from recurra.data.tagged import TaggedData, check_kind, read_tagged, strange_labels
@@ -452,7 +453,7 @@ class TagTask(EncodedTask[Tagger, TaggedBatch]):
         """Sentences, series or recordings without labels, as the model reads them."""
         reading = _reading(how)
         if cls.reads_texts(model) and SentenceRecords.are_in(path, reading, model.labels or ()):
-            return SentenceRecords(path, reading)
+            return SentenceRecords(path, reading, model.labels or ())
         if not cls.reads_texts(model) and path.exists():
             files = files_in(path)
             if all(map(is_of_frames, files)):

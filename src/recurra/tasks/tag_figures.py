@@ -47,9 +47,9 @@ def figures_of(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any
     """The share of labels that are right, that of spans, and what was taken for what.
 
     Returns:
-        `accuracy` over the steps whose label is known, `steps` of them, `confusion` as its
-        `to_config` has it, the commonest `confusions` with an example of each; where labels are
-        spans `span_f1`, and `spans`, their precision, recall and F1 by kind.
+        `accuracy` over the steps whose label is known, `steps` of them and `unlabelled` others,
+        `confusion` as its `to_config` has it, the commonest `confusions` with an example of each;
+        where labels are spans `span_f1`, and `spans`, their precision, recall and F1 by kind.
     """
     true = np.concatenate([each.true for each in judged])
     said = np.concatenate([each.said for each in judged])
@@ -58,6 +58,7 @@ def figures_of(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any
     found: dict[str, Any] = {
         "accuracy": confusion.accuracy,
         "steps": confusion.num_examples,
+        "unlabelled": int((~known).sum()),
         "confusions": _commonest(judged, labels),
         "confusion": confusion.to_config(),
     }
@@ -109,6 +110,9 @@ def said_of(figures: Mapping[str, Any]) -> str:
         said.append(f"mse of the mean {figures['mean_mse']:.4f}")
     unit = "labels" if "accuracy" in figures else "numbers"
     said.append(f"{figures['steps']:,} {unit} in {figures['sequences']:,} sequences")
+    if none := figures.get("unlabelled"):
+        steps = "1 more step has" if none == 1 else f"{none:,} more steps have"
+        said.append(f"{steps} none and count{'s' if none == 1 else ''} for nothing")
     said.append(f"{figures['seconds']:.1f} s")
     lines = [
         f"{each['kind']}: F1 {each['f1']:.4f}, precision {each['precision']:.4f}, recall "
