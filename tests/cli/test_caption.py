@@ -68,6 +68,20 @@ def test_a_line_for_each_picture(recurra: Any, trained: Path) -> None:
     assert row["caption"] == lines[0][1]
 
 
+def test_a_caption_that_is_cut_is_told_by_the_option_of_the_command(
+    recurra: Any, trained: Path
+) -> None:
+    outcome = recurra("caption", trained, trained.parent / "3.png", "--max-length", 1)
+    assert outcome.code == 0
+    row = json.loads(
+        recurra("caption", trained, trained.parent / "3.png", "--max-length", 1, "--json").out
+    )
+    said = "1 caption was cut at --max-length, 1 tokens, behind a whole word"
+    assert (said in outcome.err) is not row["finished"]
+    assert not row["finished"]
+    assert "max_length" not in outcome.err
+
+
 def width_of(path: Path) -> int:
     with Image.open(path) as image:
         return image.size[0]

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import recurra as rc
-from recurra.decoding import beam_search
+from recurra.decoding import Hypothesis, beam_search
 from recurra.decoding.beam import length_norm
 from recurra.models.captioner import INJECTIONS
-from recurra.models.captioning import CaptionRows, attention_of, searched
+from recurra.models.captioning import CaptionRows, attention_of, searched, whole_words
 from recurra.models.captions import CaptionWriting
 from recurra.models.seeing import COORDINATES, coordinates
-from recurra.text import WordVocabulary
+from recurra.text import CharacterVocabulary, WordVocabulary
 from recurra.vision import Preprocessing, open_picture
 
 pytestmark = pytest.mark.medium
@@ -382,3 +382,21 @@ def test_lengths_of_captions_are_checked(model: rc.Captioner, lengths: list[int]
     ):
         with pytest.raises(ValueError, match="lengths of captions"):
             call()
+
+
+def test_a_caption_that_is_cut_ends_with_a_whole_word() -> None:
+    """Where tokens are parts of words; of words each is whole, and one alone stays as it is."""
+    letters = CharacterVocabulary.build(["a big dog"])
+    for vocabulary, text, finished, kept in (
+        (letters, "a big do", False, "a big"),
+        (letters, "a big do", True, "a big do"),
+        (letters, "do", False, "do"),
+        (WORDS, "the red", False, "the red"),
+    ):
+        said = Hypothesis(
+            tokens=vocabulary.encode(text).tolist(),
+            log_probability=0.0,
+            score=0.0,
+            finished=finished,
+        )
+        assert whole_words(vocabulary, said) == kept

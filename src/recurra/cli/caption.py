@@ -35,7 +35,7 @@ def caption(context: typer.Context, **_: Any) -> None:
     --html holiday.html
     """
     from recurra.data.predictions import json_line
-    from recurra.errors import DataError
+    from recurra.errors import DataError, argument
 
     found = dict(context.params)
     check_sheets("recurra caption", found["grid"], found["html"])
@@ -67,6 +67,10 @@ def caption(context: typer.Context, **_: Any) -> None:
                 continue
             for text, log_p in ((said.text, said.log_probability), *said.others):
                 typer.echo(printable(f"{log_p:.4f}\t{text}\t{file}"))
+    if cut := sum(not said.finished for _, said in shown):
+        said = "1 caption was" if cut == 1 else f"{cut:,} captions were"
+        limit = f"{argument('max_length=')}, {writing['max_length']} tokens"
+        typer.echo(f"{said} cut at {limit}, behind a whole word; a larger one may end", err=True)
     if shown and found["grid"] is not None:
         from recurra.insight.captions import draw_captions
 

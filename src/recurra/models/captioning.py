@@ -18,7 +18,7 @@ from recurra.models.writing import text_of
 from recurra.nn.plain import evaluating
 from recurra.nn.stack import one_or_all
 from recurra.nn.stream import Stream
-from recurra.text import Vocabulary
+from recurra.text import Vocabulary, WordVocabulary
 
 if TYPE_CHECKING:
     from recurra.models.captioner import Captioner
@@ -216,13 +216,22 @@ def attention_of(
     ]
 
 
+def whole_words(vocabulary: Vocabulary, said: Hypothesis) -> str:
+    """The words that the tokens spell. Of a caption that was cut, the last may be a part of one,
+    where tokens are: it is left out."""
+    text = text_of(vocabulary, said.tokens)
+    if said.finished or isinstance(vocabulary, WordVocabulary):
+        return text
+    return text.rpartition(" ")[0] or text
+
+
 def _caption(vocabulary: Vocabulary, said: Sequence[Hypothesis], looked: Tensor | None) -> Caption:
     best = said[0]
     return Caption(
-        text=text_of(vocabulary, best.tokens),
+        text=whole_words(vocabulary, best),
         log_probability=best.log_probability,
         tokens=tuple(vocabulary.decode([one]).strip() for one in best.tokens),
         finished=best.finished,
-        others=tuple((text_of(vocabulary, h.tokens), h.log_probability) for h in said[1:]),
+        others=tuple((whole_words(vocabulary, h), h.log_probability) for h in said[1:]),
         attention=looked,
     )

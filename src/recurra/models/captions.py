@@ -30,7 +30,7 @@ class Caption:
     """What a captioner says of one image.
 
     Attributes:
-        text: the best caption.
+        text: the best caption; of one that was cut, its whole words.
         log_probability: of all its tokens and of its end, in nats.
         tokens: its tokens, a text each.
         finished: whether it chose to end, and did not come upon the longest that is allowed.

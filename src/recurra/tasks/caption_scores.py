@@ -141,7 +141,7 @@ def warnings(said: Sequence[Caption], empty: int = 0) -> list[str]:
     if unfinished > MOST_UNFINISHED:
         found.append(
             f"{unfinished:.1%} of captions do not end: expected at most {MOST_UNFINISHED:.0%}; "
-            f"train longer, or allow longer ones by {argument('max_length=')}"
+            "train longer"
         )
     if len(said) > 1 and len({each.text for each in said}) == 1:
         found.append(
