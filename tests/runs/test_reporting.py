@@ -9,8 +9,10 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 from recurra.data import read_labelled
 from recurra.errors import RunError
+from recurra.insight.report import Figure, Report
+from recurra.insight.translation import figure_of_lengths
 from recurra.runs import fitting, logbook
-from recurra.runs.reporting import _told_apart, report_of_several
+from recurra.runs.reporting import _told_apart, report_of_several, side_by_side
 from recurra.tasks import ClassifyTask, Run, train
 
 TEXTS, LABELS = ["a fine film", "so dull", "it rains"] * 30, ["good", "bad", "bad"] * 30
@@ -139,3 +141,39 @@ def test_figures_that_cannot_be_kept_cost_a_run_nothing_else(
     run.fit(max_steps=2)
     assert run.result is not None
     assert run.result.steps == 2
+
+
+def test_scores_by_length_of_several_runs_are_one_figure() -> None:
+    """Those of one run alone stay by themselves, as does what can only be seen of one."""
+
+    def lengths(*bleu: float) -> Figure:
+        words = ("1 to 5", "6 to 10")
+        pairs = zip(words, bleu, strict=True)
+        return figure_of_lengths({"": [{"words": w, "pairs": 3, "bleu": b} for w, b in pairs]})
+
+    look = Figure(name="attention", title="Where", lede="Look.", found="So.", draw=lambda _: None)
+    figures = side_by_side({"attention": [look, lengths(40, 35)], "bare": [lengths(30, 10)]})
+    assert [each.name for each in figures] == ["bleu_by_length", "run1_attention"]
+    both, alone = figures
+    assert both.table == {
+        "model": ("attention", "attention", "bare", "bare"),
+        "words": ("1 to 5", "6 to 10") * 2,
+        "pairs": (3, 3, 3, 3),
+        "bleu": (40, 35, 30, 10),
+    }
+    assert "attention goes from BLEU 40.0" in both.found
+    assert "bare goes from BLEU 30.0 for sources of 1 to 5 words to 10.0 for those" in both.found
+    assert alone.title == "attention: Where"
+    other = side_by_side({"attention": [lengths(40, 35)], "lm": [look]})
+    assert [each.name for each in other] == ["run1_bleu_by_length", "run2_attention"]
+
+
+def test_scores_by_length_are_drawn_a_line_for_each_run(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    groups = {name: [{"words": "1 to 5", "pairs": 2, "bleu": 9.0}] for name in ("one", "other")}
+    report = Report(title="both", facts=[], figures=[figure_of_lengths(groups)])
+    report.write(tmp_path / "both.html", tmp_path / "figures")
+    drawn = (tmp_path / "figures" / "bleu_by_length.svg").read_text()
+    assert "<svg" in drawn
+    table = (tmp_path / "figures" / "bleu_by_length.csv").read_text().splitlines()
+    assert table[1:] == ["one,1 to 5,2,9", "other,1 to 5,2,9"]

@@ -99,11 +99,7 @@ def figure_of_lengths(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figu
         groups: see `draw_by_length`; one group at least.
     """
     rows = [(name, g["words"], g["pairs"], g["bleu"]) for name, own in groups.items() for g in own]
-    own = next(iter(groups.values()))
-    best, last = max(own, key=lambda group: group["bleu"]), own[-1]
-    found = f"BLEU is {best['bleu']:.1f} for sources of {best['words']} words, where it is highest"
-    if last is not best:
-        found += f", and {last['bleu']:.1f} for the longest, of {last['words']}"
+    found = _by_length_of_one(*groups.values()) if len(groups) == 1 else _by_length_of_all(groups)
     return Figure(
         name="bleu_by_length",
         title="Scores by length",
@@ -111,7 +107,27 @@ def figure_of_lengths(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figu
         found=f"{found}.",
         draw=lambda figure: _draw_by_length(figure, groups),
         table=dict(zip(("model", "words", "pairs", "bleu"), zip(*rows, strict=True), strict=True)),
+        beside=figure_of_lengths,
+        numbers=next(iter(groups.values())),
     )
+
+
+def _by_length_of_one(own: Sequence[Mapping[str, Any]]) -> str:
+    best, last = max(own, key=lambda group: group["bleu"]), own[-1]
+    found = f"BLEU is {best['bleu']:.1f} for sources of {best['words']} words, where it is highest"
+    if last is not best:
+        found += f", and {last['bleu']:.1f} for the longest, of {last['words']}"
+    return found
+
+
+def _by_length_of_all(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """What each model comes to for its shortest and its longest sources."""
+    said = [
+        f"{name} goes from BLEU {own[0]['bleu']:.1f} for sources of {own[0]['words']} words to "
+        f"{own[-1]['bleu']:.1f} for those of {own[-1]['words']}"
+        for name, own in groups.items()
+    ]
+    return "; ".join(said)
 
 
 def _spread(weights: Sequence[np.ndarray]) -> float:

@@ -1,6 +1,6 @@
 """The report of a run: what it is, what its task shows of its model, and how it was trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,7 @@ def report_of_several(runs: Sequence[Reported]) -> Report:
         dict(_facts(each.folder, each.task, each.settings.training, each.model)) for each in runs
     ]
     labels = list(dict.fromkeys(label for each in facts for label in each))
-    own = [
-        replace(figure, name=f"run{n}_{figure.name}", title=f"{run.name}: {figure.title}")
-        for n, run in enumerate(runs, 1)
-        for figure in run.task.insights(run.model)
-    ]
+    own = side_by_side({run.name: run.task.insights(run.model) for run in runs})
     through, notes = _through_time(runs)
     return Report(
         title=" beside ".join(names),
@@ -81,6 +77,27 @@ def report_of_several(runs: Sequence[Reported]) -> Report:
         figures=[*_training(runs), *through, *own],
         notes=notes,
     )
+
+
+def side_by_side(figures: Mapping[str, Sequence[Figure]]) -> list[Figure]:
+    """The figures of runs by their names: one of those that go together, then each of the others by
+    itself."""
+    several = {
+        name: {run: f for run, own in figures.items() for f in own if f.name == name and f.beside}
+        for name in dict.fromkeys(f.name for own in figures.values() for f in own)
+    }
+    together = {name: own for name, own in several.items() if len(own) > 1}
+    found = []
+    for own in together.values():
+        first = next(iter(own.values()))
+        assert first.beside is not None
+        found.append(first.beside({run: figure.numbers for run, figure in own.items()}))
+    for n, (run, own) in enumerate(figures.items(), 1):
+        for figure in own:
+            if run not in together.get(figure.name, {}):
+                title = f"{run}: {figure.title}"
+                found.append(replace(figure, name=f"run{n}_{figure.name}", title=title))
+    return found
 
 
 def _told_apart(runs: Sequence[Reported]) -> list[Reported]:

@@ -46,6 +46,9 @@ class Figure:
             One that sets a width of its own is shown at that. None: nothing is drawn.
         table: columns of numbers or words, each a sequence, for the CSV: those that were drawn.
         passages: texts that are shown below the drawing, or in its place.
+        beside: makes one figure of this one and those of other runs, of the same name, by the names
+            of the runs; None: each is shown by itself.
+        numbers: what `beside` reads of each.
     Raises:
         ValueError: when the name is none of a file, or there is nothing to show.
     """
@@ -57,6 +60,8 @@ class Figure:
     draw: Callable[[Any], object] | None = None
     table: Mapping[str, Any] = field(default_factory=dict)
     passages: Sequence[Passage] = ()
+    beside: "Callable[[Mapping[str, Any]], Figure] | None" = None
+    numbers: Any = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
