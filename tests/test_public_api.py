@@ -94,6 +94,32 @@ def test_import_is_silent_and_loads_what_is_used(program: str, loaded: tuple[str
     assert (done.stdout.strip(), done.stderr, done.returncode) == (str(list(loaded)), "", 0)
 
 
+@pytest.mark.medium
+def test_importing_takes_a_moment_beside_torch() -> None:
+    """In CPU time, which other work on the machine does not change; the first layer too is a small
+    part of torch itself. The least of several counts: bytecode is compiled once."""
+    program = """
+from time import process_time
+times = [process_time()]
+import torch
+times.append(process_time())
+import recurra as rc
+times.append(process_time())
+rc.LSTM(3, 4), rc.load, rc.cell, rc.cells
+times.append(process_time())
+print(*(after - before for before, after in zip(times, times[1:])))
+"""
+    measured = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        measured.append([float(each) for each in done.stdout.split()])
+        torch_s, import_s, layer_s = (min(each) for each in zip(*measured, strict=True))
+        if import_s < 0.3 and layer_s < 0.3 * torch_s:
+            return
+    pytest.fail(f"torch {torch_s:.2f} s, recurra {import_s:.2f} s, its layers {layer_s:.2f} s")
+
+
 def test_names_that_are_not_there() -> None:
     with pytest.raises(AttributeError, match="'recurra' has no attribute 'LTSM'"):
         rc.LTSM  # noqa: B018

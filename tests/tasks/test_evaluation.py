@@ -1,5 +1,9 @@
 import itertools
 import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recurra.data.lines import LineExamples
 from recurra.errors import DataError
-from recurra.tasks.evaluation import LOGITS
+from recurra.tasks.evaluation import LOGITS, evaluate_lines
 from recurra.training import evaluate
 
 
@@ -99,6 +104,57 @@ def test_the_scores_held_at_once_are_bounded_at_any_vocabulary(vocab_size: int) 
     evaluate(Wide(), tokens, level="word", max_tokens=3_000)
     assert largest * vocab_size <= max(LOGITS, 64 * vocab_size)
     assert largest <= 64 * 100
+
+
+@pytest.mark.parametrize("vocab_size", [50, 4_000, 50_000])
+def test_so_are_those_of_lines_however_long_they_are(vocab_size: int) -> None:
+    largest, read = 0, 0
+
+    class Wide(Counting):
+        reads_index = True
+
+        def forward(self, ids: Tensor, state: Any, *, start: int) -> tuple[Tensor, Any]:
+            nonlocal largest, read
+            assert (state is None) is (start == 0)
+            assert state is None or int(state) == start
+            largest, read = max(largest, ids.numel()), read + ids.numel()
+            logits = torch.zeros(1).expand(*ids.shape, vocab_size)
+            return logits, torch.tensor(start + len(ids))
+
+    lengths = [1, 900, *[20] * 60]
+    tokens = np.concatenate([np.append(np.ones(n, dtype=np.uint16), 0) for n in lengths])
+    found = evaluate_lines(Wide(), LineExamples(tokens, 0), level="word")
+    assert found["tokens"] == len(tokens)
+    assert found["nll"] == pytest.approx(math.log(vocab_size), rel=1e-5)
+    assert read >= len(tokens)
+    assert largest * vocab_size <= max(LOGITS, 32 * vocab_size)
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_a_long_text_takes_no_more_memory_to_evaluate_than_a_short_one(tmp_path: Path) -> None:
+    """The peak of a process that reads 20 times as much: neither the text, which is mapped from the
+    disk, nor the scores of more than a chunk are held."""
+    np.random.default_rng(0).integers(0, 50, 2_000_000, dtype=np.uint8).tofile(tmp_path / "tokens")
+    program = """
+import resource, sys
+import numpy as np, torch
+import recurra as rc
+from recurra.training import evaluate
+torch.set_num_threads(1)
+model = rc.LanguageModel(50, cell="lstm", hidden_size=4, embedding_size=4, backend="native")
+for count in (100_000, 2_000_000):
+    tokens = np.memmap(sys.argv[1], dtype=np.uint8, mode="r", shape=(count,))
+    assert evaluate(model, tokens, level="char")["tokens"] == count - 1
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "tokens"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    short, long = (int(each) for each in done.stdout.split())  # in KiB; on macOS in bytes
+    more = (long - short) * (1 if sys.platform == "darwin" else 1024)
+    assert more < 40e6, f"{more / 1e6:.0f} MB more; its scores alone would be 400 MB"
 
 
 def test_an_id_past_the_vocabulary_is_named() -> None:

@@ -180,6 +180,25 @@ def test_smoothing_is_of_training_alone(pairs: Path) -> None:
     assert plain.count == int(batch.target_lengths.sum()) + 64
 
 
+def test_the_scores_held_at_once_are_bounded_by_fewer_pairs_side_by_side(
+    pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recurra.data.parallel_text import read_pairs
+    from recurra.tasks import translate
+    from recurra.tasks.options import ParallelSettings, TranslatorSettings
+
+    task = TranslateTask.of(read_pairs(pairs), ParallelSettings(**LEVELS))
+    model = task.build(TranslatorSettings(hidden_size=8, embedding_size=8)).eval()
+    held: list[int] = []
+    model.output.register_forward_hook(lambda _, given, made: held.append(made.numel()))
+    whole = task._nll(model, "val")
+    assert max(held) > 1000
+    held.clear()
+    monkeypatch.setattr(translate, "LOGITS", 1000)
+    assert task._nll(model, "val") == pytest.approx(whole, rel=1e-5)
+    assert 0 < max(held) <= 1000 * (model.target_size + 1) / model.target_size
+
+
 def test_two_processes_learn_as_one(pairs: Path, tmp_path: Path) -> None:
     """Batches in buckets, nothing carried, each rank every other pair of a batch."""
     settings = {

@@ -102,14 +102,18 @@ def evaluate_lines(
     """
     where = device or next(model.parameters()).device
     started = time.perf_counter()
-    total, count = 0.0, 0
+    total, count, chunk = 0.0, 0, 1  # the first step tells how large the vocabulary is
     with torch.no_grad(), evaluating(model):
         source = Sequential(lines, LINES)
         for index in range(len(source)):
-            batch = source.batch(0, index)
-            logits, _ = model(batch.inputs.to(where), None)
-            losses = token_losses(logits, batch.targets.to(where), "none")
-            total += losses.double().sum().item()
+            batch, state, start = source.batch(0, index), None, 0
+            while start < len(batch.inputs):
+                some = slice(start, start + chunk)
+                inputs, targets = batch.inputs[some].to(where), batch.targets[some].to(where)
+                logits, state = model(inputs, state, **_at(model, start))
+                total += token_losses(logits, targets, "none").double().sum().item()
+                start += len(inputs)
+                chunk = max(1, LOGITS // logits[0].numel())
             count += int((batch.targets >= 0).sum())
     nll = total / count
     return {
@@ -164,13 +168,17 @@ def _read(
         if vocab_size is not None:
             check_ids(tokens, inputs, vocab_size)
             check_ids(tokens, targets.clamp(min=0), vocab_size)  # -100 is ours, and left out
-        index = {"start": start + reading.warm_up} if getattr(model, "reads_index", False) else {}
-        logits, state = model(inputs, state, **index)
+        logits, state = model(inputs, state, **_at(model, start + reading.warm_up))
         chunk = max(1, min(CHUNK, LOGITS // logits[0].numel()))
         if start >= 0:
             total += token_losses(logits, targets, "none").double().sum().item()
         start += length
     return total
+
+
+def _at(model: Callable[..., Any], step: int) -> dict[str, int]:
+    """What a model is told of the index of the first step, where it reads it."""
+    return {"start": step} if getattr(model, "reads_index", False) else {}
 
 
 def _chunk(

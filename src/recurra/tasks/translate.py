@@ -42,6 +42,7 @@ from recurra.nn.stack import one_or_all
 from recurra.settings import Settings
 from recurra.tasks.cells import with_cell
 from recurra.tasks.encoding import FOLDER
+from recurra.tasks.evaluation import LOGITS
 from recurra.tasks.options import ParallelSettings, TranslateTraining, TranslatorSettings
 from recurra.tasks.translations import SHORTEST, bleu_by_length, scored
 from recurra.text import Vocabulary
@@ -378,7 +379,9 @@ class TranslateTask(Task[Translator, PairBatch]):
 
     def _nll(self, model: Translator, split: str) -> float:
         """In nats a token, given the target's own tokens before."""
-        source = Sequential(self.parts[split], _BATCH)
+        part = self.parts[split]
+        each = (int(part.target_lengths.max()) + 1) * model.target_size  # scores of a sentence
+        source = Sequential(part, max(1, min(_BATCH, LOGITS // each)))
         total, count = 0.0, 0
         with torch.no_grad(), evaluating(model):
             for index in range(len(source)):
