@@ -54,7 +54,16 @@ def test_spans_are_scored_and_all_is_said() -> None:
     assert found["span_f1"] == 0
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert said_of({**found, "nll": 0.5, "sequences": 1, "seconds": 0.25}).splitlines() == [
-        "F1 of spans 0.0000, accuracy 66.67%, nll 0.5000, 3 labels in 1 sequences, 0.2 s",
+        "F1 of spans 0.0000, accuracy 66.67%, nll 0.5000, 3 labels in 1 sequences, "
+        "1 more step has none and counts for nothing, 0.2 s",
         "x: F1 0.0000, precision 0.0000, recall 0.0000, 1 of them, 1 said",
         "I-x taken for O: 1, as in: step 2 of sequence 1",
     ]
+
+
+def test_a_span_that_is_said_where_nobody_knows_is_none() -> None:
+    labels = ("B-x", "I-x", "O")
+    own = Judged(true=np.array([0, 2, -1, -1]), said=np.array([0, 2, 0, 1]), words=(), number=0)
+    found = figures_of([own], labels)
+    assert found["span_f1"] == 1
+    assert found["unlabelled"] == 2

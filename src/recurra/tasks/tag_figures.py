@@ -64,11 +64,17 @@ def figures_of(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any
     }
     if has_spans(labels):
         both = (
-            [[labels[int(k)] if k >= 0 else "O" for k in each.true] for each in judged],
-            [[labels[int(k)] for k in each.said] for each in judged],
+            [_spelled(each.true, each, labels) for each in judged],
+            [_spelled(each.said, each, labels) for each in judged],
         )
         found |= {"span_f1": span_f1(*both), "spans": spans_by_kind(*both)}
     return found
+
+
+def _spelled(numbers: np.ndarray, of: Judged, labels: Sequence[str]) -> list[str]:
+    """The labels of all steps; outside of spans where nobody knows what is true."""
+    known = (of.true >= 0).tolist()
+    return [labels[int(n)] if k else "O" for n, k in zip(numbers, known, strict=True)]
 
 
 def _commonest(judged: Sequence[Judged], labels: Sequence[str]) -> list[dict[str, Any]]:
