@@ -26,6 +26,14 @@ def test_a_gap_that_opens_is_said() -> None:
     assert "it learns by heart" in found
 
 
+def test_what_is_kept_though_another_was_a_little_better_is_said() -> None:
+    run = curves([3, 2, 1], [3.0, 2.9, 2.95], kept=10)
+    assert (run.best, run.lowest) == (0, 1)
+    found = figure_of_training({"": run}).found
+    assert "nll is 3 at step 10, which is kept: 2.9 at step 20 is not better beyond" in found
+    assert curves([3, 2, 1], [3.0, 2.9, 2.95], kept=5).best == 1  # of which there is no row
+
+
 def test_what_ends_even_is_said() -> None:
     found = figure_of_training({"": curves([3, 2, 1], [3.1, 2.1, 1.001])}).found
     assert "best at step 30, the last: 1.001" in found

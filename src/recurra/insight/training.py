@@ -37,6 +37,7 @@ class TrainingCurves:
         higher_is_better: of it.
         clip_norm: what the norm is clipped to; None: it is not.
         skipped: steps that were skipped because a number was not finite.
+        kept: the step whose weights were kept; None where it is that of the best validation.
     """
 
     step: np.ndarray
@@ -52,9 +53,20 @@ class TrainingCurves:
     higher_is_better: bool = False
     clip_norm: float | None = None
     skipped: int = 0
+    kept: int | None = None
 
     @property
     def best(self) -> int | None:
+        """The row of the validation of what was kept, or else of the best one; None: there was
+        none."""
+        if self.kept is not None:
+            rows = np.flatnonzero((self.step == self.kept) & np.isfinite(self.judge))
+            if len(rows):
+                return int(rows[0])
+        return self.lowest
+
+    @property
+    def lowest(self) -> int | None:
         """The row of the best validation; None: there was none."""
         values = self.judge if self.higher_is_better else -self.judge
         if not np.isfinite(values).any():
@@ -75,6 +87,7 @@ class TrainingCurves:
         judge_name: str,
         higher_is_better: bool = False,
         clip_norm: float | None = None,
+        kept: int | None = None,
     ) -> "TrainingCurves":
         """Of the rows of a run's metrics.csv; a column that it lacks is nan."""
 
@@ -94,6 +107,7 @@ class TrainingCurves:
             higher_is_better=higher_is_better,
             clip_norm=clip_norm,
             skipped=int(np.nanmax(skipped)) if np.isfinite(skipped).any() else 0,
+            kept=kept,
         )
 
 
@@ -235,6 +249,13 @@ def _judged(run: TrainingCurves) -> str:
     if best is None:
         return "No validation was finite"
     name = run.judge_name.replace("_", " ")
+    lowest = run.lowest
+    if lowest is not None and run.judge[lowest] != run.judge[best]:
+        return (
+            f"Validation {name} is {run.judge[best]:.4g} at step {run.step[best]:,.0f}, which is "
+            f"kept: {run.judge[lowest]:.4g} at step {run.step[lowest]:,.0f} is not better beyond "
+            "chance"
+        )
     values, steps = (each[np.isfinite(run.judge)] for each in (run.judge, run.step))
     at = "the last" if run.step[best] == steps[-1] else f"of {steps[-1]:,.0f}"
     text = f"Validation {name} was best at step {run.step[best]:,.0f}, {at}: {run.judge[best]:.4g}"

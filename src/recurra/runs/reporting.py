@@ -209,13 +209,14 @@ def write_brief(folder: Path, trainer: Trainer[Any, Any], figures: Sequence[Figu
 
 def curves_of(folder: Path, task: Task[Any, Any], training: TrainingSettings) -> TrainingCurves:
     """How a run was trained, as its metrics.csv has it."""
-    judge = task.figures[0]
+    judge, step = task.figures[0], read_note(folder).get("step", "")
     return TrainingCurves.of_rows(
         read_metrics(folder / METRICS_NAME),
         loss_name=task.loss_name,
         judge_name=judge.name,
         higher_is_better=judge.higher_is_better,
         clip_norm=training.clip_norm,
+        kept=0 if step == "0" else None,  # the weights before training, see `Task.surpasses`
     )
 
 
