@@ -394,7 +394,7 @@ def test_a_caption_that_is_cut_ends_with_a_whole_word() -> None:
         (WORDS, "the red", False, "the red"),
     ):
         said = Hypothesis(
-            tokens=vocabulary.encode(text).tolist(),
+            tokens=tuple(vocabulary.encode(text).tolist()),
             log_probability=0.0,
             score=0.0,
             finished=finished,
