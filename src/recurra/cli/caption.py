@@ -69,8 +69,8 @@ def caption(context: typer.Context, **_: Any) -> None:
                 typer.echo(printable(f"{log_p:.4f}\t{text}\t{file}"))
     if cut := sum(not said.finished for _, said in shown):
         said = "1 caption was" if cut == 1 else f"{cut:,} captions were"
-        limit = f"{argument('max_length=')}, {writing['max_length']} tokens"
-        typer.echo(f"{said} cut at {limit}, behind a whole word; a larger one may end", err=True)
+        limit = argument(f"max_length={writing['max_length']}")
+        typer.echo(f"{said} cut at {limit}, behind a whole word: raise it to read on", err=True)
     if shown and found["grid"] is not None:
         from recurra.insight.captions import draw_captions
 
