@@ -93,8 +93,8 @@ class Carried(ctypes.Structure):
     _fields_ = fields_of("Carried")
 
 
-class Call(ctypes.Structure):
-    """All that a run of a loop is given."""
+class LoopCall(ctypes.Structure):
+    """The struct `Call`: all that a run of a loop is given."""
 
     _fields_ = fields_of("Call")
 
@@ -140,8 +140,8 @@ def _sizes(**structs: type[ctypes.Structure]) -> dict[str, int]:
 
 
 FACTS = {
-    **_sizes(Array=Array, Matrix=Matrix, Carried=Carried, Call=Call),
-    "offsetof(Call, kernels)": Call.kernels.offset,
+    **_sizes(Array=Array, Matrix=Matrix, Carried=Carried, Call=LoopCall),
+    "offsetof(Call, kernels)": LoopCall.kernels.offset,
     "NUM_PARTS": len(PARTS),
 }
 FACTS_OF_STEPS = _sizes(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recurra.backends.cpu import abi, gate
-from recurra.backends.cpu.abi import LONG_BYTES, Array, Call, Carried, Matrix
+from recurra.backends.cpu.abi import LONG_BYTES, Array, Carried, LoopCall, Matrix
 from recurra.backends.cpu.inputs import Fit, misfit
 from recurra.backends.cpu.kept import KEPT
 from recurra.backends.cpu.packed import PACKED, Packed
@@ -25,8 +25,8 @@ from recurra.ir import Node
 abi.written_in_order(Array, "data", "step", "row", "local", "gathered")
 abi.written_in_order(Matrix, "data", "row_stride", "column_stride", "packed")
 abi.written_in_order(Carried, "data", "whole")
-FIELDS = {name: i for i, (name, *_) in enumerate(Call._fields_)}
-assert ctypes.sizeof(Call) == LONG_BYTES * len(FIELDS), "a number of the block for each member"
+FIELDS = {name: i for i, (name, *_) in enumerate(LoopCall._fields_)}
+assert ctypes.sizeof(LoopCall) == LONG_BYTES * len(FIELDS), "a number of the block for each member"
 _NUMBER_BYTES = 4
 
 _shape, _strides = attrgetter("shape"), Tensor.stride
@@ -153,9 +153,9 @@ class Invocation:
     alive: tuple[object, ...]
 
     @property
-    def call(self) -> Call:
+    def call(self) -> LoopCall:
         """The struct; what is written to it is in force."""
-        return Call.from_buffer(self.block)
+        return LoopCall.from_buffer(self.block)
 
     def launch(self) -> None:
         """Run all steps."""
