@@ -70,10 +70,8 @@ def _split(v: Tensor, parts: Any, dim: int = 0) -> tuple[Tensor, ...]:
         return over_memory.split(v, parts)
     if isinstance(v, Own):
         return own_rows.split(v, parts)
-    if isinstance(parts, list):  # one of them by its name: the rest
-        known = [size for size in parts if isinstance(size, int)]
-        rest = v.shape[0] - int(np.sum(known))
-        return torch.split(v, [size if isinstance(size, int) else rest for size in parts])
+    if isinstance(parts, list):
+        return torch.split(v, parts)
     assert v.shape[0] % parts == 0
     assert dim in (0, -1)
     return v.chunk(parts)
@@ -417,6 +415,7 @@ class Eager:
         self.function = in_torch(written(cell, self.sizes) if by_its_text else cell.function)
         scope = getattr(self.function, "__globals__", {})
         scope["expand"] = self._expanded
+        scope["split"] = self._split
         scope["eye"] = lambda size: torch.eye(self._number(size), dtype=torch.float64)
         self.constants = dict(cell.constants)
         self.scalars = {node.name for node in cell.equations.inputs if not node.shape}
@@ -433,6 +432,9 @@ class Eager:
         if isinstance(s, Tensor) and s.dim() == 1:
             return s.repeat_interleave(count // len(s))
         return torch.ones(count, dtype=torch.float64) * s
+
+    def _split(self, v: Tensor, parts: Any, dim: int = 0) -> tuple[Tensor, ...]:
+        return _split(v, list(map(self._number, parts)) if isinstance(parts, list) else parts, dim)
 
     def _number(self, size: str | int) -> int:
         return Dim.parse(str(size)).evaluate(self.sizes)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from recurra import cells
+from recurra import cells, lang
 from recurra.errors import CellError, CellWarning, RecurraError
 from recurra.lang import (
     cell,
@@ -21,8 +21,10 @@ from recurra.lang import (
     exp,
     layer_norm,
     leaky_relu,
+    outer,
     relu,
     sigmoid,
+    softmax,
     split,
     sum,
     tanh,
@@ -850,3 +852,49 @@ def test_arguments_without_names_keep_their_stars() -> None:
 
     assert_says(error_of(many), "named arguments, got *W.")
     assert_says(error_of(by_name), "named arguments, got **W.")
+
+
+# ---- what Python and numpy have, and equations have not ------------------------------------------
+
+
+def test_a_value_is_not_assigned_to() -> None:
+    def f(x, h, W, U):
+        new = tanh(W @ x + U @ h)
+        new[0] = 1.0  # <-
+        return new
+
+    assert_says(error_of(f), "expected values that stay what they are, got new. Join parts")
+
+
+def test_the_larger_of_two_is_not_max() -> None:
+    def f(x, h, W, U):
+        return lang.max(tanh(W @ x), U @ h)  # <-
+
+    assert_says(error_of(f), "got U @ h behind it. maximum(tanh(W @ x), U @ h) is the larger")
+
+
+def test_a_list_is_no_value() -> None:
+    def f(x, h, W, U):
+        return sum([W @ x, U @ h])  # <-
+
+    assert_says(error_of(f), "got a list. Add up what is in it, a + b, or join it, concat(a, b).")
+
+
+def test_a_state_that_is_over_positions_or_a_matrix() -> None:
+    def f(x, h, m, W, U):  # <-
+        return tanh(W @ x + U @ (softmax(m @ h) * m))
+
+    def g(x, h, S, W, V):  # <-
+        return tanh(W @ x + h), S + outer(W @ x, V @ x)
+
+    said = "got [S, ?] (tanh(W @ x + U @ (softmax(m @ h) * m))). Over positions weights @ rows"
+    assert_says(error_of(f, memory="m"), said)
+    assert_says(error_of(g, state=("h", "S")), "or set sizes={'S': ('H', 'H')}.")
+
+
+def test_numpys_outer_product_is_that_of_the_language() -> None:
+    @cell(state=("h", "S"), sizes={"S": ("H", "I")})
+    def f(x, h, S, W):
+        return tanh(W @ x + S @ x), S + np.outer(h, x)
+
+    assert "S + outer(h, x)" in str(f)

@@ -140,6 +140,11 @@ def mod(a: Any, b: Any) -> Symbol:
 def _reduction(op: str, v: Any, dim: int) -> Symbol:
     trace = trace_of((v,), op)
     symbol = lift(v, trace)
+    if isinstance(dim, Symbol):
+        larger = f" maximum({symbol.text}, {dim.text}) is the larger of two." * (op == "max")
+        trace.fail(
+            f"{op}: expected one value, got {dim.text} behind it.{larger or ' Leave it out.'}"
+        )
     if over_positions(symbol):
         return over_memory(op, symbol, dim)
     if over_rows(symbol):

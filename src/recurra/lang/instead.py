@@ -2,7 +2,7 @@
 
 INSTEAD = {
     **dict.fromkeys(("einsum", "tensordot", "bilinear"), "@, * and sum"),
-    **dict.fromkeys(("outer", "kron"), "sum(b * v) * a for outer(a, b) @ v"),
+    "kron": "outer(a, b), a matrix",
     **dict.fromkeys(("stack", "vstack", "append", "column_stack"), "concat(a, b)"),
     **dict.fromkeys(("norm", "vector_norm"), "sqrt(sum(v * v))"),
     **dict.fromkeys(("std", "std_mean"), "sqrt(var(v))"),

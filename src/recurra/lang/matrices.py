@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from recurra.ir import Dim, Shape, blocks_of, has_own_rows, shape_text
 from recurra.lang.on_tensors import also_on_tensors
 from recurra.lang.symbols import (
     FUNCTIONS,
+    NUMPY_FUNCTIONS,
     OPERATORS,
     TORCH_FUNCTIONS,
     Symbol,
@@ -203,3 +205,4 @@ TORCH_FUNCTIONS.update(
     {torch.outer: outer, torch.Tensor.outer: outer, torch.flatten: flatten}
     | {torch.Tensor.flatten: flatten, torch.ger: outer}
 )
+NUMPY_FUNCTIONS[np.outer] = outer

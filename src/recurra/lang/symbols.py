@@ -154,6 +154,12 @@ class Symbol:
     def __getitem__(self, index: object) -> "Symbol":
         return OPERATORS["[]"](self, index)
 
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        self._refuse(
+            "values that stay what they are",
+            "Join parts of it instead, concat(v[:2], new, v[3:]), or write where(condition, a, b).",
+        )
+
     def _logic(self, *_other: object) -> NoReturn:
         self._refuse_operator("& | ^ ~", "Use a * b for and, maximum(a, b) for or, 1 - a for not.")
 
@@ -375,10 +381,11 @@ def lift(value: object, trace: Trace) -> Symbol:
         return _array_symbol(value, trace)
     if isinstance(value, Real):
         return Symbol(trace, "const", (), {"value": constant_of(value, trace)}, ())
-    return trace.fail(
-        f"expected a symbol, a number or an array, got {kind_of(value)}. "
-        f"Make it an argument of the cell, or a plain number."
-    )
+    hint = "Make it an argument of the cell, or a plain number."
+    if isinstance(value, list | tuple):
+        hint = "Add up what is in it, a + b, or join it, concat(a, b)."
+        return trace.fail(f"expected a symbol, a number or an array, got a list. {hint}")
+    return trace.fail(f"expected a symbol, a number or an array, got {kind_of(value)}. {hint}")
 
 
 def _array_symbol(value: np.ndarray | torch.Tensor, trace: Trace) -> Symbol:

@@ -22,6 +22,7 @@ from recurra.lang.symbols import (
     language_names,
     lift,
     number_of,
+    over_positions,
     over_rows,
 )
 from recurra.lang.trace import ACTIVE, Trace
@@ -185,13 +186,16 @@ def _match_state(name: str, new: Symbol, old: Symbol, trace: Trace, where: Where
     ):
         return
     got = "a parameter" if new_shape is None else _text(trace, new_shape)
+    resolved = trace.resolve_shape(new_shape or ())
+    sizes = "..."
+    if len(resolved) == 2 and not any(dim.unknowns for dim in resolved):
+        sizes = repr(tuple(str(dim) for dim in resolved))
+    hint = f"Return a value of the state's size, or set sizes={{{name!r}: {sizes}}}."
+    if over_positions(new) and not over_positions(old):
+        hint = "Over positions weights @ rows, sum(v, dim=0) and mean(v, dim=0) are vectors."
     trace.fail(
         f"expected the new state {name} of shape {_text(trace, old_shape)}, got {got} "
-        f"({new.text}). "
-        + (
-            hint_left_of_rows(new)
-            or f"Return a value of the state's size, or set sizes={{{name!r}: ...}}."
-        ),
+        f"({new.text}). " + (hint_left_of_rows(new) or hint),
         where,
     )
 

@@ -153,6 +153,18 @@ class TextWriter:
 class LatexWriter(TextWriter):
     """Writes expressions as a paper has them: sums and chains of one product stand bare."""
 
+    def value(self, node: Node) -> str:
+        """As text has it; a comparison is an indicator, 1 where it holds and else 0."""
+        written = super().value(node)
+        return rf"\mathbf{{1}}[{written}]" if node.op in _COMPARISONS else written
+
+    def _placed(self, node: Node, place: int, template: str) -> str:
+        child = node.inputs[place]
+        is_condition = node.op == "where" and place == 0 and child.op in _COMPARISONS
+        if is_condition and child not in self.labels:  # a condition stands bare
+            return super().value(child)
+        return super()._placed(node, place, template)
+
     def _identity(self, size: str) -> str:
         return r"\mathbf{I}"
 
@@ -180,6 +192,7 @@ class LatexWriter(TextWriter):
     def _precedence(self, node: Node) -> int:
         # a fraction holds together by itself; what a sum sign reaches over is unclear
         special = {"div": 4, "sum": 0, "column": 2, "outer_vectors": 2, "repeat": 2}
+        special |= dict.fromkeys(_COMPARISONS, 4)
         if _over_rows(node) == "sum":
             return 0
         if node.op in special and not self._is_number_of_vector(node):
@@ -205,6 +218,8 @@ class LatexWriter(TextWriter):
         power = f"10^{{{int(exponent)}}}"
         return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
 
+
+_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 _LATEX_OVER_ROWS = {
     "sum": r"\textstyle\sum_{{\mathrm{{dim}}\,0}} {0}",
