@@ -18,6 +18,8 @@ from benchmarks.oracle import DisagreementError
 from benchmarks.registry import Benchmark, Row, Settings, Target
 from recurra.insight.neurons import (
     PROPERTIES,
+    Found,
+    Read,
     closing,
     correlations,
     find,
@@ -75,6 +77,9 @@ def _rows(run: Run, settings: Settings) -> Iterator[Row]:
             "verdict": probe.verdict,
             "of_the_best_few": dict(zip(probe.counts, probe.held_out_of.tolist(), strict=True)),
         }
+        if which.closers is not None:
+            texts = {"search": search, "held_out": held_out}
+            details["by_kind"] = {name: _by_kind(text, found) for name, text in texts.items()}
         reached = abs(score.held_out)
         yield Row(
             job=f"{which.name}, |correlation| held out",
@@ -109,6 +114,22 @@ def _rows(run: Run, settings: Settings) -> Iterator[Row]:
         details={"by_property": dict(shares.share_of)},
         **{**how, "unit": "%"},
     )
+
+
+def _by_kind(text: Read, found: Found) -> dict[str, dict[str, float]]:
+    """Of each kind, such as ' and ": its share of the text, how well the unit that was found tracks
+    it, and what a unit that tracked this kind alone, and without fault, would have of the whole."""
+    closers = text.closers(found.which)
+    unit, whole = text.of_unit(found.unit)[:, None], text.values_of(found.which)
+    each = {kind: closers.which == index for index, kind in enumerate(closers.kinds)}
+    return {
+        repr(kind): {
+            "share": float(here.mean()),
+            "tracked": float(correlations(unit, here.astype(np.float32))[0]),
+            "most_by_this_kind_alone": float(np.corrcoef(here, whole)[0, 1]),
+        }
+        for kind, here in each.items()
+    }
 
 
 def _of_closing(model: LanguageModel, ids: np.ndarray, found: Any, how: dict[str, Any]) -> Row:
