@@ -290,7 +290,9 @@ def text(name: str, value: object) -> None:
 def paths(name: str, value: object) -> None:
     """Check that a setting names files or folders, one or several; ValueError where it does not."""
     several = value if isinstance(value, list | tuple) else (value,)
-    if not several or not all(isinstance(each, str | os.PathLike) for each in several):
+    # "" would be the working folder, which a variable of the shell that is not set does not mean
+    named = [isinstance(each, str | os.PathLike) and each != "" for each in several]
+    if not named or not all(named):
         raise ValueError(
             f"{name}: expected the name of a file or folder, or a list of such, got {value!r:.60}. "
             "Name one."

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recurra.insight.clipping import clipping_report, draw_clipping
+from recurra.insight.landscape import figure_of_clipping
 
 
 def row(step: int, norm: float | None, **more: float) -> dict[str, float | None]:
@@ -21,6 +22,12 @@ def test_the_threshold_is_the_median_norm_after_the_first_tenth() -> None:
 def test_one_explosion_does_not_move_it() -> None:
     rows = [row(step, 1e9 if step == 50 else 0.5) for step in range(1, 101)]
     assert clipping_report(rows).recommended == 0.5
+
+
+def test_of_gradients_that_are_0_no_threshold_is_recommended() -> None:
+    report = clipping_report([{"step": n, "grad_norm": 0.0, "clipped": 0.0} for n in range(1, 9)])
+    assert report.line.endswith("0% of the steps were clipped; there is nothing to clip")
+    assert figure_of_clipping(report).found.endswith("; there is nothing to clip.")
 
 
 def test_how_often_it_bit_is_by_steps_not_rows() -> None:

@@ -424,3 +424,11 @@ def test_what_is_ambiguous_says_how_to_ask() -> None:
     )
     with pytest.raises(ValueError, match="expected one layer and direction, got layer 0, layer 0"):
         t.passage  # noqa: B018
+
+
+def test_a_trace_is_gone_through_by_the_names_of_its_values() -> None:
+    t = rc.trace(rc.Recurrent("gru", 3, 4), torch.randn(5, 2, 3))
+    assert [*t] == [*t.names()]
+    assert "z" in t
+    assert "q" not in t
+    assert {name: t[name].shape for name in t}["h"] == (5, 2, 4)

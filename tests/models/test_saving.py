@@ -265,6 +265,23 @@ def test_foreign_config_is_not_overwritten(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
+def test_a_model_of_another_class_is_not_saved_over(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = rc.Classifier(2, input_size=3, hidden_size=4)
+    with pytest.raises(CheckpointError, match=r"one of a Classifier, got one that holds a Lang"):
+        other.save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    small().save(folder)
+
+
+def test_no_name_is_not_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: small().save(""), lambda: rc.load("")):
+        with pytest.raises(ValueError, match="expected the name of a folder, got ''"):
+            call()
+    assert not [*tmp_path.iterdir()]
+
+
 def test_failed_write_leaves_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 

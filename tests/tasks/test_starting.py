@@ -1,7 +1,8 @@
 """`recurra.train`: what an editor and a notebook know of it."""
 
 import inspect
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
@@ -49,3 +50,16 @@ def test_what_is_not_the_settings_comes_first_and_others_are_taken() -> None:
     first = ["task", "out", "resume", "init_from", "view", "hooks", "data"]
     assert list(PARAMETERS)[: len(first)] == first
     assert PARAMETERS["settings"].kind is inspect.Parameter.VAR_KEYWORD
+
+
+@pytest.mark.parametrize("name", ["out", "data", "val_data"])
+def test_no_name_is_not_the_working_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a variable of the shell that is not set would have it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 50)
+    given: dict[str, Any] = {"data": "text.txt", "out": "run", name: ""}
+    with pytest.raises(ValueError, match=f"{name}: expected the name of a .*got ''"):
+        rc.train("lm", view=None, **given)
+    assert [each.name for each in tmp_path.iterdir()] == ["text.txt"]

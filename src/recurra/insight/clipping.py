@@ -23,7 +23,7 @@ class ClippingReport:
         largest: [N], the largest of a row; nan where the history has none.
         clipped: [N], share of a row's steps that clipping changed; nan where it has none.
         usual: the median of `norms` after the first tenth of the run.
-        recommended: `usual` with two digits, a threshold to try.
+        recommended: `usual` with two digits, a threshold to try; 0 where there is nothing to clip.
     """
 
     steps: np.ndarray
@@ -52,6 +52,8 @@ class ClippingReport:
             said += f", at most {np.nanmax(self.largest):.2g}"
         if self.clipped_share is not None:
             said += f"; {self.clipped_share:.0%} of the steps were clipped"
+        if not self.recommended:  # no threshold is 0
+            return f"{said}; there is nothing to clip"
         threshold = argument(f"clip_norm={self.recommended:g}")
         return f"{said}; to try: {threshold} (anything from {low:.2g} to {high:.2g})"
 

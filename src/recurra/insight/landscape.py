@@ -136,13 +136,18 @@ def figure_of_clipping(report: ClippingReport) -> Figure:
     low, high = report.bounds
     share = report.clipped_share
     bit = "" if share is None else f", and clipping changed {share:.0%} of the steps"
+    suits = (
+        f"a threshold of {report.recommended:g} suits them, anything from {low:.2g} to "
+        f"{high:.2g} would do."
+        if report.recommended
+        else "there is nothing to clip."
+    )
     return Figure(
         name="clipping",
         title="Clipping",
         lede="Look for norms that leave the band: below it clipping never bites, and far above it "
         "a single step can undo many.",
-        found=f"Gradients had a norm of {report.usual:.2g} in the median{bit}; a threshold of "
-        f"{report.recommended:g} suits them, anything from {low:.2g} to {high:.2g} would do.",
+        found=f"Gradients had a norm of {report.usual:.2g} in the median{bit}; {suits}",
         draw=draw,
         table={
             "step": report.steps.tolist(),

@@ -3,7 +3,7 @@
 Letters: T time, B batch, S positions of a memory.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,12 @@ class Trace:
         if len(calls) > 1:
             raise ValueError(f"Trace: expected one call, got {len(calls)}. Choose: t.call(0).")
         return calls[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
 
     def __getitem__(self, name: str) -> Tensor:
         try:

@@ -147,11 +147,19 @@ def save(
         folder: where to.
         note: strings to keep in the header of the weights' file.
     Raises:
-        CheckpointError: when a file cannot be written, or config.json is not one of recurra's.
+        CheckpointError: when a file cannot be written, config.json is not one of recurra's, or the
+            folder has a model of another class, which would be lost.
     """
-    folder = Path(folder)
+    folder = _folder("save", folder)
     path = folder / CONFIG_NAME
     existing = written = read_config(path) if path.exists() else {}
+    there = existing.get("model")
+    kind = there.get("class") if isinstance(there, Mapping) else None
+    if kind not in (None, class_name(type(model))) and (folder / WEIGHTS_NAME).exists():
+        raise CheckpointError(
+            f"{folder}: expected a new folder, or one of a {class_name(type(model))}, got one that "
+            f"holds a {kind}. Choose another folder."
+        )
     if "task" not in existing:  # a run's are its own: it cannot go on without its vocabulary
         existing = {k: v for k, v in existing.items() if k not in declared_parts(type(model))}
     config = {**existing, **entries(model)}
@@ -159,6 +167,13 @@ def save(
     write_atomically(folder / WEIGHTS_NAME, lambda part: part.write_bytes(content))
     if config != written:
         write_config(path, config)
+
+
+def _folder(where: str, folder: str | os.PathLike[str]) -> Path:
+    """The folder; no name would be the working folder, which nobody means by it."""
+    if os.fspath(folder) == "":
+        raise ValueError(f"{where}: expected the name of a folder, got ''. Name one.")
+    return Path(folder)
 
 
 def entries(model: Model) -> dict[str, Any]:
@@ -221,7 +236,7 @@ def load(
         DeviceError: when this machine lacks the device.
         BackendError: when a backend is asked for by name and cannot run here.
     """
-    folder, device = Path(folder), find_device(device)
+    folder, device = _folder("load", folder), find_device(device)
     if not folder.is_dir():
         raise CheckpointError(
             f"{folder}: expected the folder of a saved model or run, got "

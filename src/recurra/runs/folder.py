@@ -125,8 +125,8 @@ def absolute(task: type[Task[Any, Any]], given: Mapping[str, Any]) -> dict[str, 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     """The full path; "-", which is standard input, as it is, and so is a pipe, which has none, and
-    a name of what is no file, such as that of a world."""
-    is_file = Path(path).exists() and not Path(path).is_fifo()
+    a name of what is no file, such as that of a world; "" names nothing, which settings refuse."""
+    is_file = path != "" and Path(path).exists() and not Path(path).is_fifo()
     return str(Path(path).resolve()) if is_file else str(path)
 
 

@@ -74,6 +74,13 @@ def train(
         CheckpointError: on resuming, when the checkpoint is missing or damaged.
     """
     kind = find(task) if isinstance(task, str) else task
+    if not isinstance(kind, Task) and not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise TypeError(
+            f"train: expected the name of a task, or one of your own, got {task!r:.60}. Write "
+            f'rc.train("lm", ...).'
+        )
+    if out == "":
+        raise ValueError(f"{argument('out')}: expected the name of a folder, got ''. Name one.")
     make_view = _view_for if view == "auto" else view
     if isinstance(make_view, str):
         raise ValueError(f'view: expected "auto", None or a function, got {view!r}. Use one.')
