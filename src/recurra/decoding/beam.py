@@ -140,8 +140,9 @@ class _Search:
                 values, ids, end = self.choose(
                     tokens, self.K, self.mark, left_out=True, log_probabilities=True
                 )
-                _check_told_apart(values, end)
-                self._end(end.cpu().numpy())
+                of_mark = end.cpu().numpy()
+                _check_told_apart(float(of_mark.sum()))
+                self._end(of_mark)
                 rows = self._go_on(values.cpu().numpy(), ids.cpu().numpy())
                 self._see_who_is_done()
                 done = int(self.is_done.sum())
@@ -254,9 +255,9 @@ def first_choices(
                 values, chosen, of_mark = choose(
                     tokens, 1, mark, left_out=False, log_probabilities=scored
                 )
-                _check_told_apart(values, of_mark)
                 tokens, gained = chosen[:, 0].cpu(), values[:, 0].tolist()
                 gained_by_mark = of_mark.tolist()
+                _check_told_apart(sum(gained_by_mark))
             else:
                 assert generators is not None
                 scores = decoder(tokens).float()
@@ -374,11 +375,10 @@ def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values, ids
 
 
-def _check_told_apart(values: Tensor, of_mark: Tensor) -> None:
-    """Raise ValueError where a score is NaN, as all are of a model whose weights are: no token is
-    more probable than another then, and none would be told apart from one that is certain."""
-    total = float(values.sum() + of_mark.sum())  # -inf of a token that is ruled out is no fault
-    if math.isnan(total):
+def _check_told_apart(of_mark: float) -> None:
+    """Raise ValueError where the scores of the mark add up to NaN, as those of a model do whose
+    weights are: no token is more probable than another then, and none is certain."""
+    if math.isnan(of_mark):  # -inf of a mark that is ruled out is no fault
         check_largest(math.nan)
 
 
