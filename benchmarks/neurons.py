@@ -126,7 +126,7 @@ def _by_kind(text: Read, found: Found) -> dict[str, dict[str, float]]:
         repr(kind): {
             "share": float(here.mean()),
             "tracked": float(correlations(unit, here.astype(np.float32))[0]),
-            "most_by_this_kind_alone": float(np.corrcoef(here, whole)[0, 1]),
+            "most_by_this_kind_alone": float(correlations(here[:, None], whole)[0]),
         }
         for kind, here in each.items()
     }
