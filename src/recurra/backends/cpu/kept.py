@@ -62,7 +62,7 @@ class KeptMemory:
         tensor = torch.from_numpy(lease).view(shape)
         if torch.are_deterministic_algorithms_enabled():
             as_new(tensor)
-        return tensor, tensor.data_ptr()
+        return gate.bound(tensor, "what is kept")
 
     def _found(self, size: int) -> _Block | None:
         """The smallest block of enough numbers, and of no more than twice as many."""
