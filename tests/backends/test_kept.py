@@ -84,6 +84,17 @@ def test_threads_never_share_memory() -> None:
     assert not failures
 
 
+def test_memory_is_had_while_another_thread_searches_or_was_left_behind_by_a_fork() -> None:
+    pool = KeptMemory()
+    tensor, at = pool.take(LEAST)
+    del tensor
+    with pool._lock:
+        other, other_at = pool.take(LEAST)
+    assert other_at != at
+    assert other.shape == (LEAST,)
+    assert pool.take(LEAST)[1] == at
+
+
 def test_memory_is_filled_where_torch_fills_new_memory() -> None:
     pool = KeptMemory()
     tensor, _ = pool.take(LEAST)

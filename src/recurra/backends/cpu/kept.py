@@ -24,7 +24,7 @@ LEAST = 1 << 16  # numbers; what is smaller the C library keeps by itself
 _NUMBER_BYTES, _LINE_BYTES = 4, 64
 _LINE, _PAGE = _LINE_BYTES // _NUMBER_BYTES, 4096 // _NUMBER_BYTES
 # Of lines: how much later in its page each block begins than the one before. A step reads and
-# writes the same rows of many arrays; in one place of their pages they are in each other's way.
+# writes the same rows of many arrays, which at one place of their pages share the sets of a cache.
 _LATER = 9
 
 
@@ -53,8 +53,13 @@ class KeptMemory:
         size = math.prod(shape)
         if size < LEAST:
             return gate.fresh(*shape)
-        with self._lock:
-            block = self._found(size)
+        block = None
+        # nobody waits for it: a fork may have left the thread behind that holds it
+        if self._lock.acquire(blocking=False):
+            try:
+                block = self._found(size)
+            finally:
+                self._lock.release()
         if block is None:
             block = self._new(size)
         lease = block[:size]
