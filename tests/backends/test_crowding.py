@@ -29,26 +29,29 @@ extern "C" void meet(long threads, bool crowded, long *noted, long *runs_on) {
     });
 }
 
-// whether a team is found to be short of cores, of whose members one works and then sleeps
-extern "C" bool is_stalled(long works_ns, long sleeps_ns) {
-    Crowding crowding;
-    on_threads(2, crowding, [&](Barrier &barrier, int threads, int me) {
-        const long start = nanoseconds(CLOCK_MONOTONIC);
-        while (me && nanoseconds(CLOCK_MONOTONIC) - start < works_ns) {}
+// what a team of two reports, of whose members one works, by its own clock, and then sleeps
+extern "C" void report(long works_ns, long sleeps_ns, long *taken_and_work) {
+    struct Noted {
+        long *const taken_and_work;
+        bool lasts() const { return false; }
+        void met(long taken, long work) {
+            taken_and_work[0] = taken;
+            taken_and_work[1] = work;
+        }
+    } noted = {taken_and_work};
+    on_threads(2, noted, [&](Barrier &barrier, int threads, int me) {
+        const long start = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+        while (me && nanoseconds(CLOCK_THREAD_CPUTIME_ID) - start < works_ns) {}
         if (me && sleeps_ns) usleep(sleeps_ns / 1000);
         barrier.wait(threads);
     });
-    return crowding.lasts();
 }
 
 // how long a pause is after so many teams in a row that took so long for so much work
 extern "C" long pause_ns(long teams, long taken, long work) {
     Crowding crowding;
     for (long i = 0; i < teams; ++i) crowding.met(taken, work);
-    if (!crowding.lasts()) return 0;
-    const long start = nanoseconds(CLOCK_MONOTONIC);
-    while (crowding.lasts()) {}
-    return nanoseconds(CLOCK_MONOTONIC) - start;
+    return crowding.left();
 }
 
 extern "C" void crowd(const Kernels *kernels, bool stalled) {
@@ -71,7 +74,7 @@ pytestmark = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ co
 
 @pytest.fixture(scope="module")
 def library() -> ctypes.CDLL:
-    return load_library(SOURCE, ("meet", "is_stalled", "pause_ns", "crowd", "is_crowded"))
+    return load_library(SOURCE, ("meet", "report", "pause_ns", "crowd", "is_crowded"))
 
 
 @pytest.fixture
@@ -92,34 +95,44 @@ def test_members_take_turns_on_one_thread(library: ctypes.CDLL) -> None:
     assert list(parallel) == [1, 1, 1]
 
 
-def test_who_has_more_to_do_is_no_lack_of_cores(library: ctypes.CDLL) -> None:
-    is_stalled = library["is_stalled"]
-    is_stalled.argtypes, is_stalled.restype = (ctypes.c_long, ctypes.c_long), ctypes.c_bool
-    assert is_stalled(0, 20_000_000)
-    # on a machine with other work a member may truly lose its core: once of many times it does not
-    assert any(not is_stalled(2_000_000, 0) for _ in range(50))
+def test_a_team_reports_what_its_members_worked_and_not_what_they_waited(
+    library: ctypes.CDLL,
+) -> None:
+    """Else one who has more to do than the others would seem to lack a core. On a machine with
+    other work a member may lose its core while it waits, and waits for longer than it ran: once of
+    many times it does not."""
+    ms, taken_and_work = 1_000_000, (ctypes.c_long * 2)()
+    reports = []
+    for works, sleeps in [(2, 0), (20, 0), (20, 5)] * 20:
+        library["report"](
+            ctypes.c_long(works * ms), ctypes.c_long(sleeps * ms), ctypes.byref(taken_and_work)
+        )
+        taken, work = taken_and_work
+        assert taken >= (works + sleeps) * ms
+        reports.append((works, sleeps, work / ms))
+    for works, sleeps in [(2, 0), (20, 0), (20, 5)]:
+        work_ms = [work for *of, work in reports if of == [works, sleeps]]
+        assert any(works <= each < works + 0.5 for each in work_ms), work_ms
 
 
-def test_a_short_loss_of_a_core_is_no_lack_of_cores(library: ctypes.CDLL) -> None:
-    is_stalled = library["is_stalled"]
-    is_stalled.argtypes, is_stalled.restype = (ctypes.c_long, ctypes.c_long), ctypes.c_bool
-    assert any(not is_stalled(20_000_000, 1_000_000) for _ in range(20))
-
-
-def test_pauses_are_as_long_as_what_was_lost_and_longer_in_a_row(library: ctypes.CDLL) -> None:
+def test_a_longer_pause_for_who_lost_more_and_loses_again(library: ctypes.CDLL) -> None:
     function, ms = library["pause_ns"], 1_000_000
     function.argtypes, function.restype = (ctypes.c_long,) * 3, ctypes.c_long
 
-    def pause_ns(teams: int, taken: int, work: int) -> int:
-        """The shortest of some: who looks at the clock may lose its core as well."""
-        return min(function(teams, taken, work) for _ in range(5))
+    def pause_ms(teams: int, taken: float, work: float) -> float:
+        """The longest of some: what is left of it is less for who loses its core in between."""
+        return max(function(teams, int(taken * ms), int(work * ms)) for _ in range(20)) / ms
 
-    assert pause_ns(1, 10 * ms, 11 * ms) == 0
-    assert pause_ns(1, 10 * ms, 10 * ms) == 0
-    assert 6 * ms < pause_ns(1, 2 * ms, ms) < 9 * ms
-    assert 12 * ms < pause_ns(1, 3 * ms, ms) < 17 * ms
-    assert 12 * ms < pause_ns(2, 2 * ms, ms) < 17 * ms
-    assert 24 * ms < pause_ns(9, 2 * ms, ms) < 33 * ms
+    def nearly(expected: float) -> object:
+        return pytest.approx(expected, abs=0.5)
+
+    assert pause_ms(1, 10, 11) == 0
+    assert pause_ms(1, 10, 10) == 0
+    assert pause_ms(1, 21, 20) == 0  # a short loss is no lack of cores
+    assert pause_ms(1, 2, 1) == nearly(8 * (1 - 1 / 16))
+    assert pause_ms(1, 3, 1) == nearly(8 * (2 - 1 / 16))
+    assert pause_ms(2, 2, 1) == nearly(16 * (1 - 1 / 16))
+    assert pause_ms(9, 2, 1) == nearly(32 * (1 - 1 / 16))
 
 
 @pytest.mark.medium

@@ -12,7 +12,7 @@ from recurra.backends.cpu import found_compiler
 from recurra.backends.cpu.kept import LEAST, KeptMemory
 
 LARGE = (4, LEAST // 2)  # numbers
-LINE = 64
+LINE, PAGE = 64, 4096  # bytes
 compiled = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
 
 
@@ -32,9 +32,9 @@ def test_memory_that_nobody_holds_is_used_again() -> None:
 
 def test_memory_begins_at_a_line_and_not_at_one_place_of_its_page() -> None:
     pool = KeptMemory()
-    taken = [pool.take(*LARGE) for _ in range(8)]
+    taken = [pool.take(*LARGE) for _ in range(PAGE // LINE)]
     assert all(at % LINE == 0 and at == tensor.data_ptr() for tensor, at in taken)
-    assert len({at % 4096 for _, at in taken}) == len(taken)
+    assert len({at % PAGE for _, at in taken}) == len(taken)
 
 
 def test_what_is_small_is_torchs_own() -> None:

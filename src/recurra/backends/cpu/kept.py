@@ -21,8 +21,8 @@ from recurra.backends.cpu.workspace import as_new
 _Block = NDArray[np.float32]
 
 LEAST = 1 << 16  # numbers; what is smaller the C library keeps by itself
-_NUMBER_BYTES, _LINE_BYTES = 4, 64
-_LINE, _PAGE = _LINE_BYTES // _NUMBER_BYTES, 4096 // _NUMBER_BYTES
+_NUMBER_BYTES, _LINE_BYTES, _PAGE_BYTES = 4, 64, 4096
+_LINE, _PAGE = _LINE_BYTES // _NUMBER_BYTES, _PAGE_BYTES // _NUMBER_BYTES
 # Of lines: how much later in its page each block begins than the one before. A step reads and
 # writes the same rows of many arrays, which at one place of their pages share the sets of a cache.
 _LATER = 9
@@ -81,12 +81,11 @@ class KeptMemory:
         return None
 
     def _new(self, size: int) -> _Block:
-        memory = np.empty(size + _PAGE + _LINE, dtype=np.float32)
-        place = memory.ctypes.data
-        to_line = -place % _LINE_BYTES // _NUMBER_BYTES
+        memory = np.empty(size + 2 * _PAGE, dtype=np.float32)
+        to_page = -memory.ctypes.data % _PAGE_BYTES // _NUMBER_BYTES
         self._made += 1
         later = self._made * _LATER * _LINE % _PAGE
-        return memory[to_line + later :][:size]
+        return memory[to_page + later :][:size]
 
     def _give(self, block: _Block) -> None:
         if self.nbytes + block.nbytes <= self._most_bytes:

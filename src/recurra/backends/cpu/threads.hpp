@@ -165,9 +165,11 @@ class Crowding {
     static long now() { return nanoseconds(CLOCK_MONOTONIC); }
 
   public:
-    bool lasts() const {
+    bool lasts() const { return left() > 0; }
+    // ns until teams try again
+    long left() const {
         const long end = until.load(std::memory_order_relaxed);
-        return end && now() < end;
+        return end ? end - now() : 0;
     }
     // A team took so long for what one thread does in `work`. Where one is faster, teams try again
     // after a pause of some times what was lost: trying costs a part of it, and so does a pause that
@@ -184,8 +186,8 @@ class Crowding {
     }
 };
 
-// body(barrier, threads, me) for each of a team
-template <typename F> static void on_threads(long threads, Crowding &crowding, F body) {
+// body(barrier, threads, me) for each of a team; `Crowds` is Crowding, or what a test puts for it
+template <typename F, typename Crowds> static void on_threads(long threads, Crowds &crowding, F body) {
     struct Team {
         F &body;
         Meeting meeting;
