@@ -29,7 +29,8 @@ def _check(layer: Any, x: Any, state: Any) -> None:
         shapes = layer.state_shapes(x.shape[0 if layer.batch_first else 1])
         checks.checked_states(layer.home, state, layer.cell.states, shapes)
     if not layer.has_computed_parameters():
-        layer.checked_parameters(0)
+        for place in layer.places:
+            layer.checked_parameters(*place)
 
 
 def know_at_once(patch: pytest.MonkeyPatch) -> list[Any]:

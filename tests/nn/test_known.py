@@ -34,6 +34,14 @@ LAYERS: dict[str, Callable[[], rc.Recurrent]] = {
     "lstm, reverse": lambda: rc.Recurrent("lstm", IN, H, reverse=True),
     "lstm, little memory": lambda: rc.Recurrent("lstm", IN, H, memory="low"),
     "layer-normalised": lambda: rc.Recurrent("layer_norm(lstm)", IN, H),
+    "GRU, both ways": lambda: rc.GRU(IN, H, bidirectional=True),
+    "LSTM, two layers": lambda: rc.LSTM(IN, H, num_layers=2),
+    "RNN, two layers, both ways, batch first": lambda: rc.RNN(
+        IN, H, num_layers=2, bidirectional=True, batch_first=True
+    ),
+    "lstm, both ways, little memory": lambda: rc.Recurrent(
+        "lstm", IN, H, bidirectional=True, memory="low"
+    ),
 }
 
 
@@ -67,7 +75,7 @@ def sequence(layer: rc.Recurrent) -> Tensor:
 def known(layer: rc.Recurrent) -> list[KnownCall]:
     """What the layer remembers and goes by."""
     calls = layer._known._calls.values() if layer._known else ()
-    return [call[0] for call in calls if call is not None]
+    return [call for each in calls if each is not None for call, _ in each]
 
 
 def warm(layer: rc.Recurrent, x: Tensor) -> Tensor:
@@ -131,30 +139,104 @@ def test_known_calls_of_every_cell(name: str) -> None:
                 assert all(map(torch.equal, called(), whole))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["LSTM", "GRU, both ways"])
+def test_lengths_that_are_all_steps_are_as_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = LAYERS[name]()
+    x, whole = sequence(layer), torch.full((B,), T)
+
+    def both(lengths: Tensor | None) -> list[Tensor]:
+        y, last = layer(x, lengths=lengths)
+        ends = (last,) if isinstance(last, Tensor) else last
+        total = y.square().sum() + sum(end.sin().sum() for end in ends)
+        return [y, *ends, *torch.autograd.grad(total, [x, *layer.parameters()])]
+
+    first = both(whole)
+    others = [both(torch.tensor([T, T - 1, T])) for _ in range(3)]
+    assert not known(layer)
+    for _ in range(3):
+        assert all(map(torch.equal, both(whole), first))
+    assert known(layer)
+    assert all(map(torch.equal, both(torch.tensor([T, T - 1, T])), others[0]))
+    for wrong in ([T, T], [T, T, T + 1], [[T, T, T]]):
+        with pytest.raises(ValueError, match="lengths"):
+            layer(x, lengths=torch.tensor(wrong))
+    with pytest.raises(TypeError, match="lengths"):
+        layer(x, lengths=whole.double())
+    monkeypatch.setattr(PlannedBackend, "run", _never)
+    assert all(map(torch.equal, both(None), first))
+    assert all(map(torch.equal, both(whole), first))
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if "lay" in name or "both" in name])
+def test_a_state_of_other_places_is_told(name: str) -> None:
+    layer = LAYERS[name]()
+    x, states = sequence(layer), state_of(layer)
+    for _ in range(3):
+        layer(x, form(states))
+    for wrong in (
+        tuple(state[:-1] for state in states),
+        tuple(torch.cat([state, state]) for state in states),
+        tuple(state[0] for state in states),
+    ):
+        with pytest.raises(ValueError, match="state"):
+            layer(x, form(wrong))
+
+
+def test_layers_that_learn_apart() -> None:
+    """Of two directions, or layers, one may be frozen, and each is followed by itself."""
+    layer = rc.LSTM(IN, H, num_layers=2, bidirectional=True)
+    x = torch.randn(T, B, IN)
+    for name, weight in layer.named_parameters():
+        weight.requires_grad_(name.endswith("l1_reverse"))
+    y = warm(layer, x)
+    layer(x)[0].sum().backward()
+    learned = {name for name, weight in layer.named_parameters() if weight.grad is not None}
+    assert learned == {n for n, _ in layer.named_parameters() if n.endswith("l1_reverse")}
+    layer.weight_hh_l0_reverse.requires_grad_(True)
+    assert torch.equal(layer(x)[0], y)
+    layer(x)[0].sum().backward()
+    assert layer.weight_hh_l0_reverse.grad is not None
+    with torch.no_grad():
+        layer.get_parameter("weight_hh_l0").mul_(2)
+    fresh = rc.LSTM(IN, H, num_layers=2, bidirectional=True)
+    fresh.load_state_dict(layer.state_dict())
+    assert torch.equal(layer(x)[0], fresh(x)[0])
+    assert not torch.equal(layer(x)[0], y)
+
+
+def test_dropout_between_layers_is_drawn_anew_and_not_in_evaluation() -> None:
+    layer, x = rc.LSTM(IN, H, num_layers=2, dropout=0.5), torch.randn(T, B, IN)
+    drawn = [layer(x)[0] for _ in range(4)]
+    assert not known(layer)
+    assert not any(torch.equal(drawn[0], each) for each in drawn[1:])
+    assert torch.equal(warm(layer.eval(), x), layer(x)[0])
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("a call that is known went the long way")
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU, batch first", "RNN", "GRU, both ways"])
 def test_of_a_known_call_nothing_is_decided_again(
-    kind: type[rc.Recurrent], monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = kind(IN, H)
+    layer = LAYERS[name]()
     x, states = sequence(layer), state_of(layer)
     for _ in range(2):
         first = results(layer, x, states)
         with torch.no_grad():
             layer(x)
 
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("a call that is known went the long way")
-
-    monkeypatch.setattr(PlannedBackend, "run", never)
+    monkeypatch.setattr(PlannedBackend, "run", _never)
     for a, b in zip(first, results(layer, x, states), strict=True):
         assert torch.equal(a, b)
     with torch.no_grad():
         layer(x)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_comes_of_a_known_call_shares_memory_with_nothing(kind: type[rc.Recurrent]) -> None:
-    layer = kind(IN, H)
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_comes_of_a_known_call_shares_memory_with_nothing(name: str) -> None:
+    layer = LAYERS[name]()
     x, states = sequence(layer), state_of(layer)
     for _ in range(3):
         found = results(layer, x, states)
@@ -162,7 +244,8 @@ def test_what_comes_of_a_known_call_shares_memory_with_nothing(kind: type[rc.Rec
     begins = [each.untyped_storage().data_ptr() for each in (*found, *given)]
     assert len(set(begins)) == len(begins)
     assert all(each.untyped_storage().nbytes() == each.nbytes for each in found)
-    assert not any(each._is_view() for each in found)
+    outputs = found[: 1 + len(states)]  # the gradient of x is turned by who turned x
+    assert not any(each._is_view() for each in outputs)
     y, _ = layer(x)
     expected = torch.autograd.grad(y.relu().sum(), list(layer.parameters()))
     y, last = layer(x)
@@ -182,6 +265,16 @@ def test_one_sequence_and_none_are_never_known(shape: tuple[int, ...]) -> None:
     assert not known(layer)
 
 
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2}], ids=str)
+def test_few_steps_of_several_layers_are_one_kernels(options: dict[str, Any]) -> None:
+    """Whatever ran them at first runs them later: the bits stay."""
+    layer, x = rc.GRU(IN, H, **options), torch.randn(T, B, IN)
+    with torch.no_grad():
+        for steps in (1, 2, 3, 4, 5, 6):
+            first = layer(x[:steps])[0]
+            assert all(torch.equal(layer(x[:steps])[0], first) for _ in range(3))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_call_of_few_steps_gives_the_bits_of_a_longer_one(kind: type[rc.Recurrent]) -> None:
     layer, x = kind(IN, H), torch.randn(T, B, IN)
@@ -194,7 +287,7 @@ def test_a_call_of_few_steps_gives_the_bits_of_a_longer_one(kind: type[rc.Recurr
 
 
 def test_calls_that_tests_want_known_at_once_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, layer, other = know_at_once(monkeypatch), rc.GRU(IN, H), rc.GRU(IN, H, num_layers=2)
+    taken, layer, other = know_at_once(monkeypatch), rc.GRU(IN, H), rc.GRU(IN, H, 2, dropout=0.5)
     for each in (layer, other, layer):
         each(torch.randn(T, B, IN))
     assert taken == [layer, layer]

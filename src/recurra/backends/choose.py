@@ -146,11 +146,15 @@ class AutoBackend:
             return None
         return native if native.suits(x, known, embedding) else None
 
-    def known(self, *given: Any, **options: Any) -> KnownCall | None:
-        """See `CpuBackend.known`; None where something else runs such a call."""
-        if self._cpu is None or not self._compiles(None):
+    def known(self, x: Tensor, *given: Any, layers: int, **options: Any) -> KnownCall | None:
+        """See `CpuBackend.known`; None where something else runs such a call.
+
+        Args:
+            layers: of the whole call, directions counted.
+        """
+        if self._cpu is None or not self._compiles(None) or self._is_short(x, layers):
             return None
-        return self._cpu.known(*given, **options)
+        return self._cpu.known(x, *given, **options)
 
     def _compiles(self, reason: str | None) -> bool:
         """Whether compiled loops run a call that is unsuitable for a reason, or for none."""
@@ -262,11 +266,11 @@ def _named(cell: Cell, name: str, memory: str) -> Backend:
     return _BACKENDS[name](cell, memory=memory)
 
 
-def known(backend: Backend, *given: Any, **options: Any) -> KnownCall | None:
-    """See `CpuBackend.known`; None where a backend runs all calls alike."""
-    if isinstance(backend, AutoBackend | CpuBackend):
-        return backend.known(*given, **options)
-    return None
+def known(backend: Backend, *given: Any, layers: int, **options: Any) -> KnownCall | None:
+    """See `AutoBackend.known`; None where a backend runs all calls alike."""
+    if isinstance(backend, AutoBackend):
+        return backend.known(*given, layers=layers, **options)
+    return backend.known(*given, **options) if isinstance(backend, CpuBackend) else None
 
 
 # ---- calls that torch.compile traces -------------------------------------------------------------

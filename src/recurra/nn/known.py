@@ -4,7 +4,7 @@ A call is checked, arranged and given to a backend by what its arguments are lik
 switched on. Of calls that agree in all of that, the first ones go the long way; the others go
 straight to what runs them.
 
-Letters: T time, B batch, I input, S size of a state.
+Letters: T time, B batch, I input, S size of a state, L layers, D directions (1 or 2).
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,7 +19,8 @@ from recurra.nn.watched import watcher_of
 
 _MOST_CALLS = 64  # of a layer; what is forgotten is found again
 _PLAIN = (Tensor, nn.Parameter)
-_Known = tuple[backends.KnownCall, tuple[str, ...]]  # and its parameters, as the layer calls them
+_KnownPlace = tuple[backends.KnownCall, tuple[str, ...]]  # its parameters, as the layer calls them
+_Known = tuple[_KnownPlace, ...]  # of each layer and direction, in the order of the states
 
 
 @runtime_checkable
@@ -33,16 +34,22 @@ class Layer(Protocol):
     batch_first: bool
     bidirectional: bool
     num_layers: int
+    dropout: float
     learned_state: bool
     training: bool
     _parameters: dict[str, Any]
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Each layer and direction, in the order of the states."""
+        ...
 
     def names_of(self, layer: int, direction: int = 0) -> tuple[str, ...]:
         """What the parameters of one layer and direction are called."""
         ...
 
     def first_states(self, batch_size: int, positions: int = 0) -> tuple[Tensor, ...]:
-        """What each of the cell's states starts from, [1, B, S]."""
+        """What each of the cell's states starts from, [L*D, B, S]."""
         ...
 
 
@@ -66,15 +73,21 @@ class KnownCalls:
         if known is None:
             return None
         assert isinstance(x, Tensor), "of others there is no kind"
-        call, names = known
         x = x.transpose(0, 1) if layer.batch_first else x
-        given = _given(layer, state)
+        given = _given(layer, state, len(known))
         if given is None:
             return None
-        found = call([x, *given, *map(layer._parameters.get, names)])
-        if found is None:
-            return None
-        y, *finals = found
+        if len(known) == 1:
+            call, names = known[0]
+            found = call([x, *given, *map(layer._parameters.get, names)])
+            if found is None:
+                return None
+            y, *finals = found
+        else:
+            through = _all_layers(layer, x, given, known)
+            if through is None:
+                return None
+            y, finals = through
         return y.transpose_(0, 1) if layer.batch_first else y, tuple(finals)
 
     def note(self, layer: Layer, x: object, state: object) -> None:
@@ -95,7 +108,8 @@ class KnownCalls:
     def _worked_out(layer: Layer, x: object, state: object) -> _Known | None:
         assert isinstance(x, Tensor), "of others there is no kind"
         x = x.transpose(0, 1) if layer.batch_first else x
-        given, names = _given(layer, state), layer.names_of(0)
+        given = _given(layer, state, len(layer.places))
+        names = [name for place in layer.places for name in layer.names_of(*place)]
         parameters = [layer._parameters.get(name) for name in names]
         tensors: tuple[Any, ...] = (x, *(given or ()), *parameters)
         if given is None or not all(type(each) in _PLAIN for each in tensors):
@@ -104,16 +118,33 @@ class KnownCalls:
             return None
         cell = layer.cell if layer.training else layer.cell.evaluation
         backend = backends.load(cell, layer.backend, x.device, memory=layer.memory)
-        call = backends.known(
-            backend,
-            x,
-            given if state is not None else layer.first_states(x.shape[1]),
-            parameters,
-            starts=state is not None,
-            reverse=layer.reverse,
-            keep=torch.is_grad_enabled() and any(each.requires_grad for each in tensors),
-        )
-        return None if call is None else (call, names)
+        first = layer.first_states(x.shape[1])
+        directions = 2 if layer.bidirectional else 1
+        known: list[_KnownPlace] = []
+        for i, (_, direction) in enumerate(layer.places):
+            if i and not direction:  # what a layer reads is what the one before it gives
+                below = _one_layer(layer, x, given, i - directions, known[-directions:])
+                if below is None:
+                    return None
+                x = below[0]
+            own = layer.names_of(*layer.places[i])
+            own_parameters: list[Any] = [layer._parameters.get(name) for name in own]
+            starts = _of(given if state is not None else first, i)
+            call = backends.known(
+                backend,
+                x,
+                starts,
+                own_parameters,
+                layers=len(layer.places),
+                starts=state is not None,
+                reverse=layer.reverse or direction == 1,
+                keep=torch.is_grad_enabled()
+                and any(each.requires_grad for each in (x, *_of(given, i), *own_parameters)),
+            )
+            if call is None:
+                return None
+            known.append((call, own))
+        return tuple(known)
 
 
 def _kind(layer: Layer, x: object, state: object) -> Hashable:
@@ -126,8 +157,7 @@ def _kind(layer: Layer, x: object, state: object) -> Hashable:
         or backends.is_followed()
         or torch.is_autocast_enabled("cpu")
         or torch.compiler.is_exporting()
-        or layer.num_layers > 1
-        or layer.bidirectional
+        or (layer.num_layers > 1 and layer.dropout > 0 and layer.training)
         or (state is None and layer.learned_state)
         or watcher_of(layer) is not None  # type: ignore[arg-type]
     ):
@@ -146,14 +176,59 @@ def _kind(layer: Layer, x: object, state: object) -> Hashable:
         layer.memory,
         layer.reverse,
         layer.batch_first,
+        layer.num_layers,
+        layer.bidirectional,
     )
 
 
-def _given(layer: Layer, state: object) -> Sequence[Tensor] | None:
+def _given(layer: Layer, state: object, places: int) -> Sequence[Tensor] | None:
     """The state as a tuple; none where it is zeros, and None where it has another form."""
     if state is None:
         return ()
     count = len(layer.cell.states)
     if count == 1:
-        return (state,) if isinstance(state, Tensor) else None
-    return state if isinstance(state, tuple | list) and len(state) == count else None
+        given = (state,) if isinstance(state, Tensor) else None
+    else:
+        given = state if isinstance(state, tuple | list) and len(state) == count else None
+    if given is None or places == 1:
+        return given
+    whole = all(type(each) in _PLAIN and each.dim() and len(each) == places for each in given)
+    return given if whole else None
+
+
+def _of(states: Sequence[Tensor], place: int) -> list[Tensor]:
+    """Those of one layer and direction, [1, B, S] each."""
+    return [each[place : place + 1] for each in states]
+
+
+def _one_layer(
+    layer: Layer, x: Tensor, given: Sequence[Tensor], first: int, known: Sequence[_KnownPlace]
+) -> tuple[Tensor, list[list[Tensor]]] | None:
+    """y of one layer, and the final states of each of its directions; None for another call.
+
+    Args:
+        first: the place of its first direction.
+    """
+    outputs, ends = [], []
+    for place, (call, names) in enumerate(known, first):
+        found = call([x, *_of(given, place), *map(layer._parameters.get, names)])
+        if found is None:
+            return None
+        y, *final = found
+        outputs.append(y)
+        ends.append(final)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1), ends
+
+
+def _all_layers(
+    layer: Layer, x: Tensor, given: Sequence[Tensor], known: _Known
+) -> tuple[Tensor, list[Tensor]] | None:
+    """y and the final states, [L*D, B, S] each; None for another call."""
+    directions, ends = 2 if layer.bidirectional else 1, []
+    for first in range(0, len(known), directions):
+        done = _one_layer(layer, x, given, first, known[first : first + directions])
+        if done is None:
+            return None
+        x, own_ends = done
+        ends += own_ends
+    return x, [torch.cat(each) for each in zip(*ends, strict=True)]

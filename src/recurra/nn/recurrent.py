@@ -159,8 +159,7 @@ class Recurrent(CellStack):
             TypeError: when a dtype is, or an argument's name.
         """
         alone = not (
-            lengths is not None
-            or context is not None
+            context is not None
             or memory is not None
             or memory_lengths is not None
             or embedding is not None
@@ -168,6 +167,7 @@ class Recurrent(CellStack):
             or inputs
             or torch.compiler.is_compiling()
             or self._has_own_ways()
+            or not self._all_steps(x, lengths)
         )
         if alone:
             backends.settle_after_fork()
@@ -215,6 +215,17 @@ class Recurrent(CellStack):
             self._known = self._known or KnownCalls()
             self._known.note(self, x, state)
         return found
+
+    def _all_steps(self, x: object, lengths: object) -> bool:
+        """Whether all steps of all sequences are true ones, and it takes no time to know that."""
+        if lengths is None:
+            return True
+        if type(x) is not Tensor or type(lengths) is not Tensor or backends.is_followed():
+            return False
+        if x.dim() != 3 or x.is_nested or lengths.dtype is not torch.int64 or not lengths.is_cpu:
+            return False
+        steps, batch = x.shape[:2][:: -1 if self.batch_first else 1]
+        return lengths.tolist() == [steps] * batch
 
     def _has_own_ways(self) -> bool:
         """Whether a subclass, or who looks into the layer, has put something in the place of what a
