@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -287,30 +288,33 @@ def test_writing_stops_at_scores_that_are_not_finite(bad: float) -> None:
 # ---- choosing ------------------------------------------------------------------------------------
 
 
-def chooser_of(scores: Tensor, threads: int = 1) -> Stepper:
-    """A stepper whose output for every token is a row of scores, [B, V]."""
+def chooser_of(scores: Tensor, threads: int = 1, bias: Tensor | None = None) -> Stepper:
+    """A stepper whose output for every token is a row of scores, [B, V], and the bias."""
     batch, vocabulary = scores.shape
+    bias = torch.zeros(vocabulary) if bias is None else bias
     tokens = Tokens(embedding=torch.eye(batch))
     sizes = {"I": batch, "P": batch}
     layer = StepLayer(cell=passing, sizes={**sizes, "H": 1}, parameters={"W": torch.eye(batch)})
-    decoder = affine_layer(scores.T.contiguous(), torch.zeros(vocabulary))
+    decoder = affine_layer(scores.T.contiguous(), bias)
     states = [(torch.zeros(batch, 1), torch.zeros(batch, 1)), (torch.zeros(batch, 1),)]
     return Stepper([layer, decoder], states, tokens=tokens, threads=threads)
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("vocabulary", [2, 5, 64, 700, 1287])
+@pytest.mark.parametrize("batch", [5, 150])  # whole, and a block of scores at a time
+@pytest.mark.parametrize("vocabulary", [2, 5, 64, 512, 700, 1287])
 @pytest.mark.parametrize("count", [1, 3, 10])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_largest_of_a_step(
-    vocabulary: int, count: int, threads: int, monkeypatch: pytest.MonkeyPatch
+    batch: int, vocabulary: int, count: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled_steps, "_SHARED_BYTES", 0)
     monkeypatch.setattr(compiled_steps, "_SHARED_LAYER_BYTES", 0)
-    scores = 4 * torch.randn(5, vocabulary)
-    scores[1] = scores[1].sort().values  # each one larger than those before
-    scores[2] = scores[2].round()  # many alike: of equal ones the lower ids
-    stepper, ids = chooser_of(scores, threads), torch.arange(5)
+    scores, bias = 4 * torch.randn(batch, vocabulary), torch.randn(vocabulary).round()
+    scores[1] = (scores[1] + bias).sort().values - bias  # each one larger than those before
+    scores[-1] = scores[-1].round()  # many alike: of equal ones the lower ids
+    stepper, ids = chooser_of(scores, threads, bias), torch.arange(batch)
+    scores = scores + bias
     for left_out in (False, True):
         for log_probabilities in (False, True):
             options = {"left_out": left_out, "log_probabilities": log_probabilities}
@@ -328,6 +332,57 @@ def test_the_largest_of_a_step(
             expected = wanted.gather(1, places)
             torch.testing.assert_close(values.double(), expected, rtol=1e-6, atol=1e-5)
     assert stepper.index == 4
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_chosen_does_not_depend_on_how_many_rows_there_are(
+    threads: int, weights: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit: of few rows all scores are there at once, of many a block of them."""
+    monkeypatch.setattr(compiled_steps, "_SHARED_BYTES", 0)
+    monkeypatch.setattr(compiled_steps, "_SHARED_LAYER_BYTES", 0)
+    vocabulary, batch = 1287, 150
+    layer, tokens = one_layer(vocabulary=vocabulary)
+    decoder = affine_layer(torch.randn(vocabulary, 4), torch.randn(vocabulary))
+    options: dict[str, Any] = {"left_out": True, "log_probabilities": True}
+
+    def chosen(first: int, count: int) -> tuple[Tensor, ...]:
+        states = [(torch.zeros(count, 4),), (torch.zeros(count, 1),)]
+        given: dict[str, Any] = {"tokens": tokens, "threads": threads, "weights": weights}
+        stepper, ids = Stepper([layer, decoder], states, **given), torch.arange(count) + first
+        for _ in range(3):
+            found = stepper.choose(ids.data_ptr(), 7, 3, **options)
+            assert found is not None
+        return found
+
+    whole = chosen(0, batch)
+    for first in (0, 63, 64, 147):
+        for one, of_all in zip(chosen(first, 3), whole, strict=True):
+            assert torch.equal(one, of_all[first : first + 3])
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+def test_scores_that_are_not_finite_are_not_lost(batch: int) -> None:
+    nan, infinity = float("nan"), float("inf")
+    lows = torch.full((600,), -infinity)
+    cases = {"nan": (300, nan), "inf": (10, infinity), "low": (599, 2.0)}
+    options: dict[str, Any] = {"left_out": False, "log_probabilities": True}
+    for name, (place, value) in cases.items():
+        scores = torch.zeros(600) if name != "low" else lows.clone()
+        scores[place] = value
+        if name == "nan":
+            scores[599] = infinity  # which does not hide it
+        ids_read = torch.arange(batch)
+        stepper = chooser_of(torch.zeros(batch, 600), bias=scores)
+        found = stepper.choose(ids_read.data_ptr(), 2, 0, **options)
+        assert found is not None
+        values, ids, of_mark = found
+        expected = scores.log_softmax(0)
+        torch.testing.assert_close(of_mark, expected[:1].expand(batch), equal_nan=True)
+        if name == "low":
+            assert ids[:, 0].tolist() == [599] * batch
+            assert values[:, 0].tolist() == [0.0] * batch
 
 
 def test_what_cannot_be_chosen_from() -> None:

@@ -87,6 +87,7 @@ struct Layer {
     long x;                  // which of its arrays is the layer's input; -1 for none, or looked up
     float *step_index;       // where it reads the index of the step; null where it does not
     const float *output[2];  // [B, O], after a step forth and after a step back
+    long affine;             // K where it is W x + b, of its first matrix and first two arrays; else 0
 };
 
 struct Steps {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <numeric>
 
 namespace {
@@ -19,9 +20,9 @@ bool as_packed(Steps *s) {
     return fresh || !s->watch || look(s->watch);
 }
 
-// the output of the last layer; x is null where the first layer's input was looked up
-const float *advance(Steps *s, const float *x) {
-    for (long i = 0; i < s->num_layers; ++i) {
+// the output of so many layers, the first ones; x is null where their input was looked up
+const float *through(Steps *s, const float *x, long num_layers) {
+    for (long i = 0; i < num_layers; ++i) {
         const Layer &layer = s->layers[i];
         if (layer.x >= 0) set_input(layer, layer.x, x);
         if (layer.step_index) *layer.step_index = (float)s->index;
@@ -34,6 +35,9 @@ const float *advance(Steps *s, const float *x) {
     s->index += 1;
     return x;
 }
+
+// the output of the last layer
+const float *advance(Steps *s, const float *x) { return through(s, x, s->num_layers); }
 
 bool look_up(Steps *s, const int64_t *ids) {
     for (long r = 0; r < s->batch; ++r)
@@ -107,46 +111,140 @@ long pick(const float *weights, long V, double uniform) {
     return V - 1;  // not reached: uniform is below 1
 }
 
-// The `count` largest scores of a row, the largest first, of equal ones the one of the lower id.
-// What can be none of them is seen a block at a time.
-void find_largest(const float *scores, long V, long without, long count, float *values,
-                  int64_t *ids) {
-    for (long k = 0; k < count; ++k) values[k] = -INFINITY, ids[k] = 0;
-    const auto look_at = [&](long first, long last) {
-        for (long j = first; j < last; ++j) {
-            if (!(scores[j] > values[count - 1]) || j == without) continue;
+constexpr long BLOCK = 4 * PANEL;  // scores of a row that are looked at at once
+
+// What was seen of a row's scores, a block of them at a time: the largest ones, and what their sum
+// of e^score is. The blocks are the same ones whoever computes them, and so are the bits.
+class Seen {
+    float *const values;  // the largest first, of equal ones the one of the lower id
+    int64_t *const ids;
+    const long count, without;
+    const bool adds;
+    float most = -INFINITY;
+    double sum = 0;  // of e^(score - most)
+
+    void look_at(const float *scores, long first, long begin, long end) {
+        for (long j = begin; j < end; ++j) {
+            if (!(scores[j] > values[count - 1]) || first + j == without) continue;
             long k = count - 1;
             for (; k > 0 && scores[j] > values[k - 1]; --k)
                 values[k] = values[k - 1], ids[k] = ids[k - 1];
-            values[k] = scores[j], ids[k] = j;
+            values[k] = scores[j], ids[k] = first + j;
         }
-    };
-    constexpr long BLOCK = 4 * VL;
-    long j = 0;
-    for (; j + BLOCK <= V; j += BLOCK) {
-        const vi above = (load(scores + j) > splat(values[count - 1])) |
-                         (load(scores + j + VL) > splat(values[count - 1])) |
-                         (load(scores + j + 2 * VL) > splat(values[count - 1])) |
-                         (load(scores + j + 3 * VL) > splat(values[count - 1]));
-        if (any(above)) look_at(j, j + BLOCK);
     }
-    look_at(j, V);
+
+    // what can be none of the largest is seen a few vectors at a time
+    void find(const float *scores, long first, long n) {
+        constexpr long FEW = 4 * VL;
+        long j = 0;
+        for (; j + FEW <= n; j += FEW) {
+            const vf least = splat(values[count - 1]);
+            const vi above = (load(scores + j) > least) | (load(scores + j + VL) > least) |
+                             (load(scores + j + 2 * VL) > least) |
+                             (load(scores + j + 3 * VL) > least);
+            if (any(above)) look_at(scores, first, j, j + FEW);
+        }
+        look_at(scores, first, j, n);
+    }
+
+    void add(const float *scores, long n) {
+        vf largest = lowest();
+        long j = 0;
+        for (; j + VL <= n; j += VL) largest = v_maximum(load(scores + j), largest);
+        float above = lane_max(largest);
+        for (; j < n; ++j)
+            above = (scores[j] > above || scores[j] != scores[j]) ? scores[j] : above;
+        const bool is_settled = most != most || most == INFINITY;
+        if (above != above || (above == INFINITY && !is_settled)) most = above;
+        if (!std::isfinite(above) || is_settled) return;
+        if (above > most) {
+            sum *= std::exp(most - above);
+            most = above;
+        }
+        vf sums[2] = {};
+        for (j = 0; j + 2 * VL <= n; j += 2 * VL)
+            for (long i = 0; i < 2; ++i) sums[i] += v_exp(load(scores + j + i * VL) - splat(most));
+        float rest = 0;
+        for (; j < n; ++j) rest += std::exp(scores[j] - most);
+        sum += lane_sum(sums[0] + sums[1]) + rest;
+    }
+
+  public:
+    Seen(float *values, int64_t *ids, long count, long without, bool adds)
+        : values(values), ids(ids), count(count), without(without), adds(adds) {
+        for (long k = 0; k < count; ++k) values[k] = -INFINITY, ids[k] = 0;
+    }
+
+    // scores of ids from `first` on, a block or what is left
+    void see(const float *scores, long first, long n) {
+        find(scores, first, n);
+        if (adds) add(scores, n);
+    }
+
+    // the logarithm of the sum of e^score; NaN where it is infinite: no share of it means anything
+    float log_of_sum() const { return std::isfinite(most) ? most + (float)std::log(sum) : NAN; }
+};
+
+// What `choose` is asked for.
+struct Choice {
+    const long count, mark, without;
+    const bool log_probabilities;
+    float *const values;
+    int64_t *const ids;
+    float *const of_mark;
+
+    Seen seen_of(long row) const {
+        return {values + row * count, ids + row * count, count, without, log_probabilities};
+    }
+    void end(const Seen &seen, long row, float mark_score) const {
+        const float total = log_probabilities ? seen.log_of_sum() : 0;
+        for (long k = 0; k < count; ++k) values[row * count + k] -= total;
+        of_mark[row] = mark_score - total;
+    }
+};
+
+// of scores [B, V] that are there
+void choose_of(const float *scores, long V, Range rows, const Choice &choice) {
+    for (long r = rows.first; r < rows.last; ++r) {
+        const float *const row = scores + r * V;
+        Seen seen = choice.seen_of(r);
+        for (long n = 0; n < V; n += BLOCK) seen.see(row + n, n, n + BLOCK < V ? BLOCK : V - n);
+        choice.end(seen, r, row[choice.mark]);
+    }
 }
 
-// the logarithm of the sum of e^score
-float log_of_sum(const float *scores, long V) {
-    vf largest = lowest();
-    long j = 0;
-    for (; j + VL <= V; j += VL) largest = v_maximum(load(scores + j), largest);
-    float most = lane_max(largest);
-    for (; j < V; ++j) most = (scores[j] > most || scores[j] != scores[j]) ? scores[j] : most;
-    if (!std::isfinite(most)) return most;
-    vf sums[2] = {};
-    for (j = 0; j + 2 * VL <= V; j += 2 * VL)
-        for (long i = 0; i < 2; ++i) sums[i] += v_exp(load(scores + j + i * VL) - splat(most));
-    float rest = 0;
-    for (; j < V; ++j) rest += std::exp(scores[j] - most);
-    return most + std::log(lane_sum(sums[0] + sums[1]) + rest);
+constexpr long FEW_ROWS = 8;  // whose scores stay in the cache as they are
+constexpr long SEEN_ROWS = 64;  // rows whose blocks of scores, with a block's weights, stay in the L2
+
+// Of scores W x + b, computed a block at a time for a few rows, and looked at while they are in the
+// cache: all of them are as large as what it takes to compute them.
+void choose_of_affine(const Layer &layer, const float *x, long V, Range rows, float *space,
+                      const Choice &choice) {
+    const Call &c = *layer.call;
+    const long K = layer.affine;
+    const float *const bias = c.arrays[1].data;
+    float *const scores = c.scratch + rows.first * (panels(V) * PW);
+    for (long r0 = rows.first; r0 < rows.last; r0 += SEEN_ROWS) {
+        const long there = r0 + SEEN_ROWS < rows.last ? SEEN_ROWS : rows.last - r0;
+        alignas(Seen) char memory[SEEN_ROWS * sizeof(Seen)];
+        Seen *const seen = (Seen *)memory;
+        float marks[SEEN_ROWS] = {};
+        for (long r = 0; r < there; ++r) new (seen + r) Seen(choice.seen_of(r0 + r));
+        for (long n = 0; n < V; n += BLOCK) {
+            const long width = n + BLOCK < V ? BLOCK : V - n;
+            c.kernels->product(x + r0 * K, K, c.matrices[0].packed, K, V, {0, there},
+                               {{n, n + width}, 1, 0}, false, scores - n, BLOCK, space);
+            for (long r = 0; r < there; ++r) {
+                float *const row = scores + r * BLOCK;
+                long j = 0;
+                for (; j + VL <= width; j += VL) store(row + j, load(bias + n + j) + load(row + j));
+                for (; j < width; ++j) row[j] += bias[n + j];
+                if (choice.mark >= n && choice.mark < n + width) marks[r] = row[choice.mark - n];
+                seen[r].see(row, n, width);
+            }
+        }
+        for (long r = 0; r < there; ++r) choice.end(seen[r], r0 + r, marks[r]);
+    }
 }
 
 }  // namespace
@@ -180,19 +278,18 @@ extern "C" long step_on_ids(Steps *s, const int64_t *ids, float *y) {
 extern "C" long choose(Steps *s, const int64_t *ids, long count, long mark, long left_out,
                        long log_probabilities, float *values, int64_t *chosen, float *of_mark) {
     if (!as_packed(s) || !look_up(s, ids)) return 0;
-    const float *const scores = advance(s, nullptr);
-    const Call &last = *s->layers[s->num_layers - 1].call;
-    const long V = s->output_size;
-    on_threads(last.threads, *last.kernels->crowding, [&](Barrier &, int threads, int me) {
+    const long V = s->output_size, others = s->num_layers - 1;
+    const Layer &last = s->layers[others];
+    const Choice choice = {count, mark, left_out ? mark : -1, log_probabilities != 0,
+                           values, chosen, of_mark};
+    const bool by_block = last.affine && others && s->batch >= FEW_ROWS && V >= 2 * BLOCK;
+    const float *const y = through(s, nullptr, by_block ? others : others + 1);
+    const Call &c = *last.call;
+    on_threads(c.threads, *c.kernels->crowding, [&](Barrier &, int threads, int me) {
         const Range own = Range{0, s->batch}.part(me, threads);
-        for (long r = own.first; r < own.last; ++r) {
-            const float *const row = scores + r * V;
-            find_largest(row, V, left_out ? mark : -1, count, values + r * count,
-                         chosen + r * count);
-            const float total = log_probabilities ? log_of_sum(row, V) : 0;
-            for (long k = 0; k < count; ++k) values[r * count + k] -= total;
-            of_mark[r] = row[mark] - total;
-        }
+        const Thread thread(*c.kernels);
+        if (by_block) choose_of_affine(last, y, V, own, space_of(c, threads, me), choice);
+        else choose_of(y, V, own, choice);
     });
     return 1;
 }

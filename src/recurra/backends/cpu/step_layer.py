@@ -290,6 +290,7 @@ class LayerLoop:
             x=-1 if x is None else self._loop.plan.inputs.index(x),
             step_index=None if index is None else gate.bound(index, "step")[1],
             output=after,
+            affine=0 if x is None or self._layer.cell is not _affine else self._size(x),
         )
 
     def lookups(self) -> list[abi.Lookup]:
