@@ -8,6 +8,7 @@ Letters: T time, B batch, I input, S size of a state, L layers, D directions (1 
 """
 
 from collections.abc import Hashable, Sequence
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -108,42 +109,39 @@ class KnownCalls:
     def _worked_out(layer: Layer, x: object, state: object) -> _Known | None:
         assert isinstance(x, Tensor), "of others there is no kind"
         x = x.transpose(0, 1) if layer.batch_first else x
-        given = _given(layer, state, len(layer.places))
-        names = [name for place in layer.places for name in layer.names_of(*place)]
-        parameters = [layer._parameters.get(name) for name in names]
-        tensors: tuple[Any, ...] = (x, *(given or ()), *parameters)
+        given, places = _given(layer, state, len(layer.places)), layer.places
+        names = [layer.names_of(*place) for place in places]
+        parameters: list[list[Any]] = [list(map(layer._parameters.get, own)) for own in names]
+        tensors: tuple[Any, ...] = (x, *(given or ()), *chain(*parameters))
         if given is None or not all(type(each) in _PLAIN for each in tensors):
             return None
         if not all(each.dtype is torch.float32 and each.is_cpu for each in tensors):
             return None
         cell = layer.cell if layer.training else layer.cell.evaluation
         backend = backends.load(cell, layer.backend, x.device, memory=layer.memory)
-        first = layer.first_states(x.shape[1])
+        starts = layer.first_states(x.shape[1]) if state is None else given
         directions = 2 if layer.bidirectional else 1
         known: list[_KnownPlace] = []
-        for i, (_, direction) in enumerate(layer.places):
-            if i and not direction:  # what a layer reads is what the one before it gives
-                below = _one_layer(layer, x, given, i - directions, known[-directions:])
+        for place, (_, direction) in enumerate(places):
+            if place and not direction:  # what a layer reads is what the one before it gives
+                below = _one_layer(layer, x, given, place - directions, known[-directions:])
                 if below is None:
                     return None
                 x = below[0]
-            own = layer.names_of(*layer.places[i])
-            own_parameters: list[Any] = [layer._parameters.get(name) for name in own]
-            starts = _of(given if state is not None else first, i)
+            learns = any(e.requires_grad for e in (x, *_of(given, place), *parameters[place]))
             call = backends.known(
                 backend,
                 x,
-                starts,
-                own_parameters,
-                layers=len(layer.places),
+                _of(starts, place),
+                parameters[place],
+                layers=len(places),
                 starts=state is not None,
                 reverse=layer.reverse or direction == 1,
-                keep=torch.is_grad_enabled()
-                and any(each.requires_grad for each in (x, *_of(given, i), *own_parameters)),
+                keep=torch.is_grad_enabled() and learns,
             )
             if call is None:
                 return None
-            known.append((call, own))
+            known.append((call, names[place]))
         return tuple(known)
 
 
