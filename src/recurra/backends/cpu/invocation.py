@@ -8,7 +8,7 @@ import ctypes
 import math
 from array import array
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import torch
@@ -19,6 +19,7 @@ from recurra.backends.cpu.abi import LONG_BYTES, Array, Carried, LoopCall, Matri
 from recurra.backends.cpu.inputs import Fit, misfit
 from recurra.backends.cpu.kept import KEPT
 from recurra.backends.cpu.packed import PACKED, Packed
+from recurra.backends.cpu.shared import SHARED
 from recurra.backends.cpu.workspace import Piece
 from recurra.ir import Node
 
@@ -140,7 +141,7 @@ class Invocation:
         arrays: [T, B, size] each, what was wanted of them.
         sums: by node, each in its own shape.
         work: the working memory.
-        alive: what else the call points to.
+        alive: what else the call points to: what it reads, the packed matrices, and the rest.
     """
 
     function: Callable[..., None]
@@ -160,6 +161,18 @@ class Invocation:
     def launch(self) -> None:
         """Run all steps."""
         self.function(self.block.buffer_info()[0])
+
+    def reading(self, given: Sequence[Tensor], packed: Packed) -> "Invocation":
+        """The same call from here on, which goes on with other values of what it reads.
+
+        Args:
+            given: what is read, as the form gives it.
+            packed: the matrices among it.
+        """
+        alive = (self.form.point(self.block, given), packed, *self.alive[2:])
+        for at, offset in self.form.packing:
+            self.block[at] = packed.place + offset
+        return replace(self, alive=alive)
 
     def last(self) -> list[Tensor]:
         """The carried values after the last step, each in memory of its own."""
@@ -224,8 +237,19 @@ class CallForm:
             return None
         return PACKED.of(what, weights, addresses[self.weights], self.packed_size, self.pack)
 
+    def packed_once(self, given: Sequence[Tensor]) -> Packed:
+        """The matrices, packed now, in memory that all share who have packed the same."""
+        reads = self.reads[self.weights]
+        weights = [gate.bound(w, r.node) for w, r in zip(given[self.weights], reads, strict=True)]
+        memory, place = gate.fresh(self.packed_size)
+        memory.zero_()  # panels of the target may leave room at the end of a matrix
+        addresses = tuple(at for _, at in weights)
+        self.pack(Packed(copies=(), addresses=addresses, memory=memory, place=place))
+        memory, place = gate.bound(SHARED.of(memory), "packed weights")
+        return Packed(copies=(), addresses=(), memory=memory, place=place)
+
     def pack(self, packed: Packed) -> None:
-        """Pack the copies of the weights that are there, into the memory that is there."""
+        """Pack the weights at the addresses that are there, into the memory that is there."""
         block = self.block[:]
         begin = block.buffer_info()[0]
         for at, offset in self.inside:
@@ -253,7 +277,7 @@ class CallForm:
         Args:
             given: what is read.
             first: the carried values before the first step.
-            work: the working memory.
+            work: the working memory, without the place of matrices that are packed already.
             fields: addresses that each call has of its own.
             alive: what these point to.
             packed: the matrices, where they are packed already.
@@ -262,22 +286,17 @@ class CallForm:
         begin, work_at = block.buffer_info()[0], work[1]
         for at, offset in self.inside:
             block[at] = begin + offset
+        packed_at = work_at
+        if packed is not None:  # then nothing lies where they would, which is first
+            packed_at, work_at = packed.place, work_at - _NUMBER_BYTES * self.packed_size
         for at, offset in self.working:
             block[at] = work_at + offset
-        packed_at = work_at if packed is None else packed.place
         for at, offset in self.packing:
             block[at] = packed_at + offset
         block[FIELDS["packed_already"]] = int(packed is not None)
         for name, address in fields.items():
             block[FIELDS[name]] = address or 0
-        addresses = gate.addresses(given, self.spans)
-        if addresses is not None:
-            for read, address in zip(self.reads, addresses, strict=True):
-                block[read.at] = address
-        else:
-            given = [
-                _put(block, read, value) for read, value in zip(self.reads, given, strict=True)
-            ]
+        given = self.point(block, given)
         arrays, sums = self.memory_of(self.made, block), self.memory_of(self.sums, block)
         carried: dict[int, Tensor] = {}
         for i, (hand, value) in enumerate(zip(self.carried, first, strict=True)):
@@ -286,6 +305,15 @@ class CallForm:
             _begin(hand, value, block[hand.at] + hand.first)
         function, alive = self.function, (given, packed, *alive)
         return Invocation(function, block, self, work, carried, arrays, sums, alive)
+
+    def point(self, block: "array[int]", given: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Put the addresses of what is read into a block; what lies there."""
+        addresses = gate.addresses(given, self.spans)
+        if addresses is None:
+            return [_put(block, *each) for each in zip(self.reads, given, strict=True)]
+        for read, address in zip(self.reads, addresses, strict=True):
+            block[read.at] = address
+        return given
 
     @staticmethod
     def memory_of(made: Iterable[Made], block: "array[int]") -> dict[Node, Tensor]:

@@ -205,8 +205,8 @@ class CompiledLoop:
             threads: 0 for as many as torch has, where there is enough to share.
             pool: where the working memory comes from; None for memory that nobody else has.
             again: look whether the weights were packed by a call before, and keep them packed.
-            packed: the weights as another invocation has them, of a loop with matrices of the same
-                sizes.
+            packed: the weights, packed by the form of these values, or of a loop with matrices of
+                the same sizes.
         """
         settle_after_fork()
         steps, batch = len(order), len(first[0])
@@ -234,7 +234,8 @@ class CompiledLoop:
         if self._measured:
             fields["spent"] = self._counters(form.threads)
         packed = form.packed(self, given) if again else packed
-        work = gate.fresh(form.work_size) if pool is None else pool.take(form.work_size)
+        size = form.work_size if packed is None else form.work_size - form.packed_size
+        work = gate.fresh(size) if pool is None else pool.take(size)
         return form.invocation(given, first, work, fields, tuple(alive), packed)
 
     def form(

@@ -21,9 +21,10 @@ from recurra.backends.watching import outliving
 
 _SAMPLE_BYTES = 64
 _nbytes = attrgetter("nbytes")
-_compare = (ctypes.CDLL("msvcrt") if os.name == "nt" else ctypes.CDLL(None)).memcmp
-_compare.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_compare.restype = ctypes.c_int
+# 0 where so many bytes are the same at two addresses
+compare = (ctypes.CDLL("msvcrt") if os.name == "nt" else ctypes.CDLL(None)).memcmp
+compare.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+compare.restype = ctypes.c_int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Packed:
 
     def holds(self, addresses: Sequence[int]) -> bool:
         """Whether the weights at these addresses are what was packed."""
-        return not any(map(_compare, addresses, self.addresses, map(_nbytes, self.copies)))
+        return not any(map(compare, addresses, self.addresses, map(_nbytes, self.copies)))
 
 
 class PackedWeights:

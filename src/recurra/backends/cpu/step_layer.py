@@ -17,6 +17,7 @@ from recurra.backends.cpu.compiler import found_compiler
 from recurra.backends.cpu.invocation import Invocation
 from recurra.backends.cpu.loops import CompiledLoop
 from recurra.backends.cpu.packed import Packed
+from recurra.backends.cpu.shared import LEAST_BYTES, SHARED
 from recurra.backends.runtime.call import Values
 from recurra.backends.runtime.program import Program
 from recurra.ir import POSITIONS, Graph, Node, has_positions
@@ -148,7 +149,22 @@ class LayerLoop:
             value = self._layer.parameters[node.name].detach().to(self._like)
             values[node] = value if node.shape else value.reshape(1)
         values.update(self._run(self._step.once, values))
-        return {node: value.resolve_neg().contiguous() for node, value in values.items()}
+        return {
+            node: self._shared(value.resolve_neg().contiguous()) for node, value in values.items()
+        }
+
+    def _shared(self, value: Tensor) -> Tensor:
+        """What follows from the parameters, in memory that all share who have the same.
+
+        What lies in a parameter's own memory stays there: that is written to.
+        """
+        if value.nbytes < LEAST_BYTES:
+            return value
+        given = [*self._layer.parameters.values()]
+        if self._tokens is not None and self._tokens.embedding is not None:
+            given.append(self._tokens.embedding)
+        at = _memory_of(value)
+        return value if any(_memory_of(each) == at for each in given) else SHARED.of(value)
 
     def _known_values(self) -> Values:
         """These, the values of contexts and memories, and of what depends on them."""
@@ -187,7 +203,9 @@ class LayerLoop:
         tables = self._run(self._step.rows, values, identity)
         if x in self._step.body.inputs:
             tables[x] = values[x]
-        return {node: gate.bound(t.contiguous(), node)[0] for node, t in tables.items()}
+        return {
+            node: self._shared(gate.bound(t.contiguous(), node)[0]) for node, t in tables.items()
+        }
 
     # ---- the call
 
@@ -195,7 +213,6 @@ class LayerLoop:
         """Take memory and pack the weights."""
         self.threads = threads
         self._invoke(None)
-        self._pack()
 
     def begin(self, layer: StepLayer, states: Sequence[Tensor], context: Sequence[Tensor]) -> None:
         """Go on with other sequences; what depends on the parameters alone stays as it is.
@@ -210,17 +227,14 @@ class LayerLoop:
         self._sizes = layer.all_sizes
         self._values = self._known_values()
         self._loop = self._loop_of_sizes()
-        if self._loop.extents.packed_sizes == before.extents.packed_sizes:
-            self._invoke(packed)
-        else:
-            self._invoke(None)
-            self._pack()
+        is_as_packed = self._loop.extents.packed_sizes == before.extents.packed_sizes
+        self._invoke(packed if is_as_packed else None)
 
     def _invoke(self, packed: Packed | None) -> None:
         """Take memory for what changes from step to step.
 
         Args:
-            packed: the weights, where they are packed.
+            packed: the weights, where they are packed already.
         """
         batch = self._states[0].shape[0]
         values = dict(self._values)
@@ -233,6 +247,7 @@ class LayerLoop:
             self._buffers.get(node, self._like.new_empty(batch, self._size(node)))
             for node in _leaves(self._layer.cell, "further")
         ]
+        self._packed = self._packed_now(values) if packed is None else packed
         first = [state.detach().to(self._like) for state in self._states]
         self._invocation: Invocation = self._loop.prepare(
             values,
@@ -240,27 +255,35 @@ class LayerLoop:
             range(1),
             wanted=self._loop.everything,
             threads=self.threads,
-            packed=packed,
+            packed=self._packed,
         )
         self._call = self._invocation.call
-        if packed is None:  # at the beginning of its working memory
-            memory, place = self._invocation.work
-            packed = Packed(copies=(), addresses=(), memory=memory, place=place)
-        self._packed = packed
 
-    def _pack(self) -> None:
-        call = self._call
-        call.steps, call.packed_already = 0, 0  # nothing but packing
-        self._invocation.launch()
-        call.steps, call.packed_already = 1, 1
+    def _packed_now(self, values: Values) -> Packed:
+        """The weights among all that the loop reads, packed."""
+        form, given = self._loop.form(
+            values,
+            range(1),
+            self._states[0].shape[0],
+            wanted=self._loop.everything,
+            threads=self.threads,
+        )
+        return form.packed_once(given)
 
     def renew(self, layer: StepLayer, tokens: Tokens | None) -> None:
-        """Compute and pack again what depends on the values of the parameters, where it lies."""
+        """Compute and pack again what depends on the values of the parameters.
+
+        To other memory: what there was may be others' too.
+        """
         self._layer, self._tokens = layer, tokens
         self._fixed = self._fixed_values()
-        _write(self._known_values(), to=self._values)
-        _write(self._lookup_tables(), to=self._tables)
-        self._pack()
+        self._values = self._known_values()
+        self._tables = self._lookup_tables()
+        form = self._invocation.form
+        given = form.given({**self._values, **self._buffers})
+        assert given is not None, "what is read has the shapes and strides that it had"
+        self._packed = form.packed_once(given)
+        self._invocation = self._invocation.reading(given, self._packed)
 
     @property
     def carried(self) -> list[Tensor]:
@@ -315,11 +338,8 @@ class LayerLoop:
             yield "token ids: rows of the embedding; the input's product runs in each step"
 
 
-def _write(values: Values, *, to: Values) -> None:
-    """New values into the memory of the old ones, unless it is that of a parameter."""
-    for node, value in values.items():
-        if not value.is_set_to(to[node]):
-            to[node].copy_(value)
+def _memory_of(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _is_index(node: Node) -> bool:

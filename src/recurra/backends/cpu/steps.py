@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recurra.backends.cpu import abi, gate
 from recurra.backends.cpu.compiler import load_library
+from recurra.backends.cpu.shared import SHARED
 from recurra.backends.cpu.snapshot import WATCH, Watch
 from recurra.backends.cpu.step_layer import LayerLoop, StepLayer, Tokens
 
@@ -81,6 +82,7 @@ class Stepper:
             shared = threads if self.weight_bytes >= _SHARED_BYTES else 1
             for layer in self._layers:
                 layer.prepare(shared if layer.weight_bytes >= _SHARED_LAYER_BYTES else 1)
+        SHARED.give_back()
         self._link(states[0][0].shape[0], start)
 
     def _link(self, batch: int, start: int) -> None:
@@ -125,6 +127,9 @@ class Stepper:
         with _own_memory():
             for i, (made, layer) in enumerate(zip(self._layers, layers, strict=True)):
                 made.renew(layer, tokens if i == 0 else None)
+            for i, lookup in enumerate(self._layers[0].lookups()):
+                self._c_lookups[i] = lookup
+        SHARED.give_back()
         self._steps.fresh = 1
 
     def begin(
@@ -146,6 +151,7 @@ class Stepper:
         with _own_memory():
             for made, layer, values in zip(self._layers, layers, states, strict=True):
                 made.begin(layer, values, context)
+        SHARED.give_back()
         self._link(states[0][0].shape[0], start)
 
     def give(self, inputs: Sequence[Tensor]) -> None:
