@@ -18,7 +18,8 @@ from recurra.backends.cpu.packed import compare
 
 LEAST_BYTES = 4096  # an entry takes some hundred bytes itself
 _SAMPLES, _SAMPLE_BYTES = 8, 64
-_DROPPED_BYTES = 1 << 20  # from which what was made twice is given back to the system
+# From which what was made twice is given back: that takes a good part of making it.
+_DROPPED_BYTES = 128 << 20
 _trim = None if os.name == "nt" else getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
