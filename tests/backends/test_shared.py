@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import recurra as rc
 from recurra.backends.cpu import found_compiler
 from recurra.backends.cpu.shared import SHARED, SharedMemory
+from recurra.lang import cell, tanh
 from recurra.nn.stream import Stream
 
 compiled = pytest.mark.skipif(found_compiler() is None, reason="needs a C++ compiler")
@@ -125,6 +126,11 @@ def test_streams_of_equal_weights_hold_the_same_memory(
     assert SHARED.nbytes == before
 
 
+def halved(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        parameter.data.mul_(0.5)
+
+
 def by_an_optimizer(model: rc.LanguageModel) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)  # all change
     model(IDS[None])[0].square().sum().backward()
@@ -132,8 +138,7 @@ def by_an_optimizer(model: rc.LanguageModel) -> None:
 
 
 def through_data(model: rc.LanguageModel) -> None:
-    for parameter in model.parameters():
-        parameter.data.mul_(0.5)
+    halved(model)
 
 
 def by_loading(model: rc.LanguageModel) -> None:
@@ -277,3 +282,44 @@ def test_a_process_that_forks_off_changes_nothing_here() -> None:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert stream(IDS).equal(expected(IDS))
+
+
+# ---- streams of layers ---------------------------------------------------------------------------
+
+
+@compiled
+def test_token_ids_without_an_embedding() -> None:
+    layers = [rc.GRU(V, H).eval() for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    streams = [Stream(each, 1) for each in layers]
+    for _ in range(2):
+        first, other = (stream(IDS) for stream in streams)
+        assert first.equal(other)
+    assert held_by(streams[0]) == held_by(streams[1])
+    halved(layers[0])
+    for layer, stream in zip(layers, streams, strict=True):
+        fresh, state = Stream(layer, 1), stream.state
+        fresh.reset(state)
+        assert stream(IDS).equal(fresh(IDS))
+    assert held_by(streams[0]) != held_by(streams[1])
+
+
+@cell(state="h", context="v")
+def reads_a_context(x: Any, h: Any, v: Any, W: Any, U: Any, C: Any) -> Any:
+    """A step that a context changes."""
+    return tanh(W @ x + U @ h + C @ v)
+
+
+@compiled
+def test_each_stream_has_a_context_of_its_own() -> None:
+    layer, x = rc.Recurrent(reads_a_context, 40, H, sizes={"C": 3}).eval(), torch.randn(1, 40)
+    contexts = [torch.randn(1, 3) for _ in range(2)]
+    streams = [Stream(layer, 1, context=each) for each in contexts]
+    for change in (lambda: None, lambda: halved(layer)):
+        change()
+        for stream, context in zip(streams, contexts, strict=True):
+            state = stream.state
+            y = stream(x)
+            with torch.no_grad():
+                torch.testing.assert_close(y, layer(x[None], state, context=context)[0][0])
+        assert held_by(streams[0]) == held_by(streams[1])
