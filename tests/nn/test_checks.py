@@ -234,6 +234,29 @@ def test_x_is_dense(layer: rc.Recurrent, x: torch.Tensor) -> None:
         layer(nested)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_all_that_goes_in_is_dense(x: torch.Tensor, bidirectional: bool) -> None:
+    layer = rc.GRU(IN, H, bidirectional=bidirectional)
+    state, lengths = torch.zeros(layer.state_shapes(B)[0]), torch.full((B,), T)
+    for _ in range(4):  # a call that is known, too
+        for wrong in (state.to_sparse(), state.to_mkldnn(), torch.nested.nested_tensor([state])):
+            with pytest.raises(TypeError, match="state to be a dense tensor, got"):
+                layer(x, wrong)
+        for wrong in (lengths.to_sparse(), torch.nested.nested_tensor([lengths])):
+            with pytest.raises(TypeError, match="lengths to be a dense tensor, got"):
+                layer(x, lengths=wrong)
+        layer(x, state)
+    with pytest.raises(TypeError, match="embedding to be a dense tensor, got"):
+        layer(torch.zeros(T, B, dtype=torch.int64), embedding=torch.eye(IN).to_sparse())
+    timed, looking = rc.Recurrent("time_aware_lstm", IN, H), rc.Recurrent("conditional_gru", IN, H)
+    (name,) = timed.further_sizes
+    with pytest.raises(TypeError, match=f"input {name} to be a dense tensor, got"):
+        timed(x, **{name: torch.zeros(T, B).to_sparse()})
+    with pytest.raises(TypeError, match="memory to be a dense tensor, got"):
+        looking(x, memory=torch.zeros(T, B, H).to_sparse())
+
+
 def test_whole_numbers_as_features(layer: rc.Recurrent) -> None:
     with pytest.raises(ValueError, match="if these are features, make them floating-point"):
         layer(torch.ones(T, B, IN, dtype=torch.int64))

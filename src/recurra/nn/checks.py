@@ -139,12 +139,7 @@ def check_input(home: Home, x: Tensor | PackedSequence, input_size: int) -> None
             f"{home.where}: expected x to be a tensor or a PackedSequence, got "
             f"{type(x).__name__}. Make a tensor of it with torch.as_tensor."
         )
-    if data.layout != torch.strided or data.is_nested:
-        got = "a nested one" if data.is_nested else f"one of layout {data.layout}"
-        raise TensorError(
-            f"{home.where}: expected x to be a dense tensor, got {got}. "
-            f"Use x.to_dense(), or pad it and pass lengths."
-        )
+    _check_dense(home.where, "x", data, "Use x.to_dense(), or pad it and pass lengths.")
     if data.dtype == torch.int64:
         ranks, forms = (1, 2), "[time, batch] or, for one sequence, [time]"
     elif home.takes(data.dtype):
@@ -234,6 +229,7 @@ def check_token_ids(where: str, ids: Tensor, vocab_size: int) -> None:
 
 
 def _check_embedding(home: Home, embedding: Tensor, input_size: int) -> None:
+    _check_dense(home.where, "embedding", embedding)
     if embedding.dim() != 2 or embedding.shape[1] != input_size:
         raise TensorError(
             f"{home.where}: expected embedding of shape (vocabulary, {input_size}), got "
@@ -254,6 +250,7 @@ def checked_lengths(
     """`lengths` as int64 [B] on `device`, each in 0..T, or from 1, as `_LENGTHS` has it by name."""
     if not isinstance(lengths, Tensor):
         lengths = _tensor_of(lengths, where, name)
+    _check_dense(where, name, lengths)
     if lengths.numel() == 0:  # torch makes a list of none float32
         lengths = lengths.to(torch.int64)
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
@@ -364,8 +361,9 @@ def checked_context(
 
 def _tensors(home: Home, what: str, given: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
     """One tensor, a tuple of them or none, as a tuple."""
-    if given is None or isinstance(given, Tensor):
-        return () if given is None else (given,)
+    if given is None:
+        return ()
+    given = (given,) if isinstance(given, Tensor) else given
     several = isinstance(given, list | tuple)
     wrong = [each for each in (given if several else [given]) if not isinstance(each, Tensor)]
     if wrong:
@@ -373,6 +371,8 @@ def _tensors(home: Home, what: str, given: Tensor | Sequence[Tensor] | None) -> 
             f"{home.where}: expected {what} to be a tensor, or a tuple of them, got "
             f"{type(wrong[0]).__name__}. Make a tensor of it with torch.as_tensor."
         )
+    for tensor in given:
+        _check_dense(home.where, what, tensor)
     return tuple(given)
 
 
@@ -473,6 +473,7 @@ def checked_steps(
             f"{home.where}: expected input {name} to be a tensor, got {type(given).__name__}. "
             f"Make a tensor of it with torch.as_tensor."
         )
+    _check_dense(home.where, f"input {name}", given)
     shapes = [(*lead, *size), *([(*lead, 1)] if not size else [])]
     if tuple(given.shape) not in shapes:
         wanted = " or ".join(map(str, shapes))
@@ -511,6 +512,14 @@ def wrong_parameter(
         f"{wanted} on {home.device}, like the layer's first, got {tensor.device}. Move the layer "
         f"as a whole, with layer.to({str(home.device)!r})."
     )
+
+
+def _check_dense(
+    where: str, what: str, tensor: Tensor, instead: str = "Use to_dense(), or pad it."
+) -> None:
+    if tensor.layout != torch.strided or tensor.is_nested:
+        got = "a nested one" if tensor.is_nested else f"one of layout {tensor.layout}"
+        raise TensorError(f"{where}: expected {what} to be a dense tensor, got {got}. {instead}")
 
 
 def _check_like(home: Home, what: str, tensor: Tensor) -> None:

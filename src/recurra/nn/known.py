@@ -190,8 +190,16 @@ def _given(layer: Layer, state: object, places: int) -> Sequence[Tensor] | None:
         given = state if isinstance(state, tuple | list) and len(state) == count else None
     if given is None or places == 1:
         return given
-    whole = all(type(each) in _PLAIN and each.dim() and len(each) == places for each in given)
-    return given if whole else None
+    return given if all(_has_places(each, places) for each in given) else None
+
+
+def _has_places(state: object, places: int) -> bool:
+    """Whether a state may be taken apart into those of each layer and direction."""
+    if type(state) not in _PLAIN:
+        return False
+    assert isinstance(state, Tensor), "of plain ones"
+    is_dense = state.layout is torch.strided and not state.is_nested
+    return is_dense and state.dim() > 0 and len(state) == places
 
 
 def _of(states: Sequence[Tensor], place: int) -> list[Tensor]:

@@ -224,6 +224,8 @@ class Recurrent(CellStack):
             return False
         if x.dim() != 3 or x.is_nested or lengths.dtype is not torch.int64 or not lengths.is_cpu:
             return False
+        if lengths.layout is not torch.strided or lengths.is_nested:
+            return False
         steps, batch = x.shape[:2][:: -1 if self.batch_first else 1]
         return lengths.tolist() == [steps] * batch
 
