@@ -73,7 +73,10 @@ def test_gate_makes_what_is_lazy_real() -> None:
         (torch._neg_view(x.t()), -x.t()),
         (torch.randn(3, dtype=torch.complex64).conj().imag, None),
         (torch._efficientzerotensor(3, 4), torch.zeros(3, 4)),
+        (torch._efficientzerotensor(3, 4)[1:], torch.zeros(2, 4)),  # which lies 16 bytes from 0
     ]:
+        assert gate.addresses([lazy], [gate.span_of(lazy)]) is None
+        assert not gate.address_of_step(lazy)
         real, at = gate.bound(lazy, "x")
         assert at == real.data_ptr() != 0
         assert not real.is_neg()

@@ -182,6 +182,15 @@ def test_a_state_of_other_places_is_told(name: str) -> None:
             layer(x, form(wrong))
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_state_of_zeros_that_take_no_memory(name: str) -> None:
+    layer = LAYERS[name]()
+    x, shapes = sequence(layer), layer.state_shapes(B)
+    y = layer(x)[0]
+    for _ in range(3):
+        assert torch.equal(layer(x, form(tuple(map(torch._efficientzerotensor, shapes))))[0], y)
+
+
 def test_layers_that_learn_apart() -> None:
     """Of two directions, or layers, one may be frozen, and each is followed by itself."""
     layer = rc.LSTM(IN, H, num_layers=2, bidirectional=True)

@@ -8,7 +8,7 @@ when a library is loaded.
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from operator import attrgetter, ge
+from operator import add, attrgetter, ge, gt
 
 import torch
 from torch import Tensor
@@ -72,12 +72,19 @@ def addresses(tensors: Sequence[Tensor], spans: Sequence[int]) -> list[int] | No
             return None
         starts = [*map(Tensor.storage_offset, tensors)]
         if any(starts):  # of parts of others
-            spans = [s + _FLOAT_BYTES * int(n) for s, n in zip(spans, starts, strict=True)]
+            starts = [_FLOAT_BYTES * int(n) for n in starts]
+            spans = [*map(add, spans, starts)]
         held = map(torch.UntypedStorage.nbytes, map(Tensor.untyped_storage, tensors))
         found = [*map(Tensor.data_ptr, tensors)]
-        return found if all(map(ge, held, spans)) and all(found) else None
+        # a part of zeros that take no memory lies as far from 0 as it starts
+        return found if all(map(ge, held, spans)) and all(map(gt, found, starts)) else None
     except (RuntimeError, NotImplementedError):  # of a wrapper of other tensors, or not strided
         return None
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Where the memory begins that a tensor is all or a part of, to compare with that of others."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def span_of(tensor: Tensor) -> int:
@@ -97,7 +104,7 @@ def address_of_step(tensor: Tensor) -> int:
     offset = tensor.storage_offset()
     extent = tensor.nbytes + offset * tensor.itemsize if offset else tensor.nbytes
     held = tensor.untyped_storage().nbytes() >= extent and not tensor.is_neg()
-    return tensor.data_ptr() if held else 0
+    return _unless_nowhere(tensor) if held else 0
 
 
 _FLOAT_BYTES = torch.float32.itemsize
@@ -114,7 +121,15 @@ def _address(tensor: Tensor, dtype: torch.dtype) -> int:
         steps = zip(tensor.shape, tensor.stride(), strict=True)
         reach = sum((count - 1) * stride for count, stride in steps) + 1
         extent = tensor.storage_offset() + reach if tensor.numel() else 0
-    return tensor.data_ptr() if tensor.untyped_storage().nbytes() >= extent * dtype.itemsize else 0
+    held = tensor.untyped_storage().nbytes() >= extent * dtype.itemsize
+    return _unless_nowhere(tensor) if held else 0
+
+
+def _unless_nowhere(tensor: Tensor) -> int:
+    """The address; 0 for zeros that take no memory, a part of which lies as far from 0 as it
+    starts."""
+    at = tensor.data_ptr()
+    return at if at > tensor.storage_offset() * tensor.itemsize else 0
 
 
 def _plain(tensor: Tensor) -> Tensor:

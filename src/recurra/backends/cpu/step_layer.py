@@ -163,8 +163,8 @@ class LayerLoop:
         given = [*self._layer.parameters.values()]
         if self._tokens is not None and self._tokens.embedding is not None:
             given.append(self._tokens.embedding)
-        at = _memory_of(value)
-        return value if any(_memory_of(each) == at for each in given) else SHARED.of(value)
+        of_parameters = map(gate.memory_of, given)
+        return value if gate.memory_of(value) in of_parameters else SHARED.of(value)
 
     def _known_values(self) -> Values:
         """These, the values of contexts and memories, and of what depends on them."""
@@ -336,10 +336,6 @@ class LayerLoop:
             yield f"token ids: rows of a table of {numbers * 4 / 1024:,.0f} KiB"
         elif self._tokens is not None:
             yield "token ids: rows of the embedding; the input's product runs in each step"
-
-
-def _memory_of(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 def _is_index(node: Node) -> bool:
