@@ -385,6 +385,30 @@ def test_scores_that_are_not_finite_are_not_lost(batch: int) -> None:
             assert values[:, 0].tolist() == [0.0] * batch
 
 
+@pytest.mark.parametrize("batch", [1, 20])
+@pytest.mark.parametrize("vocabulary", [3, 600])
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_scores_alone_nan_is_the_largest(batch: int, vocabulary: int, count: int) -> None:
+    """As torch has it: who goes by the largest scores, without their sum, comes upon it."""
+    options: dict[str, Any] = {"log_probabilities": False}
+    ids_read = torch.arange(batch)
+    for places in ([1], [vocabulary - 1], [0, vocabulary // 2]):
+        scores = torch.arange(float(vocabulary))
+        scores[places] = float("nan")
+        stepper = chooser_of(torch.zeros(batch, vocabulary), bias=scores)
+        values, ids, _ = stepper.choose(ids_read.data_ptr(), count, 0, left_out=False, **options)
+        assert values[:, : len(places)].isnan().all()
+        assert ids[:, 0].tolist() == [places[0]] * batch
+        best = [n for n in range(vocabulary - 1, -1, -1) if n not in places]
+        rest = ids[:, len(places) :]
+        assert rest.equal(torch.tensor(best[: rest.shape[1]]).expand(rest.shape))
+        values, ids, _ = stepper.choose(
+            ids_read.data_ptr(), count, places[-1], left_out=True, **options
+        )
+        assert values[:, 1:].isfinite().all()
+        assert places[-1] not in ids
+
+
 def test_what_cannot_be_chosen_from() -> None:
     stepper, ids = chooser_of(torch.zeros(1, 4)), torch.tensor([1, 0])
     none, first = ids.data_ptr(), ids[1:].data_ptr()

@@ -135,6 +135,20 @@ def test_without_scores_the_tokens_are_the_same() -> None:
     assert all(math.isnan(each.score) for each in plain)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("size", [5, 700])
+def test_one_score_that_is_not_finite_is_told(bad: float, size: int) -> None:
+    """Whoever looks for tokens, with scores or without, and whatever the mark's own score is."""
+    given = tables(2, size=size)
+    given[1, :, 3] = bad
+    greedy = {"mark": MARK, "sampler": Sampler(temperature=0)}
+    with pytest.raises(ValueError, match="expected finite scores"):
+        beam_search(Bigrams(given, rows_of(2, 3)), [4] * 2, beam_size=3, mark=MARK)
+    for scored in (True, False):
+        with pytest.raises(ValueError, match="expected finite scores"):
+            first_choices(Bigrams(given, torch.arange(2)), [4] * 2, scored=scored, **greedy)
+
+
 @pytest.mark.medium
 def test_what_is_drawn_has_the_models_probabilities_and_does_not_depend_on_the_others() -> None:
     given, N = tables(1, seed=4), 4000

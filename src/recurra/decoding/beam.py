@@ -258,6 +258,7 @@ def first_choices(
                 tokens, gained = chosen[:, 0].cpu(), values[:, 0].tolist()
                 gained_by_mark = of_mark.tolist()
                 _check_told_apart(sum(gained_by_mark))
+                check_largest(sum(gained))
             else:
                 assert generators is not None
                 scores = decoder(tokens).float()
@@ -344,7 +345,10 @@ def largest(
         of_mark: [N].
     """
     scores = scores.float()
-    total = scores.logsumexp(dim=1) if log_probabilities else scores.new_zeros(len(scores))
+    total = scores.new_zeros(len(scores))
+    if log_probabilities:
+        total = scores.logsumexp(dim=1)
+        total[total.isinf()] = math.nan  # no share of it means anything
     of_mark = scores[:, mark] - total
     if left_out:
         scores[:, mark] = -math.inf

@@ -116,18 +116,20 @@ constexpr long BLOCK = 4 * PANEL;  // scores of a row that are looked at at once
 // What was seen of a row's scores, a block of them at a time: the largest ones, and what their sum
 // of e^score is. The blocks are the same ones whoever computes them, and so are the bits.
 class Seen {
-    float *const values;  // the largest first, of equal ones the one of the lower id
+    float *const values;  // the largest first, of equal ones the one of the lower id; NaN is largest
     int64_t *const ids;
     const long count, without;
     const bool adds;
     float most = -INFINITY;
     double sum = 0;  // of e^(score - most)
 
+    static bool is_above(float score, float value) { return value == value && !(score <= value); }
+
     void look_at(const float *scores, long first, long begin, long end) {
         for (long j = begin; j < end; ++j) {
-            if (!(scores[j] > values[count - 1]) || first + j == without) continue;
+            if (!is_above(scores[j], values[count - 1]) || first + j == without) continue;
             long k = count - 1;
-            for (; k > 0 && scores[j] > values[k - 1]; --k)
+            for (; k > 0 && is_above(scores[j], values[k - 1]); --k)
                 values[k] = values[k - 1], ids[k] = ids[k - 1];
             values[k] = scores[j], ids[k] = first + j;
         }
@@ -139,10 +141,10 @@ class Seen {
         long j = 0;
         for (; j + FEW <= n; j += FEW) {
             const vf least = splat(values[count - 1]);
-            const vi above = (load(scores + j) > least) | (load(scores + j + VL) > least) |
-                             (load(scores + j + 2 * VL) > least) |
-                             (load(scores + j + 3 * VL) > least);
-            if (any(above)) look_at(scores, first, j, j + FEW);
+            const vi below = (load(scores + j) <= least) & (load(scores + j + VL) <= least) &
+                             (load(scores + j + 2 * VL) <= least) &
+                             (load(scores + j + 3 * VL) <= least);
+            if (any(~below)) look_at(scores, first, j, j + FEW);
         }
         look_at(scores, first, j, n);
     }
