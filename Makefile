@@ -55,6 +55,8 @@ sanitize: $(READY)  ## compiled loops under AddressSanitizer and UndefinedBehavi
 		tests/backends/test_compiler.py tests/backends/test_cpu.py tests/backends/test_crowding.py \
 		tests/backends/test_cpu_functions.py tests/backends/test_random_cells.py \
 		tests/backends/test_memories_compiled.py tests/backends/test_random_memories.py
+	$(SANITIZED) $(BIN)/pytest --quiet -m "not slow" --timeout 1800 -k "largest or chosen or finite or writing" \
+		tests/backends/test_steps.py
 
 # torch is there already, so that what it is compared with cannot pull another build of it
 $(BENCH_READY): $(READY)
