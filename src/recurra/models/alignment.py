@@ -272,7 +272,8 @@ class Aligner(SeeingWords):
         """[M] int64: the lengths of captions [T, M], checked."""
         where = type(self).__name__
         check_token_table(where, "sentences", captions)
-        return counts_of(where, "lengths of sentences", lengths, *captions.shape, captions.device)
+        T, M = captions.shape
+        return counts_of(where, "lengths of sentences", lengths, T, M, captions.device)
 
     def _within(self, captions: Tensor, counts: Tensor) -> Tensor:
         """[T, M], which tokens are of a sentence."""

@@ -502,7 +502,8 @@ class Captioner(SeeingWords):
         """[M] int64: the lengths of captions [T, M], checked."""
         where = type(self).__name__
         check_token_table(where, "captions", captions)
-        return counts_of(where, "lengths of captions", lengths, *captions.shape, captions.device)
+        T, M = captions.shape
+        return counts_of(where, "lengths of captions", lengths, T, M, captions.device)
 
     # ---- what users have
 
