@@ -118,7 +118,13 @@ def test_forked(function: Callable[[str], None], backend: str) -> None:
 
 @pytest.mark.medium
 @pytest.mark.timeout(330)  # two processes that compile everything, beside another test
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        pytest.param(False, id="eager"),
+        pytest.param(True, id="compiled", marks=pytest.mark.slow),
+    ],
+)
 def test_data_parallel(tmp_path: Path, compiled: bool) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         ranks = [
