@@ -78,7 +78,7 @@ class KnownCalls:
         given = _given(layer, state, len(known))
         if given is None:
             return None
-        if len(known) == 1:
+        if len(known) == 1:  # nothing to take apart and to join, which small calls would feel
             call, names = known[0]
             found = call([x, *given, *map(layer._parameters.get, names)])
             if found is None:
